@@ -1,0 +1,88 @@
+"""Every error that this package raises, each saying whose fault it is and what happens next."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+
+class OrchestratorError(Exception):
+    """The root: `except OrchestratorError` catches whatever this package raises of its own."""
+
+
+class ConfigError(OrchestratorError, ValueError):
+    """A setting, argument or name that can't be used; nothing was started."""
+
+
+class ClosedError(OrchestratorError, RuntimeError):
+    """You closed it (a pool, an iterator) and used it afterwards."""
+
+
+class InternalError(OrchestratorError):
+    """Our bug. Please report it, with the text."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} (this is a bug in orchestrator; please report it)")
+
+
+class WorkerStartError(OrchestratorError):
+    """The workers can't start (the initializer raises, or they die before they run anything)."""
+
+
+class ItemError(OrchestratorError):
+    """Your function failed for one item; the exception that it raised is this one's `__cause__`.
+
+    Not `WorkerDiedError`: there the whole process went down.
+    """
+
+    def __init__(self, message: str, *, item: Any = None, index: int | None = None, attempts: int = 1) -> None:
+        super().__init__(message)
+        self.item = item
+        self.index = index
+        self.attempts = attempts
+
+
+class WorkerDiedError(ItemError):
+    """A worker process died while it held this item.
+
+    Attributes `worker` (its id), `pid` and `exitcode` (negative: the signal that killed it) tell which one;
+    `item` and `index` the item that it ran.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        worker: int | None = None,
+        pid: int | None = None,
+        exitcode: int | None = None,
+        item: Any = None,
+        index: int | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message, item=item, index=index, attempts=attempts)
+        self.worker = worker
+        self.pid = pid
+        self.exitcode = exitcode
+
+
+class RemoteError(OrchestratorError):
+    """Stands in for a worker's exception that can't be rebuilt here; `type_name` is its class."""
+
+    def __init__(self, type_name: str, text: str) -> None:
+        super().__init__(f"{type_name}: {text}" if text else type_name)
+        self.type_name = type_name
+
+
+def describe_exit(exitcode: int | None) -> str:
+    """Tell in words how a process ended: "was killed by SIGKILL (often the out-of-memory killer)"."""
+    if exitcode is None:
+        return "went away"
+    if exitcode >= 0:
+        return f"left with exit code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    hint = {"SIGKILL": "; often the out-of-memory killer", "SIGSEGV": "; a crash in compiled code"}.get(name, "")
+    return f"was killed by {name}{hint}"

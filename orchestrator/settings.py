@@ -1,0 +1,122 @@
+"""Settings: read from what the user wrote, validated once at the edge, frozen afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.errors import ConfigError
+
+StartMethod = Literal["forkserver", "spawn", "fork"]
+OnError = Literal["raise", "skip", "return"]
+
+START_METHODS = ("forkserver", "spawn", "fork")
+ON_ERROR = ("raise", "skip", "return")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_size(text: str | int) -> int:
+    """Return the bytes that "64K", "1.5M", "2G" or a plain number mean (powers of 1024)."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        size = text
+    else:
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
+        if not found:
+            raise ConfigError(f"{text!r} is no size; write it as 65536, 64K, 1.5M or 2G")
+        size = int(float(found[1]) * _UNITS[found[2].upper()])
+    if size <= 0:
+        raise ConfigError(f"a size must be more than 0 bytes, not {text!r}")
+    return size
+
+
+def _cgroup_cpus() -> float | None:
+    """Return the CPU quota of this process's cgroup in CPUs, None without one."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use: its affinity mask, cut by the cgroup's quota; at least 1."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_cpus()
+    return max(1, min(cpus, round(quota)) if quota else cpus)
+
+
+def parse_jobs(text: str | int) -> int:
+    """Return the workers that N, N%, +N or -N mean, counted from the usable CPUs as GNU parallel does."""
+    found = re.fullmatch(r"([+-]?)(\d+)(%?)", str(text).strip())
+    if not found or (found[1] and found[3]):
+        raise ConfigError(f"-j {text!r} is no number of jobs; write 4, 50%, +1 or -1")
+    sign, number, percent = found[1], int(found[2]), found[3]
+    if percent:
+        return max(1, usable_cpus() * number // 100)
+    if sign:
+        return max(1, usable_cpus() + (number if sign == "+" else -number))
+    if number == 0:
+        raise ConfigError("-j 0: at least one job is needed")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """What a pool was asked for, checked."""
+
+    workers: int
+    start_method: StartMethod
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    buffer_bytes: int
+    max_deaths: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
+            raise ConfigError(f"workers must be a whole number of at least 1, not {self.workers!r}")
+        if self.start_method not in START_METHODS:
+            raise ConfigError(f"start_method must be one of {', '.join(START_METHODS)}, not {self.start_method!r}")
+        if self.initializer is not None and not callable(self.initializer):
+            raise ConfigError(f"initializer must be callable, not {self.initializer!r}")
+        if self.max_deaths < 1:
+            raise ConfigError(f"max_deaths must be at least 1, not {self.max_deaths!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class MapOptions:
+    """What one `map` was asked for, checked."""
+
+    ordered: bool = True
+    chunk: int | Literal["auto"] = "auto"
+    retries: int = 0
+    retry_delay_s: float = 0.0
+    on_error: OnError = "raise"
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1
+        if self.chunk != "auto" and not number:
+            raise ConfigError(f'chunk must be "auto" or a number of items of at least 1, not {self.chunk!r}')
+        if self.on_error not in ON_ERROR:
+            raise ConfigError(f"on_error must be one of {', '.join(ON_ERROR)}, not {self.on_error!r}")
+        if self.retries < 0 or self.retry_delay_s < 0:
+            raise ConfigError("retries and retry_delay must not be negative")
+
+
+def refuse_fork_with_threads() -> None:
+    """Refuse to fork while other threads run: a lock that one of them holds stays locked in the child.
+
+    Raises:
+        ConfigError: unless ORCHESTRATOR_FORCE_FORK=1 is set.
+    """
+    others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+    if others and os.environ.get("ORCHESTRATOR_FORCE_FORK") != "1":
+        raise ConfigError(
+            f'start_method="fork" while other threads run ({", ".join(others[:3])}) can hang the workers: a lock '
+            "held by a thread at that moment stays locked for ever in the child. Make the pool before the threads, "
+            'use start_method="forkserver", or set ORCHESTRATOR_FORCE_FORK=1 to fork all the same'
+        )
