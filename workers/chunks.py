@@ -1,0 +1,126 @@
+"""The messages between the file command and its workers: what to read, what came of it, what failed.
+
+All are frozen and are made in one process and read in another; nothing is ever changed in place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pickle import PickleBuffer
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a chunk stands in the run."""
+
+    seq: int
+    """0, 1, 2 … over the whole run."""
+    path: str
+    """The input file, as the user wrote it; "-" for standard input."""
+    file_index: int
+    """Which of the inputs."""
+    index_in_file: int
+    """0, 1, 2 … in this file."""
+    last_of_file: bool
+    """No chunk of this file follows."""
+    size_bytes: int
+    """How much of the input this chunk is, in the input's own (maybe compressed) bytes; for progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes `start` to `end` of a plain file, read by the worker itself."""
+
+    origin: Origin
+    start: int
+    end: int
+    on_boundaries: bool = False
+    """True: `start` and `end` are record boundaries. False: the records that begin in the range belong to it."""
+    fieldnames: tuple[str, ...] | None = None
+    """CSV: the columns, from the header row of this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole records that the coordinator has read: from a compressed file, a pipe or standard input."""
+
+    origin: Origin
+    data: PickleBuffer | memoryview | bytes
+    start: int
+    """Byte offset in the (decompressed) file."""
+    first_line: int
+    """Number of the first line, from 1."""
+    fieldnames: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Names of files; each is a record as it is."""
+
+    origin: Origin
+    paths: tuple[str, ...]
+
+
+Chunk = ByteRange | Block | Paths
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFailure:
+    """One record that could not be transformed."""
+
+    path: str
+    line: int | None
+    """Absolute, from 1; None where the worker knows only the byte offset."""
+    byte_offset: int | None
+    """Where in the (decompressed) file the record, or the undecodable byte, begins."""
+    error: str
+    """The exception's type."""
+    text: str
+    traceback: str
+    """The user's own frames; empty if the exception was not raised in user code."""
+
+
+class RecordError(Exception):
+    """A record failed, and the run is to stop at the first failure."""
+
+    def __init__(self, failure: RecordFailure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        failure = self.failure
+        place = f"line {failure.line}" if failure.line is not None else f"byte {failure.byte_offset}"
+        if failure.line is None and failure.byte_offset is None:
+            return f"{failure.path}: {failure.error}: {failure.text}"
+        return f"{failure.path}, {place}: {failure.error}: {failure.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """What came of one chunk."""
+
+    origin: Origin
+    payload: PickleBuffer | memoryview | bytes | None
+    """The output, ready to be written; None if there is none."""
+    records_in: int
+    records_out: int
+    dropped: int
+    failed: int
+    failures: tuple[RecordFailure, ...]
+    """The first failures in full, `KEPT_FAILURES` at most; `failed` counts them all."""
+    csv_fields: tuple[str, ...] | None
+    """The columns of the payload's CSV rows, if it has any."""
+    worker: int
+    pid: int
+    started_s: float
+    """Unix time at which the worker began."""
+    run_s: float
+    cpu_s: float
+    read_bytes: int
+    """Size of the records before decoding."""
+
+
+KEPT_FAILURES = 20

@@ -1,0 +1,236 @@
+"""Turn a chunk's bytes into records: lines, JSON values, CSV rows or the block itself.
+
+Records are split with the fastest call that does it for the whole block; which line a record came from is
+worked out only when one has failed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from workers.ranges import Raw
+
+FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
+_END_MARK = "\x00end of block\x00"
+"""A CSV row put after a block: if it isn't read back as a row of its own, the block ended inside quotes."""
+
+
+class SplitError(Exception):
+    """A block can't be cut into records."""
+
+    def __init__(self, text: str, line_index: int, byte_index: int | None = None) -> None:
+        super().__init__(text)
+        self.line_index = line_index
+        self.byte_index = byte_index
+
+
+class Records:
+    """The records of one block, and the way back from a record to its line."""
+
+    def __init__(
+        self,
+        values: list[Any],
+        parse: Callable[[Any], Any] | None = None,
+        line_index: Callable[[int], int] | None = None,
+        bad: Iterable[SplitError] = (),
+    ) -> None:
+        """Keep the records.
+
+        Args:
+            values: what the function is called with, or what `parse` makes that of.
+            parse: applied to each value first; None if the values are the records.
+            line_index: from a value's index to the index of its first line in the block.
+            bad: lines that are no records at all.
+        """
+        self.values = values
+        self.parse = parse
+        self.line_index = line_index or (lambda index: index)
+        self.bad = tuple(bad)
+
+
+def split(raw: Raw, record_format: str, errors: str, fieldnames: tuple[str, ...] | None, *, skip: bool) -> Records:
+    """Cut the bytes into records of `record_format`.
+
+    Args:
+        raw: whole records.
+        record_format: one of FORMATS but "files".
+        errors: "strict" or "replace", for bytes that are not UTF-8.
+        fieldnames: the columns, for CSV.
+        skip: a line that can't be decoded is put into `bad` instead of raised.
+
+    Raises:
+        SplitError: bytes that are not UTF-8, or quotation marks that leave it open where rows begin.
+    """
+    if not len(raw.data):
+        return Records([])
+    if record_format == "blocks":
+        return Records([bytes(raw.data)], line_index=lambda _: 0)
+    text, bad = _decode(raw, errors, skip=skip)
+    if record_format == "csv":
+        if bad:
+            return _rows_without_bad(raw, fieldnames or (), bad)
+        return _rows(text, fieldnames or (), last=raw.last_of_file)
+    lines = _lines(text)
+    if bad:
+        return _without_bad(lines, bad, record_format)
+    if record_format == "lines":
+        return Records(lines)
+    return _json_lines(lines)
+
+
+def _lines(text: str) -> list[str]:
+    r"""Cut at "\n" and "\r\n" and nowhere else: str.splitlines also cuts at \x0b, \x1c, \u2028 …."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _decode(raw: Raw, errors: str, *, skip: bool) -> tuple[str, list[SplitError]]:
+    """Decode the whole block in one call; look for the bad lines only if that fails."""
+    try:
+        return str(raw.data, "utf-8", errors), []
+    except UnicodeDecodeError as error:
+        first = error
+    data = bytes(raw.data)
+    if not skip:
+        raise _undecodable(raw, first, data.count(b"\n", 0, first.start), first.start)
+    bad, offset, lines = [], 0, []
+    for index, line in enumerate(data.split(b"\n")):
+        try:
+            lines.append(line.decode())
+        except UnicodeDecodeError as error:
+            bad.append(_undecodable(raw, error, index, offset + error.start))
+            lines.append("")
+        offset += len(line) + 1
+    return "\n".join(lines), bad
+
+
+def _undecodable(raw: Raw, error: UnicodeDecodeError, line_index: int, index: int) -> SplitError:
+    said = f"byte 0x{error.object[error.start]:02x} at offset {raw.start + index} is not UTF-8 ({error.reason})"
+    return SplitError(f"{said}; --errors replace reads on", line_index, index)
+
+
+def _without_bad(lines: list[str], bad: list[SplitError], record_format: str) -> Records:
+    """Leave out the lines that could not be decoded."""
+    gone = {error.line_index for error in bad}
+    blank_too = record_format == "jsonl"
+    kept = [i for i, line in enumerate(lines) if i not in gone and not (blank_too and not line.strip())]
+    parse = parse_json if blank_too else None
+    return Records([lines[i] for i in kept], parse, kept.__getitem__, bad)
+
+
+def _json_lines(lines: list[str]) -> Records:
+    values = list(filter(str.strip, lines))  # blank lines are no records
+    if len(values) == len(lines):
+        return Records(values, parse_json)
+
+    def line_index(index: int) -> int:
+        return [i for i, line in enumerate(lines) if line.strip()][index]
+
+    return Records(values, parse_json, line_index)
+
+
+_scan = json.JSONDecoder().scan_once
+
+
+def parse_json(line: str) -> Any:
+    """Do what json.loads does, at a third of its overhead: the scanner first, json.loads where that isn't all."""
+    try:
+        value, end = _scan(line, 0)
+    except StopIteration:
+        return json.loads(line)
+    return value if end == len(line) else json.loads(line)
+
+
+def _rows_without_bad(raw: Raw, names: tuple[str, ...], bad: list[SplitError]) -> Records:
+    """Leave out the rows with bytes that can't be decoded; a row may have several lines, so rows are cut first."""
+    records = _rows(str(raw.data, "utf-8", "surrogateescape"), names, last=raw.last_of_file)
+    kept, gone = [], []
+    for index, row in enumerate(records.values):
+        try:
+            "".join(map(_flat_text, row.values())).encode()
+        except UnicodeEncodeError:
+            line = records.line_index(index)
+            gone.append(next((error for error in bad if error.line_index >= line), bad[-1]))
+        else:
+            kept.append(index)
+    return Records([records.values[i] for i in kept], None, lambda i: records.line_index(kept[i]), gone)
+
+
+def _flat_text(value: Any) -> str:
+    return "".join(value) if isinstance(value, list) else value or ""
+
+
+def _rows(text: str, names: tuple[str, ...], *, last: bool) -> Records:
+    """Read CSV rows as csv.DictReader does."""
+    _lift_field_limit()
+    rows = list(_dict_rows(csv.reader(_with_end_mark(text, last=last)), names))
+    if not last and rows:
+        end = rows.pop()
+        if next(iter(end.values()), None) != _END_MARK:
+            raise SplitError(
+                "a quotation mark stands inside an unquoted field, so where rows begin can't be told from the middle "
+                "of the file; give --block a size larger than the file",
+                0,
+            )
+
+    def line_index(index: int) -> int:
+        reader = csv.reader(io.StringIO(text, newline=""))
+        before = 0
+        for row in reader:
+            if row:
+                if index == 0:
+                    break
+                index -= 1
+            before = text.count("\n", 0, _length_of_lines(text, reader.line_num))
+        return before
+
+    return Records(rows, line_index=line_index)
+
+
+def _length_of_lines(text: str, count: int) -> int:
+    """Return how many characters the first `count` lines have, as the csv module counts lines."""
+    source = io.StringIO(text, newline="")
+    for _ in range(count):
+        source.readline()
+    return source.tell()
+
+
+def _with_end_mark(text: str, *, last: bool) -> Iterable[str]:
+    lines = io.StringIO(text, newline="")
+    return lines if last else chain(lines, (_END_MARK,))
+
+
+def _dict_rows(reader: Iterable[list[str]], names: tuple[str, ...]) -> Iterator[dict[str | None, Any]]:
+    """Give a dict a row: missing fields are None, surplus ones a list under the key None, blank rows nothing."""
+    width = len(names)
+    for row in reader:
+        if len(row) == width:
+            yield dict(zip(names, row, strict=True))
+        elif row:
+            found: dict[str | None, Any] = dict(zip(names, row, strict=False))
+            if len(row) > width:
+                found[None] = row[width:]
+            else:
+                found.update(dict.fromkeys(names[len(row) :]))
+            yield found
+
+
+def parse_header(text: str) -> tuple[str, ...]:
+    """Return the columns that a CSV header row names."""
+    _lift_field_limit()
+    return tuple(next(csv.reader(io.StringIO(text, newline="")), []))
+
+
+def _lift_field_limit() -> None:
+    """Allow fields of any length; the csv module stops at 128 KiB by default."""
+    csv.field_size_limit(sys.maxsize)
