@@ -1,0 +1,24 @@
+"""Where results go: a file, a folder with one output an input file, standard output.
+
+A sink is anything with `write(result)`, `close()` (keep what was written) and `abort()` (leave nothing behind).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from workers.chunks import BlockResult
+
+
+class Sink(Protocol):
+    """Takes the results of chunks, in the order in which they are to be written."""
+
+    def write(self, result: BlockResult) -> None:
+        """Write one chunk's output."""
+
+    def close(self) -> None:
+        """Make the output final."""
+
+    def abort(self) -> None:
+        """Leave nothing under the final name."""

@@ -1,0 +1,58 @@
+"""The header row of CSV output, written once, and the check that all blocks have its columns. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from orchestrator.errors import OrchestratorError
+from workers import compression
+
+
+class Columns:
+    """The columns of one output; the first block that has rows settles them."""
+
+    def __init__(self, kind: str | None) -> None:
+        """Remember how the output is compressed."""
+        self._kind = kind
+        self._fields: tuple[str, ...] | None = None
+
+    def fitted(self, payload: memoryview, fields: tuple[str, ...], path: str) -> tuple[bytes, memoryview | bytes]:
+        """Return what is to be written: the header, if this is the first block with rows, and the block.
+
+        Raises:
+            OrchestratorError: the block's rows have other columns.
+        """
+        if self._fields is None:
+            self._fields = fields
+            return self._packed(_row(fields)), payload
+        if fields == self._fields:
+            return b"", payload
+        if set(fields) != set(self._fields):
+            raise OrchestratorError(
+                f"the CSV output has the columns {_names(self._fields)}, but results for {path} have {_names(fields)}; "
+                "return the same keys for every record, or write JSON lines (--output-format jsonl)"
+            )
+        return b"", self._reordered(bytes(payload), fields, self._fields)
+
+    def _reordered(self, payload: bytes, fields: tuple[str, ...], wanted: tuple[str, ...]) -> bytes:
+        """Put a block's columns in the header's order; dicts of one function may differ in it."""
+        data = compression.decompress(self._kind, payload) if self._kind else payload
+        places = [fields.index(name) for name in wanted]
+        rows = csv.reader(io.StringIO(data.decode(), newline=""))
+        return self._packed(
+            b"".join(_row([row[at] for at in places] if len(row) == len(places) else row) for row in rows)
+        )
+
+    def _packed(self, data: bytes) -> bytes:
+        return compression.compress(self._kind, data) if self._kind else data
+
+
+def _row(values: list[str] | tuple[str, ...]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode()
+
+
+def _names(fields: tuple[str, ...]) -> str:
+    return ", ".join(map(str, fields))
