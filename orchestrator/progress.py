@@ -198,7 +198,8 @@ class _Bars:
         self._notebook = notebook
         self._bar_class = _bar_class(notebook=notebook)
         self._cleared = False
-        self._most_rows = max(1, _terminal_rows(file) - 2)  # the overall bar and the cursor's line
+        self._columns, rows = _terminal_size(file)
+        self._most_rows = max(1, rows - 2)  # all but the overall bar and the cursor's line
         self._bars = [self._new_bar()]
         if look.style == "workers":
             self._add_rows(workers)
@@ -254,7 +255,8 @@ class _Bars:
             unit_divisor=look.unit_divisor,
             mininterval=0,  # `Progress` has looked at the clock already
             miniters=0,
-            dynamic_ncols=True,
+            ncols=None if self._columns else 80,  # some pseudo-terminals say that they are 0 wide
+            dynamic_ncols=self._columns > 0,
             leave=True,
             position=row,
             **options,
@@ -362,11 +364,13 @@ def _notebook_bar_class() -> Any:
     return auto_tqdm
 
 
-def _terminal_rows(file: TextIO | None) -> int:
+def _terminal_size(file: TextIO | None) -> tuple[int, int]:
+    """Columns (0: unknown) and rows."""
     try:
-        return os.get_terminal_size(file.fileno()).lines if file is not None else 24
+        size = os.get_terminal_size(file.fileno() if file is not None else 2)
     except (OSError, ValueError):
-        return 24
+        return 0, 24
+    return size.columns, size.lines or 24
 
 
 def _line_interval_s() -> float:
