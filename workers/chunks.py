@@ -86,9 +86,10 @@ class RecordFailure:
 class RecordError(Exception):
     """A record failed, and the run is to stop at the first failure."""
 
-    def __init__(self, failure: RecordFailure) -> None:
-        super().__init__(failure)
+    def __init__(self, failure: RecordFailure, origin: Origin) -> None:
+        super().__init__(failure, origin)
         self.failure = failure
+        self.origin = origin
 
     def __str__(self) -> str:
         failure = self.failure
@@ -119,6 +120,8 @@ class BlockResult:
     """Unix time at which the worker began."""
     run_s: float
     cpu_s: float
+    start: int
+    """Byte offset of the first record in the (decompressed) file."""
     read_bytes: int
     """Size of the records before decoding."""
 

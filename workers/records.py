@@ -78,6 +78,7 @@ class RecordRunner:
             started_s=started_s,
             run_s=time.perf_counter() - clock,
             cpu_s=time.process_time() - cpu,
+            start=run.raw.start,
             read_bytes=len(run.raw.data),
         )
 
@@ -118,7 +119,7 @@ class _ChunkRun:
         except OSError as error:
             said = f"can't be read: {error.strerror}"
             failure = RecordFailure(chunk.origin.path, None, None, type(error).__name__, said, "")
-            raise RecordError(failure) from None
+            raise RecordError(failure, self._chunk.origin) from None
 
     def _split(self) -> Records:
         chunk, runner = self._chunk, self._runner
@@ -128,7 +129,8 @@ class _ChunkRun:
         try:
             return split(self.raw, runner.record_format, runner.errors, chunk.fieldnames, skip=skip)
         except SplitError as error:
-            raise RecordError(self._failure(error.line_index, error, error.byte_index)) from None
+            failure = self._failure(error.line_index, error, error.byte_index)
+            raise RecordError(failure, chunk.origin) from None
 
     def _record_failed(self, index: int, error: BaseException) -> None:
         """Note a failed record, or end the chunk with it."""
@@ -145,7 +147,7 @@ class _ChunkRun:
 
     def _keep(self, failure: RecordFailure) -> None:
         if self._runner.on_error != "skip":
-            raise RecordError(failure) from None
+            raise RecordError(failure, self._chunk.origin) from None
         self.failed += 1
         if len(self.failures) < KEPT_FAILURES:
             self.failures.append(failure)

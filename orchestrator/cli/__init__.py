@@ -1,0 +1,53 @@
+"""The command line: finds the command, runs it, and turns every mistake into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+EXIT_FAILURES = 1
+EXIT_USAGE = 2
+EXIT_SIGINT = 130
+EXIT_SIGTERM = 143
+
+
+def complain(text: str) -> None:
+    """Write one message to stderr, unless nobody reads it."""
+    try:
+        sys.stderr.write(f"orchestrator: {text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def run_command_line(argv: list[str]) -> int:
+    """Run what `argv` says and return the exit code. Ctrl-C at any point gives 130 and no traceback."""
+    try:
+        if argv in (["--version"], ["-V"]):
+            from orchestrator.cli.version import version  # noqa: PLC0415
+
+            print(f"orchestrator {version()}")  # noqa: T201
+            return 0
+        return _dispatch(argv)
+    except SystemExit as stop:  # from argparse, after it has written its message
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return EXIT_SIGINT
+
+
+def _dispatch(argv: list[str]) -> int:
+    from orchestrator.cli import options  # noqa: PLC0415
+    from orchestrator.errors import ConfigError  # noqa: PLC0415
+
+    if not argv or argv[0] != "run":
+        options.main_parser().parse_args(argv)
+        complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
+        return EXIT_USAGE
+    try:
+        settings = options.parse_run(argv[1:])
+        from orchestrator.cli.run import run  # noqa: PLC0415
+
+        return run(settings)
+    except ConfigError as mistake:
+        complain(str(mistake))
+        return EXIT_USAGE

@@ -1,0 +1,60 @@
+"""Say which record failed: the file, its line counted from the file's start, and the user's own traceback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workers.chunks import RecordError
+
+if TYPE_CHECKING:
+    from workers.chunks import RecordFailure
+
+_READ_BYTES = 2**20
+
+
+def place(failure: RecordFailure, record_format: str) -> str:
+    """Return where the record stands: "a.txt, line 3".
+
+    A worker that reads from the middle of a file knows only its byte offset; lines are counted here, when it is told.
+    """
+    name = "standard input" if failure.path == "-" else failure.path
+    if failure.line is not None:
+        return f"{name}, line {failure.line}"
+    if failure.byte_offset is None:
+        return name
+    if record_format == "blocks":
+        return f"{name}, the block at byte {failure.byte_offset}"
+    try:
+        return f"{name}, line {_line_number(failure.path, failure.byte_offset)}"
+    except OSError:
+        return f"{name}, byte {failure.byte_offset}"
+
+
+def headline(failure: RecordFailure, record_format: str) -> str:
+    """Return the failure in one line."""
+    text = " ".join(failure.text.split())
+    said = f"{failure.error}: {text}" if text else failure.error
+    return f"{place(failure, record_format)}: {said}"
+
+
+def report(error: BaseException, record_format: str) -> str:
+    """Return what the user is told about the failure that stopped the run."""
+    cause = error.__cause__
+    if isinstance(cause, RecordError):
+        trace = cause.failure.traceback.rstrip()
+        return headline(cause.failure, record_format) + (f"\n{trace}" if trace else "")
+    if cause is not None and type(error).__name__ == "ItemError":
+        return " ".join(str(cause).split()) or type(cause).__name__
+    return str(error)
+
+
+def _line_number(path: str, offset: int) -> int:
+    lines = 1
+    with open(path, "rb") as file:
+        while offset > 0:
+            piece = file.read(min(_READ_BYTES, offset))
+            if not piece:
+                break
+            lines += piece.count(b"\n")
+            offset -= len(piece)
+    return lines

@@ -1,0 +1,59 @@
+"""The log of chunks, in the columns of GNU parallel's --joblog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from workers.chunks import BlockResult, Origin
+
+_COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command")
+
+
+class Joblog:
+    """One line a chunk, written when its result is."""
+
+    def __init__(self, path: str, target: str) -> None:
+        """Open the log.
+
+        Raises:
+            ConfigError: it can't be written to.
+        """
+        try:
+            self._file = open(path, "w", encoding="utf-8", errors="surrogateescape", buffering=1)
+        except OSError as error:
+            raise ConfigError(f"can't write the job log {path}: {error.strerror}") from None
+        self._target = target
+        self._line(_COLUMNS)
+
+    def done(self, result: BlockResult) -> None:
+        """Note a chunk that ran; its exit value is 1 if records of it failed."""
+        received = 0 if result.payload is None else memoryview(result.payload).nbytes
+        place = f"{result.origin.path}:{result.start}+{result.read_bytes}" if result.read_bytes else result.origin.path
+        self._line(
+            (
+                result.origin.seq + 1,
+                ":",
+                f"{result.started_s:.3f}",
+                f"{result.run_s:.3f}",
+                result.read_bytes,
+                received,
+                int(bool(result.failed)),
+                0,
+                f"{self._target} {place}",
+            )
+        )
+
+    def failed(self, origin: Origin, started_s: float) -> None:
+        """Note the chunk that the run stopped at; how long it ran is not known."""
+        command = f"{self._target} {origin.path}"
+        self._line((origin.seq + 1, ":", f"{started_s:.3f}", "0.000", origin.size_bytes, 0, 1, 0, command))
+
+    def close(self) -> None:
+        """Close the log."""
+        self._file.close()
+
+    def _line(self, values: tuple[object, ...]) -> None:
+        self._file.write("\t".join(str(value).replace("\t", " ").replace("\n", " ") for value in values) + "\n")

@@ -1,0 +1,197 @@
+"""What the user wrote, as frozen settings; mistakes that need no look at the disk are found here."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from orchestrator.cli import EXIT_USAGE, complain
+from orchestrator.errors import ConfigError
+from orchestrator.settings import START_METHODS, parse_jobs, parse_size
+from workers.formats import FORMATS
+from workers.output import OUTPUT_FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXAMPLES = """\
+examples:
+  Upper-case a text with all CPUs; the order of the lines is kept. `upper` is in text.py, in this folder:
+    orchestrator run text:upper book.txt -o upper.txt
+
+  The function gets each line of JSON as a dict and returns a dict, or None to drop it; here with a bar:
+    orchestrator run clean.py:clean 'logs/*.jsonl.gz' --format jsonl -o clean.jsonl.gz --bar
+
+  In a pipe, with a function of Python's own library, results as soon as they are there:
+    tail -f access.log | orchestrator run html:escape - --unordered | grep 404
+
+  A row of a CSV file is a dict too, and the columns of the first result make the new header:
+    orchestrator run prices.py:convert prices.csv --format csv -o euros.csv -j 50%
+
+  Several records from one: the function returns (or yields) an iterable:
+    orchestrator run words.py:split book.txt --flat -o words.txt
+
+  Whole files, one call each, one output file for each in the folder out/; go on after failures, and list them:
+    orchestrator run images.py:describe photos/*.jpg --format files -o out/ --on-error skip
+
+exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was started),
+130 Ctrl-C, 143 SIGTERM
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What `run` was asked for."""
+
+    target: str
+    inputs: tuple[str, ...]
+    output: str
+    workers: int
+    record_format: str
+    output_format: str | None
+    """None: by the names of the files."""
+    block_bytes: int | None
+    """None: by the size of the input."""
+    chunk_records: int | None
+    """None: whatever a block holds."""
+    buffer_bytes: int | None
+    ordered: bool
+    on_error: str
+    flat: bool
+    errors: str
+    show: str | None
+    """"bar", "eta" or "workers"; None: no progress."""
+    quiet: bool
+    joblog: str | None
+    dry_run: bool
+    start_method: str
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message} (see `{self.prog} --help`)")
+        raise SystemExit(EXIT_USAGE)
+
+
+def main_parser() -> argparse.ArgumentParser:
+    """Return the parser of the bare command, which knows the commands' names and --version."""
+    parser = _Parser(
+        prog="orchestrator",
+        description="Transforms files, record by record, in many processes at once: in order, in bounded memory.",
+        epilog="Each command has its own help: orchestrator run --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and leave")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands.add_parser("run", help="call a Python function with every record of files", add_help=False)
+    return parser
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """Return the parser of `run`."""
+    parser = _Parser(
+        prog="orchestrator run",
+        usage="orchestrator run TARGET INPUT... [-o OUT] [options]",
+        description="Calls a Python function with every record of the inputs, in many processes, and writes what it\n"
+        "returns: text as a line, anything else as JSON; None drops the record.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("target", metavar="TARGET", help="module:function, found from this folder, or path/file.py:function")
+    add("inputs", metavar="INPUT", nargs="+", help="files, patterns ('logs/*.gz'), or - for standard input; "
+        ".gz .bz2 .xz .zst are decompressed")  # fmt: skip
+    add("-o", "--output", metavar="OUT", default="-", help="a file (compressed if its name says so), a folder for one "
+        "output an input file (it is there already, or ends in /), or - for standard output (default)")  # fmt: skip
+    add("-j", "--jobs", metavar="N", help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: "
+        "as many as CPUs)")  # fmt: skip
+    _add_reading(parser)
+    _add_failing(parser)
+    _add_showing(parser)
+    return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("records")
+    add = group.add_argument
+    add("--format", choices=FORMATS, default="lines", help="lines: text without its line end (default); jsonl: what "
+        "the JSON of each line means; csv: a dict a row; blocks: raw bytes; files: the path itself")  # fmt: skip
+    add("--output-format", choices=OUTPUT_FORMATS, help="default: csv if OUT's name ends in .csv, or if rows of a CSV "
+        "file are read and OUT's name doesn't say JSON; else lines, with dicts as JSON")  # fmt: skip
+    add("--flat", action="store_true", help="the function returns an iterable of records instead of one")
+    add("--errors", choices=("strict", "replace"), default="strict", help="bytes that are not UTF-8: a failure "
+        "(default), or replaced by U+FFFD")  # fmt: skip
+    add("--block", metavar="SIZE", help="how much of a file goes to a worker at a time: 64K, 1M … (default: by the "
+        "size of the input); with --format blocks, the size of a record")  # fmt: skip
+    add("--chunk", metavar="N", default="auto", help="records that go to a worker at a time; about N, as their size is "
+        "estimated from the first 64 KiB; with --format files exactly N (default: 1)")  # fmt: skip
+    add("--buffer", metavar="SIZE", help="bytes in flight at most, waiting results too (default: 256M)")
+    order = group.add_mutually_exclusive_group()
+    order.add_argument("-k", "--keep-order", dest="ordered", action="store_true", default=True,
+        help="write results in the order of the input (default)")  # fmt: skip
+    order.add_argument("--unordered", dest="ordered", action="store_false", help="write results as they are ready")
+    add("--start-method", choices=START_METHODS, default="forkserver", help="how workers are started (default: "
+        "forkserver)")  # fmt: skip
+
+
+def _add_failing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("failures").add_argument
+    add("--on-error", choices=("raise", "skip"), default="raise", help="a record for which the function fails: stop "
+        "(default), or leave it out, go on, and list it at the end")  # fmt: skip
+    add("--joblog", metavar="FILE", help="write a line a chunk, in GNU parallel's columns")
+    add("--dry-run", action="store_true", help="say what would run, and start nothing")
+
+
+def _add_showing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is shown (all on stderr)")
+    show = group.add_mutually_exclusive_group()
+    for flag, style, words in (
+        ("--bar", "bar", "a progress bar with rate and remaining time"),
+        ("--eta", "eta", "the remaining time, in one line"),
+        ("--progress", "workers", "a bar, and one a worker"),
+    ):
+        show.add_argument(flag, dest="show", action="store_const", const=style, help=words)
+    group.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
+
+
+def parse_run(argv: Sequence[str]) -> RunSettings:
+    """Return the settings that the arguments of `run` mean.
+
+    Raises:
+        ConfigError: a value that can't be.
+        SystemExit: argparse has told the user what is wrong, or shown the help.
+    """
+    args = run_parser().parse_intermixed_args(argv)
+    if args.chunk != "auto" and args.format == "blocks":
+        raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
+    if args.chunk != "auto" and args.block and args.format != "files":
+        raise ConfigError("--chunk and --block both say how much goes to a worker at a time; give one of them")
+    return RunSettings(
+        target=args.target,
+        inputs=tuple(args.inputs),
+        output=args.output,
+        workers=parse_jobs(args.jobs if args.jobs is not None else "100%"),
+        record_format=args.format,
+        output_format=args.output_format,
+        block_bytes=parse_size(args.block) if args.block and args.block != "auto" else None,
+        chunk_records=_count(args.chunk) if args.chunk != "auto" else None,
+        buffer_bytes=parse_size(args.buffer) if args.buffer else None,
+        ordered=args.ordered,
+        on_error=args.on_error,
+        flat=args.flat,
+        errors=args.errors,
+        show=args.show,
+        quiet=args.quiet,
+        joblog=args.joblog,
+        dry_run=args.dry_run,
+        start_method=args.start_method,
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"--chunk {text!r} is no number of records; write auto or a whole number of at least 1")
+    return int(text)

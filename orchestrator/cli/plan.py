@@ -1,0 +1,151 @@
+"""What a run is going to do, checked against the disk before a worker starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError
+from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
+from orchestrator.sinks.stdout import StdoutSink
+from orchestrator.sources.files import STDIN, FileSource, Input, expand, mean_record_bytes
+from workers import compression, handler
+from workers.records import RecordRunner
+
+if TYPE_CHECKING:
+    from orchestrator.cli.options import RunSettings
+    from orchestrator.sinks import Sink
+
+_SMALLEST_BLOCK = 64 * 1024
+_LARGEST_BLOCK = 1024 * 1024
+"""What a worker makes of a block, decoded and split, should still fit into its CPU's cache."""
+_BLOCKS_A_WORKER = 32
+"""So many that all workers end at about the same time."""
+_NO_CSV = (".jsonl", ".json", ".ndjson")
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """The settings, and what they come to."""
+
+    settings: RunSettings
+    inputs: tuple[Input, ...]
+    block_bytes: int
+    source: FileSource
+    runner: RecordRunner
+    to_folder: bool
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the output goes to standard output."""
+        return self.settings.output == STDIN
+
+
+def make_plan(settings: RunSettings) -> RunPlan:
+    """Look at the inputs, load the function, check the output.
+
+    Raises:
+        ConfigError: anything that can be found wrong without running.
+    """
+    inputs = expand(settings.inputs)
+    output = settings.output
+    to_folder = output != STDIN and (output.endswith("/") or os.path.isdir(output))
+    _check_output(output, inputs, settings, to_folder=to_folder)
+    kind = None if to_folder or output == STDIN else compression.kind_of(output)
+    try:
+        compression.require(kind)
+        with contextlib.redirect_stdout(sys.stderr) if output == STDIN else contextlib.nullcontext():
+            handler.load(settings.target)
+    except (handler.HandlerError, compression.CompressionError) as mistake:
+        raise ConfigError(str(mistake)) from None
+    block_bytes = _block_bytes(settings, inputs)
+    source = FileSource(
+        inputs, settings.record_format, block_bytes, paths_a_chunk=(settings.chunk_records or 1) if not to_folder else 1
+    )
+    runner = RecordRunner(
+        target=settings.target,
+        folder=os.getcwd(),
+        record_format=settings.record_format,
+        output_format=_output_format(settings, to_folder=to_folder),
+        flat=settings.flat,
+        errors=settings.errors,
+        on_error=settings.on_error,
+        compression=kind,
+    )
+    return RunPlan(settings, tuple(inputs), block_bytes, source, runner, to_folder)
+
+
+def open_sink(plan: RunPlan) -> Sink:
+    """Open the output.
+
+    Raises:
+        ConfigError: it can't be written to.
+    """
+    if plan.to_stdout:
+        return StdoutSink()
+    if plan.to_folder:
+        return FolderSink(plan.settings.output, [entry.path for entry in plan.inputs])
+    return FileSink(plan.settings.output)
+
+
+def describe(plan: RunPlan) -> str:
+    """Return what `--dry-run` says."""
+    settings, count = plan.settings, plan.source.chunk_count()
+    size = plan.source.total_bytes
+    amount = "of unknown size" if size is None else f"{size:,} bytes"
+    chunks = "known only when it is read" if count is None else f"{count:,}"
+    if settings.record_format != "files":
+        chunks += f", of about {plan.block_bytes:,} bytes"
+    names = "\n".join(f"              {entry.path}" for entry in plan.inputs[:20])
+    more = f"\n              … and {len(plan.inputs) - 20} more" if len(plan.inputs) > 20 else ""
+    output = "standard output" if plan.to_stdout else settings.output + (" (a file each)" if plan.to_folder else "")
+    return (
+        f"function:     {settings.target}\n"
+        f"inputs:       {len(plan.inputs)} ({amount}), read as {settings.record_format}\n{names}{more}\n"
+        f"chunks:       {chunks}\n"
+        f"workers:      {settings.workers} ({settings.start_method})\n"
+        f"output:       {output}, {'in order' if settings.ordered else 'as ready'}, "
+        f"as {plan.runner.output_format}\n"
+        f"on error:     {settings.on_error}\n"
+    )
+
+
+def _check_output(output: str, inputs: list[Input], settings: RunSettings, *, to_folder: bool) -> None:
+    """Find out about outputs that can't be, before anything is loaded or made."""
+    names = [entry.path for entry in inputs]
+    if output == STDIN:
+        return
+    if to_folder:
+        if settings.record_format == "files" and STDIN in names:
+            raise ConfigError("paths from standard input can't be written to a folder; name an output file")
+        output_names(output, names)
+        return
+    refuse_input(output, names)
+    folder = os.path.dirname(os.path.realpath(output))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"can't write to {output}: there is no folder {folder}")
+
+
+def _output_format(settings: RunSettings, *, to_folder: bool) -> str:
+    if settings.output_format:
+        return settings.output_format
+    name = "" if to_folder else compression.without_suffix(settings.output)
+    if name.endswith(".csv") or (settings.record_format == "csv" and not name.endswith(_NO_CSV)):
+        return "csv"
+    return "lines"
+
+
+def _block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
+    """Choose how much a worker gets at a time."""
+    if settings.block_bytes is not None:
+        return settings.block_bytes
+    if settings.chunk_records is not None and settings.record_format != "files":
+        return settings.chunk_records * mean_record_bytes(inputs)
+    sizes = [entry.size_bytes for entry in inputs if entry.size_bytes is not None and not entry.compression]
+    if len(sizes) < len(inputs):
+        return _LARGEST_BLOCK
+    share = sum(sizes) // (settings.workers * _BLOCKS_A_WORKER)
+    return min(max(share, _SMALLEST_BLOCK), _LARGEST_BLOCK)

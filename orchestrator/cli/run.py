@@ -1,0 +1,184 @@
+"""The `run` command: plan, start the workers, write what comes back, sum up.
+
+    files --source--> chunks --pool--> results --sink--> output
+                                          `--> console, tally, job log
+
+Runs in the coordinator. Whatever ends the run, the workers end with it, and nothing unfinished has the final name.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import EXIT_FAILURES, EXIT_SIGINT, EXIT_SIGTERM, complain
+from orchestrator.cli.console import Console
+from orchestrator.cli.failures import headline, report
+from orchestrator.cli.joblog import Joblog
+from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
+from orchestrator.cli.summary import SHOWN_FAILURES, Tally
+from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.sinks.stdout import ReaderGoneError, discard_stdout
+from workers.chunks import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.cli.options import RunSettings
+    from orchestrator.sinks import Sink
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; not an Exception, so that nothing on the way takes it for a failure."""
+
+
+def run(settings: RunSettings) -> int:
+    """Do what the settings say and return the exit code.
+
+    Raises:
+        ConfigError: a mistake that was found before a worker started.
+    """
+    try:
+        with _signals():
+            plan = make_plan(settings)
+            if settings.dry_run:
+                sys.stdout.write(describe(plan))
+                return 0
+            return Run(plan).go()
+    except Terminated:
+        return EXIT_SIGTERM
+
+
+class Run:
+    """One run of a plan."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        """Open the outputs.
+
+        Raises:
+            ConfigError: they can't be written to.
+        """
+        settings = plan.settings
+        self._plan = plan
+        self._tally = Tally()
+        self._joblog = Joblog(settings.joblog, settings.target) if settings.joblog else None
+        self._sink: Sink = open_sink(plan)
+        self._console = Console(plan)
+        self._pool: Any = None
+
+    def go(self) -> int:
+        """Run to the end, whatever end that is, and return the exit code."""
+        try:
+            code = self._transform()
+        except ConfigError:
+            self._drop()
+            raise
+        except ReaderGoneError:
+            self._drop()
+            discard_stdout()
+            return 0
+        except OrchestratorError as error:
+            self._drop()
+            self._say_why(error)
+            return EXIT_FAILURES
+        except KeyboardInterrupt:
+            self._drop()
+            complain("interrupted" + self._nothing_left())
+            return EXIT_SIGINT
+        except Terminated:
+            self._drop()
+            complain("ended by SIGTERM" + self._nothing_left())
+            return EXIT_SIGTERM
+        except BaseException:
+            self._drop()
+            raise
+        self._sum_up()
+        return code
+
+    def _transform(self) -> int:
+        """Send every chunk through the pool, write the results, make the output final."""
+        self._pool = _start_pool(self._plan.settings)
+        self._pool.on_output = self._console.printed
+        results = self._pool.map(
+            self._plan.runner, iter(self._plan.source), chunk=1, ordered=self._plan.settings.ordered
+        )
+        for result in results:
+            self._sink.write(result)
+            self._tally.add(result)
+            self._console.done(result)
+            if self._joblog:
+                self._joblog.done(result)
+        self._pool.close()
+        self._sink.close()
+        self._console.close()
+        if self._joblog:
+            self._joblog.close()
+        return EXIT_FAILURES if self._tally.failed else 0
+
+    def _drop(self) -> None:
+        """End everything at once and leave nothing behind. A second Ctrl-C is not waited for."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError):  # not in the main thread
+                signal.signal(number, lambda number, _frame: os._exit(128 + number))
+        self._sink.abort()
+        self._plan.source.close()
+        if self._pool is not None:
+            with suppress(OrchestratorError):
+                self._pool.terminate()
+        self._console.close()
+
+    def _say_why(self, error: OrchestratorError) -> None:
+        complain(report(error, self._plan.settings.record_format) + self._nothing_left("\norchestrator: stopped"))
+        if self._joblog and isinstance(error.__cause__, RecordError):
+            self._joblog.failed(error.__cause__.origin, time.time())
+
+    def _nothing_left(self, lead: str = "") -> str:
+        """Say what there is of the output; nothing can be said of standard output."""
+        if self._plan.to_stdout:
+            return lead
+        if self._plan.to_folder:
+            return f"{lead}; the files that were whole are in {self._plan.settings.output}"
+        return f"{lead}; nothing was written to {self._plan.settings.output}"
+
+    def _sum_up(self) -> None:
+        """Tell the counts, and the first failures if there were any."""
+        tally, settings = self._tally, self._plan.settings
+        for failure in tally.first_failures:
+            complain(headline(failure, settings.record_format))
+        if tally.failed > SHOWN_FAILURES:
+            complain(f"… and {tally.failed - SHOWN_FAILURES:,} more failed")
+        if tally.failed:
+            complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out")
+        if not settings.quiet:
+            with suppress(OSError, ValueError):
+                sys.stderr.write(tally.summary(self._pool.stats()))
+
+
+def _start_pool(settings: RunSettings) -> Any:
+    """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
+    from orchestrator.pool import Pool  # noqa: PLC0415
+
+    options: dict[str, Any] = {}
+    if settings.buffer_bytes is not None:
+        options["buffer_bytes"] = settings.buffer_bytes
+    return Pool(workers=settings.workers, start_method=settings.start_method, **options)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn SIGTERM into an exception for as long as the run goes on."""
+
+    def terminate(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        for number, handle in old.items():
+            signal.signal(number, handle if handle is not None else signal.SIG_DFL)
