@@ -33,6 +33,7 @@ StreamName = Literal["stdout", "stderr"]
 BAR_INTERVAL_S = 0.1  # ten pictures a second are as many as the eye follows
 LINE_INTERVAL_S = 5.0  # a log wants to be read, not scrolled
 INTERVAL_VARIABLE = "ORCHESTRATOR_PROGRESS_INTERVAL_S"
+_USUAL_SIZE = os.terminal_size((80, 24))  # where a terminal doesn't say
 _LONGEST_HELD_LINE = 64 * 1024  # characters; a line that never ends is let through in pieces of this size
 
 _ETA_FORMAT = "{head}ETA: {eta} Left: {left} Rate: {rate_fmt} Elapsed: {elapsed}"
@@ -198,7 +199,8 @@ class _Bars:
         self._notebook = notebook
         self._bar_class = _bar_class(notebook=notebook)
         self._cleared = False
-        self._columns, rows = _terminal_size(file)
+        self._size = _terminal_size(file)
+        rows = (self._size or _USUAL_SIZE).lines
         self._most_rows = max(1, rows - 2)  # all but the overall bar and the cursor's line
         self._bars = [self._new_bar()]
         if look.style == "workers":
@@ -255,8 +257,9 @@ class _Bars:
             unit_divisor=look.unit_divisor,
             mininterval=0,  # `Progress` has looked at the clock already
             miniters=0,
-            ncols=None if self._columns else 80,  # some pseudo-terminals say that they are 0 wide
-            dynamic_ncols=self._columns > 0,
+            ncols=None if self._size else _USUAL_SIZE.columns,
+            nrows=None if self._size else _USUAL_SIZE.lines,
+            dynamic_ncols=self._size is not None,
             leave=True,
             position=row,
             **options,
@@ -364,13 +367,13 @@ def _notebook_bar_class() -> Any:
     return auto_tqdm
 
 
-def _terminal_size(file: TextIO | None) -> tuple[int, int]:
-    """Columns (0: unknown) and rows."""
+def _terminal_size(file: TextIO | None) -> os.terminal_size | None:
+    """The size, or None when it is unknown: some pseudo-terminals say that they are 0 by 0."""
     try:
         size = os.get_terminal_size(file.fileno() if file is not None else 2)
     except (OSError, ValueError):
-        return 0, 24
-    return size.columns, size.lines or 24
+        return None
+    return size if size.columns and size.lines else None
 
 
 def _line_interval_s() -> float:
