@@ -139,7 +139,7 @@ def _json_lines(lines: list[str]) -> Records:
     return Records(values, parse_json, line_index)
 
 
-_scan = json.JSONDecoder().scan_once
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def parse_json(line: str) -> Any:

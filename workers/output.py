@@ -88,9 +88,8 @@ class Output:
         if self._flat:
             given = sum(map(bool, kept))
             kept = list(chain.from_iterable(kept))
-        text = self._joined(kept)
         self.records_out, self.dropped = len(kept), len(results) - failed - given
-        return text.encode()
+        return self._joined(kept).encode()
 
     def _joined(self, kept: list[Any]) -> str:
         if not kept:
@@ -101,7 +100,7 @@ class Output:
             self.csv_fields = rows.fields
         else:
             lines = kept if type(kept[0]) is str else list(map(_text, kept))
-        lines.append("")
+        lines.append("")  # for the last line end; both lists are ours
         try:
             return "\n".join(lines)
         except TypeError:
@@ -164,7 +163,7 @@ def _make_encoder() -> Callable[[Any], str]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return _ENCODER.encode
-    quote = json.encoder.encode_basestring  # type: ignore[attr-defined]
+    quote = json.encoder.encode_basestring
     fast = make(None, _refuse, quote, None, ": ", ", ", False, False, True)  # noqa: FBT003
     join = "".join
 

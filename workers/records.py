@@ -248,4 +248,4 @@ def _users_part(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _is_our_parser(trace: TracebackType) -> bool:
-    return trace.tb_frame.f_globals.get("__name__", "").startswith("json.")
+    return str(trace.tb_frame.f_globals.get("__name__")).startswith("json.")
