@@ -1,0 +1,73 @@
+"""An exception crosses between processes as data, so that no exception can break the crossing.
+
+`capture` runs in the worker; the coordinator rebuilds what it can (`orchestrator.failures`).
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+_OURS = str(Path(__file__).parent)
+_MAX_CAUSES = 20  # a cause chain longer than this is cut; a cycle ends here too
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRecord:
+    """One exception, told so that it can be shown and, where possible, raised again elsewhere."""
+
+    type_name: str
+    text: str
+    traceback: str
+    """Formatted, from the user's first frame on, causes included."""
+    notes: tuple[str, ...]
+    pickled: bytes | None
+    """The exception itself, only if it survived a round trip in the worker."""
+    cause: ExceptionRecord | None
+
+
+def _user_frames(tb: TracebackType | None) -> TracebackType | None:
+    """Skip our own frames at the head of `tb`; keep it whole if there is nothing else."""
+    found = tb
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_OURS):
+        found = found.tb_next
+    return found
+
+
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except BaseException as broken:
+        return f"<its __str__ raised {type(broken).__name__}>"
+
+
+def _format(exc: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(exc), exc, _user_frames(exc.__traceback__)))
+    except BaseException:
+        return f"{type(exc).__name__}: {_text(exc)}\n"
+
+
+def _survivor(exc: BaseException) -> bytes | None:
+    """Pickle `exc`, or return None unless the pickle loads again as the same type."""
+    try:
+        data = pickle.dumps(exc, pickle.HIGHEST_PROTOCOL)
+        return data if type(pickle.loads(data)) is type(exc) else None
+    except BaseException:
+        return None
+
+
+def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
+    """Return `exc`, its notes and its chain of causes as data; never raises."""
+    cause = exc.__cause__ if exc.__cause__ is not None or exc.__suppress_context__ else exc.__context__
+    return ExceptionRecord(
+        type_name=type(exc).__qualname__,
+        text=_text(exc),
+        traceback=_format(exc),
+        notes=tuple(str(note) for note in getattr(exc, "__notes__", ())),
+        pickled=_survivor(exc),
+        cause=capture(cause, depth + 1) if cause is not None and depth < _MAX_CAUSES else None,
+    )

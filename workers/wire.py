@@ -1,0 +1,89 @@
+"""Frames: the messages on a lane's two pipes.
+
+A frame is a 24-byte header and `length` bytes behind it:
+
+    kind u8 · flags u8 · buffers u16 · number u32 · ident u64 · length u64
+
+`ident` names a chunk (unique in its pool); `number` is the call that the chunk belongs to or, in a result, how many
+microseconds it ran. Behind the header of a frame that carries an object stand `buffers` table entries (see
+`workers.payload`), the pickle, and the buffers that found no room in shared memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+
+HEADER = struct.Struct("<BBHIQQ")
+HEADER_BYTES = HEADER.size
+READ_BYTES = 1 << 18
+MAX_NUMBER = 0xFFFF_FFFF
+
+Frame = tuple[int, int, int, int, int, bytes]
+"""(kind, flags, buffers, number, ident, body)"""
+
+
+class Kind(IntEnum):
+    """What a frame says. To the worker first, then from it."""
+
+    FUNCTION = 1  # number: call; a pickled `CallSpec`; comes before the first chunk of that call
+    CHUNK = 2  # number: call, ident: chunk; a list of items
+    FORGET = 3  # number: call; its function is not needed any more
+    DEFINE = 4  # an answer to NEED: (name, pickled definition or None)
+    UNDEFINE = 5  # ident unused; pickled names of `__main__` that were bound anew
+    STOP = 6  # finish what came before, say goodbye, leave
+    READY = 16  # the initializer is through
+    RESULT = 17  # number: microseconds, ident: chunk; a list of results, or with FAILED (results, failures)
+    REFUSED = 18  # ident: chunk; it could not be read here: an ExceptionRecord
+    NEED = 19  # a name of `__main__` that a pickle refers to
+    OUTPUT = 20  # what user code printed: (stream, text)
+    BROKEN = 21  # the initializer raised: an ExceptionRecord
+    GOODBYE = 22  # (CPU seconds, peak RSS in bytes)
+    RELEASE = 32  # both ways: offsets of extents whose leases ended, u64 each
+
+
+class Flag(IntFlag):
+    """What is special about a frame."""
+
+    BODY_IN_ARENA = 1  # the first table entry is the pickle itself
+    FAILED = 2  # a result of which some items failed
+    ABANDONED = 4  # a result that nobody waits for; its items were not all run
+
+
+def pack(kind: int, body: bytes = b"", number: int = 0, ident: int = 0, flags: int = 0) -> bytes:
+    """Return a small frame, ready to be written."""
+    return HEADER.pack(kind, flags, 0, number, ident, len(body)) + body
+
+
+class FrameReader:
+    """Cuts what arrives on a pipe into frames; owns the bytes of the frame that is not whole yet."""
+
+    __slots__ = ("_needed", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._needed = HEADER_BYTES  # fewer bytes than this can't complete the frame at the head of _rest
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the frames that `data` completes, in order."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._needed:
+                return []
+            data = bytes(self._rest)
+            self._rest = bytearray()
+        frames: list[Frame] = []
+        add, unpack, head = frames.append, HEADER.unpack_from, HEADER_BYTES
+        start, end, needed = 0, len(data), HEADER_BYTES
+        while end - start >= head:
+            kind, flags, buffers, number, ident, length = unpack(data, start)
+            stop = start + head + length
+            if stop > end:
+                needed = head + length
+                break
+            add((kind, flags, buffers, number, ident, data[start + head : stop]))
+            start = stop
+        if start < end:
+            self._rest = bytearray(data[start:] if start else data)
+            self._needed = needed
+        return frames
