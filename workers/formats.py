@@ -56,7 +56,9 @@ class Records:
         self.bad = tuple(bad)
 
 
-def split(raw: Raw, record_format: str, errors: str, fieldnames: tuple[str, ...] | None, *, skip: bool) -> Records:
+def split(
+    raw: Raw, record_format: str, errors: str, fieldnames: tuple[str, ...] | None, *, skip: bool
+) -> Records:
     """Cut the bytes into records of `record_format`.
 
     Args:
@@ -115,7 +117,9 @@ def _decode(raw: Raw, errors: str, *, skip: bool) -> tuple[str, list[SplitError]
 
 
 def _undecodable(raw: Raw, error: UnicodeDecodeError, line_index: int, index: int) -> SplitError:
-    said = f"byte 0x{error.object[error.start]:02x} at offset {raw.start + index} is not UTF-8 ({error.reason})"
+    said = (
+        f"byte 0x{error.object[error.start]:02x} at offset {raw.start + index} is not UTF-8 ({error.reason})"
+    )
     return SplitError(f"{said}; --errors replace reads on", line_index, index)
 
 

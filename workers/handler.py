@@ -51,7 +51,9 @@ def _load_module(name: str, folder: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise HandlerError(f"there is no module {error.name!r} (looked in {folder} and on sys.path)") from None
+            raise HandlerError(
+                f"there is no module {error.name!r} (looked in {folder} and on sys.path)"
+            ) from None
         raise HandlerError(_import_failure(name, error)) from None
     except (Exception, SystemExit) as error:
         raise HandlerError(_import_failure(name, error)) from None

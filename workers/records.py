@@ -202,7 +202,9 @@ def _call_flat(function: Callable[[Any], Any], record: Any) -> list[Any] | None:
         return None
     if isinstance(result, (str, bytes, dict)) or not hasattr(result, "__iter__"):
         kind = type(result).__name__
-        raise ResultError(f"with --flat the function returns an iterable of records, such as a list, not {kind}")
+        raise ResultError(
+            f"with --flat the function returns an iterable of records, such as a list, not {kind}"
+        )
     return [value for value in result if value is not None]
 
 
@@ -227,7 +229,9 @@ def _failure(path: str, line: int | None, at: int | None, error: BaseException) 
     except Exception:
         text = "(its text can't be had: __str__ raised)"
     if isinstance(error, SplitError):
-        return RecordFailure(path, line, at, "UnicodeDecodeError" if "UTF-8" in text else "CsvError", text, "")
+        return RecordFailure(
+            path, line, at, "UnicodeDecodeError" if "UTF-8" in text else "CsvError", text, ""
+        )
     if trace is None:
         return RecordFailure(path, line, at, name, text, "")
     try:

@@ -1,0 +1,129 @@
+"""Where a worker process starts, and how it makes sure that it never outlives its coordinator.
+
+`main` is the target of a `multiprocessing.Process`. A forkserver preloads this module, so it stays quick to import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import mmap
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from workers import context, mirror, payload
+from workers.arena import Arena, ArenaReader
+from workers.errors import capture
+from workers.lane import WorkerLane
+from workers.loop import ChunkLoop
+from workers.wire import Kind, pack
+
+CONTROL_BYTES = mmap.PAGESIZE
+
+
+@dataclass(frozen=True)
+class WorkerStart:
+    """All that a worker is given when it starts. The descriptors arrive through `multiprocessing`."""
+
+    inbox: Connection
+    outbox: Connection
+    lifeline: Connection
+    """The reading end of a pipe that is never written: it closes when the coordinator is gone."""
+    inputs: Any
+    """Descriptor (a `multiprocessing.reduction` duplicate) of the arena that the coordinator writes."""
+    outputs: Any
+    control: Any
+    """Descriptor of the page in which the coordinator marks calls that nobody waits for."""
+    worker_id: int
+    pool_size: int
+    arena_bytes: int
+    lease_share_bytes: int
+    environ: dict[str, str]
+    initializer: bytes | None
+    """Pickled (function, arguments)."""
+
+
+def _leave_with(lifeline: Connection) -> None:
+    """Make the kernel end this process group the moment the coordinator is gone.
+
+    Linux sends the signal chosen with F_SETSIG to the owner of the pipe's reading end when the last writing end
+    closes. That needs no thread and no GIL, so even a worker stuck in compiled code leaves. The descriptor is opened
+    anew, because the owner is a property of the open file, which siblings share. Elsewhere a thread watches.
+    """
+    if hasattr(fcntl, "F_SETSIG"):
+        fd = os.open(f"/proc/self/fd/{lifeline.fileno()}", os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([fd], [], [], 0)[0]:  # it was gone before we asked
+            os._exit(0)
+        return
+
+    def watch() -> None:
+        with contextlib.suppress(Exception):
+            lifeline.poll(None)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def _descriptor(given: Any) -> int:
+    return int(given) if isinstance(given, int) else int(given.detach())
+
+
+def _settle_process(start: WorkerStart) -> None:
+    """Own process group, no Ctrl-C, the coordinator's environment."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _leave_with(start.lifeline)
+    if dict(os.environ) != start.environ:
+        os.environ.clear()
+        os.environ.update(start.environ)
+    with contextlib.suppress(Exception):
+        faulthandler.enable()
+
+
+def _initialize(lane: WorkerLane, initializer: bytes | None) -> bool:
+    """Run the user's initializer; report and return False if it raises."""
+    if initializer is None:
+        return True
+    try:
+        function: Callable[..., object]
+        function, arguments = pickle.loads(initializer)
+        function(*arguments)
+    except BaseException as error:
+        lane.send(payload.frame(Kind.BROKEN, payload.encode(capture(error)), lane.outputs, 0, 0))
+        lane.flush()
+        return False
+    return True
+
+
+def main(start: WorkerStart) -> None:
+    """Serve one lane; runs in the worker process."""
+    _settle_process(start)
+    inputs = ArenaReader(_descriptor(start.inputs), start.lease_share_bytes)
+    outputs = Arena(_descriptor(start.outputs), start.arena_bytes)
+    lane = WorkerLane(start.inbox.fileno(), start.outbox.fileno(), inputs, outputs)
+    page = mmap.mmap(_descriptor(start.control), CONTROL_BYTES, prot=mmap.PROT_READ)
+    main_mirror = mirror.install(lane.ask)
+    context.enter(context.WorkerContext(start.worker_id, start.pool_size))
+    try:
+        if _initialize(lane, start.initializer):
+            lane.send([pack(Kind.READY)])
+            ChunkLoop(lane, main_mirror, memoryview(page).cast("Q")).serve()
+    except (EOFError, BrokenPipeError):
+        pass  # the coordinator has closed the lane
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()

@@ -1,0 +1,74 @@
+"""Run the user's function over the items of a chunk, so that each item's fate is known.
+
+The fast path is one C loop (`list.extend` of a `map`): what was done before an exception stays in the list, so the
+item at fault is known without a Python statement an item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice, starmap
+from time import perf_counter
+from typing import Any
+
+from workers.errors import ExceptionRecord, capture
+
+_SLICE_S = 0.005
+"""About how long to run between two looks at whether anybody still waits for the chunk."""
+
+Failures = list[tuple[int, ExceptionRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """What a worker must know of a call before its first chunk."""
+
+    function: Callable[..., Any]
+    star: bool
+    """Whether an item is a tuple of arguments."""
+    stop_at_failure: bool
+    """Whether the items behind one that fails need not be run."""
+    forward_output: bool
+    """Whether prints go to the coordinator instead of the inherited stdout and stderr."""
+
+
+class CallRunner:
+    """One call in this worker: its function, and how many items of it fill a slice of time."""
+
+    def __init__(self, spec: CallSpec) -> None:
+        self.spec = spec
+        self._slice_items = 1
+
+    def run(self, items: list[Any], abandoned: Callable[[], bool]) -> tuple[list[Any], Failures]:
+        """Return the results and, by position in the chunk, the failures; fewer of both if abandoned."""
+        results: list[Any] = []
+        failures: Failures = []
+        apply: Iterator[Any] = (starmap if self.spec.star else map)(self.spec.function, items)
+        total, done = len(items), 0
+        while done < total:
+            wanted = min(self._slice_items, total - done)
+            before = len(results)
+            started = perf_counter()
+            try:
+                results.extend(islice(apply, wanted))
+                failed: BaseException | None = None
+                if len(results) - before < wanted:  # map takes a StopIteration of the function for the end
+                    failed = RuntimeError("the function raised StopIteration")
+            except BaseException as error:
+                failed = error
+            done += len(results) - before
+            if failed is not None:
+                failures.append((done, capture(failed)))
+                done += 1
+                if self.spec.stop_at_failure:
+                    break
+            elif done < total or wanted > 1:
+                self._pace(wanted, perf_counter() - started)
+            if done < total and abandoned():
+                break
+        return results, failures
+
+    def _pace(self, items: int, seconds: float) -> None:
+        fits = int(items * _SLICE_S / seconds) if seconds > 0 else items * 8
+        self._slice_items = max(1, min(fits, items * 8))
