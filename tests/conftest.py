@@ -1,0 +1,54 @@
+"""Fixtures for all tests; the most important one lets no test leave anything behind."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from support.leaks import Snapshot, leaks_since
+
+START_METHODS = (
+    "forkserver",
+    "spawn",
+    # Python 3.12 warns of a fork beside threads, which pytest-xdist has; the tests fork knowingly.
+    pytest.param("fork", marks=pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")),
+)
+STARTS_NO_PROCESS = {"unit", "property", "architecture"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_up(request):
+    """Make what Python makes once (fork server, resource tracker, lazy modules) before anyone counts."""
+    here = Path(__file__).parent
+    folders = {item.path.relative_to(here).parts[0] for item in request.session.items}
+    if folders - STARTS_NO_PROCESS:
+        from orchestrator import Pool
+
+        with Pool(workers=1) as pool:
+            pool.submit(os.getpid).result()
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(warm_up):
+    """Fail a test that leaves a process, a shared-memory segment, a file descriptor or a thread."""
+    before = Snapshot.take()
+    yield
+    left = leaks_since(before)
+    assert not left, "left behind: " + "; ".join(left)
+
+
+@pytest.fixture(params=START_METHODS)
+def start_method(request, monkeypatch):
+    """Each way in which a worker can be started."""
+    if request.param == "fork":
+        monkeypatch.setenv("ORCHESTRATOR_FORCE_FORK", "1")
+    return request.param
+
+
+@pytest.fixture
+def pool(start_method):
+    """Two workers of each start method; closed afterwards, whatever the test did to them."""
+    from orchestrator import Pool
+
+    with contextlib.closing(Pool(workers=2, start_method=start_method)) as pool:
+        yield pool
