@@ -41,7 +41,9 @@ def _dispatch(argv: list[str]) -> int:
 
     if not argv or argv[0] != "run":
         options.main_parser().parse_args(argv)
-        complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
+        complain(
+            "say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more"
+        )
         return EXIT_USAGE
     try:
         settings = options.parse_run(argv[1:])

@@ -1,6 +1,7 @@
 """What the user sees while a run goes on: progress on stderr, and what their function prints.
 
-Owner of the state: the coordinator's thread. Printing never ends a run: a reader that has left is not written to.
+Owner of the state: the coordinator's thread. Printing never ends a run: a reader that has left is not written
+to.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Console:
 
     def printed(self, _worker: int, stream: str, text: str) -> None:
         """Pass on what user code printed in a worker; to stderr where stdout carries the data."""
-        name: Literal["stdout", "stderr"] = "stderr" if stream == "stderr" or self._data_on_stdout else "stdout"
+        name: Literal["stdout", "stderr"] = (
+            "stderr" if stream == "stderr" or self._data_on_stdout else "stdout"
+        )
         with suppress(OSError, ValueError):
             if self._progress is not None:
                 self._progress.write(text, stream=name)

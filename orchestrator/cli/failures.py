@@ -1,5 +1,8 @@
 """Say which record failed: the file, its line counted from the file's start, and the user's own traceback."""
 
+# ruff: noqa: PTH123
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -15,7 +18,8 @@ _READ_BYTES = 2**20
 def place(failure: RecordFailure, record_format: str) -> str:
     """Return where the record stands: "a.txt, line 3".
 
-    A worker that reads from the middle of a file knows only its byte offset; lines are counted here, when it is told.
+    A worker that reads from the middle of a file knows only its byte offset; lines are counted here, when it
+    is told.
     """
     name = "standard input" if failure.path == "-" else failure.path
     if failure.line is not None:

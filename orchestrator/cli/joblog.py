@@ -1,5 +1,8 @@
 """The log of chunks, in the columns of GNU parallel's --joblog."""
 
+# ruff: noqa: PTH123
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -22,7 +25,9 @@ class Joblog:
             ConfigError: it can't be written to.
         """
         try:
-            self._file = open(path, "w", encoding="utf-8", errors="surrogateescape", buffering=1)
+            self._file = open(  # noqa: SIM115 - open for as long as the run goes on
+                path, "w", encoding="utf-8", errors="surrogateescape", buffering=1
+            )
         except OSError as error:
             raise ConfigError(f"can't write the job log {path}: {error.strerror}") from None
         self._target = target
@@ -31,7 +36,11 @@ class Joblog:
     def done(self, result: BlockResult) -> None:
         """Note a chunk that ran; its exit value is 1 if records of it failed."""
         received = 0 if result.payload is None else memoryview(result.payload).nbytes
-        place = f"{result.origin.path}:{result.start}+{result.read_bytes}" if result.read_bytes else result.origin.path
+        place = (
+            f"{result.origin.path}:{result.start}+{result.read_bytes}"
+            if result.read_bytes
+            else result.origin.path
+        )
         self._line(
             (
                 result.origin.seq + 1,
@@ -56,4 +65,6 @@ class Joblog:
         self._file.close()
 
     def _line(self, values: tuple[object, ...]) -> None:
-        self._file.write("\t".join(str(value).replace("\t", " ").replace("\n", " ") for value in values) + "\n")
+        self._file.write(
+            "\t".join(str(value).replace("\t", " ").replace("\n", " ") for value in values) + "\n"
+        )

@@ -1,5 +1,6 @@
 """What the user wrote, as frozen settings; mistakes that need no look at the disk are found here."""
 
+# ruff: noqa: E501 - the help texts are easier to read, and to change, in few lines
 from __future__ import annotations
 
 import argparse
@@ -10,7 +11,7 @@ from orchestrator.cli import EXIT_USAGE, complain
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, parse_jobs, parse_size
 from workers.formats import FORMATS
-from workers.output import OUTPUT_FORMATS
+from workers.results import OUTPUT_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +33,12 @@ examples:
   Several records from one: the function returns (or yields) an iterable:
     orchestrator run words.py:split book.txt --flat -o words.txt
 
-  Whole files, one call each, one output file for each in the folder out/; go on after failures, and list them:
+  Whole files, one call each, one output file for each in the folder out/; go on after failures, and list
+  them:
     orchestrator run images.py:describe photos/*.jpg --format files -o out/ --on-error skip
 
-exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was started),
-130 Ctrl-C, 143 SIGTERM
+exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was
+started), 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -102,12 +104,26 @@ def run_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("target", metavar="TARGET", help="module:function, found from this folder, or path/file.py:function")
-    add("inputs", metavar="INPUT", nargs="+", help="files, patterns ('logs/*.gz'), or - for standard input; "
-        ".gz .bz2 .xz .zst are decompressed")  # fmt: skip
-    add("-o", "--output", metavar="OUT", default="-", help="a file (compressed if its name says so), a folder for one "
-        "output an input file (it is there already, or ends in /), or - for standard output (default)")  # fmt: skip
-    add("-j", "--jobs", metavar="N", help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: "
-        "as many as CPUs)")  # fmt: skip
+    add(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="files, patterns ('logs/*.gz'), or - for standard input; .gz .bz2 .xz .zst are decompressed",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default="-",
+        help="a file (compressed if its name says so), a folder for one "
+        "output an input file (it is there already, or ends in /), or - for standard output (default)",
+    )
+    add(
+        "-j",
+        "--jobs",
+        metavar="N",
+        help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs)",
+    )
     _add_reading(parser)
     _add_failing(parser)
     _add_showing(parser)
@@ -117,30 +133,69 @@ def run_parser() -> argparse.ArgumentParser:
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("records")
     add = group.add_argument
-    add("--format", choices=FORMATS, default="lines", help="lines: text without its line end (default); jsonl: what "
-        "the JSON of each line means; csv: a dict a row; blocks: raw bytes; files: the path itself")  # fmt: skip
-    add("--output-format", choices=OUTPUT_FORMATS, help="default: csv if OUT's name ends in .csv, or if rows of a CSV "
-        "file are read and OUT's name doesn't say JSON; else lines, with dicts as JSON")  # fmt: skip
+    add(
+        "--format",
+        choices=FORMATS,
+        default="lines",
+        help="lines: text without its line end (default); jsonl: what "
+        "the JSON of each line means; csv: a dict a row; blocks: raw bytes; files: the path itself",
+    )
+    add(
+        "--output-format",
+        choices=OUTPUT_FORMATS,
+        help="default: csv if OUT's name ends in .csv, or if rows of a CSV "
+        "file are read and OUT's name doesn't say JSON; else lines, with dicts as JSON",
+    )
     add("--flat", action="store_true", help="the function returns an iterable of records instead of one")
-    add("--errors", choices=("strict", "replace"), default="strict", help="bytes that are not UTF-8: a failure "
-        "(default), or replaced by U+FFFD")  # fmt: skip
-    add("--block", metavar="SIZE", help="how much of a file goes to a worker at a time: 64K, 1M … (default: by the "
-        "size of the input); with --format blocks, the size of a record")  # fmt: skip
-    add("--chunk", metavar="N", default="auto", help="records that go to a worker at a time; about N, as their size is "
-        "estimated from the first 64 KiB; with --format files exactly N (default: 1)")  # fmt: skip
+    add(
+        "--errors",
+        choices=("strict", "replace"),
+        default="strict",
+        help="bytes that are not UTF-8: a failure (default), or replaced by U+FFFD",
+    )
+    add(
+        "--block",
+        metavar="SIZE",
+        help="how much of a file goes to a worker at a time: 64K, 1M … (default: by the "
+        "size of the input); with --format blocks, the size of a record",
+    )
+    add(
+        "--chunk",
+        metavar="N",
+        default="auto",
+        help="records that go to a worker at a time; about N, as their size is "
+        "estimated from the first 64 KiB; with --format files exactly N (default: 1)",
+    )
     add("--buffer", metavar="SIZE", help="bytes in flight at most, waiting results too (default: 256M)")
     order = group.add_mutually_exclusive_group()
-    order.add_argument("-k", "--keep-order", dest="ordered", action="store_true", default=True,
-        help="write results in the order of the input (default)")  # fmt: skip
-    order.add_argument("--unordered", dest="ordered", action="store_false", help="write results as they are ready")
-    add("--start-method", choices=START_METHODS, default="forkserver", help="how workers are started (default: "
-        "forkserver)")  # fmt: skip
+    order.add_argument(
+        "-k",
+        "--keep-order",
+        dest="ordered",
+        action="store_true",
+        default=True,
+        help="write results in the order of the input (default)",
+    )
+    order.add_argument(
+        "--unordered", dest="ordered", action="store_false", help="write results as they are ready"
+    )
+    add(
+        "--start-method",
+        choices=START_METHODS,
+        default="forkserver",
+        help="how workers are started (default: forkserver)",
+    )
 
 
 def _add_failing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("failures").add_argument
-    add("--on-error", choices=("raise", "skip"), default="raise", help="a record for which the function fails: stop "
-        "(default), or leave it out, go on, and list it at the end")  # fmt: skip
+    add(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="a record for which the function fails: stop "
+        "(default), or leave it out, go on, and list it at the end",
+    )
     add("--joblog", metavar="FILE", help="write a line a chunk, in GNU parallel's columns")
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
 
@@ -166,9 +221,13 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
     """
     args = run_parser().parse_intermixed_args(argv)
     if args.chunk != "auto" and args.format == "blocks":
-        raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
+        raise ConfigError(
+            "--chunk counts records; with --format blocks the size of a record is given by --block"
+        )
     if args.chunk != "auto" and args.block and args.format != "files":
-        raise ConfigError("--chunk and --block both say how much goes to a worker at a time; give one of them")
+        raise ConfigError(
+            "--chunk and --block both say how much goes to a worker at a time; give one of them"
+        )
     return RunSettings(
         target=args.target,
         inputs=tuple(args.inputs),
@@ -193,5 +252,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"--chunk {text!r} is no number of records; write auto or a whole number of at least 1")
+        raise ConfigError(
+            f"--chunk {text!r} is no number of records; write auto or a whole number of at least 1"
+        )
     return int(text)

@@ -1,5 +1,8 @@
 """What a run is going to do, checked against the disk before a worker starts."""
 
+# ruff: noqa: PTH109, PTH112, PTH120
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
 from __future__ import annotations
 
 import contextlib
@@ -63,7 +66,10 @@ def make_plan(settings: RunSettings) -> RunPlan:
         raise ConfigError(str(mistake)) from None
     block_bytes = _block_bytes(settings, inputs)
     source = FileSource(
-        inputs, settings.record_format, block_bytes, paths_a_chunk=(settings.chunk_records or 1) if not to_folder else 1
+        inputs,
+        settings.record_format,
+        block_bytes,
+        paths_a_chunk=(settings.chunk_records or 1) if not to_folder else 1,
     )
     runner = RecordRunner(
         target=settings.target,
@@ -101,7 +107,11 @@ def describe(plan: RunPlan) -> str:
         chunks += f", of about {plan.block_bytes:,} bytes"
     names = "\n".join(f"              {entry.path}" for entry in plan.inputs[:20])
     more = f"\n              … and {len(plan.inputs) - 20} more" if len(plan.inputs) > 20 else ""
-    output = "standard output" if plan.to_stdout else settings.output + (" (a file each)" if plan.to_folder else "")
+    output = (
+        "standard output"
+        if plan.to_stdout
+        else settings.output + (" (a file each)" if plan.to_folder else "")
+    )
     return (
         f"function:     {settings.target}\n"
         f"inputs:       {len(plan.inputs)} ({amount}), read as {settings.record_format}\n{names}{more}\n"

@@ -3,7 +3,8 @@
     files --source--> chunks --pool--> results --sink--> output
                                           `--> console, tally, job log
 
-Runs in the coordinator. Whatever ends the run, the workers end with it, and nothing unfinished has the final name.
+Runs in the coordinator. Whatever ends the run, the workers end with it, and nothing unfinished has the final
+name.
 """
 
 from __future__ import annotations
@@ -132,7 +133,9 @@ class Run:
         self._console.close()
 
     def _say_why(self, error: OrchestratorError) -> None:
-        complain(report(error, self._plan.settings.record_format) + self._nothing_left("\norchestrator: stopped"))
+        complain(
+            report(error, self._plan.settings.record_format) + self._nothing_left("\norchestrator: stopped")
+        )
         if self._joblog and isinstance(error.__cause__, RecordError):
             self._joblog.failed(error.__cause__.origin, time.time())
 
@@ -152,7 +155,9 @@ class Run:
         if tally.failed > SHOWN_FAILURES:
             complain(f"… and {tally.failed - SHOWN_FAILURES:,} more failed")
         if tally.failed:
-            complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out")
+            complain(
+                f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out"
+            )
         if not settings.quiet:
             with suppress(OSError, ValueError):
                 sys.stderr.write(tally.summary(self._pool.stats()))

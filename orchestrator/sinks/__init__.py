@@ -1,6 +1,7 @@
 """Where results go: a file, a folder with one output an input file, standard output.
 
-A sink is anything with `write(result)`, `close()` (keep what was written) and `abort()` (leave nothing behind).
+A sink is anything with `write(result)`, `close()` (keep what was written) and `abort()` (leave nothing
+behind).
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ class Columns:
         self._kind = kind
         self._fields: tuple[str, ...] | None = None
 
-    def fitted(self, payload: memoryview, fields: tuple[str, ...], path: str) -> tuple[bytes, memoryview | bytes]:
+    def fitted(
+        self, payload: memoryview, fields: tuple[str, ...], path: str
+    ) -> tuple[bytes, memoryview | bytes]:
         """Return what is to be written: the header, if this is the first block with rows, and the block.
 
         Raises:
@@ -30,7 +32,8 @@ class Columns:
             return b"", payload
         if set(fields) != set(self._fields):
             raise OrchestratorError(
-                f"the CSV output has the columns {_names(self._fields)}, but results for {path} have {_names(fields)}; "
+                f"the CSV output has the columns {_names(self._fields)}, but results for {path} have "
+                f"{_names(fields)}; "
                 "return the same keys for every record, or write JSON lines (--output-format jsonl)"
             )
         return b"", self._reordered(bytes(payload), fields, self._fields)

@@ -1,7 +1,11 @@
 """Results into files: written beside the final name, synced to the disk, then renamed.
 
-Owner of the state: the coordinator's thread. Invariant: a regular file has its final name only when it is whole.
+Owner of the state: the coordinator's thread. Invariant: a regular file has its final name only when it is
+whole.
 """
+
+# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH113, PTH116, PTH118, PTH119, PTH120, PTH121
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
 
 from __future__ import annotations
 
@@ -69,7 +73,9 @@ class FileSink:
     def close(self) -> None:
         """Sync the file and give it its final name."""
         if self._kind and self._empty:
-            self._write_all(compression.compress(self._kind, b""))  # a compressed file of no bytes is no file of its kind
+            self._write_all(
+                compression.compress(self._kind, b"")
+            )  # a compressed file of no bytes is no file of its kind
         try:
             if not self._direct:
                 os.fsync(self._fd)
@@ -99,11 +105,13 @@ class FileSink:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> OrchestratorError:
-        return OrchestratorError(f"can't write {self.path}: {error.strerror}; nothing was left under that name")
+        return OrchestratorError(
+            f"can't write {self.path}: {error.strerror}; nothing was left under that name"
+        )
 
 
 class FolderSink:
-    """One output file for each input file, under the input's name; each is closed when its last chunk is written."""
+    """One output file for each input file, under its name; each is closed with its last chunk."""
 
     def __init__(self, folder: str, inputs: Sequence[str]) -> None:
         """Make the folder if it isn't there and check the names.
@@ -165,7 +173,9 @@ def output_names(folder: str, inputs: Sequence[str]) -> list[str]:
     for path in inputs:
         name = "stdin" if path == "-" else compression.without_suffix(os.path.basename(path))
         if name in names:
-            raise ConfigError(f"{names[name]} and {path} would both be written to {os.path.join(folder, name)}")
+            raise ConfigError(
+                f"{names[name]} and {path} would both be written to {os.path.join(folder, name)}"
+            )
         names[name] = path
     outputs = [os.path.join(folder, name) for name in names]
     for output in outputs:

@@ -1,8 +1,9 @@
 """Cut bytes at record boundaries. Pure: no file, no process.
 
-CSV: a line end is a row's end if the number of quotation marks before it is even, as quoting comes in pairs and a
-doubled quotation mark is two (RFC 4180). Counting is a memory scan, so a cut costs next to nothing; the worker checks
-that its block doesn't end inside quotes, which is how a stray mark in an unquoted field is found out.
+CSV: a line end is a row's end if the number of quotation marks before it is even, as quoting comes in pairs
+    and a doubled quotation mark is two (RFC 4180). Counting is a memory scan, so a cut costs next to nothing;
+    the worker checks that its block doesn't end inside quotes, which is how a stray mark in an unquoted field
+    is found out.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def fields_of(header: bytes) -> tuple[str, ...]:
 
 
 def csv_boundary(data: bytes | mmap, start: int, target: int | None = None) -> int:
-    """Return the first row boundary at or behind `target`, counting quotation marks from `start`; -1: none.
+    """Return the first row boundary at or behind `target`, counting quotes from `start`; -1: none.
 
     Args:
         data: the bytes, or a mapped file.
@@ -156,7 +157,7 @@ def csv_boundary(data: bytes | mmap, start: int, target: int | None = None) -> i
 
 
 def last_csv_boundary(data: bytes, quotes_before: int) -> int:
-    """Return the last row boundary in `data`; 0: there is none. `quotes_before` stand before its first byte."""
+    """Return the last row boundary in `data`; 0: there is none. `quotes_before` stand before it."""
     at = data.rfind(b"\n")
     odd = (quotes_before + data.count(b'"', 0, max(at, 0))) & 1
     while at >= 0:

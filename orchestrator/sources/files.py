@@ -1,8 +1,11 @@
-"""Input files as chunks: plain files as byte ranges that workers read themselves, all others as blocks of records.
+"""Input files as chunks: plain files as byte ranges that workers read, all others as blocks of records.
 
-Owner of the state: whoever iterates; a source is iterated once. Runs in the coordinator. Every file gives at least one
-chunk, an empty one too, so that a sink hears of it.
+Owner of the state: whoever iterates; a source is iterated once. Runs in the coordinator. Every file gives at
+least one chunk, an empty one too, so that a sink hears of it.
 """
+
+# ruff: noqa: PTH112, PTH116, PTH118, PTH123, PTH207
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ def expand(inputs: Sequence[str]) -> list[Input]:
     """Return the files that the user named, patterns resolved.
 
     Raises:
-        ConfigError: one is missing, a folder or unreadable, a pattern matches nothing, "-" stands there twice.
+        ConfigError: one is missing, a folder or unreadable, a pattern matches nothing, "-" stands there
+            twice.
     """
     found: list[Input] = []
     for name in inputs:
@@ -85,7 +89,9 @@ def _look_at(path: str) -> Input:
 class FileSource:
     """The chunks of several files, one file after the other."""
 
-    def __init__(self, inputs: Sequence[Input], record_format: str, block_bytes: int, *, paths_a_chunk: int = 1) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], record_format: str, block_bytes: int, *, paths_a_chunk: int = 1
+    ) -> None:
         """Plan the reading; nothing is opened yet.
 
         Args:
@@ -146,7 +152,9 @@ class FileSource:
         exact = self._format == "blocks"
         for index, start in enumerate(range(0, max(size, 1), block)):
             end = min(start + block, size)
-            yield ByteRange(self._origin(entry, file_index, index, end - start, last=end == size), start, end, exact)
+            yield ByteRange(
+                self._origin(entry, file_index, index, end - start, last=end == size), start, end, exact
+            )
 
     def _csv_ranges(self, entry: Input, file_index: int) -> Iterator[Chunk]:
         """Cut a plain CSV file between rows."""
@@ -191,7 +199,9 @@ class FileSource:
         """Take what standard input has, as soon as it has a whole record."""
         self._stdin = pieces = StdinPieces(0, max(4 * self._block_bytes, 2**20))
         try:
-            yield from self._blocks(entry, file_index, lambda: pieces.take(self._block_bytes), lambda: pieces.taken)
+            yield from self._blocks(
+                entry, file_index, lambda: pieces.take(self._block_bytes), lambda: pieces.taken
+            )
         finally:
             pieces.close()
             self._stdin = None
@@ -251,7 +261,7 @@ class FileSource:
 
 
 def mean_record_bytes(inputs: Sequence[Input]) -> int:
-    """Estimate a record's size from the lines in the first 64 KiB of the first plain file; 256 if there is none."""
+    """Estimate a record's size from the first 64 KiB of the first plain file; 256 if there is none."""
     for entry in inputs:
         if entry.is_regular and not entry.compression and entry.size_bytes:
             with suppress(OSError), open(entry.path, "rb") as file:

@@ -1,7 +1,7 @@
 """Standard input, read ahead by a thread into a bounded buffer.
 
-Owner of the state: `StdinPieces`, behind its condition. The thread only reads and appends; it is a daemon, because a
-read that waits for a terminal or an idle pipe can't be called off.
+Owner of the state: `StdinPieces`, behind its condition. The thread only reads and appends; it is a daemon,
+because a read that waits for a terminal or an idle pipe can't be called off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _READ_BYTES = 256 * 1024
 
 
 class StdinPieces:
-    """What has arrived on a file descriptor, as it arrives: a slow producer's lines don't wait for a full block."""
+    """What arrives on a file descriptor, as it arrives: slow producers' lines don't wait for a full block."""
 
     def __init__(self, fd: int, limit_bytes: int) -> None:
         """Start reading `fd`, at most `limit_bytes` ahead."""
@@ -38,7 +38,7 @@ class StdinPieces:
             return bool(self._pieces) or self._ended
 
     def take(self, most_bytes: int) -> bytes:
-        """Return what there is, at least one byte and about `most_bytes`; b"" at the end. Waits if there is nothing.
+        """Return what there is, one byte to about `most_bytes`; b"" at the end. Waits if there is nothing.
 
         Raises:
             OrchestratorError: standard input can't be read.

@@ -1,0 +1,65 @@
+"""How many items go into the next chunk. Pure: it is told what was measured, and knows no clock.
+
+The watch is in the worker: each result says how long its chunk ran. Chunks grow toward a target duration, are capped
+by bytes, and shrink toward the end of a source of known length, so that no worker is left with a large last chunk
+(guided self-scheduling: Polychronopoulos and Kuck, 1987).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+TARGET_S = 0.002
+"""Long enough that a chunk's fixed cost (tens of microseconds) does not show, short enough to share out evenly."""
+SHORTEST_S = 0.0002
+"""Chunks are not made shorter than this for the sake of an even end: their fixed cost would outweigh it."""
+WORKERS_AT_TARGET = 8
+"""With more workers than this chunks get longer, so that one coordinator can feed them all."""
+MAX_GROWTH = 8
+MAX_CHUNK_BYTES = 48 << 10
+"""Stays below the size from which a payload takes the way through shared memory."""
+MAX_ITEMS = 1 << 16
+_TAIL_SHARES = 4
+_WEIGHT = 0.3
+
+
+class ChunkSizer:
+    """Decides the size of chunks of one call."""
+
+    __slots__ = ("_bytes_per_item", "_fixed", "_largest_seen", "_seconds_per_item", "_target_s", "_total", "_workers")
+
+    def __init__(self, chunk: int | Literal["auto"], workers: int, total: int | None) -> None:
+        self._fixed = None if chunk == "auto" else chunk
+        self._workers = workers
+        self._total = total
+        self._target_s = TARGET_S * max(1.0, workers / WORKERS_AT_TARGET)
+        self._seconds_per_item: float | None = None
+        self._bytes_per_item = 0.0
+        self._largest_seen = 1
+
+    def next_size(self, already_cut: int) -> int:
+        """Return the items that the next chunk should have, given how many were cut so far."""
+        if self._fixed is not None:
+            return self._fixed
+        seconds = self._seconds_per_item
+        if seconds is None:
+            return 1
+        grown = self._largest_seen * MAX_GROWTH
+        size = min(grown, int(self._target_s / seconds) if seconds > 0 else grown, MAX_ITEMS)
+        if self._bytes_per_item:
+            size = min(size, int(MAX_CHUNK_BYTES / self._bytes_per_item))
+        if self._total is not None:
+            share = (self._total - already_cut) // (self._workers * _TAIL_SHARES)
+            floor = int(SHORTEST_S / seconds) if seconds > 0 else size
+            size = min(size, max(share, floor))
+        return max(1, size)
+
+    def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
+        """Take in what a finished chunk of `items` items measured."""
+        if self._fixed is not None or not items:
+            return
+        seconds = run_s / items
+        old = self._seconds_per_item
+        self._seconds_per_item = seconds if old is None else old + _WEIGHT * (seconds - old)
+        self._bytes_per_item = max(self._bytes_per_item * 0.9, encoded_bytes / items)
+        self._largest_seen = max(items, min(self._largest_seen, items * MAX_GROWTH))

@@ -1,0 +1,79 @@
+"""Credit-aware round robin: which lane gets the next chunk. Pure.
+
+A credit is the permission to send one more chunk down a lane. Chunks that run long get one credit, so that nothing
+queues behind a long item; short ones get several, so that a worker never waits for its next chunk. The rotation goes
+over the lanes that hold a credit (never `seq % n`, which parks items behind a slow one).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+LONG_CHUNK_S = 0.05
+LOOKAHEAD_S = 0.001
+"""How much work should wait in a worker while its next chunk is on the way."""
+UNKNOWN_DEPTH = 2
+MAX_DEPTH = 64
+
+
+def depth_for(chunk_s: float | None) -> int:
+    """Return how many chunks of this duration a lane may hold; None: nothing was measured yet."""
+    if chunk_s is None:
+        return UNKNOWN_DEPTH
+    if chunk_s >= LONG_CHUNK_S:
+        return 1
+    if chunk_s * MAX_DEPTH <= LOOKAHEAD_S:
+        return MAX_DEPTH
+    return 1 + math.ceil(LOOKAHEAD_S / chunk_s)
+
+
+class Credits:
+    """Chunks held by each lane, and whose turn it is. A lane is named by any hashable number."""
+
+    def __init__(self) -> None:
+        self._rotation: deque[int] = deque()
+        self._held: dict[int, int] = {}
+        self._reserved: set[int] = set()  # lanes that hold a chunk which must be alone
+
+    def add_lane(self, lane: int) -> None:
+        """Open a lane; it holds nothing."""
+        self._held[lane] = 0
+        self._rotation.append(lane)
+
+    def remove_lane(self, lane: int) -> None:
+        """Close a lane, whatever it holds."""
+        if self._held.pop(lane, None) is not None:
+            self._rotation.remove(lane)
+            self._reserved.discard(lane)
+
+    def room(self, depth: int) -> int:
+        """Return how many chunks could be sent now if each lane may hold `depth`."""
+        held = self._held
+        if not self._reserved:
+            return sum(depth - n for n in held.values() if n < depth)
+        return sum(depth - n for lane, n in held.items() if n < depth and lane not in self._reserved)
+
+    def take(self, depth: int) -> int | None:
+        """Spend a credit of the next lane in turn that holds fewer than `depth` chunks; None if none does."""
+        rotation, held = self._rotation, self._held
+        for _ in range(len(rotation)):
+            lane = rotation[0]
+            rotation.rotate(-1)
+            if held[lane] < depth and lane not in self._reserved:
+                held[lane] += 1
+                return lane
+        return None
+
+    def take_alone(self) -> int | None:
+        """Spend the only credit of a lane that holds nothing; it gets no other chunk until that one is back."""
+        lane = self.take(1)
+        if lane is not None:
+            self._reserved.add(lane)
+        return lane
+
+    def give_back(self, lane: int) -> None:
+        """A chunk of this lane has come back."""
+        if lane in self._held:
+            self._held[lane] -= 1
+            self._reserved.discard(lane)

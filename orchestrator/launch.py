@@ -1,0 +1,178 @@
+"""Start worker processes without running the user's main module again.
+
+`multiprocessing` normally re-runs `__main__` in a forkserver or spawned child, which is why its users need an
+`if __name__ == "__main__"` guard. Our workers get what they need of `__main__` over their lane (`workers.mirror`), so
+the children are told of no main module. The forkserver is our own instance: what the program preloads into the
+global one, or starts from it, is not touched.
+
+Owner of the state: the coordinator process. `_ours` holds the descriptors that a forked child must not keep, since a
+worker that holds the end of another's lane would keep it open after a death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn, util
+from multiprocessing.connection import Connection
+from multiprocessing.forkserver import ForkServer
+from typing import Any, ClassVar
+
+from workers import entry
+from workers.entry import WorkerStart
+
+_ours: set[int] = set()
+_forkserver = ForkServer()
+_forkserver.set_forkserver_preload(["workers.entry"])
+_lifeline: tuple[Connection, Connection] | None = None
+
+
+def own(*fds: int) -> None:
+    """Note descriptors that belong to this process alone."""
+    _ours.update(fds)
+
+
+def disown(*fds: int) -> None:
+    """Forget descriptors that are closed now."""
+    _ours.difference_update(fds)
+
+
+def _after_fork_in_child() -> None:
+    global _lifeline, _forkserver  # noqa: PLW0603 - the child has neither
+    for fd in _ours:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _ours.clear()
+    _lifeline = None
+    _forkserver = ForkServer()
+    _forkserver.set_forkserver_preload(["workers.entry"])
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def lifeline() -> Connection:
+    """Return the reading end of the pipe whose writing end dies with this process."""
+    global _lifeline  # noqa: PLW0603 - one a process
+    if _lifeline is None:
+        _lifeline = multiprocessing.Pipe(duplex=False)
+        own(_lifeline[1].fileno())
+    return _lifeline[0]
+
+
+def _payload(popen: Any, child: process.BaseProcess) -> io.BytesIO:
+    """Pickle what the child needs to start, leaving the main module out."""
+    preparation = spawn.get_preparation_data(child.name)
+    preparation.pop("init_main_from_name", None)
+    preparation.pop("init_main_from_path", None)
+    buffer = io.BytesIO()
+    context.set_spawning_popen(popen)
+    try:
+        reduction.dump(preparation, buffer)
+        reduction.dump(child, buffer)
+    finally:
+        context.set_spawning_popen(None)
+    return buffer
+
+
+class _ForkserverPopen(popen_forkserver.Popen):
+    def _launch(self, child: Any) -> None:
+        payload = _payload(self, child)
+        self.sentinel, to_child = _forkserver.connect_to_new_process(self._fds)
+        self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel,))
+        with open(to_child, "wb", closefd=True) as stream:  # noqa: PTH123 - a descriptor
+            stream.write(payload.getbuffer())
+        self.pid = _read_pid(self.sentinel)
+
+
+def _read_pid(fd: int) -> int:
+    from multiprocessing.forkserver import read_signed  # noqa: PLC0415 - private, kept in one place
+
+    return int(read_signed(fd))
+
+
+class _SpawnPopen(popen_spawn_posix.Popen):
+    def _launch(self, child: Any) -> None:
+        from multiprocessing import resource_tracker  # noqa: PLC0415
+
+        tracker_fd = resource_tracker.getfd()
+        self._fds.append(tracker_fd)
+        payload = _payload(self, child)
+        parent_r, child_w = os.pipe()
+        child_r, parent_w = os.pipe()
+        command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
+        self._fds.extend([child_r, child_w])
+        try:
+            self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
+            self.sentinel = parent_r
+            with open(parent_w, "wb", closefd=False) as stream:  # noqa: PTH123 - a descriptor
+                stream.write(payload.getbuffer())
+        finally:
+            self.finalizer = util.Finalize(self, util.close_fds, (parent_r, parent_w))
+            os.close(child_r)
+            os.close(child_w)
+
+
+class _WorkerProcess(process.BaseProcess):
+    _start_method: ClassVar[str]
+
+
+class _ForkserverProcess(_WorkerProcess):
+    _start_method = "forkserver"
+
+    @staticmethod
+    def _Popen(child: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        return _ForkserverPopen(child)
+
+
+class _SpawnProcess(_WorkerProcess):
+    _start_method = "spawn"
+
+    @staticmethod
+    def _Popen(child: Any) -> Any:  # noqa: N802
+        return _SpawnPopen(child)
+
+
+class _ForkProcess(_WorkerProcess):
+    _start_method = "fork"
+
+    @staticmethod
+    def _Popen(child: Any) -> Any:  # noqa: N802
+        return popen_fork.Popen(child)
+
+
+_PROCESSES: dict[str, type[_WorkerProcess]] = {
+    "forkserver": _ForkserverProcess,
+    "spawn": _SpawnProcess,
+    "fork": _ForkProcess,
+}
+
+
+def shareable_fd(fd: int, start_method: str) -> Any:
+    """Wrap a descriptor so that it reaches the child of this start method."""
+    return fd if start_method == "fork" else _LateFd(fd)
+
+
+class _LateFd:
+    """A descriptor that is duplicated for the child while the child is being pickled."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __reduce__(self) -> Any:
+        duplicate: Any = reduction.DupFd(self._fd)
+        return _given, (duplicate,)
+
+
+def _given(duplicate: Any) -> Any:
+    return duplicate
+
+
+def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:
+    """Start one worker and return its process; it is not ready yet."""
+    child = _PROCESSES[start_method](target=entry.main, args=(start,), name=f"worker-{start.worker_id}")
+    child.start()
+    own(child.sentinel)
+    return child

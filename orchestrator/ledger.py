@@ -1,0 +1,136 @@
+"""The ledger: every chunk in flight, its state, and the lane that holds it. Pure.
+
+                 sent                done
+        CUT ------------> IN_FLIGHT ------> DONE
+         |                    |
+         | dropped            | lost (its worker died)
+         v                    v
+        DROPPED              LOST
+
+A chunk that is to run again is a new chunk. An illegal transition is our bug and raises `InternalError`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from orchestrator.errors import InternalError
+
+
+class ChunkState(Enum):
+    """Where a chunk is."""
+
+    CUT = "cut"
+    IN_FLIGHT = "in flight"
+    DONE = "done"
+    LOST = "lost"
+    DROPPED = "dropped"
+
+
+TRANSITIONS: dict[tuple[ChunkState, str], ChunkState] = {
+    (ChunkState.CUT, "sent"): ChunkState.IN_FLIGHT,
+    (ChunkState.CUT, "dropped"): ChunkState.DROPPED,
+    (ChunkState.IN_FLIGHT, "done"): ChunkState.DONE,
+    (ChunkState.IN_FLIGHT, "lost"): ChunkState.LOST,
+}
+
+
+class Chunk:
+    """A run of items sent to a worker together.
+
+    `seq` is its place in its call; `first_index` the index of its first item in the source. A part is a chunk of one
+    that stands for the item at `position` of `parent`.
+    """
+
+    __slots__ = (
+        "alone", "attempt", "call", "deaths", "first_index", "ident", "items", "lane", "parent", "position", "seq",
+        "size_bytes", "state",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        call: Any,
+        seq: int,
+        items: list[Any],
+        first_index: int,
+        *,
+        parent: Chunk | None = None,
+        position: int = 0,
+        attempt: int = 1,
+        deaths: int = 0,
+    ) -> None:
+        self.call = call
+        self.seq = seq
+        self.items = items
+        self.first_index = first_index
+        self.parent = parent
+        self.position = position
+        self.attempt = attempt
+        self.deaths = deaths
+        self.alone = deaths > 0  # under suspicion: nothing else may be in its worker
+        self.ident = -1
+        self.lane = -1
+        self.size_bytes = 0
+        self.state = ChunkState.CUT
+
+
+class Ledger:
+    """Owns the state of every chunk in flight, in the order of sending within each lane."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, dict[int, Chunk]] = {}
+        self._next_ident = 0
+
+    def open_lane(self, lane: int) -> None:
+        """Begin the page of a lane."""
+        self._lanes[lane] = {}
+
+    def sent(self, chunk: Chunk, lane: int) -> int:
+        """Enter a chunk as sent down a lane; return the number that names it."""
+        if chunk.state is not ChunkState.CUT:
+            self._illegal(chunk, "sent")
+        ident = self._next_ident
+        self._next_ident = ident + 1
+        chunk.ident, chunk.lane, chunk.state = ident, lane, ChunkState.IN_FLIGHT
+        self._lanes[lane][ident] = chunk
+        return ident
+
+    def done(self, ident: int, lane: int) -> Chunk:
+        """Strike out a chunk that came back; return it."""
+        chunk = self._lanes[lane].pop(ident, None)
+        if chunk is None or chunk.state is not ChunkState.IN_FLIGHT:
+            raise InternalError(f"lane {lane} returned chunk {ident}, which it does not hold")
+        chunk.state = ChunkState.DONE
+        return chunk
+
+    def close_lane(self, lane: int) -> list[Chunk]:
+        """Strike out a lane whose worker is gone; return the chunks lost with it, in the order of sending."""
+        lost = list(self._lanes.pop(lane, {}).values())
+        for chunk in lost:
+            chunk.state = self.after(chunk.state, "lost")
+        return lost
+
+    def held_by(self, lane: int) -> int:
+        """Count the chunks that a lane holds."""
+        return len(self._lanes.get(lane, ()))
+
+    def __len__(self) -> int:
+        """Count the chunks in flight."""
+        return sum(map(len, self._lanes.values()))
+
+    @staticmethod
+    def after(state: ChunkState, event: str) -> ChunkState:
+        """Return the state that `event` leads to.
+
+        Raises:
+            InternalError: the table has no such transition.
+        """
+        try:
+            return TRANSITIONS[state, event]
+        except KeyError:
+            raise InternalError(f"a chunk that is {state.value} can't be {event}") from None
+
+    @staticmethod
+    def _illegal(chunk: Chunk, event: str) -> None:
+        Ledger.after(chunk.state, event)

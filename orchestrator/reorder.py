@@ -1,0 +1,51 @@
+"""The reorder buffer: holds completions until their turn. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+from orchestrator.errors import InternalError
+
+T = TypeVar("T")
+
+
+class ReorderBuffer(Generic[T]):
+    """Gives back in the order 0, 1, 2 … what is put in in any order; or, unordered, as it comes."""
+
+    __slots__ = ("_early", "_next", "_ready", "ordered")
+
+    def __init__(self, *, ordered: bool = True) -> None:
+        self.ordered = ordered
+        self._next = 0  # the lowest seq not yet in _ready
+        self._early: dict[int, T] = {}  # all seqs are above _next
+        self._ready: deque[T] = deque()
+
+    def put(self, seq: int, value: T) -> None:
+        """Take in the completion of `seq`.
+
+        Raises:
+            InternalError: this seq was here before.
+        """
+        if not self.ordered:
+            self._ready.append(value)
+            return
+        if seq != self._next:
+            if seq < self._next or seq in self._early:
+                raise InternalError(f"chunk {seq} completed twice")
+            self._early[seq] = value
+            return
+        self._ready.append(value)
+        self._next += 1
+        early = self._early
+        while early and self._next in early:
+            self._ready.append(early.pop(self._next))
+            self._next += 1
+
+    def pop(self) -> T | None:
+        """Return the completion whose turn it is, None if it is not there yet."""
+        return self._ready.popleft() if self._ready else None
+
+    def __len__(self) -> int:
+        """Count what is held, whether its turn has come or not."""
+        return len(self._ready) + len(self._early)
