@@ -38,7 +38,7 @@ class ByteRange:
     start: int
     end: int
     on_boundaries: bool = False
-    """True: `start` and `end` are record boundaries. False: the records that begin in the range belong to it."""
+    """True: `start` and `end` are record boundaries. False: records that begin inside belong to it."""
     fieldnames: tuple[str, ...] | None = None
     """CSV: the columns, from the header row of this file."""
 

@@ -1,7 +1,8 @@
 """Read compressed files, and compress blocks one by one so that the pieces put together are a valid file.
 
 gzip, bzip2, xz and Zstandard all define a file as a row of members (RFC 1952 section 2.2 for gzip, RFC 8878
-section 3 for Zstandard), so workers compress their blocks on their own and the pieces are simply put in a row.
+section 3 for Zstandard), so workers compress their blocks on their own and the pieces are simply put in a
+row.
 """
 
 from __future__ import annotations

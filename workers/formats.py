@@ -77,15 +77,12 @@ def split(
         return Records([bytes(raw.data)], line_index=lambda _: 0)
     text, bad = _decode(raw, errors, skip=skip)
     if record_format == "csv":
-        if bad:
-            return _rows_without_bad(raw, fieldnames or (), bad)
-        return _rows(text, fieldnames or (), last=raw.last_of_file)
+        names = fieldnames or ()
+        return _rows_without_bad(raw, names, bad) if bad else _rows(text, names, last=raw.last_of_file)
     lines = _lines(text)
     if bad:
         return _without_bad(lines, bad, record_format)
-    if record_format == "lines":
-        return Records(lines)
-    return _json_lines(lines)
+    return Records(lines) if record_format == "lines" else _json_lines(lines)
 
 
 def _lines(text: str) -> list[str]:
@@ -147,7 +144,7 @@ _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def parse_json(line: str) -> Any:
-    """Do what json.loads does, at a third of its overhead: the scanner first, json.loads where that isn't all."""
+    """Do what json.loads does with a third of its overhead; it is asked only where the scanner stops."""
     try:
         value, end = _scan(line, 0)
     except StopIteration:
@@ -156,7 +153,7 @@ def parse_json(line: str) -> Any:
 
 
 def _rows_without_bad(raw: Raw, names: tuple[str, ...], bad: list[SplitError]) -> Records:
-    """Leave out the rows with bytes that can't be decoded; a row may have several lines, so rows are cut first."""
+    """Leave out the rows with bytes that can't be decoded; a row may have several lines."""
     records = _rows(str(raw.data, "utf-8", "surrogateescape"), names, last=raw.last_of_file)
     kept, gone = [], []
     for index, row in enumerate(records.values):
@@ -182,8 +179,8 @@ def _rows(text: str, names: tuple[str, ...], *, last: bool) -> Records:
         end = rows.pop()
         if next(iter(end.values()), None) != _END_MARK:
             raise SplitError(
-                "a quotation mark stands inside an unquoted field, so where rows begin can't be told from the middle "
-                "of the file; give --block a size larger than the file",
+                "a quotation mark stands inside an unquoted field, so where rows begin can't be told from "
+                "the middle of the file; give --block a size larger than the file",
                 0,
             )
 
@@ -215,7 +212,7 @@ def _with_end_mark(text: str, *, last: bool) -> Iterable[str]:
 
 
 def _dict_rows(reader: Iterable[list[str]], names: tuple[str, ...]) -> Iterator[dict[str | None, Any]]:
-    """Give a dict a row: missing fields are None, surplus ones a list under the key None, blank rows nothing."""
+    """Give a dict a row: missing fields are None, surplus ones a list under None, blank rows nothing."""
     width = len(names)
     for row in reader:
         if len(row) == width:

@@ -3,6 +3,7 @@
 Runs in the coordinator once, so that a mistake shows before a worker starts, and in every worker once.
 """
 
+# Paths are plain strings here: pathlib is not loaded in a worker for this.
 from __future__ import annotations
 
 import difflib
@@ -35,7 +36,7 @@ def load(target: str, folder: str | None = None) -> Callable[..., Any]:
     where, colon, name = target.rpartition(":")
     if not colon or not where or not name:
         raise HandlerError(f"{target!r} names no function: write module:function or path/file.py:function")
-    folder = folder or os.getcwd()  # noqa: PTH109 - pathlib costs a worker 10 ms at its start
+    folder = folder or os.getcwd()  # noqa: PTH109
     is_file = where.endswith(".py") or "/" in where
     module = _load_file(os.path.join(folder, where)) if is_file else _load_module(where, folder)  # noqa: PTH118
     function = _walk(module, name, where)

@@ -29,7 +29,7 @@ class Raw:
 
 
 def read_range(chunk: ByteRange, *, text: bool) -> Raw:
-    """Read the records of a byte range of a plain file; `text` drops a byte order mark at the file's start."""
+    """Read the records of a byte range of a plain file; `text` drops a byte order mark."""
     path, start, end = chunk.origin.path, chunk.start, chunk.end
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

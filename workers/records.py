@@ -18,15 +18,14 @@ from workers.chunks import (
     KEPT_FAILURES,
     Block,
     BlockResult,
-    ByteRange,
     Chunk,
     Paths,
     RecordError,
     RecordFailure,
 )
 from workers.formats import Records, SplitError, split
-from workers.output import FAILED, Output, ResultError
 from workers.ranges import Raw, read_block, read_range
+from workers.results import FAILED, Output, ResultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,9 +172,9 @@ def apply(
 ) -> list[Any]:
     """Call `function` with each record; FAILED stands where it raised and `on_failure` didn't.
 
-    The loop is `list.extend(map(...))`, which runs in C. It keeps what came before an exception, so the number of
-    results is the index of the record at fault; and one result too few without an exception means StopIteration,
-    which `map` would otherwise pass off as the end of the records.
+    The loop is `list.extend(map(...))`, which runs in C. It keeps what came before an exception, so the
+    number of results is the index of the record at fault; and one result too few without an exception means
+    StopIteration, which `map` would otherwise pass off as the end of the records.
     """
     results: list[Any] = []
     values = records.values
@@ -196,7 +195,7 @@ def apply(
 
 
 def _call_flat(function: Callable[[Any], Any], record: Any) -> list[Any] | None:
-    """Call a function that returns an iterable of records, and run through it here, where its failure is caught."""
+    """Call a function that returns an iterable of records, and run through it where failures are caught."""
     result = function(record)
     if result is None:
         return None

@@ -1,6 +1,7 @@
 """Inputs are found, checked and cut; compressed files and pipes give the same records as plain ones."""
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -31,7 +32,12 @@ def test_patterns_are_sorted_and_folders_in_them_left_out(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("gone.txt", "can't read gone.txt: No such file"), ("*.gone", "no file matches"), (".", "is a folder"), ("a/", "No such file")],
+    [
+        ("gone.txt", "can't read gone.txt: No such file"),
+        ("*.gone", "no file matches"),
+        (".", "is a folder"),
+        ("a/", "No such file"),
+    ],
 )
 def test_inputs_that_can_not_be_are_mistakes(tmp_path, monkeypatch, name, said):
     monkeypatch.chdir(tmp_path)
@@ -61,7 +67,9 @@ def test_plain_files_are_cut_without_being_read(tmp_path):
     assert source.chunk_count() == 5
     chunks = list(source)
     assert all(isinstance(chunk, ByteRange) for chunk in chunks)
-    assert [(c.start, c.end, c.origin.file_index, c.origin.index_in_file, c.origin.last_of_file) for c in chunks] == [
+    assert [
+        (c.start, c.end, c.origin.file_index, c.origin.index_in_file, c.origin.last_of_file) for c in chunks
+    ] == [
         (0, 100, 0, 0, False),
         (100, 200, 0, 1, False),
         (200, 250, 0, 2, True),
@@ -70,7 +78,9 @@ def test_plain_files_are_cut_without_being_read(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
 def test_compressed_files_of_several_members_are_cut_between_lines(tmp_path, suffix, compress):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(compress(LINES[:20_000]) + compress(LINES[20_000:]))
@@ -90,7 +100,9 @@ def test_zstandard_files_are_read(tmp_path):
     assert data_of(FileSource(expand([str(tmp_path / "a.zst")]), "lines", 4096)) == LINES
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
 @pytest.mark.parametrize("damage", ["cut off", "changed", "no such format"])
 def test_damaged_files_are_one_clear_error(tmp_path, suffix, compress, damage):
     data = bytearray(compress(os.urandom(50_000)))
@@ -133,7 +145,10 @@ def test_files_are_paths_and_several_go_together(tmp_path):
     inputs = expand([str(tmp_path / "*")])
     source = FileSource(inputs, "files", 1, paths_a_chunk=2)
     assert source.chunk_count() == 2
-    assert [chunk.paths for chunk in source] == [tuple(str(tmp_path / n) for n in "ab"), (str(tmp_path / "c"),)]
+    assert [chunk.paths for chunk in source] == [
+        tuple(str(tmp_path / n) for n in "ab"),
+        (str(tmp_path / "c"),),
+    ]
 
 
 def test_records_are_estimated_from_the_head(tmp_path):
@@ -147,10 +162,8 @@ def pipe():
     ends = os.pipe()
     yield ends
     for end in ends:
-        try:
+        with contextlib.suppress(OSError):
             os.close(end)
-        except OSError:
-            pass
 
 
 def test_a_slow_producers_lines_are_passed_on_as_they_come(pipe):

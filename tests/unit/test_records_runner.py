@@ -7,10 +7,10 @@ import pytest
 
 from workers import compression
 from workers.chunks import KEPT_FAILURES, Block, ByteRange, Origin, Paths, RecordError
-from workers.output import to_json
 from workers.records import RecordRunner
+from workers.results import to_json
 
-FUNCTIONS = '''
+FUNCTIONS = """
 import json
 def upper(s): return s.upper()
 def drop_b(s): return None if s == "b" else s
@@ -41,7 +41,7 @@ def bad_str(s):
     raise Bad
 def swap(row): return {"y": row["b"], "x": row["a"]}
 def ragged(row): return {"x": 1} if row["a"] == "1" else {"x": 1, "z": 2}
-'''
+"""
 
 
 @pytest.fixture
@@ -51,7 +51,13 @@ def run(tmp_path, request):
 
     def call(function, data, *, start=0, first_line=1, fieldnames=None, **options):
         runner = pickle.loads(pickle.dumps(RecordRunner(f"{stem}.py:{function}", str(tmp_path), **options)))
-        block = Block(Origin(0, "in.txt", 0, 0, True, len(data)), pickle.PickleBuffer(data), start, first_line, fieldnames)
+        block = Block(
+            Origin(0, "in.txt", 0, 0, True, len(data)),
+            pickle.PickleBuffer(data),
+            start,
+            first_line,
+            fieldnames,
+        )
         return runner(pickle.loads(pickle.dumps(block, 5)))
 
     return call
@@ -92,7 +98,13 @@ def test_a_failure_knows_line_offset_and_the_users_frames_only(run):
     with pytest.raises(RecordError) as caught:
         run("fail", b"a\nc\nb\n", start=100, first_line=11)
     failure = pickle.loads(pickle.dumps(caught.value)).failure
-    assert (failure.path, failure.line, failure.byte_offset, failure.error, failure.text) == ("in.txt", 13, 104, "ValueError", "no b")
+    assert (failure.path, failure.line, failure.byte_offset, failure.error, failure.text) == (
+        "in.txt",
+        13,
+        104,
+        "ValueError",
+        "no b",
+    )
     assert "in fail" in failure.traceback
     assert "in helper" in failure.traceback
     assert "records.py" not in failure.traceback
@@ -128,13 +140,20 @@ def test_text_that_has_no_utf8_is_that_records_failure(run):
 
 
 def test_json_keeps_half_a_surrogate_pair_as_an_escape(run):
-    assert payload(run("same", b'{"a": "\\ud800"}\n["\xc3\xa4"]\n', record_format="jsonl")) == b'{"a": "\\ud800"}\n["\xc3\xa4"]\n'
+    assert (
+        payload(run("same", b'{"a": "\\ud800"}\n["\xc3\xa4"]\n', record_format="jsonl"))
+        == b'{"a": "\\ud800"}\n["\xc3\xa4"]\n'
+    )
 
 
 def test_json_lines_skip_blank_ones_and_name_the_line_of_a_bad_one(run):
     result = run("same", b'1\n\n  \n[2\n{"a": 3}', record_format="jsonl", on_error="skip")
     assert (payload(result), counts(result)) == (b'1\n{"a": 3}\n', (3, 2, 0, 1))
-    assert (result.failures[0].line, result.failures[0].byte_offset, result.failures[0].traceback) == (4, 6, "")
+    assert (result.failures[0].line, result.failures[0].byte_offset, result.failures[0].traceback) == (
+        4,
+        6,
+        "",
+    )
 
 
 def test_undecodable_bytes_name_their_offset(run):
@@ -149,7 +168,9 @@ def test_undecodable_bytes_name_their_offset(run):
 
 def test_undecodable_csv_rows_can_be_left_out(run):
     data = b'1,"a\nb"\n2,\xff\n3,c\n'
-    result = run("same", data, record_format="csv", output_format="csv", fieldnames=("a", "b"), on_error="skip")
+    result = run(
+        "same", data, record_format="csv", output_format="csv", fieldnames=("a", "b"), on_error="skip"
+    )
     assert (payload(result), counts(result)) == (b'1,"a\nb"\n3,c\n', (3, 2, 0, 1))
     assert result.failures[0].line == 3
 
@@ -182,13 +203,17 @@ def test_csv_rows_out_have_the_first_results_columns(run):
 
 def test_a_row_with_other_columns_is_that_records_failure(run):
     data = b"1,x\n2,x\n1,x\n"
-    result = run("ragged", data, record_format="csv", output_format="csv", fieldnames=("a", "b"), on_error="skip")
+    result = run(
+        "ragged", data, record_format="csv", output_format="csv", fieldnames=("a", "b"), on_error="skip"
+    )
     assert (payload(result), counts(result), result.failures[0].line) == (b"1\n1\n", (3, 2, 0, 1), 2)
 
 
 def test_a_csv_failure_counts_lines_inside_quotes(run):
     data = b'1,"x\ny\nz"\n\n2,x\n'
-    result = run("ragged", data, record_format="csv", output_format="csv", fieldnames=("a", "b"), on_error="skip")
+    result = run(
+        "ragged", data, record_format="csv", output_format="csv", fieldnames=("a", "b"), on_error="skip"
+    )
     assert result.failures[0].line == 5
 
 
@@ -227,6 +252,8 @@ def test_a_file_that_is_gone_is_told(tmp_path):
         RecordRunner("builtins:len", str(tmp_path))(ByteRange(origin, 0, 1))
 
 
-@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, True]}, "ä\n", 3, {1: 2}, float("inf"), [], {}, {"k": ()}])
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, True]}, "ä\n", 3, {1: 2}, float("inf"), [], {}, {"k": ()}]
+)
 def test_to_json_is_json_dumps(value):
     assert to_json(value) == json.dumps(value, ensure_ascii=False)

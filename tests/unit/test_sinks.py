@@ -1,5 +1,7 @@
 """Outputs are whole under their final name or not there at all."""
 
+# ruff: noqa: PTH208
+
 import gzip
 import os
 
@@ -116,7 +118,7 @@ def test_a_folder_gets_a_file_an_input_closed_with_its_last_chunk_in_any_order(t
 
 
 def test_two_inputs_of_one_name_are_a_mistake(tmp_path):
-    with pytest.raises(ConfigError, match="x/a and y/a.gz would both be written"):
+    with pytest.raises(ConfigError, match=r"x/a and y/a\.gz would both be written"):
         FolderSink(str(tmp_path), ["x/a", "y/a.gz"])
 
 

@@ -1,0 +1,88 @@
+"""Ways in which a run ends before its end: signals, readers that leave, full disks."""
+
+# ruff: noqa: PTH110, PTH208
+
+import os
+import select
+import signal
+import subprocess
+
+import pytest
+
+DEADLINE_S = 60
+
+
+def read_pids(gate, count):
+    """Read as many pids as `count` from a named pipe that workers write to."""
+    found = b""
+    while found.count(b"\n") < count:
+        assert select.select([gate], [], [], DEADLINE_S)[0], "the workers didn't start"
+        found += os.read(gate, 4096)
+    return [int(pid) for pid in found.split()]
+
+
+def assert_ends(watch):
+    """Wait until the process behind a pidfd has ended."""
+    assert select.select([watch], [], [], DEADLINE_S)[0], "the worker didn't end"
+    os.close(watch)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_workers_and_leave_no_partial_file(folder, start, number, code):
+    (folder / "in.txt").write_bytes(b"x\n" * 100_000)
+    os.mkfifo(folder / "gate")
+    gate = os.open(folder / "gate", os.O_RDWR)
+    process = start(
+        "run", "f:wait", "in.txt", "-o", "out.txt", "-j", "2", "--block", "64K", stdin=subprocess.DEVNULL
+    )
+    try:
+        watches = [os.pidfd_open(pid) for pid in read_pids(gate, 2)]
+        process.send_signal(number)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert b"nothing was written to out.txt" in err
+    for watch in watches:
+        assert_ends(watch)
+    os.close(gate)
+    assert sorted(set(os.listdir(folder)) - {"__pycache__"}) == ["f.py", "gate", "in.txt"]
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(folder, start):
+    (folder / "in.txt").write_bytes(b"some line\n" * 400_000)
+    process = start("run", "f:upper", "in.txt", "-q", stdin=subprocess.DEVNULL)
+    try:
+        assert process.stdout.readline() == b"SOME LINE\n"
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    assert err == b""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_is_one_line(folder, command):
+    (folder / "in.txt").write_text("a\n")
+    done = command("run", "f:upper", "in.txt", "-o", "/dev/full", code=1)
+    assert "can't write /dev/full: No space left on device" in done.stderr
+
+
+def test_a_slow_producer_sees_its_lines_come_back_one_by_one(start):
+    """Each line is answered before the next is sent: waiting for a full block would never answer."""
+    process = start("run", "f:upper", "-", "-q", stdin=subprocess.PIPE)
+    try:
+        for line in (b"one\n", b"two\n", b"three\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline() == line.upper()
+        out, err = process.communicate(timeout=DEADLINE_S)
+        assert (process.returncode, out, err) == (0, b"", b"")
+    finally:
+        process.kill()
+        process.wait()

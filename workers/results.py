@@ -1,0 +1,179 @@
+"""Turn the function's results into the bytes of the output: lines, JSON lines or CSV rows.
+
+A block is first tried in one go; only if that fails are its results taken one by one, to find the record at
+fault.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import json.encoder
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+OUTPUT_FORMATS = ("lines", "jsonl", "csv")
+FAILED = object()
+"""Stands in the results at the place of a record that failed."""
+
+
+class ResultError(Exception):
+    """What the function returned can't be written."""
+
+
+class _Rows:
+    """CSV rows: the first dict's keys are the columns of the block."""
+
+    def __init__(self) -> None:
+        self.fields: tuple[str, ...] | None = None
+        self._text: list[str] = []
+        self._writer = csv.writer(self, lineterminator="\n")
+
+    def write(self, text: str) -> None:
+        """Take one row from the csv module's writer."""
+        self._text.append(text)
+
+    def text(self, value: Any) -> str:
+        """Return the line for one result, without its line end."""
+        if isinstance(value, dict):
+            value = self._in_order(value)
+        elif not isinstance(value, (list, tuple)):
+            return _text(value)
+        self._writer.writerow(value)
+        return self._text.pop()[:-1]
+
+    def _in_order(self, row: dict[str, Any]) -> Iterable[Any]:
+        keys = tuple(row)
+        if self.fields is None:
+            self.fields = keys
+        if keys == self.fields:
+            return row.values()
+        if set(keys) == set(self.fields):
+            return [row[key] for key in self.fields]
+        wanted, got = ", ".join(map(str, self.fields)), ", ".join(map(str, keys))
+        raise ResultError(f"the CSV output has the columns {wanted}, this result has {got}")
+
+
+class Output:
+    """How results become bytes; one a block."""
+
+    def __init__(self, output_format: str, *, flat: bool, raw: bool) -> None:
+        """Choose the shape.
+
+        Args:
+            output_format: one of OUTPUT_FORMATS.
+            flat: each result is a list of results.
+            raw: bytes are written as they are, without a line end.
+        """
+        self._flat = flat
+        self._raw = raw
+        self._is_csv = output_format == "csv"
+        self.csv_fields: tuple[str, ...] | None = None
+        self.records_out = 0
+        self.dropped = 0
+
+    def encode(self, results: list[Any], on_failure: Callable[[int, BaseException], None]) -> bytes:
+        """Return the block's output; call `on_failure` with the index of each that can't be written."""
+        try:
+            return self._at_once(results)
+        except Exception:
+            return self._one_by_one(results, on_failure)
+
+    def _at_once(self, results: list[Any]) -> bytes:
+        kept = [value for value in results if value is not None and value is not FAILED]
+        failed = sum(value is FAILED for value in results) if len(kept) != len(results) else 0
+        given = len(kept)
+        if self._flat:
+            given = sum(map(bool, kept))
+            kept = list(chain.from_iterable(kept))
+        self.records_out, self.dropped = len(kept), len(results) - failed - given
+        return self._joined(kept).encode()
+
+    def _joined(self, kept: list[Any]) -> str:
+        if not kept:
+            return ""
+        if self._is_csv:
+            rows = _Rows()
+            lines = list(map(rows.text, kept))
+            self.csv_fields = rows.fields
+        else:
+            lines = kept if type(kept[0]) is str else list(map(_text, kept))
+        lines.append("")  # for the last line end; both lists are ours
+        try:
+            return "\n".join(lines)
+        except TypeError:
+            return "\n".join(map(_text, lines))
+
+    def _one_by_one(self, results: list[Any], on_failure: Callable[[int, BaseException], None]) -> bytes:
+        rows = _Rows()
+        text = rows.text if self._is_csv else _text
+        pieces: list[bytes] = []
+        self.records_out = self.dropped = 0
+        for index, result in enumerate(results):
+            if result is FAILED:
+                continue
+            if result is None or (self._flat and not result):
+                self.dropped += 1
+                continue
+            fields = rows.fields
+            try:
+                found = [self._bytes(value, text) for value in (result if self._flat else (result,))]
+            except Exception as error:
+                rows.fields = fields
+                results[index] = FAILED
+                on_failure(index, error)
+            else:
+                pieces += found
+                self.records_out += len(found)
+        self.csv_fields = rows.fields
+        return b"".join(pieces)
+
+    def _bytes(self, value: Any, text: Callable[[Any], str]) -> bytes:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return bytes(value) if self._raw else bytes(value) + b"\n"
+        try:
+            return text(value).encode() + b"\n"
+        except UnicodeEncodeError:
+            if isinstance(value, str) or self._is_csv:
+                raise
+            return (
+                json.dumps(value).encode() + b"\n"
+            )  # half a surrogate pair can stand in JSON only as an escape
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise ResultError("bytes are taken one by one")
+    return to_json(value)
+
+
+def _refuse(value: Any) -> Any:
+    kind = type(value).__name__
+    hint = "; --flat writes what an iterable gives, one by one" if hasattr(value, "__next__") else ""
+    raise ResultError(f"a result of type {kind} can't be written as JSON{hint}")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=_refuse)
+
+
+def _make_encoder() -> Callable[[Any], str]:
+    """Return json.dumps without what it sets up anew for each call; JSONEncoder where it is not in C."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _ENCODER.encode
+    quote = json.encoder.encode_basestring
+    fast = make(None, _refuse, quote, None, ": ", ", ", False, False, True)
+    join = "".join
+
+    def encode(value: Any) -> str:
+        return join(fast(value, 0))
+
+    return encode
+
+
+to_json = _make_encoder()
