@@ -109,7 +109,7 @@ def _held_elsewhere(name: str) -> bool:
 
 def _describe(pid: int) -> str:
     try:
-        seen = psutil.Process(pid).as_dict(["status", "cmdline", "name"])  # fields that a zombie lacks are None
+        seen = psutil.Process(pid).as_dict(["status", "cmdline", "name"])  # None: what a zombie lacks
     except psutil.NoSuchProcess:
         return f"{pid} (gone by now)"
     return f"{pid} ({seen['status']}: {' '.join(seen['cmdline'] or [str(seen['name'])])[:80]})"
