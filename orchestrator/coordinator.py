@@ -1,0 +1,506 @@
+"""The coordinator: one loop with one wait, between the stages of this process and the lanes to the workers.
+
+                       coordinator process                          |        worker processes
+                                                                    |
+ source -> cut -> encode -> dispatch ==(credit-aware round robin)== lane | ==> decode -> fn(item)… -> encode
+    ^                                                               |                                   |
+    |   budget (bytes in flight)                                    |                                   v
+    +--- consumer <- decode <- reorder <- stage events <- collect <====(fan-in, one wait)==|<========= lane
+
+What runs where: cutting, encoding, decoding and reordering (all that may call user code) happen in the thread of the
+stage's consumer, without the lock. Dispatching and collecting happen under the lock, and call no user code except
+the pickling of definitions that a worker asks for.
+
+Two drivers, one loop: whoever waits for results drives it inline; for futures a thread does. Only one thread at a
+time is inside the wait; others sleep on `_changed`, which the driver notifies after every turn, and one of them takes
+over when the driver leaves. So every wait has an owner who will end it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import pickle
+import selectors
+import struct
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator import launch
+from orchestrator.errors import ClosedError, InternalError, OrchestratorError, WorkerStartError, describe_exit
+from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
+from orchestrator.credits import Credits
+from orchestrator.failures import rebuild
+from orchestrator.lane import Lane, LaneSettings, LaneState
+from orchestrator.ledger import Chunk, Ledger
+from orchestrator.settings import PoolSettings
+from workers import arena, payload
+from workers.entry import CONTROL_BYTES
+from workers.wire import Flag, Frame, Kind, pack
+
+_STOP_GRACE_S = 5.0
+_EARLY_DEATHS_MIN = 3
+
+
+class Coordinator:
+    """Owns the lanes, the ledger and the credits of one pool; see the module's head for who may call what."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._driving = False
+        self._waiters = 0
+        self._pid = os.getpid()
+        self._selector = selectors.DefaultSelector()
+        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_r, selectors.EVENT_READ, None)
+        self._control_fd = arena.create_fd("orchestrator-control")
+        os.ftruncate(self._control_fd, CONTROL_BYTES)
+        self._control_page = mmap.mmap(self._control_fd, CONTROL_BYTES)
+        self._abandoned = memoryview(self._control_page).cast("Q")
+        launch.own(self._wake_r, self._wake_w, self._selector.fileno())  # type: ignore[attr-defined]
+        initializer = settings.initializer
+        self._lane_settings = LaneSettings(
+            start_method=settings.start_method,
+            pool_size=settings.workers,
+            arena_bytes=settings.buffer_bytes,
+            control_fd=self._control_fd,
+            initializer=_pickled_initializer(initializer, settings.initargs) if initializer else None,
+        )
+        self._lanes: dict[int, Lane] = {}  # by worker id
+        self._ledger = Ledger()
+        self._credits = Credits()
+        self._stages: dict[int, StageEvents] = {}
+        self._functions: dict[int, payload.Encoded] = {}
+        self._next_call = 1  # 0 would be found in an untouched control page
+        self._definitions: dict[str, Any] = {}
+        self._unwritten: set[int] = set()  # workers whose lane waits for its pipe to take more
+        self._printed: deque[tuple[int, str, str]] = deque()
+        self._abandonments: deque[int] = deque()  # calls that ended within a garbage collection
+        self._early_deaths = 0
+        self._warned = False
+        self._closing = False
+        self._broken: OrchestratorError | None = None
+        self.in_flight_bytes = 0
+        self.deaths = 0
+        self.worker_cpu_seconds = 0.0
+        self.worker_peak_rss_bytes = 0
+        self.on_output: Callable[[int, str, str], None] | None = None
+        try:
+            for worker_id in range(settings.workers):
+                self._start_worker(worker_id)
+        except BaseException:
+            self.terminate()
+            raise
+
+    # ---- what stages call -------------------------------------------------------------------------------------
+
+    def open(self, events: StageEvents, function: payload.Encoded) -> int:
+        """Begin a call; return its number."""
+        with self._lock:
+            self._check_usable()
+            self._undefine_rebound()
+            number = self._next_call
+            self._next_call += 1
+            self._functions[number] = function
+            self._stages[number] = events
+            return number
+
+    def room(self, depth: int) -> int:
+        """Return how many chunks could be dispatched now, `depth` being how many a lane may hold."""
+        with self._lock:
+            return self._credits.room(depth)
+
+    def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
+        """Send the chunks in turn while lanes have credit; return how many were sent."""
+        with self._lock:
+            self._check_usable()
+            touched: set[Lane] = set()
+            sent = 0
+            for chunk, encoded in batch:
+                worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
+                if worker_id is None:
+                    break
+                touched.add(self._send(number, chunk, encoded, worker_id))
+                sent += 1
+            for lane in touched:
+                self._flush(lane)
+            return sent
+
+    def dispatch_to(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> bool:
+        """Send a chunk to one worker, whatever that holds; return False if there is no such worker now."""
+        with self._lock:
+            self._check_usable()
+            if worker_id not in self._lanes:
+                return False
+            self._credits.spend(worker_id)
+            self._flush(self._send(number, chunk, encoded, worker_id))
+            return True
+
+    def consumed(self, size_bytes: int) -> None:
+        """Give back budget: these bytes have left for the consumer."""
+        with self._lock:
+            self.in_flight_bytes -= size_bytes
+
+    def close_call(self, number: int) -> None:
+        """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
+        self._abandonments.append(number)
+        if os.getpid() == self._pid and not self._driving and self._lock.acquire(blocking=False):
+            try:
+                self._forget_calls()
+            finally:
+                self._lock.release()
+
+    def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
+        """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds."""
+        ends = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not ready() and self._lanes_can_answer():
+                left = None if ends is None else max(0.0, ends - time.monotonic())
+                if self._driving:
+                    self._waiters += 1
+                    try:
+                        self._changed.wait(left)
+                    finally:
+                        self._waiters -= 1
+                else:
+                    self._turn(left)
+                if left is not None and left <= 0:
+                    break
+        self._pass_on_prints()
+
+    def wake(self) -> None:
+        """End the wait of the driver, so that it looks at what has changed."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._wake_w, b"!")
+
+    # ---- the loop ---------------------------------------------------------------------------------------------
+
+    def _turn(self, timeout: float | None) -> None:
+        """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called under the lock."""
+        self._forget_calls()
+        self._driving = True
+        self._lock.release()
+        try:
+            occurred = self._selector.select(timeout)
+        finally:
+            self._lock.acquire()
+            self._driving = False
+            if self._waiters:
+                self._changed.notify_all()
+        gone: list[Lane] = []
+        for key, mask in occurred:
+            lane: Lane | None = key.data
+            if lane is None:
+                self._drain_wakeups()
+            elif lane.state is LaneState.DEAD:
+                continue
+            elif key.fd == lane.sentinel:
+                gone.append(lane)
+            elif mask & selectors.EVENT_WRITE:
+                self._flush(lane)
+            else:
+                self._collect(lane)
+        for lane in gone:
+            self._settle_death(lane)
+
+    def _drain_wakeups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(self._wake_r, 4096)) == 4096:  # noqa: PLR2004 - as much as was asked for
+                pass
+
+    def _send(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> Lane:
+        lane = self._lanes[worker_id]
+        if number not in lane.known_calls:
+            lane.known_calls.add(number)
+            lane.put_object(Kind.FUNCTION, self._functions[number], number, 0)
+        ident = self._ledger.sent(chunk, worker_id)
+        chunk.size_bytes = encoded.size
+        self.in_flight_bytes += encoded.size
+        lane.put_object(Kind.CHUNK, encoded, number, ident)
+        if lane.inputs.failure is not None:
+            self._warn_of_memory(lane.inputs.failure)
+        return lane
+
+    def _flush(self, lane: Lane) -> None:
+        """Write; where the pipe is full, have the wait tell when it takes more."""
+        done = lane.flush()
+        if done == (lane.worker_id not in self._unwritten):
+            return
+        if done:
+            self._unwritten.discard(lane.worker_id)
+            self._selector.unregister(lane.writer_fd)
+        else:
+            self._unwritten.add(lane.worker_id)
+            self._selector.register(lane.writer_fd, selectors.EVENT_WRITE, lane)
+
+    def _collect(self, lane: Lane) -> bool:
+        """Read one helping of frames; return whether more may be there."""
+        frames = lane.read()
+        if frames is None:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(lane.reader_fd)
+            return False
+        for frame in frames:
+            if frame[0] == Kind.RESULT or frame[0] == Kind.REFUSED:
+                self._complete(lane, frame)
+            else:
+                self._hear(lane, frame)
+        return bool(frames)
+
+    def _complete(self, lane: Lane, frame: Frame) -> None:
+        kind, flags, buffers, microseconds, ident, body = frame
+        chunk = self._ledger.done(ident, lane.worker_id)
+        self._credits.give_back(lane.worker_id)
+        lane.chunks_done += 1
+        lane.items_done += len(chunk.items)
+        events = self._stages.get(chunk.call)
+        if events is None or flags & Flag.ABANDONED:
+            payload.discard(buffers, body, lane.outputs)
+            self.in_flight_bytes -= chunk.size_bytes
+            return
+        size = payload.size_of(buffers, body) if buffers else len(body)
+        self.in_flight_bytes += size
+        chunk.size_bytes += size
+        made = Finished if kind == Kind.RESULT else Refused
+        events.append(made(chunk, microseconds / 1e6, flags, buffers, body, lane.outputs, size))
+
+    def _hear(self, lane: Lane, frame: Frame) -> None:
+        """Handle a frame that is no result."""
+        kind, flags, buffers, _, _, body = frame
+        if kind == Kind.RELEASE:
+            for (offset,) in struct.iter_unpack("<Q", body):
+                lane.inputs.release(offset)
+        elif kind == Kind.READY:
+            lane.state = LaneState.READY
+            self._early_deaths = 0
+        elif kind == Kind.NEED:
+            self._define(lane, body.decode())
+        elif kind == Kind.OUTPUT:
+            self._printed.append((lane.worker_id, *pickle.loads(body)))
+        elif kind == Kind.GOODBYE:
+            seconds, rss = pickle.loads(body)
+            self.worker_cpu_seconds += seconds
+            self.worker_peak_rss_bytes += rss
+        elif kind == Kind.BROKEN:
+            error = WorkerStartError(f"the initializer failed in worker {lane.worker_id} (pid {lane.pid}); see the cause")
+            error.__cause__ = rebuild(payload.decode(flags, buffers, body, lane.outputs))
+            self._break(error)
+        else:
+            raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
+
+    # ---- definitions of __main__ ------------------------------------------------------------------------------
+
+    def _define(self, lane: Lane, name: str) -> None:
+        """Answer a worker that asks what `__main__.name` is."""
+        import cloudpickle  # noqa: PLC0415 - needed only for programs that send what their main module defines
+
+        definition: bytes | None = None
+        value = getattr(sys.modules.get("__main__"), name, None)
+        if value is not None:
+            with contextlib.suppress(Exception):
+                definition = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+                self._definitions[name] = value
+        answer = payload.encode((name, definition))
+        lane.put([pack(Kind.DEFINE, answer.pickle)])
+        self._flush(lane)
+
+    def _undefine_rebound(self) -> None:
+        """Have the workers forget names of `__main__` that mean something else now (a notebook cell run again)."""
+        if not self._definitions:
+            return
+        main = sys.modules.get("__main__")
+        rebound = [name for name, value in self._definitions.items() if getattr(main, name, None) is not value]
+        if rebound:
+            for name in rebound:
+                del self._definitions[name]
+            for lane in self._lanes.values():
+                lane.put([pack(Kind.UNDEFINE, pickle.dumps(rebound))])
+
+    # ---- workers come and go ----------------------------------------------------------------------------------
+
+    def _start_worker(self, worker_id: int) -> None:
+        lane = Lane(worker_id, self._lane_settings)
+        self._lanes[worker_id] = lane
+        self._ledger.open_lane(worker_id)
+        self._credits.add_lane(worker_id)
+        self._selector.register(lane.reader_fd, selectors.EVENT_READ, lane)
+        self._selector.register(lane.sentinel, selectors.EVENT_READ, lane)
+
+    def _settle_death(self, lane: Lane) -> None:
+        """A sentinel fired: keep what the worker had finished, account for what is lost, put another in its place."""
+        while self._collect(lane):
+            pass
+        was_ready = lane.state is not LaneState.STARTING
+        expected = lane.state is LaneState.STOPPING
+        exitcode = self._remove(lane)
+        lost = self._ledger.close_lane(lane.worker_id)
+        if expected or self._closing:
+            self._lose(lane, lost, exitcode)
+            return
+        self.deaths += 1
+        if not was_ready:
+            self._early_deaths += 1
+            if self._early_deaths >= max(_EARLY_DEATHS_MIN, self._settings.workers):
+                self._break(
+                    WorkerStartError(
+                        f"{self._early_deaths} workers in a row died before they could run anything; the last one "
+                        f"(pid {lane.pid}) {describe_exit(exitcode)}. Look at the initializer, at what is imported at "
+                        "start, and at the memory left"
+                    )
+                )
+        self._lose(lane, lost, exitcode)
+        if self._broken is None:
+            try:
+                self._start_worker(lane.worker_id)
+            except OSError as error:
+                self._break(WorkerStartError(f"no worker could be started in place of a dead one: {error}"))
+
+    def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None) -> None:
+        for chunk in lost:
+            self.in_flight_bytes -= chunk.size_bytes
+            events = self._stages.get(chunk.call)
+            if events is not None:
+                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone=len(lost) == 1))
+
+    def _remove(self, lane: Lane) -> int | None:
+        for fd in (lane.reader_fd, lane.sentinel):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(fd)
+        if lane.worker_id in self._unwritten:
+            self._unwritten.discard(lane.worker_id)
+            self._selector.unregister(lane.writer_fd)
+        self._credits.remove_lane(lane.worker_id)
+        del self._lanes[lane.worker_id]
+        exitcode = lane.end()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(lane.pid, 9)  # children that user code left behind in its process group
+        return exitcode
+
+    def _break(self, error: OrchestratorError) -> None:
+        """The pool can't go on: tell every stage."""
+        if self._broken is None:
+            self._broken = error
+            for events in self._stages.values():
+                events.append(Broken(error))
+
+    def _warn_of_memory(self, failure: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"no shared memory could be reserved ({failure.strerror}); large payloads go through the pipes, "
+                "which is slower",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+    def _forget_calls(self) -> None:
+        """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
+        while self._abandonments:
+            number = self._abandonments.popleft()
+            if self._functions.pop(number, None) is None:
+                continue
+            self._stages.pop(number, None)
+            self._abandoned[number % len(self._abandoned)] = number
+            for lane in self._lanes.values():
+                if number in lane.known_calls:
+                    lane.known_calls.discard(number)
+                    lane.put([pack(Kind.FORGET, number=number)])
+                    self._flush(lane)
+
+    def _check_usable(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self._closing:
+            raise ClosedError("the pool is closed; make a new one")
+
+    def _lanes_can_answer(self) -> bool:
+        return bool(self._lanes)
+
+    def _pass_on_prints(self) -> None:
+        """Hand what workers printed to the one who shows it; without the lock."""
+        while self._printed:
+            worker_id, stream, text = self._printed.popleft()
+            if self.on_output is not None:
+                self.on_output(worker_id, stream, text)
+            else:
+                (sys.stdout if stream == "stdout" else sys.stderr).write(text)
+
+    # ---- looking and ending -----------------------------------------------------------------------------------
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes now, by worker id."""
+        with self._lock:
+            return tuple(lane for _, lane in sorted(self._lanes.items()))
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing new is accepted any more."""
+        return self._closing
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Let every worker finish what it has, say goodbye and leave; end those that take longer than `timeout`."""
+        with self._lock:
+            self._closing = True
+            for number, events in list(self._stages.items()):
+                events.append(Broken(ClosedError("the pool was closed while this was still running")))
+                self.close_call(number)
+            self._forget_calls()
+            for lane in self._lanes.values():
+                lane.state = LaneState.STOPPING
+                lane.put([pack(Kind.STOP)])
+                self._flush(lane)
+        try:
+            self.drive(lambda: not self._lanes, timeout)
+        finally:
+            self.terminate()
+
+    def terminate(self) -> None:
+        """End every worker now, and free all that the pool holds."""
+        if os.getpid() != self._pid:  # a forked child that inherited the pool: it is not its own to end
+            return
+        with self._changed:
+            self._closing = True
+            for events in self._stages.values():
+                events.append(Broken(ClosedError("the pool was terminated while this was still running")))
+            self._stages.clear()
+            for lane in list(self._lanes.values()):
+                with contextlib.suppress(ProcessLookupError):
+                    lane.process.kill()
+                self._ledger.close_lane(lane.worker_id)
+                self._remove(lane)
+            self._changed.notify_all()
+            self._release()
+
+    def _release(self) -> None:
+        if self._wake_w < 0:
+            return
+        if self._driving:  # another thread is in the wait: it is woken, and the last to leave frees the descriptors
+            self.wake()
+            self._changed.wait_for(lambda: not self._driving, _STOP_GRACE_S)
+        if self._wake_w < 0:
+            return
+        launch.disown(self._wake_r, self._wake_w, self._selector.fileno())  # type: ignore[attr-defined]
+        self._selector.close()
+        os.close(self._wake_r)
+        os.close(self._wake_w)
+        self._wake_r = self._wake_w = -1
+        self._abandoned.release()
+        self._abandoned = memoryview(bytearray(CONTROL_BYTES)).cast("Q")
+        self._control_page.close()
+        os.close(self._control_fd)
+
+
+def _pickled_initializer(function: Callable[..., object], arguments: tuple[Any, ...]) -> bytes:
+    import cloudpickle  # noqa: PLC0415 - only pools with an initializer need it this early
+
+    data: bytes = cloudpickle.dumps((function, arguments), pickle.HIGHEST_PROTOCOL)
+    return data

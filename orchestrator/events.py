@@ -1,0 +1,53 @@
+"""What the coordinator tells a stage. The coordinator appends, the stage's consumer takes from the left."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.ledger import Chunk
+from workers.arena import ArenaReader
+
+
+class Finished(NamedTuple):
+    """A chunk came back; its results are still encoded."""
+
+    chunk: Chunk
+    run_s: float
+    flags: int
+    buffers: int
+    body: bytes
+    reader: ArenaReader
+    size_bytes: int
+
+
+class Refused(NamedTuple):
+    """A chunk could not be read in the worker, or its function could not be loaded; nothing of it ran."""
+
+    chunk: Chunk
+    run_s: float
+    flags: int
+    buffers: int
+    body: bytes
+    reader: ArenaReader
+    size_bytes: int
+
+
+class Lost(NamedTuple):
+    """A worker died with this chunk."""
+
+    chunk: Chunk
+    worker: int
+    pid: int
+    exitcode: int | None
+    alone: bool
+
+
+class Broken(NamedTuple):
+    """The pool can't go on."""
+
+    error: OrchestratorError
+
+
+StageEvents = deque[Finished | Refused | Lost | Broken]

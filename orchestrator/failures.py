@@ -1,0 +1,71 @@
+"""From a worker's `ExceptionRecord` back to an exception, and to the errors that the user sees."""
+
+from __future__ import annotations
+
+import pickle
+import reprlib
+from typing import Any
+
+from orchestrator.errors import ItemError, RemoteError, WorkerDiedError, describe_exit
+from orchestrator.events import Lost
+from workers.errors import ExceptionRecord
+
+
+def rebuild(record: ExceptionRecord) -> BaseException:
+    """Return the exception that a worker raised, its causes chained; a `RemoteError` where it can't be rebuilt.
+
+    The worker's traceback is attached as a note, so that Python prints it.
+    """
+    error: BaseException = RemoteError(record.type_name, record.text)
+    if record.pickled is not None:
+        try:
+            loaded = pickle.loads(record.pickled)
+        except BaseException:  # noqa: S110 - the stand-in is there
+            pass
+        else:
+            error = loaded if isinstance(loaded, BaseException) else error
+    if isinstance(error, RemoteError):
+        for note in record.notes:
+            error.add_note(note)
+    error.add_note(f"in the worker:\n{record.traceback.rstrip()}")
+    if record.cause is not None:
+        error.__cause__ = rebuild(record.cause)
+    return error
+
+
+def item_error(record: ExceptionRecord, item: Any, index: int, attempts: int) -> ItemError:
+    """Return the error of an item whose function raised."""
+    tried = f" ({attempts} attempts)" if attempts > 1 else ""
+    error = ItemError(
+        f"item {index} ({reprlib.repr(item)}) failed{tried}: {record.type_name}: {record.text}",
+        item=item,
+        index=index,
+        attempts=attempts,
+    )
+    error.__cause__ = rebuild(record)
+    return error
+
+
+def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:
+    """Return the error of an item that can't be pickled."""
+    error = ItemError(
+        f"item {index} ({type(item).__name__}) can't be sent to a worker: {type(cause).__name__}: {cause}",
+        item=item,
+        index=index,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def death_error(lost: Lost, item: Any, index: int, deaths: int) -> WorkerDiedError:
+    """Return the error of an item that is given up because workers died of it."""
+    return WorkerDiedError(
+        f"worker {lost.worker} (pid {lost.pid}) {describe_exit(lost.exitcode)} while it ran item {index} "
+        f"({reprlib.repr(item)}), death {deaths} of {deaths} allowed; the item is given up",
+        worker=lost.worker,
+        pid=lost.pid,
+        exitcode=lost.exitcode,
+        item=item,
+        index=index,
+        attempts=deaths,
+    )

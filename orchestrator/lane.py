@@ -1,0 +1,160 @@
+"""The coordinator's end of a lane: never blocks, writes what fits, reads what is there.
+
+Owner: the coordinator, under its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import struct
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from orchestrator import launch
+from workers import payload
+from workers.arena import Arena, ArenaReader, create_fd
+from workers.entry import WorkerStart
+from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
+
+PIPE_BYTES = 1 << 18
+_MAX_WRITE_BYTES = 1 << 18
+
+
+class LaneState(Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """What all lanes of a pool have in common."""
+
+    start_method: str
+    pool_size: int
+    arena_bytes: int
+    control_fd: int
+    initializer: bytes | None
+
+
+class Lane:
+    """The link with one worker process: two simplex pipes, two arenas, and the process itself."""
+
+    def __init__(self, worker_id: int, settings: LaneSettings) -> None:
+        """Start the worker; it will say READY."""
+        self.worker_id = worker_id
+        self.state = LaneState.STARTING
+        self.known_calls: set[int] = set()
+        self.chunks_done = 0
+        self.items_done = 0
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self._reader = FrameReader()
+        self._outgoing = bytearray()
+        share = settings.arena_bytes // 2
+        inbox, self._inbox = multiprocessing.Pipe(duplex=False)
+        self._outbox, outbox = multiprocessing.Pipe(duplex=False)
+        self._fds = (create_fd("orchestrator-in"), create_fd("orchestrator-out"))
+        self.inputs = Arena(self._fds[0], settings.arena_bytes)
+        self.outputs = ArenaReader(self._fds[1], share)
+        self.writer_fd, self.reader_fd = self._inbox.fileno(), self._outbox.fileno()
+        launch.own(self.writer_fd, self.reader_fd)
+        os.set_blocking(self.writer_fd, False)
+        os.set_blocking(self.reader_fd, False)
+        for fd in (self.writer_fd, self.reader_fd):
+            with contextlib.suppress(OSError):  # an unprivileged user has a limit; the default size works too
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        start = WorkerStart(
+            inbox=inbox,
+            outbox=outbox,
+            lifeline=launch.lifeline(),
+            inputs=launch.shareable_fd(self._fds[0], settings.start_method),
+            outputs=launch.shareable_fd(self._fds[1], settings.start_method),
+            control=launch.shareable_fd(settings.control_fd, settings.start_method),
+            worker_id=worker_id,
+            pool_size=settings.pool_size,
+            arena_bytes=settings.arena_bytes,
+            lease_share_bytes=share,
+            environ=dict(os.environ),
+            initializer=settings.initializer,
+        )
+        try:
+            self.process = launch.start_process(settings.start_method, start)
+        except BaseException:
+            self._close_pipes()
+            for fd in self._fds:
+                os.close(fd)
+            raise
+        finally:
+            inbox.close()
+            outbox.close()
+        self.sentinel = self.process.sentinel
+        self.pid = self.process.pid or -1
+        launch.own(*self._fds)
+
+    def put(self, parts: list[Any]) -> None:
+        """Put a frame behind what waits to be written."""
+        outgoing = self._outgoing
+        for part in parts:
+            outgoing += part
+
+    def put_object(self, kind: int, encoded: payload.Encoded, number: int, ident: int) -> None:
+        """Put a frame that carries an object behind what waits to be written."""
+        self.put(payload.frame(kind, encoded, self.inputs, number, ident))
+
+    def flush(self) -> bool:
+        """Write what the pipe takes; return whether nothing is left over."""
+        ended = self.outputs.released
+        if ended:
+            offsets = [ended.popleft() for _ in range(len(ended))]
+            self._outgoing += pack(Kind.RELEASE, struct.pack(f"<{len(offsets)}Q", *offsets))
+        while self._outgoing:
+            try:
+                with memoryview(self._outgoing) as data:
+                    written = os.write(self.writer_fd, data[:_MAX_WRITE_BYTES])
+            except BlockingIOError:
+                return False
+            except OSError:  # the worker is gone; its sentinel will tell
+                self._outgoing.clear()
+                return True
+            self.sent_bytes += written
+            del self._outgoing[:written]
+        return True
+
+    def read(self) -> list[Frame] | None:
+        """Return the whole frames that have arrived; None: nothing more can come."""
+        try:
+            data = os.read(self.reader_fd, READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        self.received_bytes += len(data)
+        return self._reader.feed(data)
+
+    def end(self) -> int | None:
+        """Reap the process, which is dead or dying, and free what the lane holds; return its exit code."""
+        self.state = LaneState.DEAD
+        self.process.join(5)
+        exitcode = self.process.exitcode
+        launch.disown(self.sentinel, *self._fds)
+        self._close_pipes()
+        for fd in self._fds:
+            os.close(fd)
+        if exitcode is not None:
+            self.process.close()
+        return exitcode
+
+    def _close_pipes(self) -> None:
+        launch.disown(self.writer_fd, self.reader_fd)
+        self._inbox.close()
+        self._outbox.close()
