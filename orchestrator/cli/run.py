@@ -58,21 +58,20 @@ class Run:
     """One run of a plan."""
 
     def __init__(self, plan: RunPlan) -> None:
-        """Open the outputs.
-
-        Raises:
-            ConfigError: they can't be written to.
-        """
-        settings = plan.settings
+        """Take the plan; nothing is opened before `go`."""
         self._plan = plan
         self._tally = Tally()
-        self._joblog = Joblog(settings.joblog, settings.target) if settings.joblog else None
-        self._sink: Sink = open_sink(plan)
-        self._console = Console(plan)
+        self._joblog: Joblog | None = None
+        self._sink: Sink | None = None
+        self._console: Console | None = None
         self._pool: Any = None
 
     def go(self) -> int:
-        """Run to the end, whatever end that is, and return the exit code."""
+        """Run to the end, whatever end that is, and return the exit code.
+
+        Raises:
+            ConfigError: the outputs can't be written to; no worker was started.
+        """
         try:
             code = self._transform()
         except ConfigError:
@@ -102,20 +101,22 @@ class Run:
 
     def _transform(self) -> int:
         """Send every chunk through the pool, write the results, make the output final."""
-        self._pool = _start_pool(self._plan.settings)
-        self._pool.on_output = self._console.printed
-        results = self._pool.map(
-            self._plan.runner, iter(self._plan.source), chunk=1, ordered=self._plan.settings.ordered
-        )
-        for result in results:
-            self._sink.write(result)
-            self._tally.add(result)
-            self._console.done(result)
+        plan, settings, tally = self._plan, self._plan.settings, self._tally
+        if settings.joblog:
+            self._joblog = Joblog(settings.joblog, settings.target)
+        sink = self._sink = open_sink(plan)
+        console = self._console = Console(plan)
+        self._pool = _start_pool(settings)
+        self._pool.on_output = console.printed
+        for result in self._pool.map(plan.runner, plan.source, chunk=1, ordered=settings.ordered):
+            sink.write(result)
+            tally.add(result)
+            console.done(result)
             if self._joblog:
                 self._joblog.done(result)
         self._pool.close()
-        self._sink.close()
-        self._console.close()
+        sink.close()
+        console.close()
         if self._joblog:
             self._joblog.close()
         return EXIT_FAILURES if self._tally.failed else 0
@@ -125,12 +126,14 @@ class Run:
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(ValueError):  # not in the main thread
                 signal.signal(number, lambda number, _frame: os._exit(128 + number))
-        self._sink.abort()
-        self._plan.source.close()
+        if self._sink is not None:
+            self._sink.abort()
         if self._pool is not None:
             with suppress(OrchestratorError):
                 self._pool.terminate()
-        self._console.close()
+        self._plan.source.close()
+        if self._console is not None:
+            self._console.close()
 
     def _say_why(self, error: OrchestratorError) -> None:
         complain(

@@ -25,7 +25,7 @@ from workers import compression
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 STDIN = "-"
 
@@ -106,6 +106,8 @@ class FileSource:
         self._paths_a_chunk = paths_a_chunk
         self._seq = 0
         self._stdin: StdinPieces | None = None
+        self._on_ready: Callable[[], None] | None = None
+        self._chunks = self._cut()
         sizes = [entry.size_bytes for entry in inputs]
         self.total_bytes = None if None in sizes else sum(size or 0 for size in sizes)
         """Of all files as they lie on the disk; None if standard input or a pipe is among them."""
@@ -122,12 +124,26 @@ class FileSource:
         """Say whether the next chunk can be had without waiting; only standard input makes anyone wait."""
         return self._stdin is None or self._stdin.ready()
 
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Have `call` called, from another thread, whenever `ready` may have become true."""
+        self._on_ready = call
+        if self._stdin is not None:
+            self._stdin.when_ready(call)
+
     def close(self) -> None:
-        """Let go of standard input."""
+        """Let go of standard input and of open files; from the thread that iterates."""
         if self._stdin is not None:
             self._stdin.close()
+        self._chunks.close()
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> FileSource:
+        return self
+
+    def __next__(self) -> Chunk:
+        return next(self._chunks)
+
+    def _cut(self) -> Generator[Chunk]:
+        """Cut one input after the other."""
         if self._format == "files":
             yield from self._path_chunks()
             return
@@ -197,7 +213,7 @@ class FileSource:
 
     def _stdin_blocks(self, entry: Input, file_index: int) -> Iterator[Chunk]:
         """Take what standard input has, as soon as it has a whole record."""
-        self._stdin = pieces = StdinPieces(0, max(4 * self._block_bytes, 2**20))
+        pieces = self._open_stdin(max(4 * self._block_bytes, 2**20))
         try:
             yield from self._blocks(
                 entry, file_index, lambda: pieces.take(self._block_bytes), lambda: pieces.taken
@@ -243,8 +259,14 @@ class FileSource:
         size = sum(entry.size_bytes or 0 for entry, _ in held)
         return Paths(self._origin(first, index, 0, size, last=True), tuple(entry.path for entry, _ in held))
 
+    def _open_stdin(self, limit_bytes: int) -> StdinPieces:
+        self._stdin = StdinPieces(0, limit_bytes)
+        if self._on_ready is not None:
+            self._stdin.when_ready(self._on_ready)
+        return self._stdin
+
     def _names_from_stdin(self) -> Iterator[Input]:
-        self._stdin = pieces = StdinPieces(0, 2**20)
+        pieces = self._open_stdin(2**20)
         cut = cutter("lines", 2**16)
         with_rest = True
         try:

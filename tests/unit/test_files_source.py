@@ -169,9 +169,17 @@ def pipe():
 def test_a_slow_producers_lines_are_passed_on_as_they_come(pipe):
     read, write = pipe
     pieces = StdinPieces(read, 2**20)
+    called = threading.Semaphore(0)
+    pieces.when_ready(called.release)
     assert not pieces.ready()
-    os.write(write, b"one\n")
+    os.write(write, b"on")
+    assert called.acquire(timeout=60)
+    assert not pieces.ready()
+    os.write(write, b"e\n")
+    assert called.acquire(timeout=60)
+    assert pieces.ready()
     assert pieces.take(2**20) == b"one\n"
+    assert not pieces.ready()
     os.write(write, b"two\n")
     assert pieces.take(2**20) == b"two\n"
     os.close(write)
