@@ -1,0 +1,89 @@
+"""Measure, side against side, and print a Markdown table. It reports; it asserts nothing.
+
+The sides of a row take turns (A B C A B C ...), so that a machine that slows down slows all of them down, and
+every measurement runs in a process of its own.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections import defaultdict
+
+import report
+from observe import MeasurementError
+from rows import ROWS, forget_outputs
+from sides import OURS
+
+
+def options():
+    names = ",".join(row.name for row in ROWS)
+    parser = argparse.ArgumentParser(prog="scripts/bench/run", description=__doc__)
+    parser.add_argument("--only", metavar="ROW,...", default=names, help=f"some of: {names}")
+    parser.add_argument("--sides", metavar="SIDE,...", help="only these sides, say: orchestrator,mp.Pool")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="measurements a side (default 5)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a fraction of the work, once: does it run at all?"
+    )
+    chosen = parser.parse_args()
+    unknown = set(chosen.only.split(",")) - {row.name for row in ROWS}
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {names}")
+    return chosen
+
+
+def measure(row, sides, repeat, *, quick):
+    values, extra, failures = defaultdict(list), defaultdict(lambda: defaultdict(list)), {}
+    for turn in range(repeat):
+        for side in sides:
+            if side in failures:
+                continue
+            say(f"{row.name} {turn + 1}/{repeat} {side}")
+            try:
+                measured = row.measure(row, side, quick=quick)
+            except MeasurementError as error:
+                failures[side] = str(error).replace("|", "/")
+                continue
+            values[side].append(measured["value"])
+            for name, value in measured.get("detail", {}).items():
+                extra[side][name].append(value)
+    return values, extra, failures
+
+
+def say(text):
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def medians(by_name):
+    """What is a number; the rest is words."""
+    return {
+        name: statistics.median(values)
+        for name, values in by_name.items()
+        if values and all(isinstance(value, int | float) for value in values)
+    }
+
+
+def main():
+    chosen = options()
+    repeat = 1 if chosen.quick else chosen.repeat
+    started = time.monotonic()
+    finished, tables = [], []
+    forget_outputs()
+    for row in ROWS:
+        if row.name not in chosen.only.split(","):
+            continue
+        sides = [side for side in row.sides if not chosen.sides or side in chosen.sides.split(",")]
+        values, extra, failures = measure(row, sides, repeat, quick=chosen.quick)
+        finished.append((row, row.goals(medians(values), medians(extra[OURS]))))
+        tables.extend(report.details(row, values, extra, failures))
+    say("")
+    print(
+        f"{report.machine()}; medians of {repeat}{', a fraction of the work' if chosen.quick else ''}; 2 workers"
+    )
+    print(f"unless the row says otherwise; {time.monotonic() - started:.0f} s in all.\n")
+    print("\n".join([*report.summary(finished), *tables]))
+
+
+if __name__ == "__main__":
+    main()

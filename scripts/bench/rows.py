@@ -1,0 +1,317 @@
+"""The rows of the table: what is measured, on which sides, and what the goal is."""
+
+# ruff: noqa: RUF001 - a ratio has its sign
+
+import filecmp
+import itertools
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from observe import MeasurementError, observe
+from sides import OURS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+DATA = ROOT / ".bench"
+CPU_SHARE = "the first process's share of CPU"
+POOLS = (OURS, "mp.Pool", "ProcessPoolExecutor", "joblib", "loky", "mpire", "pebble")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE), "PYTHONHASHSEED": "0"}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was to be reached, and what was."""
+
+    what: str
+    reached: float
+    target: float
+    at_least: bool  # else at most
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is measured, on several sides."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    sides: tuple[str, ...]
+    measure: Callable[..., dict]  # (row, side, quick) -> {"value": ..., "detail": {...}}
+    goals: Callable[[dict, dict], list]  # (medians by side, medians of what ours told aside)
+
+
+def in_child(row, side, *, quick, memory=False):
+    """Run measure.py; with `memory`, `peak_mb` is what all its processes held at most."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        argv = [sys.executable, HERE / "measure.py", row.name, side, str(int(quick)), answer]
+        seen = observe(argv, env=ENVIRONMENT, memory=memory)
+        measured = json.loads(answer.read_text())
+    if memory:
+        measured["peak_mb"] = seen.peak_bytes / 2**20
+    return measured
+
+
+def peak_memory(row, side, *, quick):
+    measured = in_child(row, side, quick=quick, memory=True)
+    return measured | {"value": measured["peak_mb"]}
+
+
+def nap_with_memory(row, side, *, quick):
+    """Measure unwatched, as looking at 500 processes takes a CPU; then once more for the memory."""
+    measured = in_child(row, side, quick=quick)
+    if side not in WATCHED:
+        peak = in_child(row, side, quick=quick, memory=True)["peak_mb"]
+        WATCHED[side] = round(peak / measured["detail"]["workers"], 2)
+    measured["detail"]["MB a worker"] = WATCHED[side]
+    return measured
+
+
+WATCHED = {}
+
+
+def starting(row, side, *, quick):  # noqa: ARG001 - all rows are called alike
+    """The best of ten starts, in ms: what stands in the way of a start is other programs, which only add."""
+    argv = [sys.executable, *IMPORTS[side]]
+    return {
+        "value": min(observe(argv, env=ENVIRONMENT, stdout=subprocess.DEVNULL).seconds for _ in range(10))
+        * 1e3
+    }
+
+
+IMPORTS = {
+    "python -c pass": ["-c", "pass"],
+    "import orchestrator": ["-c", "import orchestrator"],
+    "orchestrator --version": ["-m", "orchestrator", "--version"],
+    "import concurrent.futures.process": ["-c", "import concurrent.futures.process"],
+    "import joblib": ["-c", "import joblib"],
+    "import mpire": ["-c", "import mpire"],
+}
+
+
+def big_file(*, quick):
+    """Records as an application logs them; made once."""
+    megabytes = 10 if quick else 200
+    path = DATA / f"records-{megabytes}MB.jsonl"
+    if path.exists():
+        return path
+    DATA.mkdir(exist_ok=True)
+    chance = random.Random(11)
+    words = [
+        "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 12))) for _ in range(5000)
+    ]
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("w") as out:
+        size = 0
+        for number in itertools.count():
+            record = {
+                "id": number,
+                "user": f"  {chance.choice(words)} {chance.choice(words)} ",
+                "text": " ".join(chance.choices(words, k=chance.randint(5, 60))).upper(),
+                "prices": [round(chance.uniform(1, 500), 2) for _ in range(chance.randint(1, 8))],
+                "deleted": chance.random() < 0.1,
+            }
+            size += out.write(json.dumps(record) + "\n")
+            if size >= megabytes * 10**6:
+                break
+    unfinished.rename(path)
+    return path
+
+
+def transform_file(row, side, *, quick):  # noqa: ARG001 - all rows are called alike
+    source = big_file(quick=quick)
+    out = DATA / f"out-{side.replace(' ', '')}.jsonl"
+    if side == OURS:
+        argv = [sys.executable, "-m", "orchestrator", "run", f"{HERE / 'functions.py'}:transform", source]
+        seen = observe([*argv, "-o", out, "--format", "jsonl", "-j2", "-q"], env=ENVIRONMENT, cpu=True)
+    else:
+        block = side.rpartition(" ")[2]
+        argv = ["parallel", "--pipepart", "--block", block, "-j2", "-k", "-a", source]
+        with out.open("wb") as stdout:
+            filter_command = [sys.executable, HERE / "functions.py"]
+            seen = observe([*argv, *filter_command], env=ENVIRONMENT, cpu=True, stdout=stdout)
+    detail = {
+        CPU_SHARE: seen.root_cpu_s / max(seen.cpu_s, 1e-9),
+        "CPU s": round(seen.cpu_s, 2),
+        "output": compare(out, DATA / "out-first.jsonl"),
+    }
+    return {"value": seen.seconds, "detail": detail}
+
+
+def compare(out, first):
+    """Every side has to have written the same; the first one is the measure."""
+    if not first.exists():
+        shutil.copy(out, first)
+        return "kept"
+    if filecmp.cmp(out, first, shallow=False):
+        return "same bytes"
+    with out.open() as mine, first.open() as theirs:
+        pairs = itertools.zip_longest(mine, theirs, fillvalue="null")
+        if all(json.loads(one) == json.loads(other) for one, other in pairs):
+            return "same records"
+    raise MeasurementError(f"{out.name} differs from what the first side wrote")
+
+
+def forget_outputs():
+    for path in DATA.glob("out-*.jsonl"):
+        path.unlink()
+
+
+def against_best(target, among=None, *, higher):
+    """Ours against the best of the peers that could be measured."""
+
+    def goals(medians, _aside):
+        peers = {
+            side: value for side, value in medians.items() if side != OURS and (not among or side in among)
+        }
+        if OURS not in medians or not peers:
+            return []
+        best = (max if higher else min)(peers, key=peers.get)
+        ratio = medians[OURS] / peers[best] if higher else peers[best] / medians[OURS]
+        return [Goal(f"× the best peer ({best})", ratio, target, at_least=True)]
+
+    return goals
+
+
+def all_of(*parts):
+    return lambda medians, aside: [goal for part in parts for goal in part(medians, aside)]
+
+
+def value_of(side, what, target, *, at_least=False, per=None, minus=None):
+    """One side's own value, or its ratio to or its distance from another side's."""
+
+    def goals(medians, _aside):
+        if not {side, per or side, minus or side} <= medians.keys():
+            return []
+        value = medians[side] / (medians[per] if per else 1) - (medians[minus] if minus else 0)
+        return [Goal(what, value, target, at_least=at_least)]
+
+    return goals
+
+
+def coordinator_cpu(_medians, aside):
+    share = aside.get(CPU_SHARE)
+    return (
+        [] if share is None else [Goal("of the run's CPU, in the coordinator", share, 0.02, at_least=False)]
+    )
+
+
+PARALLEL = ("parallel --block -1", "parallel --block 10M") if shutil.which("parallel") else ()
+SMALL, LARGE = f"{OURS} 100000", f"{OURS} 10000000"
+
+ROWS = (
+    Row(
+        "chunk1",
+        "30,000 no-ops, one item a chunk",
+        "items/s",
+        True,
+        POOLS,
+        in_child,
+        against_best(6, higher=True),
+    ),
+    Row(
+        "auto",
+        "1,000,000 no-ops, each library's own chunk size, taken one by one",
+        "items/s",
+        True,
+        (OURS, "mp.Pool", "joblib", "mpire"),
+        in_child,
+        all_of(
+            against_best(1.5, ("mp.Pool",), higher=True),
+            against_best(10, ("joblib", "mpire"), higher=True),
+        ),
+    ),
+    Row(
+        "arrays_in",
+        "8 MB arrays in, a number out",
+        "ms/array",
+        False,
+        POOLS,
+        in_child,
+        against_best(10, higher=False),
+    ),
+    Row(
+        "arrays_inout",
+        "8 MB arrays in and out",
+        "ms/array",
+        False,
+        POOLS,
+        in_child,
+        against_best(4, higher=False),
+    ),
+    Row(
+        "skew",
+        "400 CPU-bound items, every 50th a hundred times longer",
+        "× ideal",
+        False,
+        POOLS,
+        in_child,
+        value_of(OURS, "× max(sum/2, longest)", 1.05),
+    ),
+    Row(
+        "cpu_items",
+        "200 CPU-bound items of 1 to 100 ms",
+        "× ideal",
+        False,
+        POOLS,
+        in_child,
+        value_of(OURS, "× sum/2", 1.03),
+    ),
+    Row(
+        "file",
+        "200 MB of JSON lines through a function, from the command line",
+        "s",
+        False,
+        (OURS, *PARALLEL),
+        transform_file,
+        all_of(against_best(1.0, higher=False), coordinator_cpu),
+    ),
+    Row(
+        "memory",
+        "peak memory with a slow consumer, by number of items",
+        "MB",
+        False,
+        (SMALL, LARGE, "mp.Pool 100000", "mp.Pool 10000000"),
+        peak_memory,
+        value_of(LARGE, "× the peak at 100,000 items", 1.1, per=SMALL),
+    ),
+    Row(
+        "ready",
+        "4 workers ready, from a cold start",
+        "ms",
+        False,
+        (OURS, "ProcessPoolExecutor"),
+        in_child,
+        value_of(OURS, "× ProcessPoolExecutor with forkserver", 1.0, per="ProcessPoolExecutor"),
+    ),
+    Row(
+        "import",
+        "start of the interpreter with ...",
+        "ms",
+        False,
+        tuple(IMPORTS),
+        starting,
+        all_of(
+            value_of("import orchestrator", "ms over the bare interpreter", 40, minus="python -c pass"),
+            value_of("orchestrator --version", "ms over `python -c pass`", 60, minus="python -c pass"),
+        ),
+    ),
+    Row(
+        "sleepers",
+        "500 workers on items that sleep 0.1 s",
+        "of ideal",
+        True,
+        (OURS, "mp.Pool"),
+        nap_with_memory,
+        value_of(OURS, "of the ideal throughput", 0.9, at_least=True),
+    ),
+)
