@@ -78,9 +78,8 @@ def main():
         finished.append((row, row.goals(medians(values), medians(extra[OURS]))))
         tables.extend(report.details(row, values, extra, failures))
     say("")
-    print(
-        f"{report.machine()}; medians of {repeat}{', a fraction of the work' if chosen.quick else ''}; 2 workers"
-    )
+    amount = ", a fraction of the work" if chosen.quick else ""
+    print(f"{report.machine()}; medians of {repeat}{amount}; 2 workers")
     print(f"unless the row says otherwise; {time.monotonic() - started:.0f} s in all.\n")
     print("\n".join([*report.summary(finished), *tables]))
 

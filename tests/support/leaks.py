@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -66,16 +68,21 @@ def _processes() -> frozenset[int]:
     return frozenset(child.pid for child in psutil.Process().children(recursive=True))
 
 
+def _fork_servers() -> list[Any]:
+    """Python's own, and ours if it is loaded."""
+    launch = sys.modules.get("orchestrator.launch")
+    return [forkserver._forkserver, *([launch._forkserver] if launch else [])]  # type: ignore[attr-defined]
+
+
 def _helper_processes() -> set[int | None]:
-    """The two helpers that multiprocessing starts once and keeps; by pid, as workers look just like them."""
-    return {forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}  # type: ignore[attr-defined]
+    """The helpers that are started once and kept; by pid, as workers look just like them."""
+    servers = {server._forkserver_pid for server in _fork_servers()}
+    return servers | {resource_tracker._resource_tracker._pid}  # type: ignore[attr-defined]
 
 
 def _helper_files() -> set[int | None]:
-    return {
-        forkserver._forkserver._forkserver_alive_fd,  # type: ignore[attr-defined]
-        resource_tracker._resource_tracker._fd,  # type: ignore[attr-defined]
-    }
+    alive = {server._forkserver_alive_fd for server in _fork_servers()}
+    return alive | {resource_tracker._resource_tracker._fd}  # type: ignore[attr-defined]
 
 
 def _shared_memory() -> frozenset[str]:
