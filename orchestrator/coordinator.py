@@ -105,7 +105,7 @@ class Coordinator:
     def open(self, events: StageEvents, function: payload.Encoded) -> int:
         """Begin a call; return its number."""
         with self._lock:
-            self._check_usable()
+            self.check_usable()
             self._undefine_rebound()
             number = self._next_call
             self._next_call += 1
@@ -121,7 +121,7 @@ class Coordinator:
     def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
         """Send the chunks in turn while lanes have credit; return how many were sent."""
         with self._lock:
-            self._check_usable()
+            self.check_usable()
             touched: set[Lane] = set()
             sent = 0
             for chunk, encoded in batch:
@@ -137,7 +137,7 @@ class Coordinator:
     def dispatch_to(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> bool:
         """Send a chunk to one worker, whatever that holds; return False if there is no such worker now."""
         with self._lock:
-            self._check_usable()
+            self.check_usable()
             if worker_id not in self._lanes:
                 return False
             self._credits.spend(worker_id)
@@ -152,7 +152,8 @@ class Coordinator:
     def close_call(self, number: int) -> None:
         """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
         self._abandonments.append(number)
-        if os.getpid() == self._pid and not self._driving and self._lock.acquire(blocking=False):
+        # In the middle of this very thread's own work it waits for the next turn instead.
+        if os.getpid() == self._pid and not self._lock._is_owned() and self._lock.acquire(blocking=False):  # type: ignore[attr-defined]  # noqa: SLF001
             try:
                 self._forget_calls()
             finally:
@@ -415,7 +416,8 @@ class Coordinator:
                     lane.put([pack(Kind.FORGET, number=number)])
                     self._flush(lane)
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Raise what stands in the way of using the pool."""
         if self._broken is not None:
             raise self._broken
         if self._closing:
@@ -440,6 +442,16 @@ class Coordinator:
         """The lanes now, by worker id."""
         with self._lock:
             return tuple(lane for _, lane in sorted(self._lanes.items()))
+
+    @property
+    def owner_pid(self) -> int:
+        """The process that made the pool."""
+        return self._pid
+
+    @property
+    def chunks_in_flight(self) -> int:
+        """Chunks that lanes hold now."""
+        return len(self._ledger)
 
     @property
     def closed(self) -> bool:

@@ -72,6 +72,10 @@ class Credits:
             self._reserved.add(lane)
         return lane
 
+    def spend(self, lane: int) -> None:
+        """Send down this very lane, whatever it holds."""
+        self._held[lane] += 1
+
     def give_back(self, lane: int) -> None:
         """A chunk of this lane has come back."""
         if lane in self._held:

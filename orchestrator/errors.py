@@ -40,6 +40,7 @@ class ItemError(OrchestratorError):
         self.item = item
         self.index = index
         self.attempts = attempts
+        self.raised_by_function = False
 
 
 class WorkerDiedError(ItemError):

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import pickle
 import reprlib
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ItemError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
 from workers.errors import ExceptionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Stands in the place of an item that failed (`on_error="return"`)."""
+
+    item: Any
+    index: int
+    error: ItemError
+    """What `on_error="raise"` would have raised; the function's own exception is its `__cause__`."""
+
+    @property
+    def attempts(self) -> int:
+        """How often the item was tried."""
+        return self.error.attempts
+
+    def item_is(self, kind: type) -> bool:
+        """Tell whether the item is of this class."""
+        return isinstance(self.item, kind)
+
+    def __bool__(self) -> bool:
+        """A failure is false, so that `filter(None, results)` leaves failures out."""
+        return False
 
 
 def rebuild(record: ExceptionRecord) -> BaseException:
@@ -43,6 +67,7 @@ def item_error(record: ExceptionRecord, item: Any, index: int, attempts: int) ->
         attempts=attempts,
     )
     error.__cause__ = rebuild(record)
+    error.raised_by_function = True
     return error
 
 

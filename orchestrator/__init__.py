@@ -1,0 +1,66 @@
+"""Chunks of files or iterables through a pool of worker processes and back: in order, fast, in bounded memory.
+
+The names are loaded when they are first used, so that `import orchestrator` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.errors import (
+        ClosedError,
+        ConfigError,
+        InternalError,
+        ItemError,
+        OrchestratorError,
+        RemoteError,
+        WorkerDiedError,
+        WorkerStartError,
+    )
+    from orchestrator.failures import Failure
+    from orchestrator.pool import Pool, PoolStats, WorkerInfo
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Pool": "pool",
+    "PoolStats": "pool",
+    "WorkerInfo": "pool",
+    "Failure": "failures",
+    "ClosedError": "errors",
+    "ConfigError": "errors",
+    "InternalError": "errors",
+    "ItemError": "errors",
+    "OrchestratorError": "errors",
+    "RemoteError": "errors",
+    "WorkerDiedError": "errors",
+    "WorkerStartError": "errors",
+}
+
+__all__ = [
+    "ClosedError",
+    "ConfigError",
+    "Failure",
+    "InternalError",
+    "ItemError",
+    "OrchestratorError",
+    "Pool",
+    "PoolStats",
+    "RemoteError",
+    "WorkerDiedError",
+    "WorkerInfo",
+    "WorkerStartError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module 'orchestrator' has no attribute {name!r}"
+        raise AttributeError(msg)
+    import importlib  # noqa: PLC0415
+
+    value = getattr(importlib.import_module(f"orchestrator.{home}"), name)
+    globals()[name] = value
+    return value

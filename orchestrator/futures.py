@@ -1,0 +1,160 @@
+"""`Pool.submit`: real futures, driven by one thread a pool that exists only once something is submitted."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any
+
+from orchestrator.coordinator import Coordinator
+from orchestrator.errors import ClosedError, ItemError
+from orchestrator.failures import Failure
+from orchestrator.settings import MapOptions, PoolSettings
+from orchestrator.stage import Delivery, Stage, StageCounts
+from workers.submission import Submission, run_submission
+
+_OPTIONS = MapOptions(ordered=False, chunk=1, on_error="return")
+
+
+class FutureDriver:
+    """Owns the stage that futures run in, and the thread that drives it."""
+
+    def __init__(self, coordinator: Coordinator, settings: PoolSettings) -> None:
+        self._coordinator = coordinator
+        self._settings = settings
+        self._more = threading.Condition()
+        self._pending: deque[tuple[Future[Any], Submission]] = deque()
+        self._running: dict[int, Future[Any]] = {}  # by the index of the item that it is
+        self._next_index = 0
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self.counts = StageCounts()
+
+    def submit(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Queue a call; runs in the caller's thread.
+
+        Raises:
+            ClosedError: the pool is closed or broken.
+        """
+        future: Future[Any] = Future()
+        try:
+            submission = Submission(_portable(function), args, kwargs)
+        except Exception as error:
+            future.set_running_or_notify_cancel()
+            failure = ItemError(f"the function {function!r} can't be sent to a worker: {error}", item=args)
+            failure.__cause__ = error
+            future.set_exception(failure)
+            return future
+        with self._more:
+            if self._closing or self._coordinator.closed:
+                raise ClosedError("the pool is closed; make a new one")
+            self._coordinator.check_usable()
+            self._pending.append((future, submission))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="orchestrator-futures", daemon=True)
+                self._thread.start()
+            self._more.notify()
+        if len(self._pending) == 1:
+            self._coordinator.wake()
+        return future
+
+    def _run(self) -> None:
+        """Drive the loop as long as a future is not done; the thread ends with the pool."""
+        try:
+            stage = Stage(
+                self._coordinator,
+                self._settings,
+                run_submission,
+                _OPTIONS,
+                star=False,
+                total=None,
+                forward_output=self._coordinator.on_output is not None,
+            )
+        except BaseException as error:
+            self.abort(error)
+            return
+        self.counts = stage.counts
+        try:
+            while self._wait_for_work(stage):
+                stage.feed(self._cut)
+                self._coordinator.drive(
+                    lambda: stage.events or (self._pending and stage.wants_room()), stage.timeout_s
+                )
+                stage.settle()
+                while (delivery := stage.take()) is not None:
+                    self._resolve(delivery)
+        except BaseException as error:
+            self.abort(error)
+        finally:
+            stage.close()
+
+    def _wait_for_work(self, stage: Stage) -> bool:
+        with self._more:
+            while not (self._pending or stage.outstanding):
+                if self._closing:
+                    return False
+                self._more.wait()
+            return True
+
+    def _cut(self, _: int) -> list[Submission]:
+        """Give the stage the next call that was not cancelled."""
+        while self._pending:
+            future, submission = self._pending.popleft()
+            if future.set_running_or_notify_cancel():
+                self._running[self._next_index] = future
+                self._next_index += 1
+                return [submission]
+        return []
+
+    def _resolve(self, delivery: Delivery) -> None:
+        future = self._running.pop(delivery.first_index)
+        result = delivery.results[0]
+        with suppress(InvalidStateError):
+            if isinstance(result, Failure) and result.error is not None and result.item_is(Submission):
+                future.set_exception(_of_function(result.error))
+            else:
+                future.set_result(result)
+
+    def close(self, timeout: float | None) -> None:
+        """Accept nothing more; wait until every future is done."""
+        with self._more:
+            self._closing = True
+            self._more.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._coordinator.wake()
+            self._thread.join(timeout)
+
+    def abort(self, error: BaseException) -> None:
+        """Give every future that is not done this error."""
+        with self._more:
+            self._closing = True
+            self._more.notify()
+            undone = [future for future, _ in self._pending] + list(self._running.values())
+            self._pending.clear()
+            self._running.clear()
+        for future in undone:
+            with suppress(InvalidStateError):
+                if not future.cancelled():
+                    future.set_exception(error)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(5)
+
+
+def _of_function(error: ItemError) -> BaseException:
+    """Return what the function itself raised, as the futures of the standard library do; else our own error."""
+    return error.__cause__ if error.raised_by_function and error.__cause__ is not None else error
+
+
+def _portable(function: Callable[..., Any]) -> Callable[..., Any] | bytes:
+    """Return the function, or its pickle by value if it lives in the main module and may be defined anew."""
+    if getattr(function, "__module__", None) != "__main__":
+        return function
+    import cloudpickle  # noqa: PLC0415 - only for programs that need it
+
+    data: bytes = cloudpickle.dumps(function, pickle.HIGHEST_PROTOCOL)
+    return data

@@ -1,0 +1,343 @@
+"""The pool: what programs use."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from operator import length_hint
+from types import TracebackType
+from typing import Any, Literal
+
+from orchestrator.coordinator import Coordinator
+from orchestrator.errors import ClosedError, ConfigError
+from orchestrator.futures import FutureDriver
+from orchestrator.lane import LaneState
+from orchestrator.results import MapResults
+from orchestrator.settings import (
+    MapOptions,
+    OnError,
+    PoolSettings,
+    StartMethod,
+    parse_size,
+    refuse_fork_with_threads,
+    usable_cpus,
+)
+from orchestrator.stage import Stage, StageCounts
+
+_open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for coordinator in list(_open_pools):
+        coordinator.terminate()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker, as it is now."""
+
+    id: int
+    pid: int
+    state: str
+    """"starting", "ready", "stopping" or "dead"."""
+    rss_bytes: int
+    chunks_done: int
+    items_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool has done so far; also readable by key: `stats["items"]`."""
+
+    items: int
+    failures: int
+    retries: int
+    deaths: int
+    chunks: int
+    chunks_in_flight: int
+    bytes_in_flight: int
+    lane_bytes: dict[int, tuple[int, int]]
+    """By worker id: bytes sent and received through its pipes."""
+    arena_bytes: dict[int, int]
+    """By worker id: shared memory reserved for what it is sent."""
+    chunk_size: int | None
+    """Items a chunk of the latest call, now."""
+    worker_cpu_seconds: float
+    """CPU time of the workers that have left (all of them after `close`)."""
+    worker_peak_rss_bytes: int
+    """Sum of the peaks of the workers that have left."""
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return getattr(self, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+
+class Pool:
+    """Worker processes that run functions over items: lazily, in order, in bounded memory.
+
+    Args:
+        workers: how many processes; None: as many as this process may use CPUs (affinity, cgroup quota).
+        start_method: "forkserver" (default: quick, and safe with threads), "spawn" or "fork".
+        initializer: called with `initargs` once in each worker before its first item.
+        initargs: its arguments.
+        buffer_bytes: the most bytes in flight: items on the way, results waiting for their turn or for the consumer.
+        max_deaths: how many workers an item may take down before it is given up.
+
+    Raises:
+        ConfigError: an argument can't be used; nothing was started.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        start_method: StartMethod = "forkserver",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        buffer_bytes: int | str = 256 * 2**20,
+        max_deaths: int = 3,
+    ) -> None:
+        settings = PoolSettings(
+            workers=usable_cpus() if workers is None else workers,
+            start_method=start_method,
+            initializer=initializer,
+            initargs=tuple(initargs),
+            buffer_bytes=parse_size(buffer_bytes),
+            max_deaths=max_deaths,
+        )
+        if start_method == "fork":
+            refuse_fork_with_threads()
+        self._settings = settings
+        self._coordinator = Coordinator(settings)
+        self._futures = FutureDriver(self._coordinator, settings)
+        self._latest: Stage | None = None
+        self._totals: list[StageCounts] = []
+        _open_pools.add(self._coordinator)
+        self._finalizer = weakref.finalize(self, _end_if_ours, self._coordinator, self._futures, os.getpid())
+        self._finalizer.atexit = False  # _end_all does it
+
+    # ---- work -------------------------------------------------------------------------------------------------
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        chunk: int | Literal["auto"] = "auto",
+        retries: int = 0,
+        retry_delay: float = 0.0,
+        on_error: OnError = "raise",
+        progress: bool = False,
+        desc: str | None = None,
+    ) -> MapResults:
+        """Run `fn` over the items in the workers; return a lazy iterator over the results.
+
+        Nothing is read from the iterables before the iterator is advanced, and then only as far ahead as the workers
+        and `buffer_bytes` take. Iterables are read in the consumer's thread; `fn` runs in the workers.
+
+        Args:
+            fn: called with one item, or with one item of each iterable.
+            iterables: one or more; the shortest ends it, as with `map`.
+            ordered: whether results come in the order of the items, or as they are ready.
+            chunk: items that travel together; "auto" measures and adapts.
+            retries: how often an item whose function raised is tried again.
+            retry_delay: seconds before the first retry; doubled for each further one.
+            on_error: "raise" ends with `ItemError` at the item's place, "skip" leaves it out, "return" puts a
+                `Failure` in its place.
+            progress: whether to draw a bar on stderr.
+            desc: the bar's label.
+
+        Raises:
+            ConfigError: an option can't be used.
+            ClosedError: the pool is closed.
+            ItemError: while iterating: an item failed, or can't be pickled.
+            WorkerDiedError: while iterating: an item took `max_deaths` workers down.
+        """
+        if not iterables:
+            raise ConfigError("map needs at least one iterable: pool.map(fn, items)")
+        if not callable(fn):
+            raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
+        options = MapOptions(ordered, chunk, retries, retry_delay, on_error)
+        total = _known_length(iterables)
+        star = len(iterables) > 1
+        source: Iterator[Any] = zip(*iterables, strict=False) if star else iter(iterables[0])
+        forward = progress or self._coordinator.on_output is not None
+        stage = Stage(
+            self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward
+        )
+        self._remember(stage)
+        return MapResults(self._coordinator, stage, source, self._bar(total, desc) if progress else None)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run `fn(*args, **kwargs)` in a worker; return its future, driven by a thread of the pool.
+
+        The future raises what the function raised (with the worker's traceback as a note), `WorkerDiedError` if it
+        took `max_deaths` workers down.
+
+        Raises:
+            ClosedError: the pool is closed.
+        """
+        if not callable(fn):
+            raise ConfigError(f"submit needs a function first, not {type(fn).__name__}: pool.submit(fn, *args)")
+        return self._futures.submit(fn, args, kwargs)
+
+    def run_on_all(self, fn: Callable[..., Any], *args: Any) -> list[Any]:
+        """Run `fn(*args)` once in every worker, at the same time; return the results by worker id.
+
+        Raises:
+            ItemError: it failed in a worker; `.index` is the worker's id.
+        """
+        options = MapOptions(ordered=True, chunk=1, on_error="raise")
+        stage = Stage(self._coordinator, self._settings, fn, options, star=True, total=None, forward_output=False)
+        try:
+            results: list[Any] = []
+            for lane in self._coordinator.lanes:
+                stage.send_to(lane.worker_id, [args])
+            while stage.outstanding:
+                self._coordinator.drive(lambda: stage.events)
+                stage.settle()
+                while (delivery := stage.take()) is not None:
+                    results.extend(delivery.results)
+                    if delivery.error is not None:
+                        raise delivery.error
+                stage.feed(lambda _: [])
+            return results
+        finally:
+            stage.close()
+
+    # ---- looking ----------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many workers the pool has."""
+        return 0 if self._coordinator.closed else self._settings.workers
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """The workers now, by id."""
+        if not self._coordinator.closed:
+            self._coordinator.drive(lambda: False, 0)
+        return tuple(
+            WorkerInfo(lane.worker_id, lane.pid, lane.state.value, _rss(lane.pid), lane.chunks_done, lane.items_done)
+            for lane in self._coordinator.lanes
+            if lane.state is not LaneState.DEAD
+        )
+
+    def stats(self) -> PoolStats:
+        """Return what the pool has counted so far."""
+        coordinator = self._coordinator
+        lanes = coordinator.lanes
+        counted = [*self._totals, self._futures.counts]
+        return PoolStats(
+            items=sum(c.items for c in counted),
+            failures=sum(c.failures for c in counted),
+            retries=sum(c.retries for c in counted),
+            deaths=coordinator.deaths,
+            chunks=sum(c.chunks for c in counted),
+            chunks_in_flight=coordinator.chunks_in_flight,
+            bytes_in_flight=coordinator.in_flight_bytes,
+            lane_bytes={lane.worker_id: (lane.sent_bytes, lane.received_bytes) for lane in lanes},
+            arena_bytes={lane.worker_id: lane.inputs.reserved_bytes for lane in lanes},
+            chunk_size=self._latest.chunk_items if self._latest is not None else None,
+            worker_cpu_seconds=coordinator.worker_cpu_seconds,
+            worker_peak_rss_bytes=coordinator.worker_peak_rss_bytes,
+        )
+
+    @property
+    def on_output(self) -> Callable[[int, str, str], None] | None:
+        """Called with (worker id, "stdout" or "stderr", text) for what user code prints, in the iterating thread."""
+        return self._coordinator.on_output
+
+    @on_output.setter
+    def on_output(self, callback: Callable[[int, str, str], None] | None) -> None:
+        self._coordinator.on_output = callback
+
+    # ---- ending -----------------------------------------------------------------------------------------------
+
+    def close(self, timeout: float | None = None) -> None:
+        """Finish the submitted futures, end maps still open, let the workers leave. A second call does nothing.
+
+        Args:
+            timeout: seconds after which workers that have not left are ended; None: as long as it takes.
+        """
+        if self._finalizer.alive and os.getpid() == self._coordinator.owner_pid:
+            self._futures.close(timeout)
+            self._coordinator.stop(timeout)
+            self._finalizer.detach()
+
+    def terminate(self) -> None:
+        """End every worker now; futures that are not done are given `ClosedError`."""
+        if self._finalizer.alive and os.getpid() == self._coordinator.owner_pid:
+            self._coordinator.terminate()
+            self._futures.abort(ClosedError("the pool was terminated before this was done"))
+            self._finalizer.detach()
+
+    def __enter__(self) -> Pool:
+        if self._coordinator.closed:
+            raise ClosedError("the pool is closed; make a new one")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.terminate()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Pool can't be sent to another process; make one inside the function that needs it (nested pools work)"
+        )
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _remember(self, stage: Stage) -> None:
+        self._latest = stage
+        self._totals.append(stage.counts)
+        if len(self._totals) > 64:  # fold the old ones, so that a pool of a million maps stays small
+            folded = StageCounts()
+            for counts in self._totals[:32]:
+                for name in StageCounts.__slots__:
+                    setattr(folded, name, getattr(folded, name) + getattr(counts, name))
+            self._totals[:32] = [folded]
+
+    def _bar(self, total: int | None, desc: str | None) -> Callable[[], Any]:
+        def open_bar() -> Any:
+            from orchestrator.progress import Progress  # noqa: PLC0415 - tqdm is imported only when a bar is drawn
+
+            bar = Progress(total, desc=desc)
+            if self._coordinator.on_output is None:
+                self._coordinator.on_output = lambda _, stream, text: bar.write(text, stream=stream)  # type: ignore[arg-type]
+            return bar
+
+        return open_bar
+
+
+def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    """Return how many items will come, None where an iterable does not know."""
+    lengths = [length_hint(iterable, -1) for iterable in iterables]
+    return None if min(lengths) < 0 else min(lengths)
+
+
+def _rss(pid: int) -> int:
+    import psutil  # noqa: PLC0415 - only for those who look
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _end_if_ours(coordinator: Coordinator, futures: FutureDriver, pid: int) -> None:
+    """End a pool that was dropped without `close`; a forked child only forgets it."""
+    if os.getpid() == pid:
+        coordinator.terminate()
+        futures.abort(ClosedError("the pool was dropped before this was done"))

@@ -1,0 +1,145 @@
+"""What `Pool.map` gives: a lazy iterator over the results, which drives the coordinator while it is iterated.
+
+Runs in the consumer's thread. The source is read here too, only while the consumer asks, and never inside the
+coordinator's lock; so a source may itself use the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, islice
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.coordinator import Coordinator
+from orchestrator.stage import Stage, StageCounts
+
+if TYPE_CHECKING:
+    from orchestrator.progress import Progress
+
+POLL_S = 0.001
+"""While results are at hand, the lanes are looked after this often."""
+
+
+class MapResults(Iterator[Any]):
+    """Iterates over the results of one call; `close()`, dropping it, or leaving a `with` block ends the call."""
+
+    def __init__(
+        self, coordinator: Coordinator, stage: Stage, source: Iterator[Any], progress: Callable[[], Progress] | None
+    ) -> None:
+        self._stage = stage
+        self._lists = _deliveries(coordinator, stage, source, progress)
+        next(self._lists)  # started, so that its `finally` runs whenever and however the iteration ends
+        # Iterating in C: a Python `__next__` an item would cost more than all the rest.
+        self._items = chain.from_iterable(self._lists)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the iterator over the results; going on after a pause continues where it was."""
+        return self._items
+
+    def __next__(self) -> Any:
+        """Return the next result.
+
+        Raises:
+            ItemError: an item failed under `on_error="raise"`; the results before it were given.
+        """
+        return next(self._items)
+
+    @property
+    def stats(self) -> StageCounts:
+        """What was counted so far: items, failures, retries, deaths, chunks."""
+        return self._stage.counts
+
+    def close(self) -> None:
+        """Stop: nothing more is read or sent, queued chunks are dropped, all memory is given back."""
+        self._lists.close()
+        self._stage.close()
+
+    def __enter__(self) -> MapResults:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Source:
+    """The consumer's source, cut into lists; an error in it waits until the results before it are through."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+        self.ended = False
+        self.error: BaseException | None = None
+
+    def cut(self, size: int) -> list[Any]:
+        """Return the next items, at most `size`; none at the end."""
+        if self.ended:
+            return []
+        items: list[Any] = []
+        try:
+            items.extend(islice(self._items, size))
+        except BaseException as error:
+            self.ended, self.error = True, error
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.ended = len(items) < size
+        return items
+
+
+def _deliveries(
+    coordinator: Coordinator, stage: Stage, items: Iterator[Any], progress: Callable[[], Progress] | None
+) -> Generator[list[Any], None, None]:
+    """Yield the results of chunk after chunk; feed the stage and drive the coordinator in between."""
+    bar: Progress | None = None
+    source = _Source(items)
+    events = stage.events
+    look_at = 0.0
+    try:
+        yield []
+        bar = progress() if progress is not None else None
+        while True:
+            if perf_counter() >= look_at:
+                stage.feed(source.cut)
+                if not events:
+                    coordinator.drive(_never, 0)
+                stage.settle()
+                look_at = perf_counter() + POLL_S
+            delivery = stage.take()
+            if delivery is None:
+                if source.ended and not stage.outstanding:
+                    break
+                stage.feed(source.cut)
+                coordinator.drive(_reason_to_go_on(stage, source), stage.timeout_s)
+                stage.settle()
+                look_at = 0.0 if stage.in_lanes == 0 else look_at
+                continue
+            if bar is not None:
+                bar.update(delivery.items)
+            if delivery.results:
+                yield delivery.results
+            if delivery.error is not None:
+                raise delivery.error
+        if source.error is not None:
+            raise source.error
+    finally:
+        stage.close()
+        if bar is not None:
+            bar.close()
+
+
+def _reason_to_go_on(stage: Stage, source: _Source) -> Callable[[], Any]:
+    """Return the test that ends the wait: news, or a lane with room for a call that has nothing out."""
+    events = stage.events
+    if stage.in_lanes:
+        return lambda: events
+    ended = source.ended
+    if ended and not stage.outstanding:
+        return lambda: True
+    return lambda: events or stage.wants_room(source_ended=ended)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,500 @@
+"""A stage: one function run over chunks by the pool, with its retries, its order and its window.
+
+    cut -> send ~~~> (coordinator, worker) ~~~> settle -> reorder -> take
+
+Owner: the thread of whoever consumes the results; only `events` is touched by the coordinator. User code (pickling of
+items, unpickling of results) runs here, in that thread. `Pool.map` is "source -> stage -> results"; other nodes of a
+graph feed and drain a stage by the same four methods: `wants`, `send`, `settle`, `take`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from orchestrator.chunking import ChunkSizer
+from orchestrator.coordinator import Coordinator
+from orchestrator.credits import depth_for
+from orchestrator.errors import ItemError, OrchestratorError
+from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
+from orchestrator.failures import Failure, death_error, item_error, unsendable_error
+from orchestrator.ledger import Chunk
+from orchestrator.reorder import ReorderBuffer
+from orchestrator.retry import RetryPolicy, Verdict
+from orchestrator.settings import MapOptions, PoolSettings
+from orchestrator.window import Window
+from workers import payload
+from workers.errors import ExceptionRecord, capture
+from workers.runner import CallSpec
+from workers.wire import Flag
+
+_WEIGHT = 0.3
+_MISSING: Any = object()
+
+
+class Delivery(NamedTuple):
+    """What one chunk gave the consumer: results in item order, then perhaps the error that ends the call."""
+
+    results: list[Any]
+    error: ItemError | None
+    items: int
+    first_index: int
+
+
+class StageCounts:
+    """What a stage has counted so far."""
+
+    __slots__ = ("chunks", "deaths", "failures", "items", "retries")
+
+    def __init__(self) -> None:
+        self.items = self.failures = self.retries = self.deaths = self.chunks = 0
+
+
+class _Assembly:
+    """A chunk whose items come back one by one."""
+
+    __slots__ = ("chunk", "missing", "outcomes", "size_bytes")
+
+    def __init__(self, chunk: Chunk, size_bytes: int = 0) -> None:
+        self.chunk = chunk
+        self.outcomes: list[Any] = [_MISSING] * len(chunk.items)
+        self.missing = len(chunk.items)
+        self.size_bytes = size_bytes
+
+    def put(self, position: int, outcome: Any) -> None:
+        self.outcomes[position] = outcome
+        self.missing -= 1
+
+
+class Stage:
+    """One call on the pool."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        settings: PoolSettings,
+        function: Callable[..., Any],
+        options: MapOptions,
+        *,
+        star: bool,
+        total: int | None,
+        forward_output: bool,
+        stop_at_failure: bool | None = None,
+    ) -> None:
+        """Begin the call.
+
+        Raises:
+            ItemError: the function can't be pickled.
+            ClosedError: the pool is closed.
+        """
+        self._coordinator = coordinator
+        self._options = options
+        self._policy = RetryPolicy(options.retries, options.retry_delay_s, settings.max_deaths)
+        self.events: StageEvents = deque()
+        self.counts = StageCounts()
+        self._sizer = ChunkSizer(options.chunk, settings.workers, total)
+        self._reorder: ReorderBuffer[Finished | _Assembly] = ReorderBuffer(ordered=options.ordered)
+        self._window = Window(settings.workers, settings.buffer_bytes)
+        self._backlog: deque[tuple[Chunk, payload.Encoded]] = deque()  # encoded, no lane had credit for them
+        self._again: deque[Chunk] = deque()  # to be run again, now
+        self._later: list[tuple[float, Chunk]] = []  # to be run again at a time
+        self._assemblies: dict[int, _Assembly] = {}
+        self._head: _Assembly | None = None  # popped from the reorder buffer, and then had to be run again
+        self._chunk_s: float | None = None
+        self._freed_bytes = 0
+        self._in_lanes = 0
+        self._next_seq = 0
+        self._closed = False
+        self.cut_items = 0
+        if stop_at_failure is None:
+            stop_at_failure = options.on_error == "raise" and not options.retries
+        spec = CallSpec(function, star, stop_at_failure, forward_output)
+        self._number = coordinator.open(self.events, _encoded_function(spec))
+
+    # ---- into the pool ----------------------------------------------------------------------------------------
+
+    @property
+    def chunk_items(self) -> int:
+        """How many items the next chunk should have."""
+        return self._sizer.next_size(self.cut_items)
+
+    def feed(self, cut: Callable[[int], list[Any]]) -> None:
+        """Send while lanes have credit and the window allows; `cut(n)` gives at most n items, none at the end."""
+        if self._freed_bytes:
+            self._coordinator.consumed(self._freed_bytes)
+            self._freed_bytes = 0
+        depth = depth_for(self._chunk_s)
+        room = self._coordinator.room(depth)
+        batch = self._backlog
+        while len(batch) < room:
+            chunk = self._next_again() or self._cut(cut)
+            if chunk is None:
+                break
+            encoded = self._encode(chunk)
+            if encoded is not None:
+                batch.append((chunk, encoded))
+                if chunk.parent is None:
+                    self._window.sent(encoded.size)
+        if batch and room:
+            sent = self._coordinator.dispatch(self._number, list(batch), depth)
+            self._in_lanes += sent
+            for _ in range(sent):
+                batch.popleft()
+
+    def send_to(self, worker_id: int, items: list[Any]) -> bool:
+        """Send items to one worker, past the window; return False if there is no such worker now."""
+        chunk = self._new_chunk(items)
+        encoded = payload.encode((1, items))
+        self._window.sent(encoded.size)
+        sent = self._coordinator.dispatch_to(self._number, chunk, encoded, worker_id)
+        self._in_lanes += sent
+        return sent
+
+    def wants_room(self, *, source_ended: bool = False) -> bool:
+        """Tell whether there is something to send, and a lane that would take it now."""
+        if self._backlog:
+            alone = self._backlog[0][0].alone
+        elif self._again:
+            alone = self._again[0].alone
+        elif source_ended or not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
+            return False
+        else:
+            alone = False
+        return self._coordinator.room(1 if alone else depth_for(self._chunk_s)) > 0
+
+    @property
+    def in_lanes(self) -> int:
+        """Chunks that a lane holds: each will bring an event."""
+        return self._in_lanes
+
+    def _cut(self, cut: Callable[[int], list[Any]]) -> Chunk | None:
+        if not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
+            return None
+        items = cut(self._sizer.next_size(self.cut_items))
+        return self._new_chunk(items) if items else None
+
+    def _new_chunk(self, items: list[Any]) -> Chunk:
+        chunk = Chunk(self._number, self._next_seq, items, self.cut_items)
+        self._next_seq += 1
+        self.cut_items += len(items)
+        return chunk
+
+    def _encode(self, chunk: Chunk) -> payload.Encoded | None:
+        try:
+            return payload.encode((chunk.attempt, chunk.items))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            if chunk.parent is None:
+                self._window.sent(0)
+            if len(chunk.items) > 1:
+                self._split(chunk, range(len(chunk.items)))
+            else:
+                self._settle_item(chunk, unsendable_error(error, chunk.items[0], chunk.first_index))
+            return None
+
+    def _next_again(self) -> Chunk | None:
+        if self._later:
+            now = time.monotonic()
+            self._again.extend(chunk for due, chunk in self._later if due <= now)
+            self._later = [(due, chunk) for due, chunk in self._later if due > now]
+        return self._again.popleft() if self._again else None
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long to wait at most before feeding again, None: until something happens."""
+        return max(0.0, min(due for due, _ in self._later) - time.monotonic()) if self._later else None
+
+    # ---- out of the pool --------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Take in what the coordinator has told since the last time.
+
+        Raises:
+            OrchestratorError: the pool is broken or closed.
+        """
+        events = self.events
+        while events:
+            event = events.popleft()
+            self._in_lanes -= 1
+            if type(event) is Finished:
+                self._finished(event)
+            elif type(event) is Lost:
+                self._lost(event)
+            elif type(event) is Refused:
+                self._refused(event)
+            elif type(event) is Broken:
+                raise _fresh(event.error)
+
+    def _finished(self, event: Finished) -> None:
+        chunk, run_s = event.chunk, event.run_s
+        old = self._chunk_s
+        self._chunk_s = run_s if old is None else old + _WEIGHT * (run_s - old)
+        size = event.size_bytes
+        self._window.grew(size, chunk.size_bytes)
+        if chunk.parent is not None:
+            self._part_finished(event)
+            return
+        self.counts.chunks += 1
+        self._sizer.observe(len(chunk.items), run_s, chunk.size_bytes)
+        if not event.flags & Flag.FAILED:
+            self._reorder.put(chunk.seq, event)
+            return
+        if self._options.retries:
+            self._retry_failed(event)
+        else:
+            self._reorder.put(chunk.seq, event)
+
+    def _retry_failed(self, event: Finished) -> None:
+        """Keep the results of a chunk, and run the items that failed again."""
+        chunk = event.chunk
+        results, failures = self._decode(event)
+        assembly = self._assemblies[chunk.seq] = _Assembly(chunk, chunk.size_bytes)
+        failed = dict(failures)
+        values = iter(results)
+        for position in range(len(chunk.items)):
+            if position in failed:
+                self._item_failed(self._part(chunk, position), failed[position])
+            else:
+                assembly.put(position, next(values))
+        self._finish_assembly(assembly)
+
+    def _part(self, chunk: Chunk, position: int, deaths: int = 0) -> Chunk:
+        return Chunk(
+            self._number,
+            chunk.seq,
+            [chunk.items[position]],
+            chunk.first_index + position,
+            parent=chunk,
+            position=position,
+            attempt=chunk.attempt,
+            deaths=deaths,
+        )
+
+    def _split(self, chunk: Chunk, positions: Any, size_bytes: int = 0) -> None:
+        """Run the items of a chunk again, each on its own: the one at fault is then known by construction."""
+        self._assemblies[chunk.seq] = _Assembly(chunk, size_bytes)
+        self._again.extend(self._part(chunk, position, chunk.deaths) for position in positions)
+
+    def _part_finished(self, event: Finished) -> None:
+        chunk = event.chunk
+        self._freed_bytes += chunk.size_bytes
+        self._window.size_bytes -= event.size_bytes
+        try:
+            decoded = self._decode(event)
+        except BaseException as error:
+            self._settle_item(chunk, self._undecodable(chunk, error))
+            return
+        if event.flags & Flag.FAILED:
+            self._item_failed(chunk, decoded[1][0][1])
+        else:
+            self._settle_item(chunk, decoded[0])
+
+    def _item_failed(self, chunk: Chunk, record: ExceptionRecord) -> None:
+        """An item's function raised: run it again if the policy says so, otherwise that is its outcome."""
+        delay = self._policy.delay_before(chunk.attempt + 1)
+        if delay is None:
+            self._settle_item(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
+            return
+        self.counts.retries += 1
+        again = self._part(chunk.parent or chunk, chunk.position)
+        again.attempt = chunk.attempt + 1
+        if delay:
+            self._later.append((time.monotonic() + delay, again))
+        else:
+            self._again.append(again)
+
+    def _refused(self, event: Refused) -> None:
+        chunk = event.chunk
+        self._window.grew(event.size_bytes, chunk.size_bytes)
+        record: ExceptionRecord = self._decode(event)
+        if len(chunk.items) > 1:
+            self._split(chunk, range(len(chunk.items)), chunk.size_bytes)
+        else:
+            self._account(chunk)
+            self._settle_item(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
+
+    def _lost(self, event: Lost) -> None:
+        chunk = event.chunk
+        self.counts.deaths += 1
+        chunk.deaths += 1
+        single = len(chunk.items) == 1
+        verdict = self._policy.after_death(chunk.deaths, alone=single and event.alone)
+        if verdict is Verdict.GIVE_UP:
+            self._account(chunk)
+            self._settle_item(chunk, death_error(event, chunk.items[0], chunk.first_index, chunk.deaths))
+        elif chunk.parent is not None:
+            self._again.append(self._part(chunk.parent, chunk.position, chunk.deaths))
+        else:
+            self._window.size_bytes -= chunk.size_bytes
+            self._split(chunk, range(len(chunk.items)))
+
+    def _account(self, chunk: Chunk) -> None:
+        """Free what a part that has its outcome held; a whole chunk's is freed when it is consumed."""
+        if chunk.parent is not None:
+            self._freed_bytes += chunk.size_bytes
+
+    def _settle_item(self, chunk: Chunk, outcome: Any) -> None:
+        """Enter the outcome of a single item: its result, or its `ItemError`."""
+        parent = chunk.parent or chunk
+        assembly = self._assemblies.get(parent.seq)
+        if assembly is None:
+            assembly = self._assemblies[parent.seq] = _Assembly(parent, parent.size_bytes)
+        assembly.put(chunk.position, _Failed(outcome) if isinstance(outcome, ItemError) else outcome)
+        self._finish_assembly(assembly)
+
+    def _finish_assembly(self, assembly: _Assembly) -> None:
+        if assembly.missing:
+            return
+        self._assemblies.pop(assembly.chunk.seq, None)
+        if assembly is not self._head:
+            self._reorder.put(assembly.chunk.seq, assembly)
+
+    def take(self) -> Delivery | None:
+        """Return what the chunk whose turn it is gave; None if it is not there yet. Releases its budget."""
+        done: Finished | _Assembly | None
+        if self._head is not None:
+            if self._head.missing:
+                return None
+            done, self._head = self._head, None
+        else:
+            done = self._reorder.pop()
+            if done is None:
+                return None
+        if type(done) is Finished:
+            chunk = done.chunk
+            try:
+                decoded = self._decode(done)
+            except BaseException as error:
+                return self._take_again(done, error)
+            self._consumed(chunk.size_bytes)
+            if not done.flags & Flag.FAILED:
+                self.counts.items += len(decoded)
+                return Delivery(decoded, None, len(chunk.items), chunk.first_index)
+            return self._deliver(chunk, _merge(chunk, *decoded))
+        assert isinstance(done, _Assembly)  # noqa: S101 - for the type checker
+        self._consumed(done.size_bytes)
+        return self._deliver(done.chunk, done.outcomes)
+
+    def _take_again(self, done: Finished, error: BaseException) -> Delivery | None:
+        """The results can't be unpickled here: run the items singly to find whose is at fault."""
+        chunk = done.chunk
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        if len(chunk.items) == 1:
+            self._consumed(chunk.size_bytes)
+            return self._deliver(chunk, [_Failed(self._undecodable(chunk, error))])
+        self._split(chunk, range(len(chunk.items)), chunk.size_bytes)
+        self._head = self._assemblies[chunk.seq]
+        return None
+
+    @staticmethod
+    def _undecodable(chunk: Chunk, error: BaseException) -> ItemError:
+        record = capture(error)
+        failed = item_error(record, chunk.items[0], chunk.first_index, chunk.attempt)
+        failed.add_note("the function returned, but its result could not be unpickled in the coordinator")
+        return failed
+
+    def _deliver(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
+        """Apply `on_error` to a chunk of which some items failed."""
+        results: list[Any] = []
+        count = len(chunk.items)
+        for position, outcome in enumerate(outcomes):
+            if not isinstance(outcome, _Failed):
+                results.append(outcome)
+                continue
+            error = self._complete_error(outcome, chunk, position)
+            self.counts.failures += 1
+            if self._options.on_error == "raise":
+                self.counts.items += len(results)
+                return Delivery(results, error, count, chunk.first_index)
+            if self._options.on_error == "return":
+                results.append(Failure(chunk.items[position], chunk.first_index + position, error))
+        self.counts.items += len(results)
+        return Delivery(results, None, count, chunk.first_index)
+
+    @staticmethod
+    def _complete_error(failed: _Failed, chunk: Chunk, position: int) -> ItemError:
+        if isinstance(failed.what, ItemError):
+            return failed.what
+        return item_error(failed.what, chunk.items[position], chunk.first_index + position, chunk.attempt)
+
+    def _decode(self, event: Finished | Refused) -> Any:
+        return payload.decode(event.flags, event.buffers, event.body, event.reader)
+
+    def _consumed(self, size_bytes: int) -> None:
+        self._freed_bytes += size_bytes
+        self._window.consumed(size_bytes)
+
+    @property
+    def outstanding(self) -> int:
+        """Chunks sent or to be sent again, and not yet taken."""
+        return self._window.chunks
+
+    def close(self) -> None:
+        """End the call and free what it holds; chunks that run are not waited for. Runs at most once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._coordinator.close_call(self._number)
+        while self.events:
+            event = self.events.popleft()
+            if isinstance(event, (Finished, Refused)):
+                self._throw_away(event)
+        while (done := self._reorder.pop()) is not None:
+            if isinstance(done, Finished):
+                self._throw_away(done)
+        self._coordinator.consumed(self._freed_bytes + self._window.size_bytes)
+        self._window.size_bytes = self._freed_bytes = 0
+        self._coordinator.wake()
+
+    @staticmethod
+    def _throw_away(event: Finished | Refused) -> None:
+        if event.buffers:
+            payload.discard(event.buffers, event.body, event.reader)
+
+
+class _Failed:
+    """Stands in a list of outcomes for an item that failed."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: ItemError | ExceptionRecord) -> None:
+        self.what = what
+
+
+def _merge(chunk: Chunk, results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> list[Any]:
+    """Return results and failures by position; a chunk that stopped at a failure gives a shorter list."""
+    failed = dict(failures)
+    outcomes: list[Any] = []
+    values = iter(results)
+    for position in range(len(results) + len(failures)):
+        outcomes.append(_Failed(failed[position]) if position in failed else next(values))
+    return outcomes
+
+
+def _fresh(error: OrchestratorError) -> OrchestratorError:
+    """Return the error for one more raise: the same object raised twice would pile up tracebacks."""
+    error.__traceback__ = None
+    return error
+
+
+def _encoded_function(spec: CallSpec) -> payload.Encoded:
+    """Pickle a function, by value where it has to be: with cloudpickle, once a call."""
+    import pickle  # noqa: PLC0415
+
+    import cloudpickle  # noqa: PLC0415 - slow to import; `import orchestrator` stays light
+
+    try:
+        data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        name = getattr(spec.function, "__qualname__", repr(spec.function))
+        failure = ItemError(
+            f"the function {name} can't be sent to the workers: {type(error).__name__}: {error}. "
+            "Does it hold on to a lock, an open file or a connection? Make that inside the function, or in an initializer"
+        )
+        failure.__cause__ = error
+        raise failure from error
+    return payload.Encoded(data, (), len(data))

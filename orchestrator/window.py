@@ -1,0 +1,58 @@
+"""How far a call may run ahead of its consumer. Pure.
+
+Counted from dispatch to consumption: a chunk that waits for its turn, or for a slow consumer, still counts. The byte
+budget is the pool's; the window is the call's own.
+"""
+
+from __future__ import annotations
+
+MAX_CHUNKS = 1024
+"""So far may others run ahead of one long item."""
+CHEAP_CHUNK_S = 0.005
+CHEAP_BYTES = 1 << 20
+"""Chunks that are quick to make again need not be hoarded: this much of them is look-ahead enough."""
+MIN_CHUNKS_PER_WORKER = 4
+
+
+class Window:
+    """Counts what one call has out."""
+
+    __slots__ = ("_budget_bytes", "_expected_bytes", "_workers", "chunks", "size_bytes")
+
+    def __init__(self, workers: int, budget_bytes: int) -> None:
+        self._workers = workers
+        self._budget_bytes = budget_bytes
+        self._expected_bytes = 0.0  # a chunk, its input and its results together
+        self.chunks = 0
+        self.size_bytes = 0
+
+    def allows(self, in_flight_bytes: int, chunk_s: float | None) -> bool:
+        """Tell whether one more chunk may go out, the pool having `in_flight_bytes` out in all.
+
+        A call with nothing out may always send: so that calls that fill the budget can't block others.
+        """
+        if self.chunks == 0:
+            return True
+        if self.chunks >= MAX_CHUNKS:
+            return False
+        expected = self._expected_bytes
+        if in_flight_bytes + (1 + self.chunks) * expected * 0.5 + expected > self._budget_bytes:
+            return False
+        cheap = chunk_s is not None and chunk_s < CHEAP_CHUNK_S
+        enough = self.chunks >= MIN_CHUNKS_PER_WORKER * self._workers
+        return not (cheap and enough and self.size_bytes + expected > CHEAP_BYTES)
+
+    def sent(self, size_bytes: int) -> None:
+        """A chunk went out."""
+        self.chunks += 1
+        self.size_bytes += size_bytes
+
+    def grew(self, result_bytes: int, whole_bytes: int) -> None:
+        """A chunk came back with so many bytes of results; `whole_bytes` counts its input too."""
+        self.size_bytes += result_bytes
+        self._expected_bytes += 0.2 * (whole_bytes - self._expected_bytes)
+
+    def consumed(self, size_bytes: int) -> None:
+        """A chunk left for the consumer."""
+        self.chunks -= 1
+        self.size_bytes -= size_bytes

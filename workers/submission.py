@@ -1,0 +1,25 @@
+"""What `Pool.submit` sends: a call with its arguments, run as an item like any other."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A function, or its pickle by value, and what it is called with."""
+
+    function: Callable[..., Any] | bytes
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def run_submission(submission: Submission) -> Any:
+    """Make the call; runs in the worker."""
+    function = submission.function
+    if isinstance(function, bytes):
+        function = pickle.loads(function)
+    return function(*submission.args, **submission.kwargs)  # type: ignore[operator]
