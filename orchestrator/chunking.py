@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-TARGET_S = 0.002
+TARGET_S = 0.004
 """Long enough that a chunk's fixed cost (tens of microseconds) does not show, short enough to share out evenly."""
 SHORTEST_S = 0.0002
 """Chunks are not made shorter than this for the sake of an even end: their fixed cost would outweigh it."""
 WORKERS_AT_TARGET = 8
 """With more workers than this chunks get longer, so that one coordinator can feed them all."""
 MAX_GROWTH = 8
-MAX_CHUNK_BYTES = 48 << 10
+MAX_CHUNK_BYTES = 60 << 10
 """Stays below the size from which a payload takes the way through shared memory."""
 MAX_ITEMS = 1 << 16
+MAX_COALESCED = 64
+COALESCED_S = 0.0002
 _TAIL_SHARES = 4
 _WEIGHT = 0.3
 
@@ -39,9 +41,9 @@ class ChunkSizer:
 
     def next_size(self, already_cut: int) -> int:
         """Return the items that the next chunk should have, given how many were cut so far."""
-        if self._fixed is not None:
-            return self._fixed
         seconds = self._seconds_per_item
+        if self._fixed is not None:
+            return self._fixed * self._coalesced(seconds)
         if seconds is None:
             return 1
         grown = self._largest_seen * MAX_GROWTH
@@ -54,9 +56,20 @@ class ChunkSizer:
             size = min(size, max(share, floor))
         return max(1, size)
 
+    def _coalesced(self, seconds: float | None) -> int:
+        """Return how many chunks of fixed size travel in one frame: several, if they run shorter than sending takes.
+
+        A lane's credits would commit as many short chunks to one worker anyway (`credits.MAX_DEPTH`), so the work is
+        shared out no more coarsely; it is only packed and unpacked at once.
+        """
+        if seconds is None:
+            return 1
+        chunk_s = seconds * (self._fixed or 1)
+        return max(1, min(MAX_COALESCED, int(COALESCED_S / chunk_s) if chunk_s > 0 else MAX_COALESCED))
+
     def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
         """Take in what a finished chunk of `items` items measured."""
-        if self._fixed is not None or not items:
+        if not items:
             return
         seconds = run_s / items
         old = self._seconds_per_item

@@ -26,10 +26,6 @@ class Failure:
         """How often the item was tried."""
         return self.error.attempts
 
-    def item_is(self, kind: type) -> bool:
-        """Tell whether the item is of this class."""
-        return isinstance(self.item, kind)
-
     def __bool__(self) -> bool:
         """A failure is false, so that `filter(None, results)` leaves failures out."""
         return False

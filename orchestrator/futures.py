@@ -81,9 +81,10 @@ class FutureDriver:
         try:
             while self._wait_for_work(stage):
                 stage.feed(self._cut)
-                self._coordinator.drive(
-                    lambda: stage.events or (self._pending and stage.wants_room()), stage.timeout_s
-                )
+                if stage.in_lanes or self._pending:
+                    self._coordinator.drive(
+                        lambda: stage.events or (self._pending and stage.wants_room()), stage.timeout_s
+                    )
                 stage.settle()
                 while (delivery := stage.take()) is not None:
                     self._resolve(delivery)
@@ -114,7 +115,7 @@ class FutureDriver:
         future = self._running.pop(delivery.first_index)
         result = delivery.results[0]
         with suppress(InvalidStateError):
-            if isinstance(result, Failure) and result.error is not None and result.item_is(Submission):
+            if isinstance(result, Failure) and isinstance(result.item, Submission):
                 future.set_exception(_of_function(result.error))
             else:
                 future.set_result(result)

@@ -173,7 +173,7 @@ class Pool:
             self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward
         )
         self._remember(stage)
-        return MapResults(self._coordinator, stage, source, self._bar(total, desc) if progress else None)
+        return MapResults(self._coordinator, stage, source, self._bar(total, desc) if progress else None, self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run `fn(*args, **kwargs)` in a worker; return its future, driven by a thread of the pool.

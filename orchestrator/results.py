@@ -26,10 +26,15 @@ class MapResults(Iterator[Any]):
     """Iterates over the results of one call; `close()`, dropping it, or leaving a `with` block ends the call."""
 
     def __init__(
-        self, coordinator: Coordinator, stage: Stage, source: Iterator[Any], progress: Callable[[], Progress] | None
+        self,
+        coordinator: Coordinator,
+        stage: Stage,
+        source: Iterator[Any],
+        progress: Callable[[], Progress] | None,
+        owner: object,
     ) -> None:
         self._stage = stage
-        self._lists = _deliveries(coordinator, stage, source, progress)
+        self._lists = _deliveries(coordinator, stage, source, progress, owner)
         next(self._lists)  # started, so that its `finally` runs whenever and however the iteration ends
         # Iterating in C: a Python `__next__` an item would cost more than all the rest.
         self._items = chain.from_iterable(self._lists)
@@ -90,7 +95,11 @@ class _Source:
 
 
 def _deliveries(
-    coordinator: Coordinator, stage: Stage, items: Iterator[Any], progress: Callable[[], Progress] | None
+    coordinator: Coordinator,
+    stage: Stage,
+    items: Iterator[Any],
+    progress: Callable[[], Progress] | None,
+    owner: object,  # noqa: ARG001 - the pool, which must live as long as its results are iterated
 ) -> Generator[list[Any], None, None]:
     """Yield the results of chunk after chunk; feed the stage and drive the coordinator in between."""
     bar: Progress | None = None

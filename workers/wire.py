@@ -12,7 +12,7 @@ microseconds it ran. Behind the header of a frame that carries an object stand `
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
+from typing import Final
 
 HEADER = struct.Struct("<BBHIQQ")
 HEADER_BYTES = HEADER.size
@@ -23,31 +23,31 @@ Frame = tuple[int, int, int, int, int, bytes]
 """(kind, flags, buffers, number, ident, body)"""
 
 
-class Kind(IntEnum):
-    """What a frame says. To the worker first, then from it."""
+class Kind:
+    """What a frame says. To the worker first, then from it. Plain numbers: an enum would cost more than a frame."""
 
-    FUNCTION = 1  # number: call; a pickled `CallSpec`; comes before the first chunk of that call
-    CHUNK = 2  # number: call, ident: chunk; a list of items
-    FORGET = 3  # number: call; its function is not needed any more
-    DEFINE = 4  # an answer to NEED: (name, pickled definition or None)
-    UNDEFINE = 5  # ident unused; pickled names of `__main__` that were bound anew
-    STOP = 6  # finish what came before, say goodbye, leave
-    READY = 16  # the initializer is through
-    RESULT = 17  # number: microseconds, ident: chunk; a list of results, or with FAILED (results, failures)
-    REFUSED = 18  # ident: chunk; it could not be read here: an ExceptionRecord
-    NEED = 19  # a name of `__main__` that a pickle refers to
-    OUTPUT = 20  # what user code printed: (stream, text)
-    BROKEN = 21  # the initializer raised: an ExceptionRecord
-    GOODBYE = 22  # (CPU seconds, peak RSS in bytes)
-    RELEASE = 32  # both ways: offsets of extents whose leases ended, u64 each
+    FUNCTION: Final = 1  # number: call; a pickled `CallSpec`; comes before the first chunk of that call
+    CHUNK: Final = 2  # number: call, ident: chunk; a list of items
+    FORGET: Final = 3  # number: call; its function is not needed any more
+    DEFINE: Final = 4  # an answer to NEED: (name, pickled definition or None)
+    UNDEFINE: Final = 5  # ident unused; pickled names of `__main__` that were bound anew
+    STOP: Final = 6  # finish what came before, say goodbye, leave
+    READY: Final = 16  # the initializer is through
+    RESULT: Final = 17  # number: microseconds, ident: chunk; a list of results, or with FAILED (results, failures)
+    REFUSED: Final = 18  # ident: chunk; it could not be read here: an ExceptionRecord
+    NEED: Final = 19  # a name of `__main__` that a pickle refers to
+    OUTPUT: Final = 20  # what user code printed: (stream, text)
+    BROKEN: Final = 21  # the initializer raised: an ExceptionRecord
+    GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes)
+    RELEASE: Final = 32  # both ways: offsets of extents whose leases ended, u64 each
 
 
-class Flag(IntFlag):
+class Flag:
     """What is special about a frame."""
 
-    BODY_IN_ARENA = 1  # the first table entry is the pickle itself
-    FAILED = 2  # a result of which some items failed
-    ABANDONED = 4  # a result that nobody waits for; its items were not all run
+    BODY_IN_ARENA: Final = 1  # the first table entry is the pickle itself
+    FAILED: Final = 2  # a result of which some items failed
+    ABANDONED: Final = 4  # a result that nobody waits for; its items were not all run
 
 
 def pack(kind: int, body: bytes = b"", number: int = 0, ident: int = 0, flags: int = 0) -> bytes:
