@@ -80,6 +80,7 @@ def test_a_slow_producer_sees_its_lines_come_back_one_by_one(start):
         for line in (b"one\n", b"two\n", b"three\n"):
             process.stdin.write(line)
             process.stdin.flush()
+            assert select.select([process.stdout], [], [], DEADLINE_S)[0], "no answer"
             assert process.stdout.readline() == line.upper()
         out, err = process.communicate(timeout=DEADLINE_S)
         assert (process.returncode, out, err) == (0, b"", b"")
