@@ -408,13 +408,21 @@ class Coordinator:
             number = self._abandonments.popleft()
             if self._functions.pop(number, None) is None:
                 continue
-            self._stages.pop(number, None)
+            self._throw_away(self._stages.pop(number, None))
             self._abandoned[number % len(self._abandoned)] = number
             for lane in self._lanes.values():
                 if number in lane.known_calls:
                     lane.known_calls.discard(number)
                     lane.put([pack(Kind.FORGET, number=number)])
                     self._flush(lane)
+
+    def _throw_away(self, events: StageEvents | None) -> None:
+        """Give back what a call that ended was still told of."""
+        while events:
+            event = events.popleft()
+            if isinstance(event, (Finished, Refused)):
+                self.in_flight_bytes -= event.chunk.size_bytes
+                payload.discard(event.buffers, event.body, event.reader)
 
     def check_usable(self) -> None:
         """Raise what stands in the way of using the pool."""

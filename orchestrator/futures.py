@@ -88,6 +88,7 @@ class FutureDriver:
                 stage.settle()
                 while (delivery := stage.take()) is not None:
                     self._resolve(delivery)
+                stage.give_back()
         except BaseException as error:
             self.abort(error)
         finally:

@@ -41,9 +41,12 @@ def disown(*fds: int) -> None:
 
 def _after_fork_in_child() -> None:
     global _lifeline, _forkserver  # noqa: PLW0603 - the child has neither
+    # Replaced rather than closed: objects that the child inherited still hold these numbers, and close them some day.
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for fd in _ours:
         with contextlib.suppress(OSError):
-            os.close(fd)
+            os.dup2(nothing, fd, inheritable=False)
+    os.close(nothing)
     _ours.clear()
     _lifeline = None
     _forkserver = ForkServer()

@@ -46,6 +46,13 @@ class ReorderBuffer(Generic[T]):
         """Return the completion whose turn it is, None if it is not there yet."""
         return self._ready.popleft() if self._ready else None
 
+    def drain(self) -> list[T]:
+        """Give up everything that is held, in no order."""
+        held = [*self._ready, *self._early.values()]
+        self._ready.clear()
+        self._early.clear()
+        return held
+
     def __len__(self) -> int:
         """Count what is held, whether its turn has come or not."""
         return len(self._ready) + len(self._early)

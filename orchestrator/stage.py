@@ -122,9 +122,7 @@ class Stage:
 
     def feed(self, cut: Callable[[int], list[Any]]) -> None:
         """Send while lanes have credit and the window allows; `cut(n)` gives at most n items, none at the end."""
-        if self._freed_bytes:
-            self._coordinator.consumed(self._freed_bytes)
-            self._freed_bytes = 0
+        self.give_back()
         depth = depth_for(self._chunk_s)
         room = self._coordinator.room(depth)
         batch = self._backlog
@@ -142,6 +140,12 @@ class Stage:
             self._in_lanes += sent
             for _ in range(sent):
                 batch.popleft()
+
+    def give_back(self) -> None:
+        """Return to the pool's budget what was taken since the last time."""
+        if self._freed_bytes:
+            self._coordinator.consumed(self._freed_bytes)
+            self._freed_bytes = 0
 
     def send_to(self, worker_id: int, items: list[Any]) -> bool:
         """Send items to one worker, past the window; return False if there is no such worker now."""
@@ -232,11 +236,10 @@ class Stage:
         chunk, run_s = event.chunk, event.run_s
         old = self._chunk_s
         self._chunk_s = run_s if old is None else old + _WEIGHT * (run_s - old)
-        size = event.size_bytes
-        self._window.grew(size, chunk.size_bytes)
         if chunk.parent is not None:
             self._part_finished(event)
             return
+        self._window.grew(event.size_bytes, chunk.size_bytes)
         self.counts.chunks += 1
         self._sizer.observe(len(chunk.items), run_s, chunk.size_bytes)
         if not event.flags & Flag.FAILED:
@@ -281,7 +284,6 @@ class Stage:
     def _part_finished(self, event: Finished) -> None:
         chunk = event.chunk
         self._freed_bytes += chunk.size_bytes
-        self._window.size_bytes -= event.size_bytes
         try:
             decoded = self._decode(event)
         except BaseException as error:
@@ -308,7 +310,8 @@ class Stage:
 
     def _refused(self, event: Refused) -> None:
         chunk = event.chunk
-        self._window.grew(event.size_bytes, chunk.size_bytes)
+        if chunk.parent is None:
+            self._window.grew(event.size_bytes, chunk.size_bytes)
         record: ExceptionRecord = self._decode(event)
         if len(chunk.items) > 1:
             self._split(chunk, range(len(chunk.items)), chunk.size_bytes)
@@ -320,15 +323,16 @@ class Stage:
         chunk = event.chunk
         self.counts.deaths += 1
         chunk.deaths += 1
+        if chunk.parent is None:
+            self._window.size_bytes -= chunk.size_bytes
+        chunk.size_bytes = 0  # the coordinator has given it back to the budget
         single = len(chunk.items) == 1
         verdict = self._policy.after_death(chunk.deaths, alone=single and event.alone)
         if verdict is Verdict.GIVE_UP:
-            self._account(chunk)
             self._settle_item(chunk, death_error(event, chunk.items[0], chunk.first_index, chunk.deaths))
         elif chunk.parent is not None:
             self._again.append(self._part(chunk.parent, chunk.position, chunk.deaths))
         else:
-            self._window.size_bytes -= chunk.size_bytes
             self._split(chunk, range(len(chunk.items)))
 
     def _account(self, chunk: Chunk) -> None:
@@ -438,22 +442,15 @@ class Stage:
         if self._closed:
             return
         self._closed = True
-        self._coordinator.close_call(self._number)
-        while self.events:
-            event = self.events.popleft()
-            if isinstance(event, (Finished, Refused)):
-                self._throw_away(event)
-        while (done := self._reorder.pop()) is not None:
+        freed = self._freed_bytes + sum(assembly.size_bytes for assembly in self._assemblies.values())
+        for done in self._reorder.drain():
+            freed += done.size_bytes if isinstance(done, _Assembly) else done.chunk.size_bytes
             if isinstance(done, Finished):
-                self._throw_away(done)
-        self._coordinator.consumed(self._freed_bytes + self._window.size_bytes)
-        self._window.size_bytes = self._freed_bytes = 0
-        self._coordinator.wake()
-
-    @staticmethod
-    def _throw_away(event: Finished | Refused) -> None:
-        if event.buffers:
-            payload.discard(event.buffers, event.body, event.reader)
+                payload.discard(done.buffers, done.body, done.reader)
+        self._assemblies.clear()
+        self._freed_bytes = 0
+        self._coordinator.consumed(freed)
+        self._coordinator.close_call(self._number)
 
 
 class _Failed:

@@ -180,7 +180,7 @@ class ArenaReader:
         while self._ended:
             self._leased_bytes -= self._ended.popleft()
         lease = self._lease(extent)
-        if self._leased_bytes + extent.size > self._share_bytes:
+        if self._leased_bytes and self._leased_bytes + extent.size > self._share_bytes:
             copied = memoryview(bytearray(memoryview(lease).cast("B")))
             del lease
             self.released.append(extent.offset)
