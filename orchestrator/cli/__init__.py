@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-EXIT_FAILURES = 1
-EXIT_USAGE = 2
-EXIT_SIGINT = 130
-EXIT_SIGTERM = 143
-
-
-def complain(text: str) -> None:
-    """Write one message to stderr, unless nobody reads it."""
-    try:
-        sys.stderr.write(f"orchestrator: {text}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
+from orchestrator.cli.outcome import EXIT_SIGINT, EXIT_USAGE, complain
 
 
 def run_command_line(argv: list[str]) -> int:
@@ -30,9 +16,7 @@ def run_command_line(argv: list[str]) -> int:
         return _dispatch(argv)
     except SystemExit as stop:  # from argparse, after it has written its message
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
-    except (
-        BrokenPipeError
-    ):  # whoever read what we print has left; the data's own way out is the sinks' business
+    except BrokenPipeError:  # whoever read what we print has left; the data's own way out is the sinks' business
         from orchestrator.sinks.stdout import discard_stdout  # noqa: PLC0415
 
         discard_stdout()
@@ -48,9 +32,7 @@ def _dispatch(argv: list[str]) -> int:
 
     if not argv or argv[0] != "run":
         options.main_parser().parse_args(argv)
-        complain(
-            "say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more"
-        )
+        complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
         return EXIT_USAGE
     try:
         settings = options.parse_run(argv[1:])

@@ -34,9 +34,7 @@ class Console:
 
     def printed(self, _worker: int, stream: str, text: str) -> None:
         """Pass on what user code printed in a worker; to stderr where stdout carries the data."""
-        name: Literal["stdout", "stderr"] = (
-            "stderr" if stream == "stderr" or self._data_on_stdout else "stdout"
-        )
+        name: Literal["stdout", "stderr"] = "stderr" if stream == "stderr" or self._data_on_stdout else "stdout"
         with suppress(OSError, ValueError):
             if self._progress is not None:
                 self._progress.write(text, stream=name)

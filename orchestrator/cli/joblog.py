@@ -36,11 +36,7 @@ class Joblog:
     def done(self, result: BlockResult) -> None:
         """Note a chunk that ran; its exit value is 1 if records of it failed."""
         received = 0 if result.payload is None else memoryview(result.payload).nbytes
-        place = (
-            f"{result.origin.path}:{result.start}+{result.read_bytes}"
-            if result.read_bytes
-            else result.origin.path
-        )
+        place = f"{result.origin.path}:{result.start}+{result.read_bytes}" if result.read_bytes else result.origin.path
         self._line(
             (
                 result.origin.seq + 1,
@@ -65,6 +61,4 @@ class Joblog:
         self._file.close()
 
     def _line(self, values: tuple[object, ...]) -> None:
-        self._file.write(
-            "\t".join(str(value).replace("\t", " ").replace("\n", " ") for value in values) + "\n"
-        )
+        self._file.write("\t".join(str(value).replace("\t", " ").replace("\n", " ") for value in values) + "\n")

@@ -1,15 +1,14 @@
 """What the user wrote, as frozen settings; mistakes that need no look at the disk are found here."""
 
-# ruff: noqa: E501 - the help texts are easier to read, and to change, in few lines
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from orchestrator.cli import EXIT_USAGE, complain
+from orchestrator.cli.outcome import EXIT_USAGE, complain
 from orchestrator.errors import ConfigError
-from orchestrator.settings import START_METHODS, parse_jobs, parse_size
+from orchestrator.settings import START_METHODS, StartMethod, parse_jobs, parse_size
 from workers.formats import FORMATS
 from workers.results import OUTPUT_FORMATS
 
@@ -67,7 +66,7 @@ class RunSettings:
     quiet: bool
     joblog: str | None
     dry_run: bool
-    start_method: str
+    start_method: StartMethod
 
 
 class _Parser(argparse.ArgumentParser):
@@ -176,9 +175,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="write results in the order of the input (default)",
     )
-    order.add_argument(
-        "--unordered", dest="ordered", action="store_false", help="write results as they are ready"
-    )
+    order.add_argument("--unordered", dest="ordered", action="store_false", help="write results as they are ready")
     add(
         "--start-method",
         choices=START_METHODS,
@@ -193,8 +190,7 @@ def _add_failing(parser: argparse.ArgumentParser) -> None:
         "--on-error",
         choices=("raise", "skip"),
         default="raise",
-        help="a record for which the function fails: stop "
-        "(default), or leave it out, go on, and list it at the end",
+        help="a record for which the function fails: stop (default), or leave it out, go on, and list it at the end",
     )
     add("--joblog", metavar="FILE", help="write a line a chunk, in GNU parallel's columns")
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
@@ -221,13 +217,9 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
     """
     args = run_parser().parse_intermixed_args(argv)
     if args.chunk != "auto" and args.format == "blocks":
-        raise ConfigError(
-            "--chunk counts records; with --format blocks the size of a record is given by --block"
-        )
+        raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
     if args.chunk != "auto" and args.block and args.format != "files":
-        raise ConfigError(
-            "--chunk and --block both say how much goes to a worker at a time; give one of them"
-        )
+        raise ConfigError("--chunk and --block both say how much goes to a worker at a time; give one of them")
     return RunSettings(
         target=args.target,
         inputs=tuple(args.inputs),
@@ -252,7 +244,5 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(
-            f"--chunk {text!r} is no number of records; write auto or a whole number of at least 1"
-        )
+        raise ConfigError(f"--chunk {text!r} is no number of records; write auto or a whole number of at least 1")
     return int(text)

@@ -107,11 +107,7 @@ def describe(plan: RunPlan) -> str:
         chunks += f", of about {plan.block_bytes:,} bytes"
     names = "\n".join(f"              {entry.path}" for entry in plan.inputs[:20])
     more = f"\n              … and {len(plan.inputs) - 20} more" if len(plan.inputs) > 20 else ""
-    output = (
-        "standard output"
-        if plan.to_stdout
-        else settings.output + (" (a file each)" if plan.to_folder else "")
-    )
+    output = "standard output" if plan.to_stdout else settings.output + (" (a file each)" if plan.to_folder else "")
     return (
         f"function:     {settings.target}\n"
         f"inputs:       {len(plan.inputs)} ({amount}), read as {settings.record_format}\n{names}{more}\n"

@@ -16,10 +16,10 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import EXIT_FAILURES, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.console import Console
 from orchestrator.cli.failures import headline, report
 from orchestrator.cli.joblog import Joblog
+from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
 from orchestrator.cli.summary import SHOWN_FAILURES, Tally
 from orchestrator.errors import ConfigError, OrchestratorError
@@ -136,9 +136,7 @@ class Run:
             self._console.close()
 
     def _say_why(self, error: OrchestratorError) -> None:
-        complain(
-            report(error, self._plan.settings.record_format) + self._nothing_left("\norchestrator: stopped")
-        )
+        complain(report(error, self._plan.settings.record_format) + self._nothing_left("\norchestrator: stopped"))
         if self._joblog and isinstance(error.__cause__, RecordError):
             self._joblog.failed(error.__cause__.origin, time.time())
 
@@ -158,9 +156,7 @@ class Run:
         if tally.failed > SHOWN_FAILURES:
             complain(f"… and {tally.failed - SHOWN_FAILURES:,} more failed")
         if tally.failed:
-            complain(
-                f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out"
-            )
+            complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out")
         if not settings.quiet:
             with suppress(OSError, ValueError):
                 sys.stderr.write(tally.summary(self._pool.stats()))
