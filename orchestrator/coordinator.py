@@ -33,9 +33,9 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import launch
+from orchestrator.credits import Credits
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
-from orchestrator.credits import Credits
 from orchestrator.failures import rebuild
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
@@ -65,7 +65,7 @@ class Coordinator:
         os.ftruncate(self._control_fd, CONTROL_BYTES)
         self._control_page = mmap.mmap(self._control_fd, CONTROL_BYTES)
         self._abandoned = memoryview(self._control_page).cast("Q")
-        launch.own(self._wake_r, self._wake_w, self._selector.fileno())  # type: ignore[attr-defined]
+        launch.own(self._wake_r, self._wake_w, self._selector.fileno())
         initializer = settings.initializer
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
@@ -214,7 +214,7 @@ class Coordinator:
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while len(os.read(self._wake_r, 4096)) == 4096:  # noqa: PLR2004 - as much as was asked for
+            while len(os.read(self._wake_r, 4096)) == 4096:
                 pass
 
     def _send(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> Lane:
@@ -291,7 +291,8 @@ class Coordinator:
             self.worker_cpu_seconds += seconds
             self.worker_peak_rss_bytes += rss
         elif kind == Kind.BROKEN:
-            error = WorkerStartError(f"the initializer failed in worker {lane.worker_id} (pid {lane.pid}); see the cause")
+            where = f"worker {lane.worker_id} (pid {lane.pid})"
+            error = WorkerStartError(f"the initializer failed in {where}; see the cause")
             error.__cause__ = rebuild(payload.decode(flags, buffers, body, lane.outputs))
             self._break(error)
         else:
@@ -508,7 +509,7 @@ class Coordinator:
             self._changed.wait_for(lambda: not self._driving, _STOP_GRACE_S)
         if self._wake_w < 0:
             return
-        launch.disown(self._wake_r, self._wake_w, self._selector.fileno())  # type: ignore[attr-defined]
+        launch.disown(self._wake_r, self._wake_w, self._selector.fileno())
         self._selector.close()
         os.close(self._wake_r)
         os.close(self._wake_w)

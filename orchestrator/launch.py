@@ -14,8 +14,9 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing
+import multiprocessing.util
 import os
-from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn, util
+from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ForkServer
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from typing import Any, ClassVar
 from workers import entry
 from workers.entry import WorkerStart
 
+_util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _ours: set[int] = set()
 _forkserver = ForkServer()
 _forkserver.set_forkserver_preload(["workers.entry"])
@@ -81,10 +83,12 @@ def _payload(popen: Any, child: process.BaseProcess) -> io.BytesIO:
 
 
 class _ForkserverPopen(popen_forkserver.Popen):
+    _fds: list[int]
+
     def _launch(self, child: Any) -> None:
         payload = _payload(self, child)
         self.sentinel, to_child = _forkserver.connect_to_new_process(self._fds)
-        self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel,))
+        self.finalizer = _util.Finalize(self, _util.close_fds, (self.sentinel,))
         with open(to_child, "wb", closefd=True) as stream:  # noqa: PTH123 - a descriptor
             stream.write(payload.getbuffer())
         self.pid = _read_pid(self.sentinel)
@@ -97,10 +101,12 @@ def _read_pid(fd: int) -> int:
 
 
 class _SpawnPopen(popen_spawn_posix.Popen):
+    _fds: list[int]
+
     def _launch(self, child: Any) -> None:
         from multiprocessing import resource_tracker  # noqa: PLC0415
 
-        tracker_fd = resource_tracker.getfd()
+        tracker_fd: Any = resource_tracker.getfd()
         self._fds.append(tracker_fd)
         payload = _payload(self, child)
         parent_r, child_w = os.pipe()
@@ -108,12 +114,12 @@ class _SpawnPopen(popen_spawn_posix.Popen):
         command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
         self._fds.extend([child_r, child_w])
         try:
-            self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
+            self.pid = _util.spawnv_passfds(spawn.get_executable(), command, self._fds)
             self.sentinel = parent_r
-            with open(parent_w, "wb", closefd=False) as stream:  # noqa: PTH123 - a descriptor
+            with open(parent_w, "wb", closefd=False) as stream:
                 stream.write(payload.getbuffer())
         finally:
-            self.finalizer = util.Finalize(self, util.close_fds, (parent_r, parent_w))
+            self.finalizer = _util.Finalize(self, _util.close_fds, (parent_r, parent_w))
             os.close(child_r)
             os.close(child_w)
 

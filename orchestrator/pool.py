@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from operator import length_hint
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ClosedError, ConfigError
@@ -279,7 +279,7 @@ class Pool:
             self._futures.abort(ClosedError("the pool was terminated before this was done"))
             self._finalizer.detach()
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         if self._coordinator.closed:
             raise ClosedError("the pool is closed; make a new one")
         return self

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain, islice
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.stage import Stage, StageCounts
@@ -61,7 +61,7 @@ class MapResults(Iterator[Any]):
         self._lists.close()
         self._stage.close()
 
-    def __enter__(self) -> MapResults:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -104,26 +104,19 @@ def _deliveries(
     """Yield the results of chunk after chunk; feed the stage and drive the coordinator in between."""
     bar: Progress | None = None
     source = _Source(items)
-    events = stage.events
     look_at = 0.0
     try:
         yield []
         bar = progress() if progress is not None else None
         while True:
             if perf_counter() >= look_at:
-                stage.feed(source.cut)
-                if not events:
-                    coordinator.drive(_never, 0)
-                stage.settle()
+                _look_after(coordinator, stage, source)
                 look_at = perf_counter() + POLL_S
             delivery = stage.take()
             if delivery is None:
                 if source.ended and not stage.outstanding:
                     break
-                stage.feed(source.cut)
-                coordinator.drive(_reason_to_go_on(stage, source), stage.timeout_s)
-                stage.settle()
-                look_at = 0.0 if stage.in_lanes == 0 else look_at
+                _wait(coordinator, stage, source)
                 continue
             if bar is not None:
                 bar.update(delivery.items)
@@ -137,6 +130,21 @@ def _deliveries(
         stage.close()
         if bar is not None:
             bar.close()
+
+
+def _look_after(coordinator: Coordinator, stage: Stage, source: _Source) -> None:
+    """Keep the workers supplied while the consumer has results at hand; does not wait."""
+    stage.feed(source.cut)
+    if not stage.events:
+        coordinator.drive(_never, 0)
+    stage.settle()
+
+
+def _wait(coordinator: Coordinator, stage: Stage, source: _Source) -> None:
+    """The consumer has taken all there is: feed, then wait for news."""
+    stage.feed(source.cut)
+    coordinator.drive(_reason_to_go_on(stage, source), stage.timeout_s)
+    stage.settle()
 
 
 def _reason_to_go_on(stage: Stage, source: _Source) -> Callable[[], Any]:

@@ -377,7 +377,7 @@ class Stage:
             if not done.flags & Flag.FAILED:
                 self.counts.items += len(decoded)
                 return Delivery(decoded, None, len(chunk.items), chunk.first_index)
-            return self._deliver(chunk, _merge(chunk, *decoded))
+            return self._deliver(chunk, _merge(*decoded))
         assert isinstance(done, _Assembly)  # noqa: S101 - for the type checker
         self._consumed(done.size_bytes)
         return self._deliver(done.chunk, done.outcomes)
@@ -462,14 +462,12 @@ class _Failed:
         self.what = what
 
 
-def _merge(chunk: Chunk, results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> list[Any]:
+def _merge(results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> list[Any]:
     """Return results and failures by position; a chunk that stopped at a failure gives a shorter list."""
     failed = dict(failures)
-    outcomes: list[Any] = []
     values = iter(results)
-    for position in range(len(results) + len(failures)):
-        outcomes.append(_Failed(failed[position]) if position in failed else next(values))
-    return outcomes
+    positions = range(len(results) + len(failures))
+    return [_Failed(failed[position]) if position in failed else next(values) for position in positions]
 
 
 def _fresh(error: OrchestratorError) -> OrchestratorError:
@@ -490,7 +488,7 @@ def _encoded_function(spec: CallSpec) -> payload.Encoded:
         name = getattr(spec.function, "__qualname__", repr(spec.function))
         failure = ItemError(
             f"the function {name} can't be sent to the workers: {type(error).__name__}: {error}. "
-            "Does it hold on to a lock, an open file or a connection? Make that inside the function, or in an initializer"
+            "Does it hold on to a lock, an open file or a connection? Make that inside it, or in an initializer"
         )
         failure.__cause__ = error
         raise failure from error

@@ -63,7 +63,9 @@ def encode(obj: Any) -> Encoded:
     return Encoded(data, tuple(large), len(data) + sum(b.raw().nbytes for b in large))
 
 
-def frame(kind: int, encoded: Encoded, arena: Arena, number: int, ident: int, flags: int = 0) -> list[Any]:
+def frame(  # noqa: PLR0917 - a header's fields, in its order
+    kind: int, encoded: Encoded, arena: Arena, number: int, ident: int, flags: int = 0
+) -> list[Any]:
     """Return the bytes-like parts of the frame that carries `encoded`, its large parts placed in `arena`."""
     body, buffers = encoded.pickle, encoded.buffers
     if not buffers and len(body) < THRESHOLD_BYTES:

@@ -22,4 +22,4 @@ def run_submission(submission: Submission) -> Any:
     function = submission.function
     if isinstance(function, bytes):
         function = pickle.loads(function)
-    return function(*submission.args, **submission.kwargs)  # type: ignore[operator]
+    return function(*submission.args, **submission.kwargs)
