@@ -39,7 +39,7 @@ class MapResults(Iterator[Any]):
         # Iterating in C: a Python `__next__` an item would cost more than all the rest.
         self._items = chain.from_iterable(self._lists)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # noqa: PYI034 - in C, on purpose
         """Return the iterator over the results; going on after a pause continues where it was."""
         return self._items
 
@@ -75,12 +75,14 @@ class _Source:
 
     def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
+        self.is_ready: Callable[[], bool] = getattr(items, "ready", _always)
+        """A source that can make its reader wait, as standard input does, tells when it would not."""
         self.ended = False
         self.error: BaseException | None = None
 
     def cut(self, size: int) -> list[Any]:
         """Return the next items, at most `size`; none at the end."""
-        if self.ended:
+        if self.ended or not self.is_ready():
             return []
         items: list[Any] = []
         try:
@@ -107,6 +109,9 @@ def _deliveries(
     look_at = 0.0
     try:
         yield []
+        when_ready = getattr(items, "when_ready", None)
+        if when_ready is not None:
+            when_ready(coordinator.wake)
         bar = progress() if progress is not None else None
         while True:
             if perf_counter() >= look_at:
@@ -149,13 +154,16 @@ def _wait(coordinator: Coordinator, stage: Stage, source: _Source) -> None:
 
 def _reason_to_go_on(stage: Stage, source: _Source) -> Callable[[], Any]:
     """Return the test that ends the wait: news, or a lane with room for a call that has nothing out."""
-    events = stage.events
-    if stage.in_lanes:
-        return lambda: events
-    ended = source.ended
+    events, ended = stage.events, source.ended
     if ended and not stage.outstanding:
-        return lambda: True
-    return lambda: events or stage.wants_room(source_ended=ended)
+        return _always
+    if stage.in_lanes and (ended or source.is_ready()):
+        return lambda: events
+    return lambda: events or ((ended or source.is_ready()) and stage.wants_room(source_ended=ended))
+
+
+def _always() -> bool:
+    return True
 
 
 def _never() -> bool:
