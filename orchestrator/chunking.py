@@ -25,6 +25,11 @@ _TAIL_SHARES = 4
 _WEIGHT = 0.3
 
 
+def _fitting(room: float, each: float, most: int) -> int:
+    """Return how many of `each` fit into `room`, at most `most`; a mean may fall so near 0 that dividing overflows."""
+    return int(room / each) if each * most > room else most
+
+
 class ChunkSizer:
     """Decides the size of chunks of one call."""
 
@@ -47,13 +52,11 @@ class ChunkSizer:
         if seconds is None:
             return 1
         grown = self._largest_seen * MAX_GROWTH
-        size = min(grown, int(self._target_s / seconds) if seconds > 0 else grown, MAX_ITEMS)
-        if self._bytes_per_item:
-            size = min(size, int(MAX_CHUNK_BYTES / self._bytes_per_item))
+        size = _fitting(self._target_s, seconds, min(grown, MAX_ITEMS))
+        size = _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, size)
         if self._total is not None:
             share = (self._total - already_cut) // (self._workers * _TAIL_SHARES)
-            floor = int(SHORTEST_S / seconds) if seconds > 0 else size
-            size = min(size, max(share, floor))
+            size = min(size, max(share, _fitting(SHORTEST_S, seconds, size)))
         return max(1, size)
 
     def _coalesced(self, seconds: float | None) -> int:
@@ -64,8 +67,7 @@ class ChunkSizer:
         """
         if seconds is None:
             return 1
-        chunk_s = seconds * (self._fixed or 1)
-        return max(1, min(MAX_COALESCED, int(COALESCED_S / chunk_s) if chunk_s > 0 else MAX_COALESCED))
+        return max(1, _fitting(COALESCED_S, seconds * (self._fixed or 1), MAX_COALESCED))
 
     def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
         """Take in what a finished chunk of `items` items measured."""
