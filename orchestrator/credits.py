@@ -25,7 +25,7 @@ def depth_for(chunk_s: float | None) -> int:
         return 1
     if chunk_s * MAX_DEPTH <= LOOKAHEAD_S:
         return MAX_DEPTH
-    return 1 + math.ceil(LOOKAHEAD_S / chunk_s)
+    return min(MAX_DEPTH, 1 + math.ceil(LOOKAHEAD_S / chunk_s))
 
 
 class Credits:

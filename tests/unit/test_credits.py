@@ -1,0 +1,117 @@
+"""Who gets the next chunk: in turn, only lanes with room, and suspects alone."""
+
+import pytest
+
+from orchestrator.credits import LONG_CHUNK_S, LOOKAHEAD_S, MAX_DEPTH, UNKNOWN_DEPTH, Credits, depth_for
+
+
+@pytest.fixture
+def lanes():
+    lanes = Credits()
+    for lane in (0, 1, 2):
+        lanes.add_lane(lane)
+    return lanes
+
+
+def test_nothing_queues_behind_a_long_chunk():
+    assert depth_for(LONG_CHUNK_S) == 1
+    assert depth_for(3600.0) == 1
+
+
+def test_an_unknown_duration_and_a_medium_one_keep_one_chunk_waiting():
+    assert depth_for(None) == UNKNOWN_DEPTH == 2
+    assert depth_for(LONG_CHUNK_S * 0.99) == 2
+
+
+@pytest.mark.parametrize("chunk_s", [0.0, 5e-324, 1e-9, LOOKAHEAD_S / MAX_DEPTH])
+def test_very_short_chunks_have_the_greatest_depth(chunk_s):
+    assert depth_for(chunk_s) == MAX_DEPTH
+
+
+def test_the_shorter_the_chunk_the_deeper_the_lane_up_to_the_limit():
+    durations = [i * 1e-7 for i in range(1000)] + [i * 1e-4 for i in range(1, 1000)]
+    depths = [depth_for(s) for s in durations]
+    assert depths == sorted(depths, reverse=True)
+    assert max(depths) == MAX_DEPTH
+    assert min(depths) == 1
+
+
+def test_what_waits_in_a_worker_covers_the_look_ahead():
+    for micros in range(20, 50_000, 37):
+        assert (depth_for(micros / 1e6) - 1) * micros / 1e6 >= LOOKAHEAD_S
+
+
+def test_lanes_take_turns(lanes):
+    assert [lanes.take(2) for _ in range(7)] == [0, 1, 2, 0, 1, 2, None]
+
+
+def test_a_full_lane_is_passed_over_and_does_not_stop_the_others(lanes):
+    assert [lanes.take(1) for _ in range(3)] == [0, 1, 2]
+    lanes.give_back(1)
+    assert lanes.take(1) == 1
+    assert lanes.take(1) is None
+    assert [lanes.take(2) for _ in range(3)] == [2, 0, 1]
+
+
+def test_room_tells_how_often_take_succeeds(lanes):
+    lanes.take(3)
+    lanes.take(3)
+    assert [lanes.room(depth) for depth in (0, 1, 2, 3)] == [0, 1, 4, 7]
+    for left in range(7, 0, -1):
+        assert lanes.room(3) == left
+        assert lanes.take(3) is not None
+    assert lanes.room(3) == 0
+    assert lanes.take(3) is None
+
+
+def test_a_lane_deeper_than_now_allowed_takes_no_room_from_the_others(lanes):
+    lanes.spend(0)
+    lanes.spend(0)
+    lanes.spend(0)
+    assert lanes.room(1) == 2
+    assert [lanes.take(1) for _ in range(3)] == [1, 2, None]
+
+
+def test_a_suspect_gets_an_empty_lane_and_stays_alone(lanes):
+    lanes.take(1)  # lane 0 is busy
+    suspect = lanes.take_alone()
+    assert suspect == 1
+    assert lanes.room(9) == 8 + 9
+    assert suspect not in [lanes.take(9) for _ in range(17)]
+    assert lanes.take(9) is None
+    lanes.give_back(suspect)
+    assert lanes.take(9) == suspect
+
+
+def test_a_suspect_waits_where_no_lane_is_empty(lanes):
+    for _ in range(3):
+        lanes.take(1)
+    assert lanes.take_alone() is None
+    lanes.give_back(2)
+    assert lanes.take_alone() == 2
+    assert lanes.take_alone() is None
+
+
+def test_a_lane_that_is_gone_is_never_chosen(lanes):
+    lanes.take_alone()
+    lanes.remove_lane(0)
+    assert lanes.room(1) == 2
+    assert [lanes.take(1) for _ in range(3)] == [1, 2, None]
+    lanes.give_back(0)  # late news of it
+    lanes.remove_lane(0)
+    assert lanes.room(1) == 0
+
+
+def test_a_lane_opened_again_is_empty_and_not_reserved(lanes):
+    assert lanes.take_alone() == 0
+    lanes.remove_lane(0)
+    lanes.add_lane(0)
+    assert lanes.room(1) == 3
+    assert sorted([lanes.take(1), lanes.take(1), lanes.take(1)]) == [0, 1, 2]
+
+
+def test_without_lanes_there_is_no_room():
+    none = Credits()
+    assert none.room(64) == 0
+    assert none.take(64) is None
+    assert none.take_alone() is None
