@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+_MAX_DOUBLINGS = 64
+"""More than anyone lives to see; keeps the number a float, however many retries there are."""
+
 
 class Verdict(Enum):
     """What happens next to a chunk that was lost."""
@@ -25,7 +28,7 @@ class RetryPolicy:
         """Return the seconds to wait before try number `attempt` (2, 3 …), doubling; None: give up."""
         if attempt > self.retries + 1:
             return None
-        return float(self.delay_s * 2 ** (attempt - 2))
+        return self.delay_s * 2.0 ** min(attempt - 2, _MAX_DOUBLINGS)
 
     def after_death(self, deaths: int, *, alone: bool) -> Verdict:
         """Judge a chunk that has now gone down with `deaths` workers; `alone`: nothing else was in this one."""
