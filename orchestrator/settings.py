@@ -28,7 +28,8 @@ def parse_size(text: str | int) -> int:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
         if not found:
             raise ConfigError(f"{text!r} is no size; write it as 65536, 64K, 1.5M or 2G")
-        size = int(float(found[1]) * _UNITS[found[2].upper()])
+        whole, _, decimals = found[1].partition(".")
+        size = int(whole + decimals) * _UNITS[found[2].upper()] // 10 ** len(decimals)
     if size <= 0:
         raise ConfigError(f"a size must be more than 0 bytes, not {text!r}")
     return size
