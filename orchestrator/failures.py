@@ -44,12 +44,11 @@ def rebuild(record: ExceptionRecord) -> BaseException:
             pass
         else:
             error = loaded if isinstance(loaded, BaseException) else error
-    if isinstance(error, RemoteError):
-        for note in record.notes:
-            error.add_note(note)
-    error.add_note(f"in the worker:\n{record.traceback.rstrip()}")
+    # Not by `add_note` and assignment, which some exceptions refuse (frozen dataclasses).
+    told = f"in the worker:\n{record.traceback.rstrip()}"
+    BaseException.__setattr__(error, "__notes__", [*record.notes, told])
     if record.cause is not None:
-        error.__cause__ = rebuild(record.cause)
+        BaseException.__setattr__(error, "__cause__", rebuild(record.cause))
     return error
 
 

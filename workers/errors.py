@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parent) + os.sep
 _MAX_CAUSES = 20  # a cause chain longer than this is cut; a cycle ends here too
 
 
@@ -34,7 +35,7 @@ def _user_frames(tb: TracebackType | None) -> TracebackType | None:
     found = tb
     while found is not None and found.tb_frame.f_code.co_filename.startswith(_OURS):
         found = found.tb_next
-    return found
+    return found or tb
 
 
 def _text(exc: BaseException) -> str:
@@ -42,6 +43,13 @@ def _text(exc: BaseException) -> str:
         return str(exc)
     except BaseException as broken:
         return f"<its __str__ raised {type(broken).__name__}>"
+
+
+def _notes(exc: BaseException) -> tuple[str, ...]:
+    try:
+        return tuple(str(note) for note in getattr(exc, "__notes__", ()))
+    except BaseException:  # anything may be bound to that name
+        return ()
 
 
 def _format(exc: BaseException) -> str:
@@ -67,7 +75,7 @@ def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
         type_name=type(exc).__qualname__,
         text=_text(exc),
         traceback=_format(exc),
-        notes=tuple(str(note) for note in getattr(exc, "__notes__", ())),
+        notes=_notes(exc),
         pickled=_survivor(exc),
         cause=capture(cause, depth + 1) if cause is not None and depth < _MAX_CAUSES else None,
     )
