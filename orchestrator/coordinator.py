@@ -113,6 +113,11 @@ class Coordinator:
             self._stages[number] = events
             return number
 
+    def notice_rebound(self) -> None:
+        """Have the workers forget what `__main__` has defined anew; a call that goes on for long asks for it itself."""
+        with self._lock:
+            self._undefine_rebound()
+
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a lane may hold."""
         with self._lock:

@@ -8,7 +8,6 @@ over the lanes that hold a credit (never `seq % n`, which parks items behind a s
 from __future__ import annotations
 
 import math
-from collections import deque
 
 LONG_CHUNK_S = 0.05
 LOOKAHEAD_S = 0.001
@@ -29,39 +28,42 @@ def depth_for(chunk_s: float | None) -> int:
 
 
 class Credits:
-    """Chunks held by each lane, and whose turn it is. A lane is named by any hashable number."""
+    """Chunks held by each lane, and whose turn it is. A lane is named by any hashable number.
+
+    Lanes stand in levels by how many chunks they hold, within a level in the order of their turns. The next lane is the
+    first of the lowest level, so finding it does not depend on how many lanes there are.
+    """
 
     def __init__(self) -> None:
-        self._rotation: deque[int] = deque()
         self._held: dict[int, int] = {}
-        self._reserved: set[int] = set()  # lanes that hold a chunk which must be alone
+        self._levels: list[dict[int, None]] = [{} for _ in range(MAX_DEPTH + 1)]  # the last one: that many or more
+        self._reserved: set[int] = set()  # lanes that hold a chunk which must be alone; these stand in no level
 
     def add_lane(self, lane: int) -> None:
         """Open a lane; it holds nothing."""
         self._held[lane] = 0
-        self._rotation.append(lane)
+        self._levels[0][lane] = None
 
     def remove_lane(self, lane: int) -> None:
         """Close a lane, whatever it holds."""
-        if self._held.pop(lane, None) is not None:
-            self._rotation.remove(lane)
+        held = self._held.pop(lane, None)
+        if held is not None:
+            self._level(held).pop(lane, None)
             self._reserved.discard(lane)
 
     def room(self, depth: int) -> int:
         """Return how many chunks could be sent now if each lane may hold `depth`."""
-        held = self._held
-        if not self._reserved:
-            return sum(depth - n for n in held.values() if n < depth)
-        return sum(depth - n for lane, n in held.items() if n < depth and lane not in self._reserved)
+        return sum((depth - held) * len(self._levels[held]) for held in range(min(depth, MAX_DEPTH)))
 
     def take(self, depth: int) -> int | None:
         """Spend a credit of the next lane in turn that holds fewer than `depth` chunks; None if none does."""
-        rotation, held = self._rotation, self._held
-        for _ in range(len(rotation)):
-            lane = rotation[0]
-            rotation.rotate(-1)
-            if held[lane] < depth and lane not in self._reserved:
-                held[lane] += 1
+        levels = self._levels
+        for held in range(min(depth, MAX_DEPTH)):
+            if levels[held]:
+                lane = next(iter(levels[held]))
+                del levels[held][lane]
+                levels[held + 1][lane] = None
+                self._held[lane] = held + 1
                 return lane
         return None
 
@@ -69,15 +71,25 @@ class Credits:
         """Spend the only credit of a lane that holds nothing; it gets no other chunk until that one is back."""
         lane = self.take(1)
         if lane is not None:
+            del self._levels[1][lane]
             self._reserved.add(lane)
         return lane
 
     def spend(self, lane: int) -> None:
         """Send down this very lane, whatever it holds."""
-        self._held[lane] += 1
+        self._move(lane, self._held[lane] + 1)
 
     def give_back(self, lane: int) -> None:
         """A chunk of this lane has come back."""
         if lane in self._held:
-            self._held[lane] -= 1
             self._reserved.discard(lane)
+            self._move(lane, self._held[lane] - 1)
+
+    def _move(self, lane: int, held: int) -> None:
+        self._level(self._held[lane]).pop(lane, None)
+        self._held[lane] = held
+        if lane not in self._reserved:
+            self._level(held)[lane] = None
+
+    def _level(self, held: int) -> dict[int, None]:
+        return self._levels[min(held, MAX_DEPTH)]

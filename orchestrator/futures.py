@@ -80,6 +80,8 @@ class FutureDriver:
         self.counts = stage.counts
         try:
             while self._wait_for_work(stage):
+                if self._pending:
+                    self._coordinator.notice_rebound()
                 stage.feed(self._cut)
                 if stage.in_lanes or self._pending:
                     self._coordinator.drive(

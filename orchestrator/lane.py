@@ -10,6 +10,7 @@ import fcntl
 import multiprocessing
 import os
 import struct
+import weakref
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -98,6 +99,9 @@ class Lane:
         self.sentinel = self.process.sentinel
         self.pid = self.process.pid or -1
         launch.own(*self._fds)
+        # Results that wait for their turn outlive the lane, and map this descriptor only when they are decoded: closed
+        # earlier, its number would soon name the arena of another lane.
+        weakref.finalize(self.outputs, _close, self._fds[1]).atexit = False
 
     def put(self, parts: list[Any]) -> None:
         """Put a frame behind what waits to be written."""
@@ -146,10 +150,9 @@ class Lane:
         self.state = LaneState.DEAD
         self.process.join(5)
         exitcode = self.process.exitcode
-        launch.disown(self.sentinel, *self._fds)
+        launch.disown(self.sentinel)
         self._close_pipes()
-        for fd in self._fds:
-            os.close(fd)
+        _close(self._fds[0])
         if exitcode is not None:
             self.process.close()
         return exitcode
@@ -158,3 +161,8 @@ class Lane:
         launch.disown(self.writer_fd, self.reader_fd)
         self._inbox.close()
         self._outbox.close()
+
+
+def _close(fd: int) -> None:
+    launch.disown(fd)
+    os.close(fd)

@@ -26,8 +26,9 @@ from workers.entry import WorkerStart
 
 _util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _ours: set[int] = set()
+_PRELOADED = ["workers.entry", "multiprocessing.popen_forkserver", "cloudpickle"]  # what every worker needs; imported once, before the forks
 _forkserver = ForkServer()
-_forkserver.set_forkserver_preload(["workers.entry"])
+_forkserver.set_forkserver_preload(_PRELOADED)
 _lifeline: tuple[Connection, Connection] | None = None
 
 
@@ -52,7 +53,7 @@ def _after_fork_in_child() -> None:
     _ours.clear()
     _lifeline = None
     _forkserver = ForkServer()
-    _forkserver.set_forkserver_preload(["workers.entry"])
+    _forkserver.set_forkserver_preload(_PRELOADED)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -127,6 +128,10 @@ class _SpawnPopen(popen_spawn_posix.Popen):
 class _WorkerProcess(process.BaseProcess):
     _start_method: ClassVar[str]
 
+    def __reduce__(self) -> Any:
+        # By way of the workers' own package, so that no worker imports this one.
+        return entry.revive, ({**self.__dict__, "_start_method": self._start_method},)
+
 
 class _ForkserverProcess(_WorkerProcess):
     _start_method = "forkserver"
@@ -172,11 +177,7 @@ class _LateFd:
 
     def __reduce__(self) -> Any:
         duplicate: Any = reduction.DupFd(self._fd)
-        return _given, (duplicate,)
-
-
-def _given(duplicate: Any) -> Any:
-    return duplicate
+        return entry.received, (duplicate,)
 
 
 def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from workers import context, mirror, payload
@@ -74,6 +75,18 @@ def _leave_with(lifeline: Connection) -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def received(descriptor: Any) -> Any:
+    """Give a descriptor that was duplicated for this process; what the coordinator's pickle of it calls here."""
+    return descriptor
+
+
+def revive(state: dict[str, Any]) -> BaseProcess:
+    """Give the process object that the coordinator started; what the pickle of it calls here."""
+    revived = BaseProcess.__new__(BaseProcess)
+    revived.__dict__.update(state)
+    return revived
 
 
 def _descriptor(given: Any) -> int:

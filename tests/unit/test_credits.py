@@ -50,7 +50,7 @@ def test_a_full_lane_is_passed_over_and_does_not_stop_the_others(lanes):
     lanes.give_back(1)
     assert lanes.take(1) == 1
     assert lanes.take(1) is None
-    assert [lanes.take(2) for _ in range(3)] == [2, 0, 1]
+    assert sorted(lanes.take(2) for _ in range(3)) == [0, 1, 2]
 
 
 def test_room_tells_how_often_take_succeeds(lanes):
