@@ -63,11 +63,16 @@ class Dispatch(RuleBasedStateMachine):
             return
         assert lane not in self.reserved
         assert len(self.held[lane]) < depth
-        chunk = Chunk(1, self.next_seq, list(range(self.cut, self.cut + items)), self.cut)
-        self.expected[chunk.seq] = [function(i) for i in chunk.items]
-        self.next_seq += 1
-        self.cut += items
-        self._enter(chunk, lane)
+        self._enter(self._cut(items), lane)
+
+    @rule(which=pick)
+    @precondition(lambda self: len(self.held) > len(self.reserved))
+    def send_to(self, which):
+        """Down one lane, whatever that holds."""
+        lanes = [lane for lane in self.held if lane not in self.reserved]
+        lane = lanes[which % len(lanes)]
+        self.credits.spend(lane)
+        self._enter(self._cut(1), lane)
 
     @rule()
     @precondition(lambda self: self.again)
@@ -116,6 +121,13 @@ class Dispatch(RuleBasedStateMachine):
             if (done := self.reorder.pop()) is None:
                 break
             self.delivered.append(done)
+
+    def _cut(self, items):
+        chunk = Chunk(1, self.next_seq, list(range(self.cut, self.cut + items)), self.cut)
+        self.expected[chunk.seq] = [function(i) for i in chunk.items]
+        self.next_seq += 1
+        self.cut += items
+        return chunk
 
     def _enter(self, chunk, lane):
         ident = self.ledger.sent(chunk, lane)

@@ -72,6 +72,33 @@ def test_a_lane_deeper_than_now_allowed_takes_no_room_from_the_others(lanes):
     assert [lanes.take(1) for _ in range(3)] == [1, 2, None]
 
 
+def test_a_lane_that_was_sent_more_than_any_may_hold_comes_back_into_turn():
+    lanes = Credits()
+    lanes.add_lane(5)
+    for _ in range(MAX_DEPTH + 10):
+        lanes.spend(5)
+    assert (lanes.room(MAX_DEPTH), lanes.take(MAX_DEPTH)) == (0, None)
+    for _ in range(10):
+        lanes.give_back(5)
+    assert lanes.room(MAX_DEPTH) == 0
+    lanes.give_back(5)
+    assert (lanes.room(MAX_DEPTH), lanes.take(MAX_DEPTH), lanes.take(MAX_DEPTH)) == (1, 5, None)
+
+
+def test_the_lane_that_holds_least_is_next(lanes):
+    for lane in (0, 0, 1):
+        lanes.spend(lane)
+    assert [lanes.take(9) for _ in range(6)] == [2, 1, 2, 0, 1, 2]
+
+
+def test_what_is_sent_to_a_very_lane_does_not_end_the_quarantine_of_another_chunk_there(lanes):
+    suspect = lanes.take_alone()
+    lanes.spend(suspect)
+    assert suspect not in [lanes.take(2) for _ in range(4)]
+    assert lanes.room(2) == 0
+    assert lanes.room(3) == 2
+
+
 def test_a_suspect_gets_an_empty_lane_and_stays_alone(lanes):
     lanes.take(1)  # lane 0 is busy
     suspect = lanes.take_alone()
