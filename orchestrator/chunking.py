@@ -33,7 +33,9 @@ def _fitting(room: float, each: float, most: int) -> int:
 class ChunkSizer:
     """Decides the size of chunks of one call."""
 
-    __slots__ = ("_bytes_per_item", "_fixed", "_largest_seen", "_seconds_per_item", "_target_s", "_total", "_workers")
+    __slots__ = (
+        "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_target_s", "_total", "_workers",
+    )  # fmt: skip
 
     def __init__(self, chunk: int | Literal["auto"], workers: int, total: int | None) -> None:
         self._fixed = None if chunk == "auto" else chunk
@@ -43,10 +45,13 @@ class ChunkSizer:
         self._seconds_per_item: float | None = None
         self._bytes_per_item = 0.0
         self._largest_seen = 1
+        self._pinned = False
 
     def next_size(self, already_cut: int) -> int:
         """Return the items that the next chunk should have, given how many were cut so far."""
         seconds = self._seconds_per_item
+        if self._pinned:
+            return self._fixed or 1
         if self._fixed is not None:
             return self._fixed * self._coalesced(seconds)
         if seconds is None:
@@ -58,6 +63,10 @@ class ChunkSizer:
             share = (self._total - already_cut) // (self._workers * _TAIL_SHARES)
             size = min(size, max(share, _fitting(SHORTEST_S, seconds, size)))
         return max(1, size)
+
+    def pin(self) -> None:
+        """Keep to single chunks from now on: the source hands out the same object again and again, changed."""
+        self._pinned = True
 
     def _coalesced(self, seconds: float | None) -> int:
         """Return how many chunks of fixed size travel in one frame: several, if they run shorter than sending takes.

@@ -26,7 +26,8 @@ from workers.entry import WorkerStart
 
 _util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _ours: set[int] = set()
-_PRELOADED = ["workers.entry", "multiprocessing.popen_forkserver", "cloudpickle"]  # what every worker needs; imported once, before the forks
+_PRELOADED = ["workers.entry", "multiprocessing.popen_forkserver", "cloudpickle"]
+"""What every worker needs, imported once, before the forks."""
 _forkserver = ForkServer()
 _forkserver.set_forkserver_preload(_PRELOADED)
 _lifeline: tuple[Connection, Connection] | None = None

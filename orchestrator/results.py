@@ -109,9 +109,7 @@ def _deliveries(
     look_at = 0.0
     try:
         yield []
-        when_ready = getattr(items, "when_ready", None)
-        if when_ready is not None:
-            when_ready(coordinator.wake)
+        getattr(items, "when_ready", _never_waits)(coordinator.wake)
         bar = progress() if progress is not None else None
         while True:
             if perf_counter() >= look_at:
@@ -160,6 +158,10 @@ def _reason_to_go_on(stage: Stage, source: _Source) -> Callable[[], Any]:
     if stage.in_lanes and (ended or source.is_ready()):
         return lambda: events
     return lambda: events or ((ended or source.is_ready()) and stage.wants_room(source_ended=ended))
+
+
+def _never_waits(_: Callable[[], None]) -> None:
+    """Stand in for `when_ready` of a source that never makes its reader wait."""
 
 
 def _always() -> bool:

@@ -32,6 +32,7 @@ from workers.wire import Flag
 
 _WEIGHT = 0.3
 _MISSING: Any = object()
+_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
 
 
 class Delivery(NamedTuple):
@@ -103,6 +104,8 @@ class Stage:
         self._assemblies: dict[int, _Assembly] = {}
         self._head: _Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
+        self._may_reuse = total is None
+        self._last_item: Any = _MISSING
         self._freed_bytes = 0
         self._in_lanes = 0
         self._next_seq = 0
@@ -125,21 +128,35 @@ class Stage:
         self.give_back()
         depth = depth_for(self._chunk_s)
         room = self._coordinator.room(depth)
-        batch = self._backlog
-        while len(batch) < room:
+        backlog = self._backlog
+        if backlog and not (room and self._dispatch(depth)):
+            return
+        while len(backlog) < room:
             chunk = self._next_again() or self._cut(cut)
             if chunk is None:
                 break
             encoded = self._encode(chunk)
-            if encoded is not None:
-                batch.append((chunk, encoded))
-                if chunk.parent is None:
-                    self._window.sent(encoded.size)
-        if batch and room:
-            sent = self._coordinator.dispatch(self._number, list(batch), depth)
-            self._in_lanes += sent
-            for _ in range(sent):
-                batch.popleft()
+            if encoded is None:
+                continue
+            backlog.append((chunk, encoded))
+            if chunk.parent is None:
+                self._window.sent(encoded.size)
+            if encoded.buffers:
+                # These are still the source's own arrays: placed before the source, which may use them again, goes on.
+                room -= len(backlog)
+                if not self._dispatch(depth):
+                    break
+        if backlog and room > 0:
+            self._dispatch(depth)
+
+    def _dispatch(self, depth: int) -> bool:
+        """Send what is encoded; return whether nothing is left over."""
+        backlog = self._backlog
+        sent = self._coordinator.dispatch(self._number, list(backlog), depth)
+        self._in_lanes += sent
+        for _ in range(sent):
+            backlog.popleft()
+        return not backlog
 
     def give_back(self) -> None:
         """Return to the pool's budget what was taken since the last time."""
@@ -177,7 +194,17 @@ class Stage:
         if not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
             return None
         items = cut(self._sizer.next_size(self.cut_items))
-        return self._new_chunk(items) if items else None
+        if not items:
+            return None
+        if self._may_reuse:
+            self._notice_reuse(items)
+        return self._new_chunk(items)
+
+    def _notice_reuse(self, items: list[Any]) -> None:
+        """A generator that fills one buffer anew for each item: two of them must never share a chunk."""
+        if items[0] is self._last_item and not isinstance(items[0], _IMMUTABLE):
+            self._sizer.pin()
+        self._last_item = items[-1]
 
     def _new_chunk(self, items: list[Any]) -> Chunk:
         chunk = Chunk(self._number, self._next_seq, items, self.cut_items)
