@@ -11,6 +11,8 @@ MAX_CHUNKS = 1024
 CHEAP_CHUNK_S = 0.005
 CHEAP_BYTES = 1 << 20
 """Chunks that are quick to make again need not be hoarded: this much of them is look-ahead enough."""
+SMALL_CHUNK_BYTES = 1 << 18
+"""Chunks with more than this carry large payloads, which the byte budget is for."""
 MIN_CHUNKS_PER_WORKER = 4
 
 
@@ -38,7 +40,7 @@ class Window:
         expected = self._expected_bytes
         if in_flight_bytes + (1 + self.chunks) * expected * 0.5 + expected > self._budget_bytes:
             return False
-        cheap = chunk_s is not None and chunk_s < CHEAP_CHUNK_S
+        cheap = chunk_s is not None and chunk_s < CHEAP_CHUNK_S and expected <= SMALL_CHUNK_BYTES
         enough = self.chunks >= MIN_CHUNKS_PER_WORKER * self._workers
         return not (cheap and enough and self.size_bytes + expected > CHEAP_BYTES)
 
