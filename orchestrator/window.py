@@ -9,7 +9,7 @@ from __future__ import annotations
 MAX_CHUNKS = 1024
 """So far may others run ahead of one long item."""
 CHEAP_CHUNK_S = 0.005
-CHEAP_BYTES = 1 << 20
+CHEAP_BYTES = 1 << 18
 """Chunks that are quick to make again need not be hoarded: this much of them is look-ahead enough."""
 SMALL_CHUNK_BYTES = 1 << 18
 """Chunks with more than this carry large payloads, which the byte budget is for."""
