@@ -53,6 +53,8 @@ class Coordinator:
 
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
+        # First, as it may raise: nothing is open yet.
+        initializer = _pickled_initializer(settings.initializer, settings.initargs) if settings.initializer else None
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._driving = False
@@ -66,13 +68,12 @@ class Coordinator:
         self._control_page = mmap.mmap(self._control_fd, CONTROL_BYTES)
         self._abandoned = memoryview(self._control_page).cast("Q")
         launch.own(self._wake_r, self._wake_w, self._selector.fileno())
-        initializer = settings.initializer
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
             arena_bytes=settings.buffer_bytes,
             control_fd=self._control_fd,
-            initializer=_pickled_initializer(initializer, settings.initargs) if initializer else None,
+            initializer=initializer,
         )
         self._lanes: dict[int, Lane] = {}  # by worker id
         self._ledger = Ledger()
@@ -425,7 +426,10 @@ class Coordinator:
     def _throw_away(self, events: StageEvents | None) -> None:
         """Give back what a call that ended was still told of."""
         while events:
-            event = events.popleft()
+            try:
+                event = events.popleft()
+            except IndexError:  # its consumer, in another thread, took it
+                return
             if isinstance(event, (Finished, Refused)):
                 self.in_flight_bytes -= event.chunk.size_bytes
                 payload.discard(event.buffers, event.body, event.reader)
@@ -476,10 +480,11 @@ class Coordinator:
         """Let every worker finish what it has, say goodbye and leave; end those that take longer than `timeout`."""
         with self._lock:
             self._closing = True
-            for number, events in list(self._stages.items()):
-                events.append(Broken(ClosedError("the pool was closed while this was still running")))
-                self.close_call(number)
+            stages = dict(self._stages)
+            self._abandonments.extend(stages)
             self._forget_calls()
+            for events in stages.values():  # after the forgetting, which throws away what they were still told of
+                events.append(Broken(ClosedError("the pool was closed while this was still running")))
             for lane in self._lanes.values():
                 lane.state = LaneState.STOPPING
                 lane.put([pack(Kind.STOP)])
@@ -511,7 +516,11 @@ class Coordinator:
             return
         if self._driving:  # another thread is in the wait: it is woken, and the last to leave frees the descriptors
             self.wake()
-            self._changed.wait_for(lambda: not self._driving, _STOP_GRACE_S)
+            self._waiters += 1
+            try:
+                self._changed.wait_for(lambda: not self._driving, _STOP_GRACE_S)
+            finally:
+                self._waiters -= 1
         if self._wake_w < 0:
             return
         launch.disown(self._wake_r, self._wake_w, self._selector.fileno())
