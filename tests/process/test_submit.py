@@ -1,0 +1,164 @@
+"""`Pool.submit` gives real futures of the standard library."""
+
+import concurrent.futures as cf
+import operator
+import threading
+
+import pytest
+from support.waiting import Gate, Tally, is_at_rest, until
+
+from orchestrator import ItemError, Pool, WorkerDiedError
+
+
+def same(x):
+    return x
+
+
+def raises(kind, *args):
+    raise kind(*args)
+
+
+def test_results_and_arguments(pool):
+    assert pool.submit(pow, 2, 5).result() == 32
+    assert pool.submit(sorted, "cab", reverse=True).result() == ["c", "b", "a"]
+    assert pool.submit(dict, fn=1, self=2, args=3).result() == {"fn": 1, "self": 2, "args": 3}
+    assert isinstance(pool.submit(same, 1), cf.Future)
+
+
+def test_many(pool):
+    futures = [pool.submit(operator.mul, n, 2) for n in range(500)]
+    assert [future.result() for future in futures] == [2 * n for n in range(500)]
+    until(lambda: is_at_rest(pool))
+
+
+def test_what_the_function_raised(pool):
+    error = pool.submit(raises, KeyError, "missing").exception()
+    assert type(error) is KeyError
+    assert error.args == ("missing",)
+    assert any("raises" in note for note in error.__notes__), "the worker's traceback"
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(operator.truediv, 1, 0).result()
+
+
+def test_as_completed_and_wait(tmp_path):
+    gate = Gate(tmp_path / "gate")
+
+    def waits(x):
+        gate.wait()
+        return x
+
+    with Pool(workers=2) as pool:
+        slow, quick = pool.submit(waits, "slow"), pool.submit(same, "quick")
+        done, open_ = cf.wait([slow, quick], return_when=cf.FIRST_COMPLETED, timeout=30)
+        assert (done, open_) == ({quick}, {slow})
+        order = cf.as_completed([slow, quick], timeout=30)
+        assert next(order) is quick
+        with pytest.raises(cf.TimeoutError):
+            slow.result(timeout=0)
+        gate.open()
+        assert next(order) is slow
+
+
+def test_cancel(tmp_path):
+    gate, begun = Gate(tmp_path / "gate"), Tally(tmp_path / "begun")
+
+    def waits():
+        begun.add()
+        gate.wait()
+
+    with Pool(workers=1) as pool:
+        first = pool.submit(waits)
+        until(lambda: begun.count)
+        rest = [pool.submit(begun.add) for _ in range(20)]
+        cancelled = [future for future in reversed(rest) if future.cancel()]
+        assert rest[-1] in cancelled
+        assert not first.cancel()
+        gate.open()
+        for future in rest:
+            if future in cancelled:
+                with pytest.raises(cf.CancelledError):
+                    future.result()
+            else:
+                future.result()
+        assert begun.count == 1 + len(rest) - len(cancelled)
+
+
+def test_callbacks_may_use_the_pool():
+    done = threading.Event()
+    seen = []
+
+    with Pool(workers=2) as pool:
+
+        def more(future):
+            seen.append(future.result())
+            if len(seen) < 5:
+                pool.submit(same, len(seen)).add_done_callback(more)
+            else:
+                done.set()
+
+        pool.submit(same, 0).add_done_callback(more)
+        assert done.wait(30)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_callback_that_raises_harms_nobody(caplog):
+    with Pool(workers=1) as pool:
+        future = pool.submit(same, 1)
+        future.add_done_callback(lambda _: 1 / 0)
+        assert future.result() == 1
+        assert pool.submit(same, 2).result() == 2
+
+
+def test_a_death_names_the_call():
+    with Pool(workers=2) as pool:
+        import os
+
+        error = pool.submit(os._exit, 3).exception()
+        assert isinstance(error, WorkerDiedError)
+        assert pool.submit(same, 2).result() == 2
+
+
+def test_close_waits_for_futures_and_terminate_does_not(tmp_path):
+    gate, begun = Gate(tmp_path / "gate"), Tally(tmp_path / "begun")
+
+    def waits(x):
+        begun.add()
+        gate.wait()
+        return x
+
+    pool = Pool(workers=1)
+    future = pool.submit(waits, 1)
+    until(lambda: begun.count)
+    pool.terminate()
+    assert isinstance(future.exception(timeout=0), Exception)
+    gate.open()
+    pool = Pool(workers=1)
+    futures = [pool.submit(same, n) for n in range(100)]
+    pool.close()
+    assert [f.result(timeout=0) for f in futures] == list(range(100))
+
+
+def test_arguments_stand_in_the_error_of_what_can_not_be_sent(pool):
+    error = pool.submit(same, threading.Lock()).exception()
+    assert isinstance(error, ItemError)
+    assert "lock" in str(error)
+
+
+def test_a_short_call_does_not_wait_behind_a_long_one(tmp_path):
+    """One worker is busy for long; calls that come one by one go to the other, which is idle."""
+    gate, begun = Gate(tmp_path / "gate"), Tally(tmp_path / "begun")
+
+    def waits():
+        begun.add()
+        gate.wait()
+
+    with Pool(workers=2) as pool:
+        for _ in range(10):
+            pool.submit(same, 0).result()
+        long = pool.submit(waits)
+        until(lambda: begun.count)
+        try:
+            assert [pool.submit(same, n).result(timeout=20) for n in range(10)] == list(range(10))
+        finally:
+            gate.open()
+        long.result()
