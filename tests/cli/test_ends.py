@@ -1,6 +1,5 @@
 """Ways in which a run ends before its end: signals, readers that leave, full disks."""
 
-# ruff: noqa: PTH110, PTH208
 
 import os
 import select

@@ -1,6 +1,5 @@
 """A mistake is one line on stderr and exit code 2, and nothing was started or written."""
 
-# ruff: noqa: PTH208
 
 import os
 

@@ -1,6 +1,5 @@
 """The run command on real files, against plain Python."""
 
-# ruff: noqa: PTH208
 
 import bz2
 import csv

@@ -9,7 +9,16 @@ import pytest
 from support.scripts import run_script, succeeded
 from support.waiting import Tally, is_at_rest, until
 
-from orchestrator import ClosedError, ConfigError, Failure, ItemError, Pool, RemoteError, WorkerDiedError, WorkerStartError
+from orchestrator import (
+    ClosedError,
+    ConfigError,
+    Failure,
+    ItemError,
+    Pool,
+    RemoteError,
+    WorkerDiedError,
+    WorkerStartError,
+)
 
 
 def same(x):

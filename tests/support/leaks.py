@@ -20,7 +20,7 @@ import psutil
 
 DEADLINE_S = 5.0
 POLL_S = 0.01
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not written
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)

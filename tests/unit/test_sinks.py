@@ -1,6 +1,5 @@
 """Outputs are whole under their final name or not there at all."""
 
-# ruff: noqa: PTH208
 
 import gzip
 import os
