@@ -248,7 +248,10 @@ class Stage:
         """
         events = self.events
         while events:
-            event = events.popleft()
+            try:
+                event = events.popleft()
+            except IndexError:  # another thread that closes the pool took it, and says so next
+                return
             self._in_lanes -= 1
             if type(event) is Finished:
                 self._finished(event)
