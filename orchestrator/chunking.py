@@ -76,7 +76,9 @@ class ChunkSizer:
         """
         if seconds is None:
             return 1
-        return max(1, _fitting(COALESCED_S, seconds * (self._fixed or 1), MAX_COALESCED))
+        items = self._fixed or 1
+        chunks = _fitting(COALESCED_S, seconds * items, MAX_COALESCED)
+        return max(1, _fitting(MAX_CHUNK_BYTES, self._bytes_per_item * items, chunks))
 
     def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
         """Take in what a finished chunk of `items` items measured."""

@@ -243,3 +243,14 @@ def test_an_infinite_source_stays_in_its_budget():
                 break
         until(lambda: is_at_rest(pool))
     assert 0 < highest <= 1.5 * budget
+
+
+@pytest.mark.parametrize("chunk", [1, "auto"])
+def test_large_items_of_a_quick_function_stay_in_the_budget(chunk):
+    """Chunks that run for microseconds are sent several at once, but not so many that they burst the buffer."""
+    highest = 0
+    budget = 8 << 20
+    with Pool(workers=2, buffer_bytes=budget) as pool:
+        for _ in pool.map(len, (np.zeros(200_000) for _ in range(150)), chunk=chunk):
+            highest = max(highest, pool.stats().bytes_in_flight)
+    assert 0 < highest <= 1.5 * budget
