@@ -96,5 +96,6 @@ def test_fixed_chunks_travel_together_only_when_they_are_short(chunk, item_s, ro
     assert sizer.next_size(place) == together * chunk
     if together > 1:
         assert together * chunk * item_s <= 1.0001 * COALESCED_S
-    if together < MAX_COALESCED:
+        assert together * chunk <= MAX_CHUNK_BYTES  # an item is a byte here
+    if together < MAX_COALESCED and (together + 1) * chunk <= MAX_CHUNK_BYTES:
         assert (together + 1) * chunk * item_s >= 0.9999 * COALESCED_S
