@@ -136,7 +136,19 @@ def main(start: WorkerStart) -> None:
             ChunkLoop(lane, main_mirror, memoryview(page).cast("Q")).serve()
     except (EOFError, BrokenPipeError):
         pass  # the coordinator has closed the lane
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+    except BaseException:
+        _leave(1)
+        raise
+    _leave(0)
+
+
+def _leave(exitcode: int) -> None:
+    """Leave without `multiprocessing`'s exit function: it would wait for pools that user code made here and left open.
+
+    Their workers end with this process, by their own lifeline.
+    """
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if exitcode == 0:
+        os._exit(0)
