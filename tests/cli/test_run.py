@@ -131,7 +131,9 @@ def test_a_folder_gets_one_output_an_input(folder, command):
     for order in ("--keep-order", "--unordered"):
         command("run", "f:upper", "a.txt", "b.txt.gz", "c.txt", "-o", "out/", order, *PARTS)
         assert left(folder / "out") == ["a.txt", "b.txt", "c.txt"]
-        assert (folder / "out" / "b.txt").read_text() == NUMBERS[:1000].decode().upper().rstrip("\n") + "\n"
+        written = (folder / "out" / "b.txt").read_text().splitlines()
+        expected = NUMBERS[:1000].decode().upper().splitlines()
+        assert written == expected if order == "--keep-order" else sorted(written) == sorted(expected)
         assert len((folder / "out" / "a.txt").read_bytes()) == len(NUMBERS.decode().upper().encode())
         assert (folder / "out" / "c.txt").read_bytes() == b""
         (folder / "out" / "a.txt").unlink()
