@@ -58,8 +58,7 @@ class FutureDriver:
                 self._thread = threading.Thread(target=self._run, name="orchestrator-futures", daemon=True)
                 self._thread.start()
             self._more.notify()
-        if len(self._pending) == 1:
-            self._coordinator.wake()
+        self._coordinator.wake()
         return future
 
     def _run(self) -> None:

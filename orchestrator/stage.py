@@ -168,9 +168,13 @@ class Stage:
         """Send items to one worker, past the window; return False if there is no such worker now."""
         chunk = self._new_chunk(items)
         encoded = payload.encode((1, items))
-        self._window.sent(encoded.size)
         sent = self._coordinator.dispatch_to(self._number, chunk, encoded, worker_id)
-        self._in_lanes += sent
+        if sent:
+            self._in_lanes += 1
+            self._window.sent(encoded.size)
+        else:
+            self._next_seq -= 1
+            self.cut_items -= len(items)
         return sent
 
     def wants_room(self, *, source_ended: bool = False) -> bool:
