@@ -33,6 +33,7 @@ LAYERS = (
     ("orchestrator.coordinator",),
     ("orchestrator.stage",),
     ("orchestrator.results", "orchestrator.futures", "orchestrator.progress"),
+    ("orchestrator.streams",),
     ("orchestrator.pool",),
     ("orchestrator",),  # what `import orchestrator` gives
     ("orchestrator.cli", "orchestrator.__main__"),

@@ -1,0 +1,1 @@
+"""Stream patterns as nodes of a graph that lives in the coordinator."""

@@ -1,0 +1,174 @@
+"""Nodes and the outlets between them: data is pushed in lists, demand is pulled as capacity.
+
+    source --receive(items)--> operator --receive(items)--> sink
+           <---capacity()-----          <---capacity()-----
+
+Everything here runs in one thread of the coordinator process, without a lock and without a wait. A node is pushed lists
+of items (`receive`) and asked how many more it would take (`capacity`). Items that a consumer can't take yet wait in
+the outlet; a node one of whose outlets is backed up has no capacity, so a source above it is not read: backpressure
+holds on every branch.
+
+Invariants: `receive` comes only after `capacity` gave more than 0, and may bring more than that; after `end` of a port
+nothing comes on it any more; `close` comes exactly once, whatever happens. A node's result never depends on how the
+items were grouped into lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROOM = 1024
+"""Items that a node with a buffer of its own takes by default."""
+
+
+class NodeError(Exception):
+    """Carries an exception out of a node, with the node's name; the graph unwraps it."""
+
+    def __init__(self, node: Node, cause: BaseException) -> None:
+        super().__init__(node.name)
+        self.node = node
+        self.cause = cause
+
+
+class Outlet:
+    """One output of a node, and the input port of the node that it leads to."""
+
+    __slots__ = ("backlog", "cancelled", "consumer", "ended", "items", "owner", "port")
+
+    def __init__(self, owner: Node) -> None:
+        self.owner = owner
+        self.consumer: Node = None  # type: ignore[assignment]  # set by `to`, before anything moves
+        self.port = 0
+        self.backlog: list[Any] = []
+        self.ended = False  # the owner will push nothing more
+        self.cancelled = False  # the consumer wants nothing more
+        self.items = 0  # passed on so far
+
+    def to(self, consumer: Node, port: int = 0) -> None:
+        """Lead to an input port of a node."""
+        self.consumer, self.port = consumer, port
+        consumer.inlets[port] = self
+
+    def capacity(self) -> int:
+        """Return how many items could be pushed now and be taken at once; a cancelled outlet takes any number."""
+        if self.cancelled:
+            return ROOM
+        return 0 if self.backlog else self.consumer.capacity(self.port)
+
+    def push(self, items: list[Any]) -> None:
+        """Pass items on, or keep them until the consumer has room. The list is the consumer's from now on."""
+        if self.cancelled or not items:
+            return
+        if self.backlog:
+            self.backlog += items
+        elif self.consumer.capacity(self.port) > 0:
+            self._deliver(items)
+        else:
+            self.backlog = items
+
+    def end(self) -> None:
+        """Say that nothing more comes; the consumer hears it behind the backlog."""
+        if not self.ended:
+            self.ended = True
+            if not self.backlog and not self.cancelled:
+                self._tell_end()
+
+    def flush(self) -> bool:
+        """Pass on what waits, if the consumer has room now; return whether anything moved."""
+        if not self.backlog:
+            return False
+        room = self.consumer.capacity(self.port)
+        if room <= 0:
+            return False
+        if room >= len(self.backlog):
+            items, self.backlog = self.backlog, []
+        else:
+            items = self.backlog[:room]
+            del self.backlog[:room]
+        self._deliver(items)
+        if self.ended and not self.backlog and not self.cancelled:
+            self._tell_end()
+        return True
+
+    def cancel(self) -> None:
+        """The consumer walks away: drop what waits, and tell the owner."""
+        if not self.cancelled:
+            self.cancelled = True
+            self.backlog = []
+            self.owner.cancelled(self)
+
+    def _deliver(self, items: list[Any]) -> None:
+        self.items += len(items)
+        consumer = self.consumer
+        try:
+            consumer.receive(items, self.port)
+        except NodeError:
+            raise
+        except BaseException as error:
+            raise NodeError(consumer, error) from error
+
+    def _tell_end(self) -> None:
+        consumer = self.consumer
+        try:
+            consumer.end(self.port)
+        except NodeError:
+            raise
+        except BaseException as error:
+            raise NodeError(consumer, error) from error
+
+
+class Node:
+    """One step of a graph, with numbered input ports and outlets. The defaults suit a node of one input and one outlet.
+
+    A subclass gives `receive`; it overrides the rest where its pattern needs it. Its docstring ends with four lines:
+    *Emits when*, *Backpressures when*, *Completes when*, *Fails when*.
+    """
+
+    __slots__ = ("__weakref__", "closed", "ended", "inlets", "items_in", "name", "outlets")
+
+    def __init__(self, name: str, *, inputs: int = 1, outputs: int = 1) -> None:
+        self.name = name
+        self.inlets: list[Outlet] = [None] * inputs  # type: ignore[list-item]  # each is set by its `Outlet.to`
+        self.outlets = [Outlet(self) for _ in range(outputs)]
+        self.ended = [False] * inputs
+        self.closed = False
+        self.items_in = 0
+
+    def capacity(self, port: int) -> int:  # noqa: ARG002 - for nodes that have several
+        """Return how many items this input port takes now; by default what every outlet takes."""
+        room = ROOM
+        for outlet in self.outlets:
+            room = min(room, outlet.capacity())
+        return room
+
+    def receive(self, items: list[Any], port: int) -> None:
+        """Take items; the list is this node's own. Raises what its user functions raise."""
+        raise NotImplementedError
+
+    def end(self, port: int) -> None:
+        """Hear that a port has ended; by default, once all have: `finish`, then end every outlet."""
+        self.ended[port] = True
+        if all(self.ended):
+            self.finish()
+            for outlet in self.outlets:
+                outlet.end()
+
+    def finish(self) -> None:
+        """Push what is still held; every input has ended."""
+
+    def pump(self) -> bool:
+        """Move what had to wait for room; return whether anything moved. Called in every turn, consumers first."""
+        moved = False
+        for outlet in self.outlets:
+            if outlet.backlog and outlet.flush():
+                moved = True
+        return moved
+
+    def cancelled(self, outlet: Outlet) -> None:  # noqa: ARG002 - for nodes whose outlets differ
+        """Hear that a consumer walked away; by default, once all have, walk away from every input."""
+        if all(each.cancelled for each in self.outlets):
+            for inlet in self.inlets:
+                inlet.cancel()
+
+    def close(self) -> None:
+        """Free what this node holds. Called exactly once, at the end, at a failure, or when everybody walked away."""
