@@ -13,8 +13,9 @@ from typing import Any
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ClosedError, ItemError
 from orchestrator.failures import Failure
+from orchestrator.recovery import StageCounts
 from orchestrator.settings import MapOptions, PoolSettings
-from orchestrator.stage import Delivery, Stage, StageCounts
+from orchestrator.stage import Delivery, Stage
 from workers.submission import Submission, run_submission
 
 _OPTIONS = MapOptions(ordered=False, chunk=1, on_error="return")

@@ -16,6 +16,7 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.futures import FutureDriver
 from orchestrator.lane import LaneState
+from orchestrator.recovery import StageCounts
 from orchestrator.results import MapResults
 from orchestrator.settings import (
     MapOptions,
@@ -26,7 +27,7 @@ from orchestrator.settings import (
     refuse_fork_with_threads,
     usable_cpus,
 )
-from orchestrator.stage import Stage, StageCounts
+from orchestrator.stage import Stage
 
 _open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
 
@@ -169,9 +170,7 @@ class Pool:
         star = len(iterables) > 1
         source: Iterator[Any] = zip(*iterables, strict=False) if star else iter(iterables[0])
         forward = progress or self._coordinator.on_output is not None
-        stage = Stage(
-            self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward
-        )
+        stage = Stage(self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward)
         self._remember(stage)
         return MapResults(self._coordinator, stage, source, self._bar(total, desc) if progress else None, self)
 
@@ -284,9 +283,7 @@ class Pool:
             raise ClosedError("the pool is closed; make a new one")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if kind is None:
             self.close()
         else:

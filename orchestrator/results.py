@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.coordinator import Coordinator
-from orchestrator.stage import Stage, StageCounts
+from orchestrator.recovery import StageCounts
+from orchestrator.stage import Stage
 
 if TYPE_CHECKING:
     from orchestrator.progress import Progress
@@ -64,9 +65,7 @@ class MapResults(Iterator[Any]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
 

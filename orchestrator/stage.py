@@ -9,7 +9,6 @@ graph feed and drain a stage by the same four methods: `wants`, `send`, `settle`
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,10 +18,11 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.credits import depth_for
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
-from orchestrator.failures import Failure, death_error, item_error, unsendable_error
+from orchestrator.failures import Failure, item_error, unsendable_error
 from orchestrator.ledger import Chunk
+from orchestrator.recovery import Assembly, FailedItem, Recovery, StageCounts
 from orchestrator.reorder import ReorderBuffer
-from orchestrator.retry import RetryPolicy, Verdict
+from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.window import Window
 from workers import payload
@@ -42,31 +42,6 @@ class Delivery(NamedTuple):
     error: ItemError | None
     items: int
     first_index: int
-
-
-class StageCounts:
-    """What a stage has counted so far."""
-
-    __slots__ = ("chunks", "deaths", "failures", "items", "retries")
-
-    def __init__(self) -> None:
-        self.items = self.failures = self.retries = self.deaths = self.chunks = 0
-
-
-class _Assembly:
-    """A chunk whose items come back one by one."""
-
-    __slots__ = ("chunk", "missing", "outcomes", "size_bytes")
-
-    def __init__(self, chunk: Chunk, size_bytes: int = 0) -> None:
-        self.chunk = chunk
-        self.outcomes: list[Any] = [_MISSING] * len(chunk.items)
-        self.missing = len(chunk.items)
-        self.size_bytes = size_bytes
-
-    def put(self, position: int, outcome: Any) -> None:
-        self.outcomes[position] = outcome
-        self.missing -= 1
 
 
 class Stage:
@@ -92,17 +67,15 @@ class Stage:
         """
         self._coordinator = coordinator
         self._options = options
-        self._policy = RetryPolicy(options.retries, options.retry_delay_s, settings.max_deaths)
         self.events: StageEvents = deque()
         self.counts = StageCounts()
+        policy = RetryPolicy(options.retries, options.retry_delay_s, settings.max_deaths)
+        self._recovery = Recovery(policy, self.counts, self._assembled)
         self._sizer = ChunkSizer(options.chunk, settings.workers, total)
-        self._reorder: ReorderBuffer[Finished | _Assembly] = ReorderBuffer(ordered=options.ordered)
+        self._reorder: ReorderBuffer[Finished | Assembly] = ReorderBuffer(ordered=options.ordered)
         self._window = Window(settings.workers, settings.buffer_bytes)
         self._backlog: deque[tuple[Chunk, payload.Encoded]] = deque()  # encoded, no lane had credit for them
-        self._again: deque[Chunk] = deque()  # to be run again, now
-        self._later: list[tuple[float, Chunk]] = []  # to be run again at a time
-        self._assemblies: dict[int, _Assembly] = {}
-        self._head: _Assembly | None = None  # popped from the reorder buffer, and then had to be run again
+        self._head: Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
         self._may_reuse = total is None
         self._last_item: Any = _MISSING
@@ -132,7 +105,7 @@ class Stage:
         if backlog and not (room and self._dispatch(depth)):
             return
         while len(backlog) < room:
-            chunk = self._next_again() or self._cut(cut)
+            chunk = self._recovery.next() or self._cut(cut)
             if chunk is None:
                 break
             encoded = self._encode(chunk)
@@ -160,9 +133,9 @@ class Stage:
 
     def give_back(self) -> None:
         """Return to the pool's budget what was taken since the last time."""
-        if self._freed_bytes:
-            self._coordinator.consumed(self._freed_bytes)
-            self._freed_bytes = 0
+        if self._freed_bytes or self._recovery.freed_bytes:
+            self._coordinator.consumed(self._freed_bytes + self._recovery.freed_bytes)
+            self._freed_bytes = self._recovery.freed_bytes = 0
 
     def send_to(self, worker_id: int, items: list[Any]) -> bool:
         """Send items to one worker, past the window; return False if there is no such worker now."""
@@ -181,8 +154,8 @@ class Stage:
         """Tell whether there is something to send, and a lane that would take it now."""
         if self._backlog:
             alone = self._backlog[0][0].alone
-        elif self._again:
-            alone = self._again[0].alone
+        elif (again := self._recovery.head) is not None:
+            alone = again.alone
         elif source_ended or not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
             return False
         else:
@@ -225,22 +198,15 @@ class Stage:
             if chunk.parent is None:
                 self._window.sent(0)
             if len(chunk.items) > 1:
-                self._split(chunk, range(len(chunk.items)))
+                self._recovery.split(chunk)
             else:
-                self._settle_item(chunk, unsendable_error(error, chunk.items[0], chunk.first_index))
+                self._recovery.settle(chunk, unsendable_error(error, chunk.items[0], chunk.first_index))
             return None
-
-    def _next_again(self) -> Chunk | None:
-        if self._later:
-            now = time.monotonic()
-            self._again.extend(chunk for due, chunk in self._later if due <= now)
-            self._later = [(due, chunk) for due, chunk in self._later if due > now]
-        return self._again.popleft() if self._again else None
 
     @property
     def timeout_s(self) -> float | None:
         """How long to wait at most before feeding again, None: until something happens."""
-        return max(0.0, min(due for due, _ in self._later) - time.monotonic()) if self._later else None
+        return self._recovery.wait_s
 
     # ---- out of the pool --------------------------------------------------------------------------------------
 
@@ -280,67 +246,22 @@ class Stage:
             self._reorder.put(chunk.seq, event)
             return
         if self._options.retries:
-            self._retry_failed(event)
+            self._recovery.retry_failed(chunk, *self._decode(event))
         else:
             self._reorder.put(chunk.seq, event)
 
-    def _retry_failed(self, event: Finished) -> None:
-        """Keep the results of a chunk, and run the items that failed again."""
-        chunk = event.chunk
-        results, failures = self._decode(event)
-        assembly = self._assemblies[chunk.seq] = _Assembly(chunk, chunk.size_bytes)
-        failed = dict(failures)
-        values = iter(results)
-        for position in range(len(chunk.items)):
-            if position in failed:
-                self._item_failed(self._part(chunk, position), failed[position])
-            else:
-                assembly.put(position, next(values))
-        self._finish_assembly(assembly)
-
-    def _part(self, chunk: Chunk, position: int, deaths: int = 0) -> Chunk:
-        return Chunk(
-            self._number,
-            chunk.seq,
-            [chunk.items[position]],
-            chunk.first_index + position,
-            parent=chunk,
-            position=position,
-            attempt=chunk.attempt,
-            deaths=deaths,
-        )
-
-    def _split(self, chunk: Chunk, positions: Any, size_bytes: int = 0) -> None:
-        """Run the items of a chunk again, each on its own: the one at fault is then known by construction."""
-        self._assemblies[chunk.seq] = _Assembly(chunk, size_bytes)
-        self._again.extend(self._part(chunk, position, chunk.deaths) for position in positions)
-
     def _part_finished(self, event: Finished) -> None:
-        chunk = event.chunk
-        self._freed_bytes += chunk.size_bytes
+        chunk, recovery = event.chunk, self._recovery
+        recovery.free(chunk)
         try:
             decoded = self._decode(event)
         except BaseException as error:
-            self._settle_item(chunk, self._undecodable(chunk, error))
+            recovery.settle(chunk, self._undecodable(chunk, error))
             return
         if event.flags & Flag.FAILED:
-            self._item_failed(chunk, decoded[1][0][1])
+            recovery.item_failed(chunk, decoded[1][0][1])
         else:
-            self._settle_item(chunk, decoded[0])
-
-    def _item_failed(self, chunk: Chunk, record: ExceptionRecord) -> None:
-        """An item's function raised: run it again if the policy says so, otherwise that is its outcome."""
-        delay = self._policy.delay_before(chunk.attempt + 1)
-        if delay is None:
-            self._settle_item(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
-            return
-        self.counts.retries += 1
-        again = self._part(chunk.parent or chunk, chunk.position)
-        again.attempt = chunk.attempt + 1
-        if delay:
-            self._later.append((time.monotonic() + delay, again))
-        else:
-            self._again.append(again)
+            recovery.settle(chunk, decoded[0])
 
     def _refused(self, event: Refused) -> None:
         chunk = event.chunk
@@ -348,51 +269,26 @@ class Stage:
             self._window.grew(event.size_bytes, chunk.size_bytes)
         record: ExceptionRecord = self._decode(event)
         if len(chunk.items) > 1:
-            self._split(chunk, range(len(chunk.items)), chunk.size_bytes)
+            self._recovery.split(chunk, chunk.size_bytes)
         else:
-            self._account(chunk)
-            self._settle_item(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
+            self._recovery.free(chunk)
+            error = item_error(record, chunk.items[0], chunk.first_index, chunk.attempt)
+            self._recovery.settle(chunk, error)
 
     def _lost(self, event: Lost) -> None:
         chunk = event.chunk
-        self.counts.deaths += 1
-        chunk.deaths += 1
         if chunk.parent is None:
             self._window.size_bytes -= chunk.size_bytes
         chunk.size_bytes = 0  # the coordinator has given it back to the budget
-        single = len(chunk.items) == 1
-        verdict = self._policy.after_death(chunk.deaths, alone=single and event.alone)
-        if verdict is Verdict.GIVE_UP:
-            self._settle_item(chunk, death_error(event, chunk.items[0], chunk.first_index, chunk.deaths))
-        elif chunk.parent is not None:
-            self._again.append(self._part(chunk.parent, chunk.position, chunk.deaths))
-        else:
-            self._split(chunk, range(len(chunk.items)))
+        self._recovery.lost(event)
 
-    def _account(self, chunk: Chunk) -> None:
-        """Free what a part that has its outcome held; a whole chunk's is freed when it is consumed."""
-        if chunk.parent is not None:
-            self._freed_bytes += chunk.size_bytes
-
-    def _settle_item(self, chunk: Chunk, outcome: Any) -> None:
-        """Enter the outcome of a single item: its result, or its `ItemError`."""
-        parent = chunk.parent or chunk
-        assembly = self._assemblies.get(parent.seq)
-        if assembly is None:
-            assembly = self._assemblies[parent.seq] = _Assembly(parent, parent.size_bytes)
-        assembly.put(chunk.position, _Failed(outcome) if isinstance(outcome, ItemError) else outcome)
-        self._finish_assembly(assembly)
-
-    def _finish_assembly(self, assembly: _Assembly) -> None:
-        if assembly.missing:
-            return
-        self._assemblies.pop(assembly.chunk.seq, None)
+    def _assembled(self, assembly: Assembly) -> None:
         if assembly is not self._head:
             self._reorder.put(assembly.chunk.seq, assembly)
 
     def take(self) -> Delivery | None:
         """Return what the chunk whose turn it is gave; None if it is not there yet. Releases its budget."""
-        done: Finished | _Assembly | None
+        done: Finished | Assembly | None
         if self._head is not None:
             if self._head.missing:
                 return None
@@ -412,7 +308,7 @@ class Stage:
                 self.counts.items += len(decoded)
                 return Delivery(decoded, None, len(chunk.items), chunk.first_index)
             return self._deliver(chunk, _merge(*decoded))
-        assert isinstance(done, _Assembly)  # noqa: S101 - for the type checker
+        assert isinstance(done, Assembly)  # noqa: S101 - for the type checker
         self._consumed(done.size_bytes)
         return self._deliver(done.chunk, done.outcomes)
 
@@ -423,9 +319,8 @@ class Stage:
             raise error
         if len(chunk.items) == 1:
             self._consumed(chunk.size_bytes)
-            return self._deliver(chunk, [_Failed(self._undecodable(chunk, error))])
-        self._split(chunk, range(len(chunk.items)), chunk.size_bytes)
-        self._head = self._assemblies[chunk.seq]
+            return self._deliver(chunk, [FailedItem(self._undecodable(chunk, error))])
+        self._head = self._recovery.split(chunk, chunk.size_bytes)
         return None
 
     @staticmethod
@@ -440,7 +335,7 @@ class Stage:
         results: list[Any] = []
         count = len(chunk.items)
         for position, outcome in enumerate(outcomes):
-            if not isinstance(outcome, _Failed):
+            if not isinstance(outcome, FailedItem):
                 results.append(outcome)
                 continue
             error = self._complete_error(outcome, chunk, position)
@@ -454,7 +349,7 @@ class Stage:
         return Delivery(results, None, count, chunk.first_index)
 
     @staticmethod
-    def _complete_error(failed: _Failed, chunk: Chunk, position: int) -> ItemError:
+    def _complete_error(failed: FailedItem, chunk: Chunk, position: int) -> ItemError:
         if isinstance(failed.what, ItemError):
             return failed.what
         return item_error(failed.what, chunk.items[position], chunk.first_index + position, chunk.attempt)
@@ -476,24 +371,15 @@ class Stage:
         if self._closed:
             return
         self._closed = True
-        freed = self._freed_bytes + sum(assembly.size_bytes for assembly in self._assemblies.values())
+        freed = self._freed_bytes + self._recovery.held_bytes + self._recovery.freed_bytes
         for done in self._reorder.drain():
-            freed += done.size_bytes if isinstance(done, _Assembly) else done.chunk.size_bytes
+            freed += done.size_bytes if isinstance(done, Assembly) else done.chunk.size_bytes
             if isinstance(done, Finished):
                 payload.discard(done.buffers, done.body, done.reader)
-        self._assemblies.clear()
+        self._recovery.clear()
         self._freed_bytes = 0
         self._coordinator.consumed(freed)
         self._coordinator.close_call(self._number)
-
-
-class _Failed:
-    """Stands in a list of outcomes for an item that failed."""
-
-    __slots__ = ("what",)
-
-    def __init__(self, what: ItemError | ExceptionRecord) -> None:
-        self.what = what
 
 
 def _merge(results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> list[Any]:
@@ -501,7 +387,7 @@ def _merge(results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> l
     failed = dict(failures)
     values = iter(results)
     positions = range(len(results) + len(failures))
-    return [_Failed(failed[position]) if position in failed else next(values) for position in positions]
+    return [FailedItem(failed[position]) if position in failed else next(values) for position in positions]
 
 
 def _fresh(error: OrchestratorError) -> OrchestratorError:

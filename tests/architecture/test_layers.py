@@ -30,7 +30,7 @@ LAYERS = (
     ("orchestrator.sources", "orchestrator.sinks"),
     ("orchestrator.launch", "orchestrator.lane"),
     ("orchestrator.events", "orchestrator.failures"),
-    ("orchestrator.coordinator",),
+    ("orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.stage",),
     ("orchestrator.results", "orchestrator.futures", "orchestrator.progress"),
     ("orchestrator.streams",),
@@ -98,8 +98,7 @@ def absolute(name, node):
 
 def within(name, packages):
     return any(
-        name == package or (name.startswith(package + ".") and package != "orchestrator")
-        for package in packages
+        name == package or (name.startswith(package + ".") and package != "orchestrator") for package in packages
     )
 
 
@@ -154,9 +153,7 @@ def test_workers_load_only_the_standard_library(name):
         if top == "workers" or top in sys.stdlib_module_names:
             continue
         assert top in WORKERS_MAY_LOAD_LATE, f"{where(name, found)}; workers use the standard library only"
-        assert found.late, (
-            f"{where(name, found)} when it is loaded; import it in the function that needs it"
-        )
+        assert found.late, f"{where(name, found)} when it is loaded; import it in the function that needs it"
 
 
 def test_no_import_cycle():
