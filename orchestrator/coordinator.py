@@ -248,19 +248,18 @@ class Coordinator:
             self._unwritten.add(lane.worker_id)
             self._selector.register(lane.writer_fd, selectors.EVENT_WRITE, lane)
 
-    def _collect(self, lane: Lane) -> bool:
-        """Read one helping of frames; return whether more may be there."""
+    def _collect(self, lane: Lane) -> None:
+        """Read one helping of frames, and handle them."""
         frames = lane.read()
         if frames is None:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(lane.reader_fd)
-            return False
+            return
         for frame in frames:
             if frame[0] == Kind.RESULT or frame[0] == Kind.REFUSED:
                 self._complete(lane, frame)
             else:
                 self._hear(lane, frame)
-        return bool(frames)
 
     def _complete(self, lane: Lane, frame: Frame) -> None:
         kind, flags, buffers, microseconds, ident, body = frame
@@ -344,8 +343,9 @@ class Coordinator:
 
     def _settle_death(self, lane: Lane) -> None:
         """A sentinel fired: keep what the worker had finished, account for what is lost, put another in its place."""
-        while self._collect(lane):
-            pass
+        self._collect(lane)
+        while not lane.drained:
+            self._collect(lane)
         was_ready = lane.state is not LaneState.STARTING
         expected = lane.state is LaneState.STOPPING
         exitcode = self._remove(lane)

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import ItemError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
-from workers.errors import ExceptionRecord
+from workers.errors import ExceptionRecord, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def item_error(record: ExceptionRecord, item: Any, index: int, attempts: int) ->
 def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:
     """Return the error of an item that can't be pickled."""
     error = ItemError(
-        f"item {index} ({type(item).__name__}) can't be sent to a worker: {type(cause).__name__}: {cause}",
+        f"item {index} ({type(item).__name__}) can't be sent to a worker: {type(cause).__name__}: {text_of(cause)}",
         item=item,
         index=index,
     )

@@ -57,6 +57,8 @@ class Lane:
         self.items_done = 0
         self.sent_bytes = 0
         self.received_bytes = 0
+        self.drained = False
+        """Whether the last look found nothing to read, or the end."""
         self._reader = FrameReader()
         self._outgoing = bytearray()
         share = settings.arena_bytes // 2
@@ -133,15 +135,18 @@ class Lane:
         return True
 
     def read(self) -> list[Frame] | None:
-        """Return the whole frames that have arrived; None: nothing more can come."""
+        """Return the frames that have become whole; None: nothing more can come."""
         try:
             data = os.read(self.reader_fd, READ_BYTES)
         except BlockingIOError:
+            self.drained = True
             return []
         except OSError:
-            return None
+            data = b""
         if not data:
+            self.drained = True
             return None
+        self.drained = False
         self.received_bytes += len(data)
         return self._reader.feed(data)
 

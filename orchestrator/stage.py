@@ -26,7 +26,7 @@ from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.window import Window
 from workers import payload
-from workers.errors import ExceptionRecord, capture
+from workers.errors import ExceptionRecord, capture, text_of
 from workers.runner import CallSpec
 from workers.wire import Flag
 
@@ -407,7 +407,7 @@ def _encoded_function(spec: CallSpec) -> payload.Encoded:
     except Exception as error:
         name = getattr(spec.function, "__qualname__", repr(spec.function))
         failure = ItemError(
-            f"the function {name} can't be sent to the workers: {type(error).__name__}: {error}. "
+            f"the function {name} can't be sent to the workers: {type(error).__name__}: {text_of(error)}. "
             "Does it hold on to a lock, an open file or a connection? Make that inside it, or in an initializer"
         )
         failure.__cause__ = error

@@ -38,7 +38,8 @@ def _user_frames(tb: TracebackType | None) -> TracebackType | None:
     return found or tb
 
 
-def _text(exc: BaseException) -> str:
+def text_of(exc: BaseException) -> str:
+    """Return `str(exc)`, or what stands in for it where that raises."""
     try:
         return str(exc)
     except BaseException as broken:
@@ -56,7 +57,7 @@ def _format(exc: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(exc), exc, _user_frames(exc.__traceback__)))
     except BaseException:
-        return f"{type(exc).__name__}: {_text(exc)}\n"
+        return f"{type(exc).__name__}: {text_of(exc)}\n"
 
 
 def _survivor(exc: BaseException) -> bytes | None:
@@ -68,12 +69,17 @@ def _survivor(exc: BaseException) -> bytes | None:
         return None
 
 
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note, also to an exception that refuses attributes (a frozen dataclass)."""
+    BaseException.__setattr__(exc, "__notes__", [*_notes(exc), note])
+
+
 def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
     """Return `exc`, its notes and its chain of causes as data; never raises."""
     cause = exc.__cause__ if exc.__cause__ is not None or exc.__suppress_context__ else exc.__context__
     return ExceptionRecord(
         type_name=type(exc).__qualname__,
-        text=_text(exc),
+        text=text_of(exc),
         traceback=_format(exc),
         notes=_notes(exc),
         pickled=_survivor(exc),

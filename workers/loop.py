@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from workers import context, payload
-from workers.errors import ExceptionRecord, capture
+from workers.errors import ExceptionRecord, add_note, capture, text_of
 from workers.lane import WorkerLane
 from workers.mirror import MainMirror, forget
 from workers.output import ForwardedStream
@@ -74,7 +74,7 @@ class ChunkLoop:
             else:
                 sys.stdout, sys.stderr = self._plain
         except BaseException as error:
-            error.add_note("the function could not be loaded in the worker")
+            add_note(error, "the function could not be loaded in the worker")
             self._calls[frame[3]] = capture(error)
 
     def _chunk(self, frame: Frame) -> None:
@@ -91,7 +91,7 @@ class ChunkLoop:
         try:
             attempt, items = payload.decode(flags, buffers, body, self._lane.inputs)
         except BaseException as error:
-            error.add_note("the item could not be unpickled in the worker")
+            add_note(error, "the item could not be unpickled in the worker")
             self._refuse(ident, capture(error))
             return
         if context._current is not None:  # noqa: SLF001 - the loop owns the context
@@ -134,7 +134,8 @@ class ChunkLoop:
                 payload.encode(result)
             except BaseException as error:
                 results[i] = _UNSENDABLE
-                said = UnpicklableResultError(f"the result ({type(result).__name__}) can't be pickled: {error}")
+                name = type(result).__name__
+                said = UnpicklableResultError(f"the result ({name}) can't be pickled: {text_of(error)}")
                 said.__cause__ = error
                 merged[position] = capture(said)
             position += 1

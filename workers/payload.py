@@ -17,6 +17,9 @@ from workers.wire import HEADER, Flag
 THRESHOLD_BYTES = 64 << 10
 """From this size on a payload goes through shared memory: below it, the pipe is as quick."""
 
+MAX_BUFFERS = 60_000
+"""As many as a header can count; further ones go inside the pickle."""
+
 
 class Encoded(NamedTuple):
     """An object, pickled, not yet placed anywhere."""
@@ -46,7 +49,7 @@ def encode(obj: Any) -> Encoded:
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
         try:
-            if buffer.raw().nbytes < THRESHOLD_BYTES:
+            if buffer.raw().nbytes < THRESHOLD_BYTES or len(large) == MAX_BUFFERS:
                 return True
         except BufferError:  # not contiguous
             return True

@@ -461,3 +461,32 @@ def test_a_pool_in_a_worker_that_is_never_closed(tmp_path):
         print(list(outer.map(leave_open, [3, 4])))
     """
     assert succeeded(run_script(tmp_path, text)) == "[3, 6]\n"
+
+
+class UnaddableError(Exception):
+    """Takes no attribute, no note, and has no text."""
+
+    def __setattr__(self, name, value):
+        raise AttributeError(name)
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class RefusesToBePickled:
+    def __reduce__(self):
+        raise UnaddableError
+
+
+class RefusesToBeLoaded:
+    def __reduce__(self):
+        return _raise, (UnaddableError,)
+
+
+@pytest.mark.parametrize("item", [RefusesToBePickled(), RefusesToBeLoaded()], ids=["pickling", "loading"])
+def test_an_error_without_text_that_takes_no_note_is_an_items_failure(pool, item):
+    results = list(pool.map(same, [1, item, 3], on_error="return"))
+    assert results[0::2] == [1, 3]
+    assert isinstance(results[1], Failure)
+    assert "UnaddableError" in str(results[1].error)
+    assert list(pool.map(same, [4])) == [4]

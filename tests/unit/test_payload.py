@@ -130,6 +130,14 @@ def test_arrays_come_back_equal(any_lane, array):
     assert np.array_equal(back, array)
 
 
+def test_buffers_beyond_what_a_header_counts_go_inside_the_pickle(lane, monkeypatch):
+    monkeypatch.setattr(payload, "MAX_BUFFERS", 2)
+    arrays = [np.full(LARGE, number, "u1") for number in range(5)]
+    assert len(payload.encode(arrays).buffers) == 2
+    for number, array in enumerate(lane.there(arrays)):
+        assert (array == number).all()
+
+
 def test_several_buffers_keep_their_places(any_lane):
     sent = [np.full(LARGE + i, i, "u1") for i in range(5)]
     back = any_lane.there([sent[0], "x" * LARGE, *sent[1:]])
