@@ -12,19 +12,27 @@ import math
 LONG_CHUNK_S = 0.05
 LOOKAHEAD_S = 0.001
 """How much work should wait in a worker while its next chunk is on the way."""
+LOOKAHEAD_BYTES = 8 << 20
+"""How much of large payloads should wait in a worker: more would only take memory that is cold yet."""
+WORKERS_AT_LONG = 50
+"""With more workers than this their results come in bursts that take the coordinator longer to answer; what counts as
+a long chunk grows with them, so that a worker has its next one at hand meanwhile."""
 UNKNOWN_DEPTH = 2
 MAX_DEPTH = 64
 
 
-def depth_for(chunk_s: float | None) -> int:
-    """Return how many chunks of this duration a lane may hold; None: nothing was measured yet."""
+def depth_for(chunk_s: float | None, chunk_bytes: float = 0.0, workers: int = 1) -> int:
+    """Return how many chunks of this duration and size a lane may hold; None: nothing was measured yet."""
     if chunk_s is None:
         return UNKNOWN_DEPTH
-    if chunk_s >= LONG_CHUNK_S:
+    if chunk_s >= LONG_CHUNK_S * max(1.0, workers / WORKERS_AT_LONG):
         return 1
-    if chunk_s * MAX_DEPTH <= LOOKAHEAD_S:
-        return MAX_DEPTH
-    return min(MAX_DEPTH, 1 + math.ceil(LOOKAHEAD_S / chunk_s))
+    most = MAX_DEPTH
+    if chunk_bytes * MAX_DEPTH > LOOKAHEAD_BYTES:
+        most = max(2, int(LOOKAHEAD_BYTES / chunk_bytes))
+    if chunk_s * most <= LOOKAHEAD_S:
+        return most
+    return min(most, 1 + math.ceil(LOOKAHEAD_S / chunk_s))
 
 
 class Credits:

@@ -16,6 +16,7 @@ import io
 import multiprocessing
 import multiprocessing.util
 import os
+import sys
 from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ForkServer
@@ -28,8 +29,9 @@ _util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _ours: set[int] = set()
 _PRELOADED = ["workers.entry", "multiprocessing.popen_forkserver", "cloudpickle"]
 """What every worker needs, imported once, before the forks."""
+_PRELOADED_IF_USED = ["numpy"]
+"""What takes long to import, and what workers will need if the program has it loaded when the first one is started."""
 _forkserver = ForkServer()
-_forkserver.set_forkserver_preload(_PRELOADED)
 _lifeline: tuple[Connection, Connection] | None = None
 
 
@@ -54,7 +56,6 @@ def _after_fork_in_child() -> None:
     _ours.clear()
     _lifeline = None
     _forkserver = ForkServer()
-    _forkserver.set_forkserver_preload(_PRELOADED)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -89,6 +90,8 @@ class _ForkserverPopen(popen_forkserver.Popen):
 
     def _launch(self, child: Any) -> None:
         payload = _payload(self, child)
+        # Heeded only by the server's first start.
+        _forkserver.set_forkserver_preload(_PRELOADED + [n for n in _PRELOADED_IF_USED if n in sys.modules])
         self.sentinel, to_child = _forkserver.connect_to_new_process(self._fds)
         self.finalizer = _util.Finalize(self, _util.close_fds, (self.sentinel,))
         with open(to_child, "wb", closefd=True) as stream:  # noqa: PTH123 - a descriptor

@@ -12,6 +12,7 @@ A chunk that is to run again is a new chunk. An illegal transition is our bug an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -52,7 +53,7 @@ class Chunk:
         self,
         call: Any,
         seq: int,
-        items: list[Any],
+        items: Sequence[Any],
         first_index: int,
         *,
         parent: Chunk | None = None,

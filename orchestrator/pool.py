@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from operator import length_hint
@@ -17,7 +17,7 @@ from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.futures import FutureDriver
 from orchestrator.lane import LaneState
 from orchestrator.recovery import StageCounts
-from orchestrator.results import MapResults
+from orchestrator.results import SLICEABLE, MapResults
 from orchestrator.settings import (
     MapOptions,
     OnError,
@@ -168,7 +168,9 @@ class Pool:
         options = MapOptions(ordered, chunk, retries, retry_delay, on_error)
         total = _known_length(iterables)
         star = len(iterables) > 1
-        source: Iterator[Any] = zip(*iterables, strict=False) if star else iter(iterables[0])
+        source: Any = zip(*iterables, strict=False) if star else iterables[0]
+        if type(source) not in SLICEABLE:
+            source = iter(source)
         forward = progress or self._coordinator.on_output is not None
         stage = Stage(self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward)
         self._remember(stage)

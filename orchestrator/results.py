@@ -6,7 +6,8 @@ coordinator's lock; so a source may itself use the pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import chain, islice
 from time import perf_counter
 from types import TracebackType
@@ -30,7 +31,7 @@ class MapResults(Iterator[Any]):
         self,
         coordinator: Coordinator,
         stage: Stage,
-        source: Iterator[Any],
+        source: Iterator[Any] | Sequence[Any],
         progress: Callable[[], Progress] | None,
         owner: object,
     ) -> None:
@@ -69,8 +70,35 @@ class MapResults(Iterator[Any]):
         self.close()
 
 
+SLICEABLE = (list, tuple, range)
+
+
+class _Slices:
+    """A list, tuple or range as the source, cut by slicing: no Python step an item, and a range travels as a range.
+
+    As with its iterator, what is appended to a list meanwhile is seen.
+    """
+
+    error: BaseException | None = None
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+        self._at = 0
+        self.ended = False
+        self.is_ready = _always
+
+    def cut(self, size: int) -> Sequence[Any]:
+        """Return the next items, at most `size`; none at the end."""
+        start = self._at
+        self._at = start + size
+        items = self._items[start : self._at]
+        if len(items) < size:
+            self.ended, self._at = True, sys.maxsize
+        return items
+
+
 class _Source:
-    """The consumer's source, cut into lists; an error in it waits until the results before it are through."""
+    """Any other source, cut into lists; an error in it waits until the results before it are through."""
 
     def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
@@ -79,7 +107,7 @@ class _Source:
         self.ended = False
         self.error: BaseException | None = None
 
-    def cut(self, size: int) -> list[Any]:
+    def cut(self, size: int) -> Sequence[Any]:
         """Return the next items, at most `size`; none at the end."""
         if self.ended or not self.is_ready():
             return []
@@ -98,13 +126,13 @@ class _Source:
 def _deliveries(
     coordinator: Coordinator,
     stage: Stage,
-    items: Iterator[Any],
+    items: Iterator[Any] | Sequence[Any],
     progress: Callable[[], Progress] | None,
     owner: object,  # noqa: ARG001 - the pool, which must live as long as its results are iterated
 ) -> Generator[list[Any], None, None]:
     """Yield the results of chunk after chunk; feed the stage and drive the coordinator in between."""
     bar: Progress | None = None
-    source = _Source(items)
+    source = _Slices(items) if isinstance(items, SLICEABLE) else _Source(iter(items))
     look_at = 0.0
     try:
         yield []
@@ -134,7 +162,7 @@ def _deliveries(
             bar.close()
 
 
-def _look_after(coordinator: Coordinator, stage: Stage, source: _Source) -> None:
+def _look_after(coordinator: Coordinator, stage: Stage, source: _Source | _Slices) -> None:
     """Keep the workers supplied while the consumer has results at hand; does not wait."""
     stage.feed(source.cut)
     if not stage.events:
@@ -142,14 +170,14 @@ def _look_after(coordinator: Coordinator, stage: Stage, source: _Source) -> None
     stage.settle()
 
 
-def _wait(coordinator: Coordinator, stage: Stage, source: _Source) -> None:
+def _wait(coordinator: Coordinator, stage: Stage, source: _Source | _Slices) -> None:
     """The consumer has taken all there is: feed, then wait for news."""
     stage.feed(source.cut)
     coordinator.drive(_reason_to_go_on(stage, source), stage.timeout_s)
     stage.settle()
 
 
-def _reason_to_go_on(stage: Stage, source: _Source) -> Callable[[], Any]:
+def _reason_to_go_on(stage: Stage, source: _Source | _Slices) -> Callable[[], Any]:
     """Return the test that ends the wait: news, or a lane with room for a call that has nothing out."""
     events, ended = stage.events, source.ended
     if ended and not stage.outstanding:

@@ -10,7 +10,7 @@ graph feed and drain a stage by the same four methods: `wants`, `send`, `settle`
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.chunking import ChunkSizer
@@ -77,6 +77,8 @@ class Stage:
         self._backlog: deque[tuple[Chunk, payload.Encoded]] = deque()  # encoded, no lane had credit for them
         self._head: Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
+        self._workers = settings.workers
+        self._total = total
         self._may_reuse = total is None
         self._last_item: Any = _MISSING
         self._freed_bytes = 0
@@ -96,10 +98,10 @@ class Stage:
         """How many items the next chunk should have."""
         return self._sizer.next_size(self.cut_items)
 
-    def feed(self, cut: Callable[[int], list[Any]]) -> None:
+    def feed(self, cut: Callable[[int], Sequence[Any]]) -> None:
         """Send while lanes have credit and the window allows; `cut(n)` gives at most n items, none at the end."""
         self.give_back()
-        depth = depth_for(self._chunk_s)
+        depth = self._depth()
         room = self._coordinator.room(depth)
         backlog = self._backlog
         if backlog and not (room and self._dispatch(depth)):
@@ -137,7 +139,7 @@ class Stage:
             self._coordinator.consumed(self._freed_bytes + self._recovery.freed_bytes)
             self._freed_bytes = self._recovery.freed_bytes = 0
 
-    def send_to(self, worker_id: int, items: list[Any]) -> bool:
+    def send_to(self, worker_id: int, items: Sequence[Any]) -> bool:
         """Send items to one worker, past the window; return False if there is no such worker now."""
         chunk = self._new_chunk(items)
         encoded = payload.encode((1, items))
@@ -160,14 +162,20 @@ class Stage:
             return False
         else:
             alone = False
-        return self._coordinator.room(1 if alone else depth_for(self._chunk_s)) > 0
+        return self._coordinator.room(1 if alone else self._depth()) > 0
+
+    def _depth(self) -> int:
+        """Return how many chunks a lane may hold now."""
+        if self._total is not None and self._total - self.cut_items <= self._workers * self.chunk_items:
+            return 1  # what is left is shared out evenly rather than ahead of time
+        return depth_for(self._chunk_s, self._window.expected_bytes, self._workers)
 
     @property
     def in_lanes(self) -> int:
         """Chunks that a lane holds: each will bring an event."""
         return self._in_lanes
 
-    def _cut(self, cut: Callable[[int], list[Any]]) -> Chunk | None:
+    def _cut(self, cut: Callable[[int], Sequence[Any]]) -> Chunk | None:
         if not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
             return None
         items = cut(self._sizer.next_size(self.cut_items))
@@ -177,13 +185,13 @@ class Stage:
             self._notice_reuse(items)
         return self._new_chunk(items)
 
-    def _notice_reuse(self, items: list[Any]) -> None:
+    def _notice_reuse(self, items: Sequence[Any]) -> None:
         """A generator that fills one buffer anew for each item: two of them must never share a chunk."""
         if items[0] is self._last_item and not isinstance(items[0], _IMMUTABLE):
             self._sizer.pin()
         self._last_item = items[-1]
 
-    def _new_chunk(self, items: list[Any]) -> Chunk:
+    def _new_chunk(self, items: Sequence[Any]) -> Chunk:
         chunk = Chunk(self._number, self._next_seq, items, self.cut_items)
         self._next_seq += 1
         self.cut_items += len(items)

@@ -19,12 +19,13 @@ MIN_CHUNKS_PER_WORKER = 4
 class Window:
     """Counts what one call has out."""
 
-    __slots__ = ("_budget_bytes", "_expected_bytes", "_workers", "chunks", "size_bytes")
+    __slots__ = ("_budget_bytes", "_workers", "chunks", "expected_bytes", "size_bytes")
 
     def __init__(self, workers: int, budget_bytes: int) -> None:
         self._workers = workers
         self._budget_bytes = budget_bytes
-        self._expected_bytes = 0.0  # a chunk, its input and its results together
+        self.expected_bytes = 0.0
+        """Of a chunk, its input and its results together."""
         self.chunks = 0
         self.size_bytes = 0
 
@@ -37,7 +38,7 @@ class Window:
             return True
         if self.chunks >= MAX_CHUNKS:
             return False
-        expected = self._expected_bytes
+        expected = self.expected_bytes
         if in_flight_bytes + (1 + self.chunks) * expected * 0.5 + expected > self._budget_bytes:
             return False
         cheap = chunk_s is not None and chunk_s < CHEAP_CHUNK_S and expected <= SMALL_CHUNK_BYTES
@@ -52,7 +53,7 @@ class Window:
     def grew(self, result_bytes: int, whole_bytes: int) -> None:
         """A chunk came back with so many bytes of results; `whole_bytes` counts its input too."""
         self.size_bytes += result_bytes
-        self._expected_bytes += 0.2 * (whole_bytes - self._expected_bytes)
+        self.expected_bytes += 0.2 * (whole_bytes - self.expected_bytes)
 
     def consumed(self, size_bytes: int) -> None:
         """A chunk left for the consumer."""

@@ -6,7 +6,7 @@ item at fault is known without a Python statement an item.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, starmap
 from time import perf_counter
@@ -40,7 +40,7 @@ class CallRunner:
         self.spec = spec
         self._slice_items = 1
 
-    def run(self, items: list[Any], abandoned: Callable[[], bool]) -> tuple[list[Any], Failures]:
+    def run(self, items: Sequence[Any], abandoned: Callable[[], bool]) -> tuple[list[Any], Failures]:
         """Return the results and, by position in the chunk, the failures; fewer of both if abandoned."""
         results: list[Any] = []
         failures: Failures = []

@@ -19,9 +19,11 @@ from sides import OURS, SIDES
 WORKERS = 2
 
 
-def clocked(side, fn, items, chunk, consume=None):
-    """Seconds from the call until the last result was taken, one by one."""
+def clocked(side, fn, items, chunk, consume=None, *, warm):
+    """Seconds from the call until the last result was taken, one by one; `warm` was run before, for the imports."""
     with contextlib.closing(SIDES[side](WORKERS)) as pool:
+        for _ in pool.map(fn, warm, 1):
+            pass
         started = time.perf_counter()
         count = 0
         for result in pool.map(fn, items, chunk):
@@ -33,13 +35,13 @@ def clocked(side, fn, items, chunk, consume=None):
 
 def chunk1(side, *, quick):
     items = 3_000 if quick else 30_000
-    seconds, count = clocked(side, functions.nothing, range(items), 1)
+    seconds, count = clocked(side, functions.nothing, range(items), 1, warm=range(WORKERS))
     return {"value": count / seconds}
 
 
 def auto(side, *, quick):
     items = 50_000 if quick else 1_000_000
-    seconds, count = clocked(side, functions.nothing, range(items), None)
+    seconds, count = clocked(side, functions.nothing, range(items), None, warm=range(WORKERS))
     return {"value": count / seconds}
 
 
@@ -47,10 +49,9 @@ def arrays(side, fn, *, quick):
     import numpy as np
 
     count = 10 if quick else 100
-    some = [np.full(2**20, float(number)) for number in range(4)]  # 8 MB each
-    items = [some[number % 4] for number in range(count)]
+    items = [np.full(2**20, float(number)) for number in range(count)]  # 8 MB each, all different
     chunk = None if side in {OURS, "joblib"} else 1
-    seconds, count = clocked(side, fn, items, chunk)
+    seconds, count = clocked(side, fn, items, chunk, warm=items[:WORKERS])
     return {"value": seconds / count * 1e3}
 
 
@@ -72,7 +73,8 @@ def makespan(side, sizes_ms):
     per_ms = turns_per_ms()
     times = []
     items = [int(size * per_ms) for size in sizes_ms]
-    seconds, _ = clocked(side, functions.spin, items, None if side in {OURS, "joblib"} else 1, times.append)
+    chunk = None if side in {OURS, "joblib"} else 1
+    seconds, _ = clocked(side, functions.spin, items, chunk, times.append, warm=[per_ms] * WORKERS)
     elapsed_bound, cpu_bound = (max(sum(part) / WORKERS, *part) for part in zip(*times, strict=True))
     return {
         "value": seconds / elapsed_bound,
@@ -100,7 +102,8 @@ def memory(side, *, quick):
             pass
 
     name = side.partition(" ")[0]
-    seconds, _ = clocked(name, functions.nothing, range(items), None if name == OURS else 1000, consume)
+    chunk = None if name == OURS else 1000
+    seconds, _ = clocked(name, functions.nothing, range(items), chunk, consume, warm=range(WORKERS))
     return {"value": None, "detail": {"seconds": round(seconds, 2)}}
 
 
@@ -131,7 +134,7 @@ def sleepers(side, *, quick):
     global WORKERS  # noqa: PLW0603 - this process measures one thing only
     WORKERS = 50 if quick else 500
     naps = WORKERS * (10 if quick else 50)
-    seconds, count = clocked(side, functions.nap, repeat(0.1, naps), 1)
+    seconds, count = clocked(side, functions.nap, repeat(0.1, naps), 1, warm=[0.1] * WORKERS)
     return {"value": count * 0.1 / WORKERS / seconds, "detail": {"workers": WORKERS}}
 
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from orchestrator.credits import LONG_CHUNK_S, LOOKAHEAD_S, MAX_DEPTH, UNKNOWN_DEPTH, Credits, depth_for
+from orchestrator.credits import (
+    LONG_CHUNK_S,
+    LOOKAHEAD_BYTES,
+    LOOKAHEAD_S,
+    MAX_DEPTH,
+    UNKNOWN_DEPTH,
+    WORKERS_AT_LONG,
+    Credits,
+    depth_for,
+)
 
 
 @pytest.fixture
@@ -39,6 +48,20 @@ def test_the_shorter_the_chunk_the_deeper_the_lane_up_to_the_limit():
 def test_what_waits_in_a_worker_covers_the_look_ahead():
     for micros in range(20, 50_000, 37):
         assert (depth_for(micros / 1e6) - 1) * micros / 1e6 >= LOOKAHEAD_S
+
+
+def test_little_of_large_payloads_waits_in_a_worker():
+    assert depth_for(1e-6, 8 << 20) == 2
+    assert depth_for(1e-6, 100 << 20) == 2
+    assert depth_for(1e-6, LOOKAHEAD_BYTES / 10) == 10
+    assert depth_for(1e-6, LOOKAHEAD_BYTES / MAX_DEPTH) == MAX_DEPTH
+    assert depth_for(LONG_CHUNK_S, 8 << 20) == 1
+
+
+def test_many_workers_have_their_next_chunk_at_hand():
+    assert depth_for(LONG_CHUNK_S * 2, workers=WORKERS_AT_LONG) == 1
+    assert depth_for(LONG_CHUNK_S * 2, workers=10 * WORKERS_AT_LONG) == 2
+    assert depth_for(LONG_CHUNK_S * 10, workers=10 * WORKERS_AT_LONG) == 1
 
 
 def test_lanes_take_turns(lanes):
