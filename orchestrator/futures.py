@@ -6,9 +6,8 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from typing import Any
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ClosedError, ItemError
@@ -17,6 +16,9 @@ from orchestrator.recovery import StageCounts
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.stage import Delivery, Stage
 from workers.submission import Submission, run_submission
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _OPTIONS = MapOptions(ordered=False, chunk=1, on_error="return")
 
@@ -41,6 +43,8 @@ class FutureDriver:
         Raises:
             ClosedError: the pool is closed or broken.
         """
+        from concurrent.futures import Future  # noqa: PLC0415 - only for those who submit: it takes long to import
+
         future: Future[Any] = Future()
         try:
             submission = Submission(_portable(function), args, kwargs)
@@ -117,7 +121,7 @@ class FutureDriver:
     def _resolve(self, delivery: Delivery) -> None:
         future = self._running.pop(delivery.first_index)
         result = delivery.results[0]
-        with suppress(InvalidStateError):
+        with _unless_resolved():
             if isinstance(result, Failure) and isinstance(result.item, Submission):
                 future.set_exception(_of_function(result.error))
             else:
@@ -141,12 +145,19 @@ class FutureDriver:
             self._pending.clear()
             self._running.clear()
         for future in undone:
-            with suppress(InvalidStateError):
+            with _unless_resolved():
                 if not future.cancelled():
                     future.set_exception(error)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
+
+
+def _unless_resolved() -> AbstractContextManager[None]:
+    """Let a future be that its owner has resolved or cancelled."""
+    from concurrent.futures import InvalidStateError  # noqa: PLC0415 - loaded by whoever made the future
+
+    return suppress(InvalidStateError)
 
 
 def _of_function(error: ItemError) -> BaseException:

@@ -6,11 +6,10 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from operator import length_hint
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ClosedError, ConfigError
@@ -28,6 +27,10 @@ from orchestrator.settings import (
     usable_cpus,
 )
 from orchestrator.stage import Stage
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 
 _open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
 

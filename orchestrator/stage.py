@@ -9,6 +9,8 @@ graph feed and drain a stage by the same four methods: `wants`, `send`, `settle`
 
 from __future__ import annotations
 
+import pickle
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -406,12 +408,12 @@ def _fresh(error: OrchestratorError) -> OrchestratorError:
 
 def _encoded_function(spec: CallSpec) -> payload.Encoded:
     """Pickle a function, by value where it has to be: with cloudpickle, once a call."""
-    import pickle  # noqa: PLC0415
-
-    import cloudpickle  # noqa: PLC0415 - slow to import; `import orchestrator` stays light
-
     try:
-        data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
+        data = _plainly(spec)
+        if data is None:
+            import cloudpickle  # noqa: PLC0415 - slow to import, and not every function needs it
+
+            data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         name = getattr(spec.function, "__qualname__", repr(spec.function))
         failure = ItemError(
@@ -421,3 +423,18 @@ def _encoded_function(spec: CallSpec) -> payload.Encoded:
         failure.__cause__ = error
         raise failure from error
     return payload.Encoded(data, (), len(data))
+
+
+def _plainly(spec: CallSpec) -> bytes | None:
+    """Return the plain pickle of a function that modules define; None if it has to go by value.
+
+    What `__main__` defines goes by value, as it may be defined anew; and cloudpickle, once somebody has loaded it, may
+    have been told of modules that should too.
+    """
+    if "cloudpickle" in sys.modules:
+        return None
+    try:
+        data = pickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        return None
+    return None if b"__main__" in data else data

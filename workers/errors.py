@@ -9,10 +9,9 @@ import os
 import pickle
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
-_OURS = str(Path(__file__).parent) + os.sep
+_OURS = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
 _MAX_CAUSES = 20  # a cause chain longer than this is cut; a cycle ends here too
 
 

@@ -6,7 +6,6 @@ Runs in the coordinator once, so that a mistake shows before a worker starts, an
 # Paths are plain strings here: pathlib is not loaded in a worker for this.
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
@@ -97,6 +96,8 @@ def _walk(module: ModuleType, dotted: str, where: str) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError:
+            import difflib  # noqa: PLC0415 - only for a mistake
+
             near = difflib.get_close_matches(name, [n for n in dir(found) if not n.startswith("__")], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise HandlerError(f"{where} has no function {name!r}{hint}") from None

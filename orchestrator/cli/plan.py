@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.sinks import Sink
 
 _SMALLEST_BLOCK = 64 * 1024
-_LARGEST_BLOCK = 1024 * 1024
+_LARGEST_BLOCK = 2 * 1024 * 1024
 """What a worker makes of a block, decoded and split, should still fit into its CPU's cache."""
 _BLOCKS_A_WORKER = 32
 """So many that all workers end at about the same time."""

@@ -125,12 +125,12 @@ def test_cpus_without_affinity(machine, monkeypatch):
 )
 def test_the_quota_is_read_from_the_cgroup(tmp_path, monkeypatch, text, cpus):
     (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(settings, "Path", lambda _path: tmp_path / "cpu.max")
+    monkeypatch.setattr(settings, "CPU_QUOTA_FILE", str(tmp_path / "cpu.max"))
     assert settings._cgroup_cpus() == cpus
 
 
 def test_without_a_cgroup_there_is_no_quota(tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "Path", lambda _path: tmp_path / "nothing")
+    monkeypatch.setattr(settings, "CPU_QUOTA_FILE", tmp_path / "nothing")
     assert settings._cgroup_cpus() is None
 
 
