@@ -19,7 +19,6 @@ over when the driver leaves. So every wait has an owner who will end it.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import pickle
 import selectors
@@ -33,15 +32,16 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import launch
+from orchestrator.calls import Calls
 from orchestrator.credits import Credits
+from orchestrator.definitions import Definitions
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
 from orchestrator.failures import rebuild
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
 from orchestrator.settings import PoolSettings
-from workers import arena, payload
-from workers.entry import CONTROL_BYTES
+from workers import payload
 from workers.wire import Flag, Frame, Kind, pack
 
 _STOP_GRACE_S = 5.0
@@ -63,28 +63,21 @@ class Coordinator:
         self._selector = selectors.DefaultSelector()
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_r, selectors.EVENT_READ, None)
-        self._control_fd = arena.create_fd("orchestrator-control")
-        os.ftruncate(self._control_fd, CONTROL_BYTES)
-        self._control_page = mmap.mmap(self._control_fd, CONTROL_BYTES)
-        self._abandoned = memoryview(self._control_page).cast("Q")
+        self._calls = Calls()
         launch.own(self._wake_r, self._wake_w, self._selector.fileno())
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
             arena_bytes=settings.buffer_bytes,
-            control_fd=self._control_fd,
+            control_fd=self._calls.control_fd,
             initializer=initializer,
         )
         self._lanes: dict[int, Lane] = {}  # by worker id
         self._ledger = Ledger()
         self._credits = Credits()
-        self._stages: dict[int, StageEvents] = {}
-        self._functions: dict[int, payload.Encoded] = {}
-        self._next_call = 1  # 0 would be found in an untouched control page
-        self._definitions: dict[str, Any] = {}
+        self._definitions = Definitions()
         self._unwritten: set[int] = set()  # workers whose lane waits for its pipe to take more
         self._printed: deque[tuple[int, str, str]] = deque()
-        self._abandonments: deque[int] = deque()  # calls that ended within a garbage collection
         self._early_deaths = 0
         self._warned = False
         self._closing = False
@@ -108,11 +101,7 @@ class Coordinator:
         with self._lock:
             self.check_usable()
             self._undefine_rebound()
-            number = self._next_call
-            self._next_call += 1
-            self._functions[number] = function
-            self._stages[number] = events
-            return number
+            return self._calls.open(events, function)
 
     def notice_rebound(self) -> None:
         """Have the workers forget what `__main__` has defined anew; a call that goes on for long asks for it itself."""
@@ -157,7 +146,7 @@ class Coordinator:
 
     def close_call(self, number: int) -> None:
         """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
-        self._abandonments.append(number)
+        self._calls.abandon(number)
         # In the middle of this very thread's own work it waits for the next turn instead.
         if os.getpid() == self._pid and not self._lock._is_owned() and self._lock.acquire(blocking=False):  # type: ignore[attr-defined]  # noqa: SLF001
             try:
@@ -227,7 +216,7 @@ class Coordinator:
         lane = self._lanes[worker_id]
         if number not in lane.known_calls:
             lane.known_calls.add(number)
-            lane.put_object(Kind.FUNCTION, self._functions[number], number, 0)
+            lane.put_object(Kind.FUNCTION, self._calls.function(number), number, 0)
         ident = self._ledger.sent(chunk, worker_id)
         chunk.size_bytes = encoded.size
         self.in_flight_bytes += encoded.size
@@ -267,7 +256,7 @@ class Coordinator:
         self._credits.give_back(lane.worker_id)
         lane.chunks_done += 1
         lane.items_done += len(chunk.items)
-        events = self._stages.get(chunk.call)
+        events = self._calls.events(chunk.call)
         if events is None or flags & Flag.ABANDONED:
             payload.discard(buffers, body, lane.outputs)
             self.in_flight_bytes -= chunk.size_bytes
@@ -288,7 +277,8 @@ class Coordinator:
             lane.state = LaneState.READY
             self._early_deaths = 0
         elif kind == Kind.NEED:
-            self._define(lane, body.decode())
+            lane.put([pack(Kind.DEFINE, self._definitions.answer(body.decode()))])
+            self._flush(lane)
         elif kind == Kind.OUTPUT:
             self._printed.append((lane.worker_id, *pickle.loads(body)))
         elif kind == Kind.GOODBYE:
@@ -303,31 +293,10 @@ class Coordinator:
         else:
             raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
 
-    # ---- definitions of __main__ ------------------------------------------------------------------------------
-
-    def _define(self, lane: Lane, name: str) -> None:
-        """Answer a worker that asks what `__main__.name` is."""
-        import cloudpickle  # noqa: PLC0415 - needed only for programs that send what their main module defines
-
-        definition: bytes | None = None
-        value = getattr(sys.modules.get("__main__"), name, None)
-        if value is not None:
-            with contextlib.suppress(Exception):
-                definition = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-                self._definitions[name] = value
-        answer = payload.encode((name, definition))
-        lane.put([pack(Kind.DEFINE, answer.pickle)])
-        self._flush(lane)
-
     def _undefine_rebound(self) -> None:
         """Have the workers forget names of `__main__` that mean something else now (a notebook cell run again)."""
-        if not self._definitions:
-            return
-        main = sys.modules.get("__main__")
-        rebound = [name for name, value in self._definitions.items() if getattr(main, name, None) is not value]
+        rebound = self._definitions.take_rebound()
         if rebound:
-            for name in rebound:
-                del self._definitions[name]
             for lane in self._lanes.values():
                 lane.put([pack(Kind.UNDEFINE, pickle.dumps(rebound))])
 
@@ -374,7 +343,7 @@ class Coordinator:
     def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None) -> None:
         for chunk in lost:
             self.in_flight_bytes -= chunk.size_bytes
-            events = self._stages.get(chunk.call)
+            events = self._calls.events(chunk.call)
             if events is not None:
                 events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone=len(lost) == 1))
 
@@ -396,8 +365,7 @@ class Coordinator:
         """The pool can't go on: tell every stage."""
         if self._broken is None:
             self._broken = error
-            for events in self._stages.values():
-                events.append(Broken(error))
+            self._calls.tell_all(error)
 
     def _warn_of_memory(self, failure: OSError) -> None:
         if not self._warned:
@@ -411,12 +379,8 @@ class Coordinator:
 
     def _forget_calls(self) -> None:
         """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
-        while self._abandonments:
-            number = self._abandonments.popleft()
-            if self._functions.pop(number, None) is None:
-                continue
-            self._throw_away(self._stages.pop(number, None))
-            self._abandoned[number % len(self._abandoned)] = number
+        for number, events in self._calls.forget():
+            self._throw_away(events)
             for lane in self._lanes.values():
                 if number in lane.known_calls:
                     lane.known_calls.discard(number)
@@ -480,10 +444,9 @@ class Coordinator:
         """Let every worker finish what it has, say goodbye and leave; end those that take longer than `timeout`."""
         with self._lock:
             self._closing = True
-            stages = dict(self._stages)
-            self._abandonments.extend(stages)
+            listening = self._calls.abandon_all()
             self._forget_calls()
-            for events in stages.values():  # after the forgetting, which throws away what they were still told of
+            for events in listening:  # after the forgetting, which throws away what they were still told of
                 events.append(Broken(ClosedError("the pool was closed while this was still running")))
             for lane in self._lanes.values():
                 lane.state = LaneState.STOPPING
@@ -500,9 +463,7 @@ class Coordinator:
             return
         with self._changed:
             self._closing = True
-            for events in self._stages.values():
-                events.append(Broken(ClosedError("the pool was terminated while this was still running")))
-            self._stages.clear()
+            self._calls.tell_all(ClosedError("the pool was terminated while this was still running"))
             for lane in list(self._lanes.values()):
                 with contextlib.suppress(ProcessLookupError):
                     lane.process.kill()
@@ -528,10 +489,7 @@ class Coordinator:
         os.close(self._wake_r)
         os.close(self._wake_w)
         self._wake_r = self._wake_w = -1
-        self._abandoned.release()
-        self._abandoned = memoryview(bytearray(CONTROL_BYTES)).cast("Q")
-        self._control_page.close()
-        os.close(self._control_fd)
+        self._calls.close()
 
 
 def _pickled_initializer(function: Callable[..., object], arguments: tuple[Any, ...]) -> bytes:

@@ -30,6 +30,7 @@ LAYERS = (
     ("orchestrator.sources", "orchestrator.sinks"),
     ("orchestrator.launch", "orchestrator.lane"),
     ("orchestrator.events", "orchestrator.failures"),
+    ("orchestrator.calls", "orchestrator.definitions"),
     ("orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.stage",),
     ("orchestrator.results", "orchestrator.futures", "orchestrator.progress"),

@@ -1,0 +1,80 @@
+"""The calls that are open on a pool: the function of each, and where its events go.
+
+A call that ends is abandoned first, from anywhere (a garbage collection too), and forgotten in the coordinator's next
+turn. Its number is written into a page that the workers can read, so that one in the middle of a chunk stops there.
+
+Owner: the coordinator, under its lock; only `abandon` may be called without it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import deque
+from collections.abc import Iterator
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import Broken, StageEvents
+from workers import arena, payload
+from workers.entry import CONTROL_BYTES
+
+
+class Calls:
+    """Numbers calls from 1: 0 would be found in an untouched page."""
+
+    def __init__(self) -> None:
+        self.control_fd = arena.create_fd("orchestrator-control")
+        os.ftruncate(self.control_fd, CONTROL_BYTES)
+        self._page = mmap.mmap(self.control_fd, CONTROL_BYTES)
+        self._marks = memoryview(self._page).cast("Q")  # slot number % slots holds an abandoned number
+        self._next = 1
+        self._functions: dict[int, payload.Encoded] = {}
+        self._events: dict[int, StageEvents] = {}
+        self._abandoned: deque[int] = deque()
+
+    def open(self, events: StageEvents, function: payload.Encoded) -> int:
+        """Enter a call; return its number."""
+        number = self._next
+        self._next += 1
+        self._functions[number] = function
+        self._events[number] = events
+        return number
+
+    def function(self, number: int) -> payload.Encoded:
+        """Return the pickled function of an open call."""
+        return self._functions[number]
+
+    def events(self, number: int) -> StageEvents | None:
+        """Return where the events of a call go, None if nobody waits for them any more."""
+        return self._events.get(number)
+
+    def abandon(self, number: int) -> None:
+        """Note that nobody waits for a call; takes no lock, so it may run within a garbage collection."""
+        self._abandoned.append(number)
+
+    def abandon_all(self) -> list[StageEvents]:
+        """Abandon every call; return where each of them is listening."""
+        self._abandoned.extend(self._events)
+        return list(self._events.values())
+
+    def forget(self) -> Iterator[tuple[int, StageEvents | None]]:
+        """Forget the abandoned calls, and give each with the events that nobody will take."""
+        while self._abandoned:
+            number = self._abandoned.popleft()
+            if self._functions.pop(number, None) is None:
+                continue
+            self._marks[number % len(self._marks)] = number
+            yield number, self._events.pop(number, None)
+
+    def tell_all(self, error: OrchestratorError) -> None:
+        """Tell every call that the pool can't go on."""
+        for events in self._events.values():
+            events.append(Broken(error))
+
+    def close(self) -> None:
+        """Tell nobody any more, and free the page; abandoning is still allowed, and does nothing."""
+        self._events.clear()
+        self._marks.release()
+        self._marks = memoryview(bytearray(CONTROL_BYTES)).cast("Q")
+        self._page.close()
+        os.close(self.control_fd)
