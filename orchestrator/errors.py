@@ -41,6 +41,8 @@ class ItemError(OrchestratorError):
         self.index = index
         self.attempts = attempts
         self.raised_by_function = False
+        self.step: str | None = None
+        """The step of a workflow, or of fused functions, that failed."""
 
 
 class WorkerDiedError(ItemError):

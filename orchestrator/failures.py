@@ -55,14 +55,18 @@ def rebuild(record: ExceptionRecord) -> BaseException:
 def item_error(record: ExceptionRecord, item: Any, index: int, attempts: int) -> ItemError:
     """Return the error of an item whose function raised."""
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
+    where = f" in step {record.step!r}" if record.step is not None else ""
+    if record.workflow is not None:
+        where += f" of workflow {record.workflow!r}"
     error = ItemError(
-        f"item {index} ({reprlib.repr(item)}) failed{tried}: {record.type_name}: {record.text}",
+        f"item {index} ({reprlib.repr(item)}) failed{where}{tried}: {record.type_name}: {record.text}",
         item=item,
         index=index,
         attempts=attempts,
     )
     error.__cause__ = rebuild(record)
     error.raised_by_function = True
+    error.step = record.step
     return error
 
 

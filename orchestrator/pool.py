@@ -27,6 +27,7 @@ from orchestrator.settings import (
     usable_cpus,
 )
 from orchestrator.stage import Stage
+from workers.steps import Steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -131,7 +132,7 @@ class Pool:
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., Any] | Steps,
         *iterables: Iterable[Any],
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
@@ -166,7 +167,10 @@ class Pool:
         """
         if not iterables:
             raise ConfigError("map needs at least one iterable: pool.map(fn, items)")
-        if not callable(fn):
+        if isinstance(fn, Steps):
+            if len(iterables) > 1:
+                raise ConfigError("steps take one item each: pool.map(steps, zip(xs, ys))")
+        elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
         options = MapOptions(ordered, chunk, retries, retry_delay, on_error)
         total = _known_length(iterables)
@@ -307,8 +311,7 @@ class Pool:
         if len(self._totals) > 64:  # fold the old ones, so that a pool of a million maps stays small
             folded = StageCounts()
             for counts in self._totals[:32]:
-                for name in StageCounts.__slots__:
-                    setattr(folded, name, getattr(folded, name) + getattr(counts, name))
+                folded.add(counts)
             self._totals[:32] = [folded]
 
     def _bar(self, total: int | None, desc: str | None) -> Callable[[], Any]:

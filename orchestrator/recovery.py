@@ -21,6 +21,7 @@ from orchestrator.failures import death_error, item_error
 from orchestrator.ledger import Chunk
 from orchestrator.retry import RetryPolicy, Verdict
 from workers.errors import ExceptionRecord
+from workers.steps import StepCounts
 
 _MISSING: Any = object()
 
@@ -28,10 +29,17 @@ _MISSING: Any = object()
 class StageCounts:
     """What a stage has counted so far."""
 
-    __slots__ = ("chunks", "deaths", "failures", "items", "retries")
+    __slots__ = ("chunks", "deaths", "failures", "items", "retries", "steps")
 
     def __init__(self) -> None:
         self.items = self.failures = self.retries = self.deaths = self.chunks = 0
+        self.steps: dict[str, StepCounts] = {}
+        """By name, in the order of the steps; empty if the function is one function."""
+
+    def add(self, other: StageCounts) -> None:
+        """Count what another stage has counted; not its steps."""
+        for name in ("chunks", "deaths", "failures", "items", "retries"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class FailedItem:

@@ -30,6 +30,7 @@ from orchestrator.window import Window
 from workers import payload
 from workers.errors import ExceptionRecord, capture, text_of
 from workers.runner import CallSpec
+from workers.steps import StepCounts, Steps
 from workers.wire import Flag
 
 _WEIGHT = 0.3
@@ -53,7 +54,7 @@ class Stage:
         self,
         coordinator: Coordinator,
         settings: PoolSettings,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | Steps,
         options: MapOptions,
         *,
         star: bool,
@@ -71,6 +72,9 @@ class Stage:
         self._options = options
         self.events: StageEvents = deque()
         self.counts = StageCounts()
+        self._fused = isinstance(function, Steps)
+        if isinstance(function, Steps):
+            self.counts.steps = {name: StepCounts() for name in function.names}
         policy = RetryPolicy(options.retries, options.retry_delay_s, settings.max_deaths)
         self._recovery = Recovery(policy, self.counts, self._assembled)
         self._sizer = ChunkSizer(options.chunk, settings.workers, total)
@@ -271,7 +275,7 @@ class Stage:
         if event.flags & Flag.FAILED:
             recovery.item_failed(chunk, decoded[1][0][1])
         else:
-            recovery.settle(chunk, decoded[0])
+            recovery.settle(chunk, decoded if self._fused else decoded[0])
 
     def _refused(self, event: Refused) -> None:
         chunk = event.chunk
@@ -315,7 +319,7 @@ class Stage:
                 return self._take_again(done, error)
             self._consumed(chunk.size_bytes)
             if not done.flags & Flag.FAILED:
-                self.counts.items += len(decoded)
+                self.counts.items += len(chunk.items)
                 return Delivery(decoded, None, len(chunk.items), chunk.first_index)
             return self._deliver(chunk, _merge(*decoded))
         assert isinstance(done, Assembly)  # noqa: S101 - for the type checker
@@ -344,18 +348,19 @@ class Stage:
         """Apply `on_error` to a chunk of which some items failed."""
         results: list[Any] = []
         count = len(chunk.items)
+        add = results.extend if self._fused else results.append
         for position, outcome in enumerate(outcomes):
             if not isinstance(outcome, FailedItem):
-                results.append(outcome)
+                self.counts.items += 1
+                add(outcome)
                 continue
             error = self._complete_error(outcome, chunk, position)
             self.counts.failures += 1
             if self._options.on_error == "raise":
-                self.counts.items += len(results)
                 return Delivery(results, error, count, chunk.first_index)
             if self._options.on_error == "return":
+                self.counts.items += 1
                 results.append(Failure(chunk.items[position], chunk.first_index + position, error))
-        self.counts.items += len(results)
         return Delivery(results, None, count, chunk.first_index)
 
     @staticmethod
@@ -365,7 +370,14 @@ class Stage:
         return item_error(failed.what, chunk.items[position], chunk.first_index + position, chunk.attempt)
 
     def _decode(self, event: Finished | Refused) -> Any:
-        return payload.decode(event.flags, event.buffers, event.body, event.reader)
+        """Return what a frame carries; of fused steps as of one function, and what the steps counted is entered."""
+        decoded = payload.decode(event.flags, event.buffers, event.body, event.reader)
+        if not self._fused or type(event) is Refused:
+            return decoded
+        results, failures, tally = decoded
+        for number, counts in enumerate(self.counts.steps.values()):
+            counts.add(*tally[number * 5 : number * 5 + 5])
+        return (results, failures) if failures else results
 
     def _consumed(self, size_bytes: int) -> None:
         self._freed_bytes += size_bytes

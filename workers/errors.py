@@ -27,6 +27,10 @@ class ExceptionRecord:
     pickled: bytes | None
     """The exception itself, only if it survived a round trip in the worker."""
     cause: ExceptionRecord | None
+    step: str | None = None
+    """The fused step that raised it, if the function had steps."""
+    workflow: str | None = None
+    """The workflow of that step."""
 
 
 def _user_frames(tb: TracebackType | None) -> TracebackType | None:

@@ -17,10 +17,12 @@ from typing import Any
 
 from workers import context, payload
 from workers.errors import ExceptionRecord, add_note, capture, text_of
+from workers.fused import FusedResults, FusedRunner
 from workers.lane import WorkerLane
 from workers.mirror import MainMirror, forget
 from workers.output import ForwardedStream
 from workers.runner import CallRunner, CallSpec, Failures
+from workers.steps import Steps
 from workers.wire import MAX_NUMBER, Flag, Frame, Kind, pack
 
 _FLUSH_S = 0.001
@@ -39,7 +41,7 @@ class ChunkLoop:
         self._mirror = mirror
         self._abandoned_calls = abandoned_calls  # written by the coordinator only: slot number % slots holds number
         self._slots = len(abandoned_calls)
-        self._calls: dict[int, CallRunner | ExceptionRecord] = {}
+        self._calls: dict[int, CallRunner | FusedRunner | ExceptionRecord] = {}
         self._plain = (sys.stdout, sys.stderr)
         self._forwarded = (ForwardedStream(lane, "stdout", 1), ForwardedStream(lane, "stderr", 2))
         self._flushed_at = perf_counter()
@@ -68,7 +70,8 @@ class ChunkLoop:
     def _function(self, frame: Frame) -> None:
         try:
             spec: CallSpec = payload.decode(frame[1], frame[2], frame[5], self._lane.inputs)
-            self._calls[frame[3]] = CallRunner(spec)
+            steps = spec.function
+            self._calls[frame[3]] = FusedRunner(spec, steps) if isinstance(steps, Steps) else CallRunner(spec)
             if spec.forward_output:
                 sys.stdout, sys.stderr = self._forwarded
             else:
@@ -97,10 +100,14 @@ class ChunkLoop:
         if context._current is not None:  # noqa: SLF001 - the loop owns the context
             context._current.attempt = attempt  # noqa: SLF001
         started = perf_counter()
-        results, failures = call.run(items, lambda: self._is_abandoned(number))
+        done = call.run(items, lambda: self._is_abandoned(number))
         ended = perf_counter()
         del items
-        self._answer(ident, int((ended - started) * 1e6), results, failures)
+        microseconds = min(int((ended - started) * 1e6), MAX_NUMBER)
+        if isinstance(done, FusedResults):
+            self._answer_fused(ident, microseconds, done, stop=call.spec.stop_at_failure)
+        else:
+            self._answer(ident, microseconds, *done)
         if ended - self._flushed_at > _FLUSH_S:
             self._lane.flush()
             self._flushed_at = ended
@@ -116,32 +123,22 @@ class ChunkLoop:
         try:
             encoded = payload.encode((results, failures) if failures else results)
         except BaseException as error:
-            failures = self._blame(results, failures, error)
-            results = [r for r in results if r is not _UNSENDABLE]
+            results, failures = _without_unsendable(results, failures, error, grouped=False)
             encoded = payload.encode((results, failures))
-        flags = Flag.FAILED if failures else 0
-        number = min(microseconds, MAX_NUMBER)
-        self._lane.send(payload.frame(Kind.RESULT, encoded, self._lane.outputs, number, ident, flags))
+        self._send_result(ident, microseconds, encoded, Flag.FAILED if failures else 0)
 
-    def _blame(self, results: list[Any], failures: Failures, whole: BaseException) -> Failures:
-        """Mark each result that can't be pickled; return the failures with theirs, by position."""
-        merged = dict(failures)
-        position = 0
-        for i, result in enumerate(results):
-            while position in merged:
-                position += 1
-            try:
-                payload.encode(result)
-            except BaseException as error:
-                results[i] = _UNSENDABLE
-                name = type(result).__name__
-                said = UnpicklableResultError(f"the result ({name}) can't be pickled: {text_of(error)}")
-                said.__cause__ = error
-                merged[position] = capture(said)
-            position += 1
-        if len(merged) == len(failures):  # each alone can be sent: the fault is in none of them
-            raise whole
-        return sorted(merged.items())
+    def _answer_fused(self, ident: int, microseconds: int, done: FusedResults, *, stop: bool) -> None:
+        """Send a flat list of results, or the results of each item if one failed, with the tally of the steps."""
+        failures = done.failures
+        try:
+            encoded = payload.encode((done.by_item(stop=stop) if failures else done.flat(), failures, done.tally))
+        except BaseException as error:
+            groups, failures = _without_unsendable(done.by_item(stop=stop), failures, error, grouped=True)
+            encoded = payload.encode((groups, failures, done.tally))
+        self._send_result(ident, microseconds, encoded, Flag.FAILED if failures else 0)
+
+    def _send_result(self, ident: int, microseconds: int, encoded: payload.Encoded, flags: int) -> None:
+        self._lane.send(payload.frame(Kind.RESULT, encoded, self._lane.outputs, microseconds, ident, flags))
 
     def _goodbye(self) -> None:
         for stream in self._forwarded:
@@ -152,4 +149,42 @@ class ChunkLoop:
         self._lane.flush()
 
 
-_UNSENDABLE: Any = object()
+def _without_unsendable(
+    results: list[Any], failures: Failures, whole: BaseException, *, grouped: bool
+) -> tuple[list[Any], Failures]:
+    """Return the results that can be pickled, and all failures: those there were, and the results that can't be.
+
+    Args:
+        results: of the items that did not fail, in their order; with `grouped`, each is a list of results.
+        failures: by position in the chunk.
+        whole: what pickling them all together raised; raised again if each alone can be pickled.
+        grouped: see `results`.
+    """
+    merged = dict(failures)
+    sendable = []
+    position = 0
+    for result in results:
+        while position in merged:
+            position += 1
+        failed = _unsendable(result, grouped=grouped)
+        if failed is None:
+            sendable.append(result)
+        else:
+            merged[position] = capture(failed)
+        position += 1
+    if len(merged) == len(failures):
+        raise whole
+    return sendable, sorted(merged.items())
+
+
+def _unsendable(result: Any, *, grouped: bool) -> UnpicklableResultError | None:
+    """Return why a result, or the first of a group that is at fault, can't be pickled; None: it can."""
+    for each in result if grouped else (result,):
+        try:
+            payload.encode(each)
+        except BaseException as error:
+            name = type(each).__name__
+            failed = UnpicklableResultError(f"the result ({name}) can't be pickled: {text_of(error)}")
+            failed.__cause__ = error
+            return failed
+    return None

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from workers.errors import ExceptionRecord, capture
+from workers.steps import Steps
 
 _SLICE_S = 0.005
 """About how long to run between two looks at whether anybody still waits for the chunk."""
@@ -24,13 +25,27 @@ Failures = list[tuple[int, ExceptionRecord]]
 class CallSpec:
     """What a worker must know of a call before its first chunk."""
 
-    function: Callable[..., Any]
+    function: Callable[..., Any] | Steps
     star: bool
-    """Whether an item is a tuple of arguments."""
+    """Whether an item is a tuple of arguments; not for steps."""
     stop_at_failure: bool
     """Whether the items behind one that fails need not be run."""
     forward_output: bool
     """Whether prints go to the coordinator instead of the inherited stdout and stderr."""
+
+
+class Pace:
+    """How many items of a call fill a slice of time; learnt from every slice."""
+
+    __slots__ = ("items",)
+
+    def __init__(self) -> None:
+        self.items = 1
+
+    def took(self, items: int, seconds: float) -> None:
+        """Take in how long a slice took."""
+        fits = int(items * _SLICE_S / seconds) if seconds > 0 else items * 8
+        self.items = max(1, min(fits, items * 8))
 
 
 class CallRunner:
@@ -38,16 +53,17 @@ class CallRunner:
 
     def __init__(self, spec: CallSpec) -> None:
         self.spec = spec
-        self._slice_items = 1
+        self._function: Any = spec.function
+        self._pace = Pace()
 
     def run(self, items: Sequence[Any], abandoned: Callable[[], bool]) -> tuple[list[Any], Failures]:
         """Return the results and, by position in the chunk, the failures; fewer of both if abandoned."""
         results: list[Any] = []
         failures: Failures = []
-        apply: Iterator[Any] = (starmap if self.spec.star else map)(self.spec.function, items)
+        apply: Iterator[Any] = (starmap if self.spec.star else map)(self._function, items)
         total, done = len(items), 0
         while done < total:
-            wanted = min(self._slice_items, total - done)
+            wanted = min(self._pace.items, total - done)
             before = len(results)
             started = perf_counter()
             try:
@@ -64,11 +80,7 @@ class CallRunner:
                 if self.spec.stop_at_failure:
                     break
             elif done < total or wanted > 1:
-                self._pace(wanted, perf_counter() - started)
+                self._pace.took(wanted, perf_counter() - started)
             if done < total and abandoned():
                 break
         return results, failures
-
-    def _pace(self, items: int, seconds: float) -> None:
-        fits = int(items * _SLICE_S / seconds) if seconds > 0 else items * 8
-        self._slice_items = max(1, min(fits, items * 8))

@@ -1,0 +1,293 @@
+"""Run a chain of steps over the items of a chunk, column-wise.
+
+    items -> slice -> step over the whole slice -> next step over the whole slice -> ... -> one flat list
+
+Each step is one C loop over the slice (`list.extend` of a `map`): all items of a slice are through a step before the
+next one starts, so five steps cost what five calls cost, and a step is timed by one look at the clock a slice.
+
+An item that fails in any step gives no results at all, also where a flat map had made several values of it and only one
+failed: so it can be run again whole, and every result comes exactly once. Only for a chunk in which an item failed are
+the results sent grouped by item, for the coordinator to put them in their places; else they are flat.
+
+Runs in the worker's main thread, which owns the state. Order within a chunk is the item order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
+from itertools import compress, repeat
+from operator import eq, truth
+from time import perf_counter
+from typing import Any, Protocol
+
+from workers.errors import capture
+from workers.flow import Bad, Flow
+from workers.runner import CallSpec, Failures, Pace
+from workers.steps import Step, StepCounts, Steps, UnknownLabelError
+
+Tally = tuple[float, ...]
+"""The fields of `StepCounts`, step after step in the order of `Steps.names`."""
+
+
+class FusedResults:
+    """What came of a chunk."""
+
+    __slots__ = ("failures", "flows", "tally")
+
+    def __init__(self, flows: list[Flow], failures: Failures, tally: Tally) -> None:
+        self.flows = flows
+        self.failures = failures
+        self.tally = tally
+
+    def flat(self) -> Sequence[Any]:
+        """Return all results, in item order."""
+        if len(self.flows) == 1:
+            return list(self.flows[0].values)
+        return [value for flow in self.flows for value in flow.values]
+
+    def by_item(self, *, stop: bool) -> list[Sequence[Any]]:
+        """Return the results of each item that did not fail; with `stop`, of those before the first that did."""
+        failed = {position for position, _ in self.failures}
+        groups = [group for flow in self.flows for group in flow.by_item()]
+        if stop and failed:
+            del groups[min(failed) :]
+        return [group for position, group in enumerate(groups) if position not in failed]
+
+
+class FusedRunner:
+    """One call of fused steps in this worker, and how many items fill a slice of time."""
+
+    def __init__(self, spec: CallSpec, steps: Steps) -> None:
+        self.spec = spec
+        self._counts: list[StepCounts] = []
+        self._chain = _Chain(steps.steps, self._counts, stop=spec.stop_at_failure)
+        self._pace = Pace()
+
+    def run(self, items: Sequence[Any], abandoned: Callable[[], bool]) -> FusedResults:
+        """Run all steps over the items; over fewer of them if abandoned."""
+        flows: list[Flow] = []
+        failures: Failures = []
+        total, done = len(items), 0
+        while done < total:
+            wanted = min(self._pace.items, total - done)
+            flow = Flow(items if wanted == total else items[done : done + wanted])
+            started = perf_counter()
+            self._chain.run(flow)
+            flows.append(flow)
+            failures += [(done + position, record) for position, record in sorted(flow.failures.items())]
+            done += wanted
+            if failures and self.spec.stop_at_failure:
+                break
+            self._pace.took(wanted, perf_counter() - started)
+            if done < total and abandoned():
+                break
+        return FusedResults(flows, failures, self._tally())
+
+    def _tally(self) -> Tally:
+        """Return what was counted in this chunk, and count from 0 again."""
+        found: list[float] = []
+        for counts in self._counts:
+            found += (counts.items_in, counts.items_out, counts.failed, counts.skipped, counts.seconds)
+            counts.items_in = counts.items_out = counts.failed = counts.skipped = 0
+            counts.seconds = 0.0
+        return tuple(found)
+
+
+class _Operator(Protocol):
+    """A step made ready to run."""
+
+    counts: StepCounts
+
+    def run(self, flow: Flow) -> Bad:
+        """Replace the flow's values by what comes of them; return the failures by position among them before."""
+
+
+class _Chain:
+    """Steps in order, made ready to run."""
+
+    def __init__(self, steps: tuple[Step, ...], counts: list[StepCounts], *, stop: bool) -> None:
+        """Make ready; the counts of each step, inner ones too, are entered in the order of `Steps.names`."""
+        self._operators = [_operator(step, counts, stop=stop) for step in steps]
+        self._stop = stop
+
+    def run(self, flow: Flow) -> None:
+        """Take a slice through all steps."""
+        at = perf_counter()
+        for operator in self._operators:
+            arrived = len(flow.values)
+            if not arrived:
+                return
+            bad = operator.run(flow)
+            counts = operator.counts
+            counts.items_out += len(flow.values)
+            if bad:
+                counts.failed += 1 if self._stop else len(bad)
+                if self._stop:
+                    arrived = min(bad) + 1  # what stands behind the failure counts nowhere
+                flow.purge()
+            counts.items_in += arrived
+            now = perf_counter()
+            counts.seconds += now - at
+            at = now
+
+
+class _Calls:
+    """Calls a step's function over a column so that each value's fate is known."""
+
+    __slots__ = ("_step", "stop")
+
+    def __init__(self, step: Step, *, stop: bool) -> None:
+        self._step = step
+        self.stop = stop
+
+    def over(self, apply: Iterator[Any], total: int) -> tuple[list[Any], Bad]:
+        """Return what `apply` gives for `total` values, and the failures among them; with `stop`, the first one."""
+        out: list[Any] = []
+        bad: Bad = {}
+        while True:
+            try:
+                out.extend(apply)
+                if len(out) + len(bad) >= total:
+                    return out, bad
+                failed: BaseException = RuntimeError("the function raised StopIteration")
+            except BaseException as error:
+                failed = error
+            position = len(out) + len(bad)
+            bad[position] = replace(capture(failed), step=self._step.name, workflow=self._step.workflow)
+            if self.stop:
+                return out, bad
+
+    def at_all_places(self, apply: Iterator[Any], total: int) -> tuple[list[Any], Bad]:
+        """As `over`, with None at the places of values that failed or were not run."""
+        out, bad = self.over(apply, total)
+        for position in sorted(bad):
+            out.insert(position, None)
+        return out + [None] * (total - len(out)), bad
+
+
+class _Map:
+    """Each value to one."""
+
+    def __init__(self, step: Step, calls: _Calls) -> None:
+        self.counts = StepCounts()
+        self._function: Any = step.function
+        self._calls = calls
+
+    def run(self, flow: Flow) -> Bad:
+        out, bad = self._calls.over(map(self._function, flow.values), len(flow.values))
+        if bad:
+            flow.lose(bad, stop=self._calls.stop)
+        flow.values = out
+        return bad
+
+
+class _Filter:
+    """Keep the values for which the function is true."""
+
+    def __init__(self, step: Step, calls: _Calls) -> None:
+        self.counts = StepCounts()
+        self._function: Any = step.function
+        self._calls = calls
+
+    def run(self, flow: Flow) -> Bad:
+        mask, bad = self._calls.over(map(truth, map(self._function, flow.values)), len(flow.values))
+        if bad:
+            flow.lose(bad, stop=self._calls.stop)
+        if not all(mask):
+            flow.keep(mask)
+        return bad
+
+
+class _FlatMap:
+    """Each value to any number."""
+
+    def __init__(self, step: Step, calls: _Calls) -> None:
+        self.counts = StepCounts()
+        self._function: Any = step.function
+        self._calls = calls
+
+    def run(self, flow: Flow) -> Bad:
+        groups, bad = self._calls.over(map(list, map(self._function, flow.values)), len(flow.values))
+        if bad:
+            flow.lose(bad, stop=self._calls.stop)
+        flow.spread(groups)
+        return bad
+
+
+class _Branch:
+    """Each value through the chain of its label."""
+
+    def __init__(self, step: Step, calls: _Calls, counts: list[StepCounts]) -> None:
+        self.counts = StepCounts()
+        counts.append(self.counts)
+        self._function: Any = step.function
+        self._calls = calls
+        self._numbers = _Numbers(step)
+        inner = [chain for _, chain in step.branches]
+        if step.default is not None:
+            inner.append(step.default)
+        self._chains = [_Chain(steps, counts, stop=calls.stop) for steps in inner]
+
+    def run(self, flow: Flow) -> Bad:
+        values = flow.values
+        labels = map(self._function, values)
+        numbers, bad = self._calls.at_all_places(map(self._numbers.__getitem__, labels), len(values))
+        parts = []
+        for number, chain in enumerate(self._chains):
+            mask = list(map(eq, numbers, repeat(number)))
+            if True in mask:
+                part = Flow(list(compress(values, mask)))
+                chain.run(part)
+                parts.append((list(compress(range(len(values)), mask)), part))
+        return flow.scatter(parts, bad, stop=self._calls.stop)
+
+
+class _Numbers(dict[Hashable, int]):
+    """Label -> which chain."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__((label, number) for number, (label, _) in enumerate(step.branches))
+        self._default = None if step.default is None else len(step.branches)
+
+    def __missing__(self, label: Hashable) -> int:
+        if self._default is None:
+            raise UnknownLabelError(f"no branch for {label!r}; there are {', '.join(map(repr, self))}")
+        return self._default
+
+
+class _When:
+    """A step for the values that fulfil its condition; the others pass unchanged."""
+
+    def __init__(self, step: Step, calls: _Calls, inner: _Operator | _Chain, counts: StepCounts) -> None:
+        self.counts = counts
+        self._condition: Any = step.when
+        self._calls = calls
+        self._inner = inner
+
+    def run(self, flow: Flow) -> Bad:
+        values = flow.values
+        mask, bad = self._calls.at_all_places(map(truth, map(self._condition, values)), len(values))
+        places = list(compress(range(len(values)), mask))
+        self.counts.skipped += mask.count(False)
+        part = Flow(list(compress(values, mask)))
+        if places:
+            self._inner.run(part)
+            part.purge()
+        return flow.scatter([(places, part)], bad, stop=self._calls.stop)
+
+
+def _operator(step: Step, counts: list[StepCounts], *, stop: bool) -> _Operator:
+    """Make a step ready to run, and enter its counts."""
+    calls = _Calls(step, stop=stop)
+    if step.kind == "branch":
+        branch = _Branch(step, calls, counts)
+        return branch if step.when is None else _When(step, calls, branch, branch.counts)
+    if step.kind == "chain":
+        own = StepCounts()
+        counts.append(own)
+        return _When(step, calls, _Chain(step.branches[0][1], counts, stop=stop), own)
+    kinds: dict[str, Callable[[Step, _Calls], _Operator]] = {"map": _Map, "filter": _Filter, "flat_map": _FlatMap}
+    plain = kinds[step.kind](step, calls)
+    counts.append(plain.counts)
+    return plain if step.when is None else _When(step, calls, plain, plain.counts)

@@ -1,0 +1,91 @@
+"""What a fused chain consists of: named steps, which a stage takes in the place of its function.
+
+    Steps((Step("parse", "map", json.loads), Step("good", "filter", is_good), Step("words", "flat_map", words)))
+
+Such a `Steps` is passed wherever a function goes (`Stage(..., function=steps)`, `pool.map(steps, items)`), and runs as
+one function in the worker (`workers.fused`): an item crosses the process boundary once, however many steps it takes.
+Chains are put together by adding their tuples: `Steps(one.steps + other.steps)`; `Step.workflow` names the workflow
+that a step came from, and its errors say so. What comes back for a chunk is flat, longer or shorter than its items.
+
+All are frozen, made in the coordinator and read in the workers, but for `StepCounts`: owner is whoever counts in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+StepKind = Literal["map", "filter", "flat_map", "branch", "chain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a chain."""
+
+    name: str
+    """Told in errors and statistics; steps inside a branch carry their path: "kind/label/step"."""
+    kind: StepKind
+    """"map": each item to one; "filter": keep it if true; "flat_map": to an iterable of items; "branch": by label into
+    one of `branches`; "chain": through the one chain in `branches`, for the sake of `when`."""
+    function: Callable[..., Any] | None
+    """Called with one item; for "branch" it gives the label; None for "chain"."""
+    when: Callable[..., Any] | None = None
+    """An item for which this is false passes unchanged."""
+    branches: tuple[tuple[Hashable, tuple[Step, ...]], ...] = ()
+    """(label, chain); an empty chain passes its items on."""
+    default: tuple[Step, ...] | None = None
+    """The chain for labels that have no branch; None: such an item fails with `UnknownLabelError`."""
+    workflow: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A chain of steps, which a stage takes as its function."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every step's name, those inside a branch behind it; one that stood before gets a number: "parse-2"."""
+        times: dict[str, int] = {}
+        found = []
+        for step in _walk(self.steps):
+            times[step.name] = times.get(step.name, 0) + 1
+            found.append(step.name if times[step.name] == 1 else f"{step.name}-{times[step.name]}")
+        return tuple(found)
+
+
+@dataclass(slots=True)
+class StepCounts:
+    """What one step has done; items that are tried again count again."""
+
+    items_in: int = 0
+    items_out: int = 0
+    failed: int = 0
+    """Of those that went in; a branch's include its steps'."""
+    skipped: int = 0
+    """Of those that went in: passed unchanged, since the step's condition was false."""
+    seconds: float = 0.0
+    """In the workers, summed; a branch's include its steps'."""
+
+    def add(self, items_in: int, items_out: int, failed: int, skipped: int, seconds: float) -> None:
+        """Count what was done elsewhere, given in the order of the fields."""
+        self.items_in += items_in
+        self.items_out += items_out
+        self.failed += failed
+        self.skipped += skipped
+        self.seconds += seconds
+
+
+class UnknownLabelError(LookupError):
+    """A branch has no chain for the label that its function gave."""
+
+
+def _walk(steps: tuple[Step, ...]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        for _, inner in step.branches:
+            yield from _walk(inner)
+        if step.default:
+            yield from _walk(step.default)
