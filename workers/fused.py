@@ -273,7 +273,6 @@ class _When:
         part = Flow(list(compress(values, mask)))
         if places:
             self._inner.run(part)
-            part.purge()
         return flow.scatter([(places, part)], bad, stop=self._calls.stop)
 
 
