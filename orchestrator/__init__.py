@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from orchestrator.failures import Failure
     from orchestrator.pool import Pool, PoolStats, WorkerInfo
+    from orchestrator.workflow import Workflow
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ _HOMES = {
     "PoolStats": "pool",
     "WorkerInfo": "pool",
     "Failure": "failures",
+    "Workflow": "workflow",
     "ClosedError": "errors",
     "ConfigError": "errors",
     "InternalError": "errors",
@@ -51,6 +53,7 @@ __all__ = [
     "WorkerDiedError",
     "WorkerInfo",
     "WorkerStartError",
+    "Workflow",
 ]
 
 

@@ -16,7 +16,7 @@ from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.futures import FutureDriver
 from orchestrator.lane import LaneState
 from orchestrator.recovery import StageCounts
-from orchestrator.results import SLICEABLE, MapResults
+from orchestrator.results import SLICEABLE, Held, MapResults
 from orchestrator.settings import (
     MapOptions,
     OnError,
@@ -27,6 +27,7 @@ from orchestrator.settings import (
     usable_cpus,
 )
 from orchestrator.stage import Stage
+from orchestrator.workflow import Workflow
 from workers.steps import Steps
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Pool:
 
     def map(
         self,
-        fn: Callable[..., Any] | Steps,
+        fn: Callable[..., Any] | Workflow | Steps,
         *iterables: Iterable[Any],
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
@@ -148,7 +149,7 @@ class Pool:
         and `buffer_bytes` take. Iterables are read in the consumer's thread; `fn` runs in the workers.
 
         Args:
-            fn: called with one item, or with one item of each iterable.
+            fn: called with one item, or with one item of each iterable; or a workflow, run over one iterable.
             iterables: one or more; the shortest ends it, as with `map`.
             ordered: whether results come in the order of the items, or as they are ready.
             chunk: items that travel together; "auto" measures and adapts.
@@ -167,12 +168,27 @@ class Pool:
         """
         if not iterables:
             raise ConfigError("map needs at least one iterable: pool.map(fn, items)")
-        if isinstance(fn, Steps):
+        if isinstance(fn, Workflow | Steps):
             if len(iterables) > 1:
-                raise ConfigError("steps take one item each: pool.map(steps, zip(xs, ys))")
+                raise ConfigError("a workflow takes one item at a time: pool.map(workflow, zip(xs, ys))")
         elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
         options = MapOptions(ordered, chunk, retries, retry_delay, on_error)
+        if isinstance(fn, Workflow):
+            *before, fn = fn.stages
+            for steps in before:
+                iterables = (Held(self._map(steps, iterables, options, progress=progress, desc=desc)),)
+        return self._map(fn, iterables, options, progress=progress, desc=desc)
+
+    def _map(
+        self,
+        fn: Callable[..., Any] | Steps,
+        iterables: tuple[Iterable[Any], ...],
+        options: MapOptions,
+        *,
+        progress: bool,
+        desc: str | None,
+    ) -> MapResults:
         total = _known_length(iterables)
         star = len(iterables) > 1
         source: Any = zip(*iterables, strict=False) if star else iterables[0]

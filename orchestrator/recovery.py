@@ -41,6 +41,15 @@ class StageCounts:
         for name in ("chunks", "deaths", "failures", "items", "retries"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
+    def behind(self, before: StageCounts) -> StageCounts:
+        """Return what both have counted, this stage behind a barrier and the one before; the items are this one's."""
+        both = StageCounts()
+        both.add(before)
+        both.add(self)
+        both.items = self.items
+        both.steps = before.steps | self.steps
+        return both
+
 
 class FailedItem:
     """Stands in a list of outcomes for an item that failed."""

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.coordinator import Coordinator
+from orchestrator.failures import Failure
 from orchestrator.recovery import StageCounts
 from orchestrator.stage import Stage
 
@@ -36,10 +37,11 @@ class MapResults(Iterator[Any]):
         owner: object,
     ) -> None:
         self._stage = stage
+        self._before = source if isinstance(source, Held) else None
         self._lists = _deliveries(coordinator, stage, source, progress, owner)
         next(self._lists)  # started, so that its `finally` runs whenever and however the iteration ends
         # Iterating in C: a Python `__next__` an item would cost more than all the rest.
-        self._items = chain.from_iterable(self._lists)
+        self._items = chain.from_iterable(_failures_first(self._before, self._lists) if self._before else self._lists)
 
     def __iter__(self) -> Iterator[Any]:  # noqa: PYI034 - in C, on purpose
         """Return the iterator over the results; going on after a pause continues where it was."""
@@ -55,19 +57,48 @@ class MapResults(Iterator[Any]):
 
     @property
     def stats(self) -> StageCounts:
-        """What was counted so far: items, failures, retries, deaths, chunks."""
-        return self._stage.counts
+        """What was counted so far: items, failures, retries, deaths, chunks; `steps` by name, if there are steps."""
+        counts = self._stage.counts
+        return counts if self._before is None else counts.behind(self._before.results.stats)
 
     def close(self) -> None:
         """Stop: nothing more is read or sent, queued chunks are dropped, all memory is given back."""
         self._lists.close()
         self._stage.close()
+        if self._before is not None:
+            self._before.results.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+class Held(Iterator[Any]):
+    """Holds the results of the stage before a barrier until all are there; failures are not passed on as items."""
+
+    def __init__(self, results: MapResults) -> None:
+        self.results = results
+        self.failures: list[Any] = []
+        self._all: Iterator[Any] | None = None
+
+    def __next__(self) -> Any:
+        if self._all is None:
+            held: list[Any] = []
+            for result in self.results:
+                (self.failures if isinstance(result, Failure) else held).append(result)
+            self._all = iter(held)
+        return next(self._all)
+
+
+def _failures_first(held: Held, lists: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    """Yield the failures of the stage before the barrier, then the results of the one behind it."""
+    for results in lists:
+        failures, held.failures = held.failures, []
+        yield failures
+        yield results
+    yield held.failures
 
 
 SLICEABLE = (list, tuple, range)

@@ -75,6 +75,7 @@ class Stage:
         self._fused = isinstance(function, Steps)
         if isinstance(function, Steps):
             self.counts.steps = {name: StepCounts() for name in function.names}
+        self._tallies = tuple(self.counts.steps.values())
         policy = RetryPolicy(options.retries, options.retry_delay_s, settings.max_deaths)
         self._recovery = Recovery(policy, self.counts, self._assembled)
         self._sizer = ChunkSizer(options.chunk, settings.workers, total)
@@ -375,7 +376,7 @@ class Stage:
         if not self._fused or type(event) is Refused:
             return decoded
         results, failures, tally = decoded
-        for number, counts in enumerate(self.counts.steps.values()):
+        for number, counts in enumerate(self._tallies):
             counts.add(*tally[number * 5 : number * 5 + 5])
         return (results, failures) if failures else results
 

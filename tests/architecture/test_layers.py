@@ -29,7 +29,7 @@ LAYERS = (
     ),
     ("orchestrator.sources", "orchestrator.sinks"),
     ("orchestrator.launch", "orchestrator.lane"),
-    ("orchestrator.events", "orchestrator.failures"),
+    ("orchestrator.events", "orchestrator.failures", "orchestrator.workflow"),
     ("orchestrator.calls", "orchestrator.definitions"),
     ("orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.stage",),

@@ -1,0 +1,196 @@
+"""A workflow: named steps that are put together once and run wherever items are: `pool.map`, `stream.through`.
+
+    clean = (
+        Workflow("clean")
+        .step("parse", json.loads)
+        .step("validate", validate, when=needs_it)
+        .branch("kind", {"call": Workflow().step("rate", rate), "text": None}, by=kind)
+        .filter("good", lambda item: item["score"] > 0.5)
+        .barrier()
+        .step("format", to_line)
+    )
+
+A workflow never changes: each method returns a longer one, so it may be shared, and nested in others. It compiles into
+`stages`: the steps between two barriers are one `Steps`, which runs as one function in the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from workers.steps import Step, StepKind, Steps
+
+Part = Step | None
+"""A step, or None for a barrier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """Named steps in order; see the module. The functions are called with one item, in the workers."""
+
+    name: str | None = None
+    """Told in the errors of its items, "in step 'parse' of workflow 'clean'"."""
+    parts: tuple[Part, ...] = ()
+    """What was put together so far; made by the methods."""
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (isinstance(self.name, str) and self.name):
+            raise ConfigError(f"a workflow's name is a text, not {self.name!r}: Workflow('clean').step('parse', fn)")
+
+    def step(
+        self, name: str, run: Callable[[Any], Any] | Workflow, when: Callable[[Any], Any] | None = None
+    ) -> Workflow:
+        """Add a step: an item becomes what `run` gives for it.
+
+        Args:
+            name: unique in this workflow.
+            run: a function, or another workflow, whose steps are then called "name/its step".
+            when: an item for which this is false passes unchanged.
+
+        Raises:
+            ConfigError: the name is taken or no name, `run` or `when` can't be called, the other workflow is empty.
+        """
+        if not isinstance(run, Workflow):
+            return self._with(self._plain(name, "map", run, when))
+        self._check(name, when)
+        inner = _placed(_parts(run, f"step {name!r}"), name, run.name)
+        if when is None:
+            return self._with(*inner)
+        return self._with(Step(name, "chain", None, when, ((None, _one_stage(inner, f"step {name!r}")),)))
+
+    def filter(
+        self, name: str, keep: Callable[[Any], Any], when: Callable[[Any], Any] | None = None
+    ) -> Workflow:
+        """Add a step that drops the items for which `keep` is false; for the rest as `step`."""
+        return self._with(self._plain(name, "filter", keep, when))
+
+    def flat_map(
+        self, name: str, spread: Callable[[Any], Any], when: Callable[[Any], Any] | None = None
+    ) -> Workflow:
+        """Add a step that puts the items of an iterable in an item's place; for the rest as `step`."""
+        return self._with(self._plain(name, "flat_map", spread, when))
+
+    def branch(
+        self,
+        name: str,
+        branches: Mapping[Hashable, Workflow | Callable[[Any], Any] | None],
+        by: Callable[[Any], Hashable],
+        default: Workflow | Callable[[Any], Any] | None = None,
+        *,
+        others_pass: bool = False,
+    ) -> Workflow:
+        """Add a step that sends each item through the branch of its label; the order of the items is kept.
+
+        Args:
+            name: unique in this workflow; a branch's steps are called "name/label/its step".
+            branches: label -> a workflow without barriers, a function, or None: such items pass unchanged.
+            by: gives an item's label.
+            default: where items with other labels go; without it they fail with `UnknownLabelError`.
+            others_pass: items with other labels pass unchanged.
+
+        Raises:
+            ConfigError: as `step`; there is no branch; a branch has a barrier.
+        """
+        self._check(name, by)
+        if not isinstance(branches, Mapping) or not branches:
+            raise ConfigError(
+                f"branch {name!r} needs workflows by label: .branch({name!r}, {{'a': Workflow().step('x', fn)}}, by=fn)"
+            )
+        chains = tuple((label, _branch(name, str(label), inner)) for label, inner in branches.items())
+        other = _branch(name, "default", default) if default is not None or others_pass else None
+        return self._with(Step(name, "branch", by, None, chains, other))
+
+    def barrier(self) -> Workflow:
+        """Let all items be through the steps so far before the first goes on to the next.
+
+        Raises:
+            ConfigError: there is no step before it.
+        """
+        if not self.parts:
+            raise ConfigError("a barrier stands between two steps; add a step before it")
+        return self if self.parts[-1] is None else replace(self, parts=(*self.parts, None))
+
+    @property
+    def stages(self) -> tuple[Steps, ...]:
+        """What runs: one chain of steps, or more, with a barrier between each two.
+
+        Raises:
+            ConfigError: there is no step, or none behind a barrier.
+        """
+        parts = _parts(self, self._called())
+        if parts[-1] is None:
+            raise ConfigError(f"{self._called()} ends with a barrier; add the step that waits for it")
+        stages: list[list[Step]] = [[]]
+        for part in parts:
+            if part is None:
+                stages.append([])
+            else:
+                stages[-1].append(part if self.name is None else _renamed(part, "", self.name))
+        return tuple(Steps(tuple(steps)) for steps in stages)
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _with(self, *parts: Part) -> Workflow:
+        return replace(self, parts=(*self.parts, *parts))
+
+    def _plain(self, name: str, kind: StepKind, function: Any, when: Any) -> Step:
+        self._check(name, function, when)
+        if function is None:
+            raise ConfigError(f"step {name!r} has no function: .step({name!r}, fn)")
+        return Step(name, kind, function, when)
+
+    def _check(self, name: Any, *functions: Any) -> None:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ConfigError(f"a step's name is a text without '/', not {name!r}: .step('parse', fn)")
+        if any(part is not None and part.name.partition("/")[0] == name for part in self.parts):
+            raise ConfigError(f"{self._called()} has a step {name!r} already; give this one another name")
+        for function in functions:
+            if function is not None and not callable(function):
+                raise ConfigError(f"step {name!r} of {self._called()}: {function!r} can't be called")
+
+    def _called(self) -> str:
+        return "the workflow" if self.name is None else f"workflow {self.name!r}"
+
+
+def _parts(workflow: Workflow, place: str) -> tuple[Part, ...]:
+    if not workflow.parts:
+        raise ConfigError(f"{place} has no steps; add one: Workflow().step('parse', fn)")
+    return workflow.parts
+
+
+def _branch(step: str, label: str, inner: Workflow | Callable[[Any], Any] | None) -> tuple[Step, ...]:
+    """Return the chain of one branch."""
+    place = f"branch {label!r} of step {step!r}"
+    if inner is None:
+        return ()
+    if isinstance(inner, Workflow):
+        return _one_stage(_placed(_parts(inner, place), f"{step}/{label}", inner.name), place)
+    if not callable(inner):
+        raise ConfigError(f"{place} is neither a workflow nor a function, but {inner!r}")
+    return (Step(f"{step}/{label}", "map", inner),)
+
+
+def _one_stage(parts: tuple[Part, ...], place: str) -> tuple[Step, ...]:
+    steps = tuple(part for part in parts if part is not None)
+    if len(steps) < len(parts):
+        raise ConfigError(f"{place} has a barrier: only some items come there, so it can't wait for all")
+    return steps
+
+
+def _placed(parts: tuple[Part, ...], prefix: str, workflow: str | None) -> tuple[Part, ...]:
+    """Return the parts of a nested workflow, called by their path."""
+    return tuple(None if part is None else _renamed(part, f"{prefix}/", workflow) for part in parts)
+
+
+def _renamed(step: Step, prefix: str, workflow: str | None) -> Step:
+    """Return a step, and those inside it, with a longer name and, if given, the name of its workflow."""
+    return replace(
+        step,
+        name=prefix + step.name,
+        workflow=workflow if workflow is not None else step.workflow,
+        branches=tuple((label, tuple(_renamed(s, prefix, workflow) for s in chain)) for label, chain in step.branches),
+        default=None if step.default is None else tuple(_renamed(s, prefix, workflow) for s in step.default),
+    )
