@@ -29,16 +29,18 @@ _MISSING: Any = object()
 class StageCounts:
     """What a stage has counted so far."""
 
-    __slots__ = ("chunks", "deaths", "failures", "items", "retries", "steps")
+    __slots__ = ("chunks", "deaths", "failures", "items", "retries", "seconds", "steps")
 
     def __init__(self) -> None:
         self.items = self.failures = self.retries = self.deaths = self.chunks = 0
+        self.seconds = 0.0
+        """That chunks ran, in the workers, summed."""
         self.steps: dict[str, StepCounts] = {}
         """By name, in the order of the steps; empty if the function is one function."""
 
     def add(self, other: StageCounts) -> None:
         """Count what another stage has counted; not its steps."""
-        for name in ("chunks", "deaths", "failures", "items", "retries"):
+        for name in ("chunks", "deaths", "failures", "items", "retries", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def behind(self, before: StageCounts) -> StageCounts:

@@ -249,6 +249,7 @@ class Stage:
 
     def _finished(self, event: Finished) -> None:
         chunk, run_s = event.chunk, event.run_s
+        self.counts.seconds += run_s
         old = self._chunk_s
         self._chunk_s = run_s if old is None else old + _WEIGHT * (run_s - old)
         if chunk.parent is not None:

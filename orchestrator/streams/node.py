@@ -124,7 +124,7 @@ class Node:
     *Emits when*, *Backpressures when*, *Completes when*, *Fails when*.
     """
 
-    __slots__ = ("__weakref__", "closed", "ended", "inlets", "items_in", "name", "outlets")
+    __slots__ = ("__weakref__", "closed", "ended", "failed", "full_s", "inlets", "name", "outlets")
 
     def __init__(self, name: str, *, inputs: int = 1, outputs: int = 1) -> None:
         self.name = name
@@ -132,7 +132,20 @@ class Node:
         self.outlets = [Outlet(self) for _ in range(outputs)]
         self.ended = [False] * inputs
         self.closed = False
-        self.items_in = 0
+        self.failed = False
+        """The run fails or was left: what would be made final at the end is to be given up instead."""
+        self.full_s = 0.0
+        """How long the run has waited because this node had no room."""
+
+    @property
+    def items_in(self) -> int:
+        """Items received so far."""
+        return sum(inlet.items for inlet in self.inlets)
+
+    @property
+    def items_out(self) -> int:
+        """Items passed on so far."""
+        return sum(outlet.items for outlet in self.outlets)
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - for nodes that have several
         """Return how many items this input port takes now; by default what every outlet takes."""

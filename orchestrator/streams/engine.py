@@ -1,0 +1,175 @@
+"""The engine: runs the nodes of a graph in one thread, turn by turn, and waits in the coordinator's one wait.
+
+    turn:  for each node, consumers first:  pump       (sources last: they read while there is room)
+    wait:  nothing moved -> for results of the pool, room in it, or a source that blocks
+
+Owner of the state of all nodes: the thread of whoever iterates the stream or calls `run`. No node has a thread, but for
+the readers of sources that block, which only fill buffers and wake the engine. The order in which nodes are pumped is
+fixed, so a graph over sources that don't block gives the same every time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import InternalError
+from orchestrator.streams.mapping import MapNode
+from orchestrator.streams.node import Node, NodeError
+from orchestrator.streams.sinks import ResultsNode
+from orchestrator.streams.sources import BlockingSource, SourceNode
+
+if TYPE_CHECKING:
+    from orchestrator.coordinator import Coordinator
+
+
+class Engine:
+    """Runs one graph once."""
+
+    def __init__(self, nodes: list[Node], coordinator: Coordinator | None) -> None:
+        """Take the nodes, each behind those that it gets items from."""
+        self.nodes = nodes
+        self._order = list(reversed(nodes))
+        self._coordinator = coordinator
+        self._stages = [node for node in nodes if isinstance(node, MapNode)]
+        self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]
+        self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource)]
+        self._terminals = [node for node in nodes if not node.outlets]
+        self._news = threading.Event()  # stands in for the coordinator's wake-up where there is no pool
+        self._closed = False
+
+    def start(self) -> None:
+        """Open the calls on the pool, and start the readers of sources that block."""
+        for stage in self._stages:
+            stage.start()
+        wake = self._news.set if self._coordinator is None else self._coordinator.wake
+        for source in self._blocking:
+            source.start(wake)
+
+    def run(self) -> None:
+        """Run to the end.
+
+        Raises:
+            Exception: what the function of a node raised, the node named in a note; everything is released.
+        """
+        for _ in self.results(None):
+            raise InternalError("a graph without a consumer gave results")
+
+    def results(self, terminal: ResultsNode | None) -> Generator[list[Any], None, None]:
+        """Run; yield what the consumer's terminal gets, list by list. Leaving early ends the run."""
+        try:
+            self.start()
+            while True:
+                moved = self.turn()
+                if terminal is not None and terminal.items:
+                    yield from terminal.take()
+                elif all(node.ended[0] for node in self._terminals):
+                    break
+                elif not moved:
+                    self._wait()
+            self._raise_source_error()
+        except BaseException as error:
+            self.close(failed=True)
+            if isinstance(error, NodeError):
+                raise _named(error) from None
+            raise
+        self.close(failed=False)
+
+    def turn(self) -> bool:
+        """Pump every node once, consumers first; return whether anything moved."""
+        moved = False
+        for node in self._order:
+            try:
+                if node.pump():
+                    moved = True
+            except NodeError:
+                raise
+            except Exception as error:
+                raise NodeError(node, error) from error
+        self._notice_source_errors()
+        return moved
+
+    def close(self, *, failed: bool) -> None:
+        """Release every node once, consumers last, so that sinks are made final when all else has ended well."""
+        if self._closed:
+            return
+        self._closed = True
+        first: BaseException | None = None
+        for node in self.nodes:
+            node.failed = node.failed or failed or first is not None
+            try:
+                node.closed = True
+                node.close()
+            except BaseException as error:  # noqa: BLE001 - the others are to be released too
+                first = first or error
+        if first is not None and not failed:
+            raise first
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _notice_source_errors(self) -> None:
+        """A source that raised dooms the run; what it gave before still goes through."""
+        for source in self._sources:
+            if source.error is not None and not source.failed:
+                for node in self.nodes:
+                    node.failed = True
+
+    def _raise_source_error(self) -> None:
+        for source in self._sources:
+            if source.error is not None:
+                raise NodeError(source, source.error)
+
+    def _wait(self) -> None:
+        """Wait until a turn would move something."""
+        started = perf_counter()
+        if self._coordinator is not None and self._stages:
+            delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
+            if not (self._blocking or delays or any(node.stage.outstanding for node in self._stages)):
+                self._refuse_to_hang()
+            self._coordinator.drive(self._ready, min(delays, default=None))
+        elif any(not source.outlets[0].ended for source in self._blocking):
+            self._news.wait()
+            self._news.clear()
+        else:
+            self._refuse_to_hang()
+        self._blame_the_full(perf_counter() - started)
+
+    def _ready(self) -> bool:
+        return (
+            any(node.has_news for node in self._stages)
+            or any(source.has_news and source.outlets[0].capacity() > 0 for source in self._blocking)
+            or any(not source.outlets[0].ended and source.outlets[0].capacity() > 0 for source in self._inline())
+        )
+
+    def _inline(self) -> list[SourceNode]:
+        return [node for node in self._sources if isinstance(node, SourceNode)]
+
+    def _refuse_to_hang(self) -> None:
+        """Nothing moves, and nothing is on the way that could change it: better an error than a hang."""
+        if self._ready() or any(node.pump() for node in self._order):
+            return
+        stuck = [node.name for node in self.nodes if node.outlets and any(o.backlog for o in node.outlets)]
+        raise InternalError(f"the graph can't move; items wait behind {', '.join(stuck) or 'a node without room'}")
+
+    def _blame_the_full(self, seconds: float) -> None:
+        """Enter the wait for the nodes that held a source up: those without room whose consumers have some."""
+        for source in self._sources:
+            outlet = source.outlets[0]
+            while not outlet.ended and not outlet.cancelled and outlet.capacity() <= 0:
+                node = outlet.consumer
+                held_up = next((o for o in node.outlets if not o.cancelled and o.capacity() <= 0), None)
+                if held_up is None:
+                    node.full_s += seconds
+                    break
+                outlet = held_up
+
+
+def _named(carrier: NodeError) -> BaseException:
+    """Return the exception that a node raised, the node named in a note."""
+    error = carrier.cause
+    note = f"in node {carrier.node.name!r}"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error

@@ -1,0 +1,101 @@
+"""The node whose work goes to the pool: neighbouring map, filter and flat_map steps, run as one function in the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.streams.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.stage import Stage
+
+
+class MapNode(Node):
+    """Feeds a stage of the pool, and passes on what comes back.
+
+    Emits when: the results of the chunk whose turn it is are here (or of any chunk, if not ordered).
+    Backpressures when: no lane has a credit, or what is out fills the pool's window or byte budget.
+    Completes when: its input has ended and every chunk is back.
+    Fails when: an item fails under `on_error="raise"`, or the pool can't go on.
+    """
+
+    __slots__ = ("_at", "_open", "_pending", "stage")
+
+    def __init__(self, name: str, open_stage: Callable[[], Stage]) -> None:
+        super().__init__(name)
+        self._open = open_stage
+        self.stage: Stage
+        self._pending: list[Any] = []
+        self._at = 0  # items before this one are cut
+
+    def start(self) -> None:
+        """Open the call on the pool."""
+        self.stage = self._open()
+
+    def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
+        """Return what the next chunk takes, if a lane would take it now: items are pickled as soon as they arrive."""
+        if not self.stage.wants_room(source_ended=False):
+            return 0
+        return max(0, self.stage.chunk_items - (len(self._pending) - self._at))
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
+        """Send them, if they make a whole chunk; what does not is sent in the next turn."""
+        if self._at == len(self._pending):
+            self._pending, self._at = items, 0
+        else:
+            self._pending += items
+        if len(self._pending) - self._at >= self.stage.chunk_items:
+            self.stage.feed(self._cut)
+
+    def _cut(self, size: int) -> Sequence[Any]:
+        start = self._at
+        items = self._pending[start : start + size] if start or size < len(self._pending) else self._pending
+        self._at = start + len(items)
+        return items
+
+    def end(self, port: int) -> None:
+        """Note it; the outlet ends when every chunk is back."""
+        self.ended[port] = True
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `pump` could do something now."""
+        if self.stage.events:
+            return True
+        return self._at < len(self._pending) and self.stage.wants_room()
+
+    @property
+    def again(self) -> bool:
+        """Whether something is to be sent that does not come from the input: items that run again."""
+        return self.stage.wants_room(source_ended=True)
+
+    def pump(self) -> bool:
+        """Send, take in what came back, pass it on while the consumer has room."""
+        outlet, stage = self.outlets[0], self.stage
+        if outlet.cancelled:
+            return False
+        moved = bool(outlet.backlog) and outlet.flush()
+        stage.feed(self._cut)
+        if stage.events:
+            stage.settle()
+            stage.feed(self._cut)
+        while outlet.capacity() > 0:
+            delivery = stage.take()
+            if delivery is None:
+                break
+            moved = True
+            outlet.push(delivery.results)
+            if delivery.error is not None:
+                raise delivery.error
+        if self.ended[0] and not stage.outstanding and self._at == len(self._pending) and not outlet.ended:
+            outlet.end()
+            moved = True
+        return moved
+
+    def close(self) -> None:
+        """End the call: chunks that run are not waited for."""
+        if hasattr(self, "stage"):
+            self.stage.close()

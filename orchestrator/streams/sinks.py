@@ -1,0 +1,190 @@
+"""Where the items of a graph go: anything with `write(items)` and `close()`, a path, a callable, a list, or the consumer.
+
+Owner of the state: the engine's thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.streams.node import ROOM, Node
+
+
+class Sink(Protocol):
+    """What a sink has to have; `abort()` too, if it is not to be closed as usual when the run fails."""
+
+    def write(self, items: list[Any]) -> None:
+        """Take items, in order; the list is not used again."""
+
+    def close(self) -> None:
+        """Make what was written final."""
+
+
+class SinkNode(Node):
+    """Writes items to a sink.
+
+    Emits when: never.
+    Backpressures when: never by itself; the sink's `write` takes the time that it takes.
+    Completes when: its input ends; the sink is closed when every other node has completed too.
+    Fails when: the sink raises; then, and when another node fails, it is aborted instead of closed.
+    """
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, name: str, sink: Sink) -> None:
+        super().__init__(name, outputs=0)
+        self._sink = sink
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
+        """Write them."""
+        self._sink.write(items)
+
+    def close(self) -> None:
+        """Close the sink, or abort it if the run has failed."""
+        if self.failed:
+            end_early(self._sink)
+        else:
+            self._sink.close()
+
+
+class ResultsNode(Node):
+    """Holds items for whoever iterates the stream.
+
+    Emits when: never; the consumer takes `items`.
+    Backpressures when: the consumer has not taken what is here.
+    Completes when: its input has ended and the consumer has taken everything.
+    Fails when: never.
+    """
+
+    __slots__ = ("items",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, outputs=0)
+        self.items: list[list[Any]] = []
+
+    def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
+        """Return room for one more list, if the consumer has taken the others."""
+        return 0 if len(self.items) >= 16 else ROOM
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
+        """Keep them for the consumer."""
+        self.items.append(items)
+
+    def take(self) -> list[list[Any]]:
+        """Return what is here."""
+        taken, self.items = self.items, []
+        return taken
+
+
+def end_early(sink: Sink) -> None:
+    """End a sink of a run that failed or was left: abort it if it can be, else close it."""
+    getattr(sink, "abort", sink.close)()
+
+
+def as_sink(target: Any) -> Sink:
+    """Return the sink that a path, a callable, a list, None (items are discarded) or a sink itself means.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if hasattr(target, "write") and hasattr(target, "close"):
+        return target  # type: ignore[no-any-return]
+    if target is None:
+        return _CallSink(_discard)
+    if isinstance(target, list):
+        return _CallSink(target.extend)
+    if isinstance(target, str | os.PathLike):
+        return LinesSink(os.fspath(target))
+    if callable(target):
+        return _EachSink(target)
+    raise ConfigError(
+        f"{target!r} is no sink; give a path, a list, a function, or an object with write(items) and close()"
+    )
+
+
+class _CallSink:
+    """Gives each list to a function."""
+
+    def __init__(self, call: Callable[[list[Any]], object]) -> None:
+        self.write = call
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _EachSink(_CallSink):
+    """Gives each item to a function."""
+
+    def __init__(self, call: Callable[[Any], object]) -> None:
+        def write(items: Iterable[Any]) -> None:
+            for item in items:
+                call(item)
+
+        super().__init__(write)
+
+
+def _discard(_: list[Any]) -> None:
+    """Take items and forget them."""
+
+
+class LinesSink:
+    """A file of lines: text as it is, bytes as they are, anything else as JSON. Whole under its name, or not there.
+
+    Opened at the first write or at the close, beside its final name; renamed at the close.
+    """
+
+    def __init__(self, path: str) -> None:
+        folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - a path as the user wrote it
+        if not os.path.isdir(folder):  # noqa: PTH112
+            raise ConfigError(f"can't write to {path}: there is no folder {folder}")
+        self.path = path
+        self._part = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.part")  # noqa: PTH118, PTH119
+        self._file: Any = None
+
+    def write(self, items: list[Any]) -> None:
+        """Append a line an item.
+
+        Raises:
+            OrchestratorError: the disk is full, or an item can't be written as JSON.
+        """
+        self._opened().write(b"".join(map(_line, items)))
+
+    def close(self) -> None:
+        """Sync the file and give it its final name."""
+        file = self._opened()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        os.replace(self._part, os.path.realpath(self.path))  # noqa: PTH105
+        self._file = None
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            os.unlink(self._part)  # noqa: PTH108
+
+    def _opened(self) -> Any:
+        if self._file is None:
+            try:
+                self._file = open(self._part, "wb")  # noqa: PTH123, SIM115 - closed by `close` or `abort`
+            except OSError as error:
+                raise OrchestratorError(f"can't write to {self.path}: {error.strerror}") from error
+        return self._file
+
+
+def _line(item: Any) -> bytes:
+    if isinstance(item, str):
+        return item.encode() + b"\n"
+    if isinstance(item, bytes):
+        return item + b"\n"
+    try:
+        return json.dumps(item, ensure_ascii=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        kind = type(item).__name__
+        raise OrchestratorError(f"an item of type {kind} can't be written as a line: {error}") from error

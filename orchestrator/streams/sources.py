@@ -1,0 +1,239 @@
+"""Where the items of a graph come from: an iterable that is read inline, or one that may block, read by a thread.
+
+`SourceNode` belongs to the engine's thread. `BlockingSource` shares its buffer with its reader thread, behind one
+condition; the thread only reads, appends and wakes the engine, and is a daemon, because a read that waits for a socket
+can't be called off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import multiprocessing.connection
+import multiprocessing.queues
+import queue
+import socket
+import stat
+import threading
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from itertools import islice
+from os import fstat
+from typing import Any
+
+from orchestrator.streams.node import Node
+
+READ_ITEMS = 4096
+"""At most so many at a time from one source: the others get their turn."""
+BUFFER_ITEMS = 4096
+"""A reader thread reads at most so far ahead."""
+
+
+class SourceNode(Node):
+    """Reads an iterable while everything downstream has room.
+
+    Emits when: its consumer has room and the iterable gives an item.
+    Backpressures when: it is what backpressure ends at: it does not read.
+    Completes when: the iterable ends.
+    Fails when: the iterable raises; the run goes on until the items before that are through.
+    """
+
+    __slots__ = ("_iterator", "_source", "error")
+
+    def __init__(self, name: str, source: Iterable[Any]) -> None:
+        super().__init__(name, inputs=0)
+        self._source = source
+        self._iterator: Iterator[Any] | None = None
+        self.error: BaseException | None = None
+        """What the iterable raised; the engine raises it when all else is done."""
+
+    def receive(self, items: list[Any], port: int) -> None:
+        """Never called: a source has no input."""
+        raise NotImplementedError
+
+    def pump(self) -> bool:
+        """Pass on what waits, or read as much as is wanted."""
+        outlet = self.outlets[0]
+        if outlet.backlog:
+            return outlet.flush()
+        if outlet.ended or outlet.cancelled:
+            return False
+        room = min(outlet.capacity(), READ_ITEMS)
+        return room > 0 and self._read(room)
+
+    def _read(self, room: int) -> bool:
+        items: list[Any] = []
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._source)
+            items.extend(islice(self._iterator, room))
+        except Exception as error:  # noqa: BLE001 - it is the user's, and raised by the engine
+            self.error = error
+        self.outlets[0].push(items)
+        if len(items) < room:
+            self.outlets[0].end()
+        return True
+
+    def close(self) -> None:
+        """Close a generator, so that its own `finally` runs now."""
+        close = getattr(self._iterator, "close", None)
+        self._iterator = None
+        if close is not None and not isinstance(self._source, io.IOBase):
+            close()
+
+
+class BlockingSource(Node):
+    """Reads an iterable that may wait, with a thread, into a bounded buffer.
+
+    Emits when: its consumer has room and the thread has read an item.
+    Backpressures when: the buffer is full: the thread waits.
+    Completes when: the iterable has ended and the buffer is empty.
+    Fails when: the iterable raises; the run goes on until the items before that are through.
+    """
+
+    __slots__ = ("_buffer", "_changed", "_done", "_raised", "_source", "_thread", "_wake", "error")
+
+    def __init__(self, name: str, source: Any) -> None:
+        super().__init__(name, inputs=0)
+        self._source = source
+        self._changed = threading.Condition()
+        self._buffer: list[Any] = []
+        self._done = False
+        self._raised: BaseException | None = None
+        self.error: BaseException | None = None
+        """What the iterable raised; the engine raises it when all else is done."""
+        self._thread: threading.Thread | None = None
+        self._wake: Callable[[], None] = _nobody
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to read; `wake` is called by the thread when there is news and the buffer was empty."""
+        self._wake = wake
+        self._thread = threading.Thread(target=self._run, name=f"orchestrator-source-{self.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `pump` would move something, room given."""
+        return bool(self._buffer) or (self._done and not self.outlets[0].ended)
+
+    def receive(self, items: list[Any], port: int) -> None:
+        """Never called: a source has no input."""
+        raise NotImplementedError
+
+    def pump(self) -> bool:
+        """Pass on what waits, or what the thread has read."""
+        outlet = self.outlets[0]
+        if outlet.backlog:
+            return outlet.flush()
+        if outlet.ended or outlet.cancelled:
+            return False
+        room = outlet.capacity()
+        if room <= 0:
+            return False
+        with self._changed:
+            items, self._buffer = self._buffer[:room], self._buffer[room:]
+            finished = self._done and not self._buffer
+            self._changed.notify()
+        outlet.push(items)
+        if finished:
+            self.error = self._raised
+            outlet.end()
+        return bool(items) or finished
+
+    def close(self) -> None:
+        """Tell the thread to stop; one that is stuck in a read is left to end with it, or with the process."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            for item in _items_of(self._source):
+                if not self._keep(item):
+                    break
+        except BaseException as error:  # noqa: BLE001 - it travels to the engine
+            self._raised = error
+        with self._changed:
+            self._done = True
+        self._wake()
+
+    def _keep(self, item: Any) -> bool:
+        """Put an item into the buffer, when there is room; return whether more is wanted."""
+        with self._changed:
+            while len(self._buffer) >= BUFFER_ITEMS and not self.closed:
+                self._changed.wait()
+            if self.closed:
+                return False
+            self._buffer.append(item)
+            first = len(self._buffer) == 1
+        if first:
+            self._wake()
+        return True
+
+
+def may_block(source: Any) -> bool:
+    """Tell whether reading a source is known to wait for others: queues, connections, sockets, pipes, async iterables."""
+    kinds = (
+        queue.Queue,
+        queue.SimpleQueue,
+        multiprocessing.queues.Queue,
+        multiprocessing.queues.SimpleQueue,
+        multiprocessing.connection.Connection,
+        socket.socket,
+        AsyncIterable,
+    )
+    return isinstance(source, kinds) or _is_pipe(source)
+
+
+def _is_pipe(source: Any) -> bool:
+    if not isinstance(source, io.IOBase):
+        return False
+    try:
+        return not stat.S_ISREG(fstat(source.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _items_of(source: Any) -> Iterator[Any]:
+    """Iterate what blocks: an iterable; a queue, up to None; a connection, up to its end; a socket's bytes."""
+    if isinstance(source, AsyncIterable):
+        yield from _of_async(source)
+    elif hasattr(source, "__iter__"):
+        yield from source
+    elif isinstance(source, multiprocessing.connection.Connection):
+        while True:
+            try:
+                item = source.recv()
+            except EOFError:
+                return
+            yield item
+    elif isinstance(source, socket.socket):
+        while data := source.recv(1 << 16):
+            yield data
+    else:
+        while (item := source.get()) is not None:
+            yield item
+
+
+def _of_async(source: AsyncIterable[Any]) -> Iterator[Any]:
+    """Run an async iterable in a loop of this thread's own."""
+    with asyncio.Runner() as runner:
+        iterator = aiter(source)
+
+        async def following() -> Any:
+            return await anext(iterator)
+
+        try:
+            while True:
+                try:
+                    item = runner.run(following())
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                runner.run(close())
+
+
+def _nobody() -> None:
+    """Stand in for the engine before it has started."""
