@@ -19,7 +19,9 @@ SHOWN = 80
 """Characters of an item that a message shows."""
 
 
-def item_error(node: Node, port: int, items: list[Any], place: int, what: str, cause: BaseException | None) -> ItemError:
+def item_error(  # noqa: PLR0917 - all six say where it happened
+    node: Node, port: int, items: list[Any], place: int, what: str, cause: BaseException | None
+) -> ItemError:
     """Return the error for the item at `place` of the list that `port` was just pushed."""
     inlet = node.inlets[port]
     index = (inlet.items - len(items) if inlet is not None else 0) + place
@@ -52,6 +54,6 @@ def apply(
     try:
         for item in iterator:
             add(fn(item))
-    except Exception as cause:  # noqa: BLE001 - whatever the user's function raises
+    except Exception as cause:
         return results, item_error(node, port, items, reached(items, iterator), f"{what} raised", cause)
     return results, None

@@ -36,7 +36,7 @@ class FilterInline(Node):
     """Passes on the items for which a predicate is true.
 
     *Emits when* an item is kept. *Backpressures when* its consumer does.
-    *Completes when* its input ends. *Fails when* the predicate raises; the items kept before that one are passed on first.
+    *Completes when* its input ends. *Fails when* the predicate raises; those kept before it are passed on first.
     """
 
     __slots__ = ("keep",)
@@ -53,7 +53,7 @@ class FilterInline(Node):
         try:
             for item in iterator:
                 if keep(item):
-                    kept.append(item)
+                    kept.append(item)  # noqa: PERF401 - a comprehension would lose what came before an error
         except Exception as cause:
             self.outlets[0].push(kept)
             raise item_error(self, port, items, reached(items, iterator), "the predicate raised", cause) from cause
@@ -64,7 +64,7 @@ class FlatMapInline(Node):
     """Calls a function for each item and passes on every item of the iterable that it returns.
 
     *Emits when* an iterable gives items. *Backpressures when* its consumer does; one list's results come at once.
-    *Completes when* its input ends. *Fails when* the function or its iterable raises; what came before is passed on first.
+    *Completes when* its input ends. *Fails when* the function or its iterable raises; what came before goes first.
     """
 
     __slots__ = ("fn",)

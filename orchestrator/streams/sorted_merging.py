@@ -46,7 +46,7 @@ class MergeSorted(Node):
             keys, error = apply(self, port, self.key, items, "the key function")
         place = self._unsorted(keys, port)
         if place is not None:
-            error = item_error(self, port, items, place, "this input isn't sorted: an item is less than the one before", None)
+            error = item_error(self, port, items, place, "an item less than the one before it", None)
             keys = keys[:place]
         if keys:
             self.held[port] += items[: len(keys)]
