@@ -30,7 +30,7 @@ def close_all(sinks: list[SideSink]) -> None:
     while sinks:
         try:
             sinks.pop(0).close()
-        except BaseException as error:  # noqa: BLE001 - raised below
+        except BaseException as error:
             first = first or error
     if first is not None:
         raise first
@@ -60,7 +60,7 @@ class Broadcast(Node):
         self.on_failure = on_failure
         self.dropped: list[NodeError] = []
 
-    def receive(self, items: list[Any], port: int) -> None:
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
         """Give each output a list of its own."""
         for outlet in self.outlets:
             if not outlet.cancelled:
@@ -264,7 +264,7 @@ class Tee(Node):
         super().__init__(name)
         self.sinks = list(sinks)
 
-    def receive(self, items: list[Any], port: int) -> None:
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
         """Write a list of its own to each sink, then pass on."""
         for sink in self.sinks:
             sink.write(items[:])
