@@ -106,7 +106,8 @@ class Join(Node):
         self.unmatched = [unmatched] if unmatched is not None else []
         self.evicted = 0
         self.state: tuple[dict[Any, list[list[Any]]], ...] = ({}, {})
-        self.order: OrderedDict[int, tuple[int, Any]] = OrderedDict()  # who is oldest, where that matters
+        # Who is oldest in memory, by side: seq -> key; kept only where that matters.
+        self.order: tuple[OrderedDict[int, Any], ...] = (OrderedDict(), OrderedDict())
         self.seen_s = [-math.inf, -math.inf]
         self.seq = 0
         self.spill: Spill | None = None
@@ -175,8 +176,8 @@ class Join(Node):
                     self.spill.put_back(1 - side, key, partner)
         self.state[side].setdefault(key, []).append(entry)
         if self.max_items is not None or self.within_s is not None:
-            self.order[entry[0]] = (side, key)
-        if self.max_items is not None and len(self.order) > self.max_items:
+            self.order[side][entry[0]] = key
+        if self.max_items is not None and len(self.order[0]) + len(self.order[1]) > self.max_items:
             self._overflow(item)
 
     def _partners(self, key: Any, time_s: float | None, side: int) -> list[tuple[bool, list[Any]]]:
@@ -188,7 +189,7 @@ class Join(Node):
             return found
         return [(spilled, entry) for spilled, entry in found if abs(entry[2] - time_s) <= within_s]
 
-    def _leave(self, spilled: bool, entry: list[Any], key: Any, side: int) -> None:  # noqa: FBT001
+    def _leave(self, spilled: bool, entry: list[Any], key: Any, side: int) -> None:
         if spilled and self.spill is not None:
             self.spill.remove(side, entry)
             return
@@ -196,7 +197,7 @@ class Join(Node):
         waiting.remove(entry) if waiting[0] is not entry else waiting.pop(0)
         if not waiting:
             del self.state[side][key]
-        self.order.pop(entry[0], None)
+        self.order[side].pop(entry[0], None)
 
     def _alone(self, item: Any, side: int, results: list[Any], *, report_only: bool = False) -> None:
         """An item without a partner: a result of an outer join, else told to the sink."""
@@ -206,18 +207,19 @@ class Join(Node):
             self.unmatched[0].write([(SIDES[side], item)])
 
     def _advance(self, time_s: float, side: int, results: list[Any]) -> None:
-        """Let go what the other side's time has left behind; entries stand in order of arrival."""
+        """Let go what of the other side this time leaves behind; its entries stand in order of arrival."""
         self.seen_s[side] = max(self.seen_s[side], time_s)
         within_s = self.within_s or 0.0
-        while self.order:
-            seq, (old_side, key) = next(iter(self.order.items()))
-            entry = self.state[old_side][key][0]
-            if entry[2] + within_s >= self.seen_s[1 - old_side]:
+        other = 1 - side
+        waiting = self.order[other]
+        while waiting:
+            key = next(iter(waiting.values()))
+            entry = self.state[other][key][0]
+            if entry[2] + within_s >= self.seen_s[side]:
                 break
-            self._leave(False, entry, key, old_side)  # noqa: FBT003
-            self.order.pop(seq, None)
+            self._leave(False, entry, key, other)
             if not entry[3]:
-                self._alone(entry[1], old_side, results)
+                self._alone(entry[1], other, results)
 
     def _overflow(self, item: Any) -> None:
         if self.overflow == "error":
@@ -226,9 +228,11 @@ class Join(Node):
                 'raise max_items, or choose overflow="evict" or "spill"'
             )
             raise JoinOverflowError(msg)
-        _, (side, key) = self.order.popitem(last=False)
+        oldest = [next(iter(order), math.inf) for order in self.order]
+        side = 0 if oldest[0] < oldest[1] else 1
+        key = next(iter(self.order[side].values()))
         entry = self.state[side][key][0]
-        self._leave(False, entry, key, side)  # noqa: FBT003
+        self._leave(False, entry, key, side)
         if self.overflow == "spill":
             self.spill = self.spill or Spill()
             self.spill.add(side, key, entry)
@@ -256,7 +260,8 @@ class Join(Node):
         """Close the sink and the file, if they are open."""
         for entries in self.state:
             entries.clear()
-        self.order.clear()
+        for order in self.order:
+            order.clear()
         spill, self.spill = self.spill, None
         if spill is not None:
             spill.close()
@@ -276,7 +281,7 @@ class Join(Node):
         for side, key, entry in sorted(state["waiting"], key=lambda row: row[2][0]):
             self.state[side].setdefault(key, []).append(list(entry))
             if self.max_items is not None or self.within_s is not None:
-                self.order[entry[0]] = (side, key)
+                self.order[side][entry[0]] = key
         if state["spilled"]:
             self.spill = Spill()
             for side, key, entry in state["spilled"]:
