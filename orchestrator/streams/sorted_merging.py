@@ -35,8 +35,8 @@ class MergeSorted(Node):
         self.last: list[list[Any]] = [[] for _ in range(inputs)]  # the greatest key an input showed; empty: none yet
 
     def capacity(self, port: int) -> int:
-        """Return the room in this input's buffer."""
-        return max(0, ROOM - len(self.held[port]))
+        """Return the room in this input's buffer; nothing while merged items wait for the consumer."""
+        return 0 if self.outlets[0].backlog else max(0, ROOM - len(self.held[port]))
 
     def receive(self, items: list[Any], port: int) -> None:
         """Hold, and release what is safe now."""

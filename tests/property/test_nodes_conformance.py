@@ -52,7 +52,7 @@ def windows(items, size, step, partial):
 def time_windows(items, length, step):
     found = {}
     for item in items:
-        for k in range(item // step + 1):
+        for k in range((item - length) // step, item // step + 1):
             if k * step <= item < k * step + length:
                 found.setdefault(k, []).append(item)
     return [(k * step, k * step + length, found[k]) for k in sorted(found)]
@@ -89,7 +89,7 @@ CASES = {
     "flat_map": Case(
         lambda _: FlatMapInline(lambda i: [fussy(i)] * (i % 3)), lambda a: [[i for i in a for _ in range(i % 3)]]
     ),
-    "merge": Case(lambda _: Merge(3), lambda *a: [sum(a, [])], 3, interleaves=True, calls=False),
+    "merge": Case(lambda _: Merge(3), lambda *a: [[i for each in a for i in each]], 3, interleaves=True, calls=False),
     "multiplex": Case(
         lambda _: Multiplex("ab"),
         lambda a, b: [[("a", i) for i in a] + [("b", i) for i in b]],
@@ -121,7 +121,7 @@ CASES = {
         lambda a: split(a, x=lambda i: i % 3 == 0, y=lambda i: i % 3 == 1, z=lambda i: i % 3 == 2),
     ),
     "demultiplex create": Case(
-        lambda sink: Demultiplex(lambda i: fussy(i) and None, make=lambda _: sink), lambda _: [], aside=True
+        lambda sink: Demultiplex(lambda i: fussy(i) is None, make=lambda _: sink), lambda _: [], aside=True
     ),
     "tee": Case(Tee, lambda a: [a], calls=False, aside=True),
     "window": Case(lambda _: CountWindow(3, 2), lambda a: [windows(a, 3, 2, True)], calls=False),
