@@ -86,7 +86,7 @@ class MergeSorted(Node):
     def _drain(self) -> bool:
         outlet = self.outlets[0]
         moved = False
-        if outlet.capacity() > 0:
+        if (room := outlet.capacity()) > 0:
             items: list[Any] = []
             keys: list[Any] = []
             for port, count in enumerate(self._safe()):
@@ -99,7 +99,8 @@ class MergeSorted(Node):
                 items.sort()
             else:
                 items.sort(key=partial(next, iter(keys)))  # `sort` asks for each key once, in the order of the list
-            outlet.push(items)
+            outlet.push(items[:room])
+            outlet.push(items[room:])  # waits there, and this node isn't read meanwhile
             moved = bool(items)
         if all(self.ended) and not any(self.held):
             outlet.end()
