@@ -21,6 +21,7 @@ class Count:
         self.items = 0
 
     def write(self, items):
+        """Count."""
         self.items += len(items)
 
     def close(self):
@@ -52,10 +53,10 @@ def ours(operator, count):
     from orchestrator.streams.windows import CountWindow
 
     class End(Node):
-        def capacity(self, port):
+        def capacity(self, port):  # noqa: ARG002
             return ROOM
 
-        def receive(self, items, port):
+        def receive(self, items, port):  # noqa: ARG002
             for _ in items:  # the others hand on one by one; so is ours taken
                 self.items_in += 1
 
