@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from observe import MeasurementError, observe
+from operators import OPERATORS
 from sides import OURS
 
 HERE = Path(__file__).resolve().parent
@@ -208,6 +209,29 @@ def coordinator_cpu(_medians, aside):
 PARALLEL = ("parallel --block -1", "parallel --block 10M") if shutil.which("parallel") else ()
 SMALL, LARGE = f"{OURS} 100000", f"{OURS} 10000000"
 
+def in_operators(row, side, *, quick):
+    """Run operators.py for the operator that the row's name ends with; the peers get fewer items, by their pace."""
+    count = (2_000_000 if side == OURS else 200_000) // (10 if quick else 1)
+    argv = [sys.executable, HERE / "operators.py", row.name.removeprefix("operators_"), side, str(count)]
+    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MeasurementError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout)
+
+
+OPERATOR_ROWS = tuple(
+    Row(
+        f"operators_{operator}",
+        f"the operator {operator} in one process, trivial functions",
+        "items/s",
+        True,
+        (OURS, "aiostream", "streamz"),
+        in_operators,
+        all_of(against_best(5, higher=True), value_of(OURS, "items/s", 1_000_000, at_least=True)),
+    )
+    for operator in OPERATORS
+)
+
 ROWS = (
     Row(
         "chunk1",
@@ -314,4 +338,5 @@ ROWS = (
         nap_with_memory,
         value_of(OURS, "of the ideal throughput", 0.9, at_least=True),
     ),
+    *OPERATOR_ROWS,
 )

@@ -1,0 +1,59 @@
+"""Calls of user functions from a node: an error names the node and the item, and what came before it still counts.
+
+Owns no state. Runs in the coordinator process.
+"""
+
+from __future__ import annotations
+
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ItemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.streams.node import Node
+
+SHOWN = 80
+"""Characters of an item that a message shows."""
+
+
+def item_error(  # noqa: PLR0917 - all six say where it happened
+    node: Node, port: int, items: list[Any], place: int, what: str, cause: BaseException | None
+) -> ItemError:
+    """Return the error for the item at `place` of the list that `port` was just pushed."""
+    inlet = node.inlets[port]
+    index = (inlet.items - len(items) if inlet is not None else 0) + place
+    shown = repr(items[place])
+    if len(shown) > SHOWN:
+        shown = shown[:SHOWN] + "…"
+    at = f"input {port}, " if len(node.inlets) > 1 else ""
+    reason = f": {type(cause).__name__}: {cause}" if cause is not None else ""
+    error = ItemError(f"{node.name}: {what} ({at}item {index}, {shown}){reason}", item=items[place], index=index)
+    error.__cause__ = cause
+    error.raised_by_function = cause is not None
+    return error
+
+
+def reached(items: list[Any], iterator: Iterator[Any]) -> int:
+    """Return the place of the item that a list's iterator gave last."""
+    return len(items) - length_hint(iterator) - 1
+
+
+def apply(
+    node: Node, port: int, fn: Callable[[Any], Any], items: list[Any], what: str
+) -> tuple[list[Any], ItemError | None]:
+    """Call `fn` for each item; return the results up to the first error, and that error.
+
+    A plain loop, not `map`: a `StopIteration` that the function raises must not pass for the end of the list.
+    """
+    results: list[Any] = []
+    add = results.append
+    iterator = iter(items)
+    try:
+        for item in iterator:
+            add(fn(item))
+    except Exception as cause:
+        return results, item_error(node, port, items, reached(items, iterator), f"{what} raised", cause)
+    return results, None

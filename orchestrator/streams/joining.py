@@ -1,0 +1,292 @@
+"""The join of two inputs by key. The node owns the waiting items of both sides, in memory or spilled to disk.
+
+An entry is [place in the order of arrival, item, event time, has it matched]; a key's entries stand oldest first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.streams.calls import item_error
+from orchestrator.streams.node import Node
+from orchestrator.streams.spill import Spill
+from orchestrator.streams.splitting import close_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.streams.splitting import SideSink
+
+SIDES = ("left", "right")
+OUTER = {"inner": (False, False), "left": (True, False), "right": (False, True), "full": (True, True)}
+
+
+class JoinOverflowError(OrchestratorError):
+    """More items wait for their partner than `max_items` allows."""
+
+
+def merged(left: Any, right: Any) -> Any:
+    """Return the merged dict of two mappings (right wins), else the pair."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return {**left, **right}
+    return (left, right)
+
+
+class Join(Node):
+    """Joins input 0 (left) with input 1 (right) by key.
+
+    One to one (the oldest waiting partner is taken, and the pair leaves the state) or, with `many`, every left with
+    every right of its key, as in SQL. A key of None matches nothing.
+
+    The set of matches doesn't depend on how the inputs interleave, with these exceptions: with `within_s` each input
+    has to come in order of event time for that, and one to one within a time takes the oldest that fits; evicted items
+    match nothing later. A match comes when its second item comes, partners oldest first; what is unmatched at the end
+    comes left before right, each in order of arrival.
+
+    Args:
+        key: Left item to its key, hashable.
+        right_key: The same for right items; by default `key`.
+        how: "inner", "left", "right" or "full": of which sides unmatched items come, with None for their partner.
+        many: Whether an item stays after it has matched.
+        combine: Called with (left, right), None for a missing side; by default the merged dict of two mappings (right
+            wins), else the pair.
+        within_s: Only pairs at most so many seconds apart in event time.
+        at: Item to its event time in seconds, of both sides.
+        max_items: How many items may wait in memory, both sides together.
+        overflow: What happens beyond: "error", "evict" the oldest to `unmatched`, or "spill" the oldest to disk.
+        unmatched: Sink for ("left" or "right", item) of items without a partner that don't come as results.
+
+    *Emits when* an item meets its partner, and at the end. *Backpressures when* its consumer does.
+    *Completes when* both inputs have ended. *Fails when* a function raises, a key is unhashable, or by "error".
+    """
+
+    __slots__ = (
+        "at", "combine", "evicted", "keys", "many", "max_items", "order", "outer", "overflow", "seen_s", "seq",
+        "spill", "state", "unmatched", "within_s",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        key: Callable[[Any], Any],
+        right_key: Callable[[Any], Any] | None = None,
+        *,
+        how: str = "inner",
+        many: bool = False,
+        combine: Callable[[Any, Any], Any] | None = None,
+        within_s: float | None = None,
+        at: Callable[[Any], float] | None = None,
+        max_items: int | None = None,
+        overflow: str = "error",
+        unmatched: SideSink | None = None,
+        name: str = "join",
+    ) -> None:
+        if how not in OUTER:
+            msg = f"{name}: how is one of {', '.join(OUTER)}; got {how!r}"
+            raise ConfigError(msg)
+        if overflow not in {"error", "evict", "spill"}:
+            msg = f'{name}: overflow is "error", "evict" or "spill"; got {overflow!r}'
+            raise ConfigError(msg)
+        if (within_s is None) != (at is None) or (within_s is not None and not within_s >= 0):
+            msg = f"{name}: within_s (at least 0 s) and at= belong together; got within_s={within_s}, at={at}"
+            raise ConfigError(msg)
+        if max_items is not None and max_items < 1:
+            msg = f"{name}: max_items is at least 1, or None; got {max_items}"
+            raise ConfigError(msg)
+        super().__init__(name, inputs=2)
+        self.keys = (key, right_key or key)
+        self.outer = OUTER[how]
+        self.many = many
+        self.combine = combine or merged
+        self.within_s, self.at = within_s, at
+        self.max_items, self.overflow = max_items, overflow
+        self.unmatched = [unmatched] if unmatched is not None else []
+        self.evicted = 0
+        self.state: tuple[dict[Any, list[list[Any]]], ...] = ({}, {})
+        # Who is oldest in memory, by side: seq -> key; kept only where that matters.
+        self.order: tuple[OrderedDict[int, Any], ...] = (OrderedDict(), OrderedDict())
+        self.seen_s = [-math.inf, -math.inf]
+        self.seq = 0
+        self.spill: Spill | None = None
+
+    def receive(self, items: list[Any], port: int) -> None:
+        """Look for partners; wait where there is none, or where many are wanted."""
+        results: list[Any] = []
+        simple = self.at is None and self.max_items is None and not self.many
+        place = -1
+        try:
+            for place, item in enumerate(items):  # noqa: B007 - told in the error
+                (self._pair if simple else self._meet)(item, port, results)
+        except OrchestratorError:
+            self.outlets[0].push(results)
+            raise
+        except Exception as cause:
+            self.outlets[0].push(results)
+            raise item_error(self, port, items, place, "its key, time or match failed", cause) from cause
+        self.outlets[0].push(results)
+
+    def _pair(self, item: Any, side: int, results: list[Any]) -> None:
+        """One to one, without time and bound: the quick way."""
+        key = self.keys[side](item)
+        if key is None:
+            self._alone(item, side, results)
+            return
+        others = self.state[1 - side]
+        waiting = others.get(key)
+        if waiting is None:
+            self.seq += 1
+            mine = self.state[side].get(key)
+            if mine is None:
+                self.state[side][key] = [[self.seq, item, None, False]]
+            else:
+                mine.append([self.seq, item, None, False])
+            return
+        partner = waiting.pop(0)[1]
+        if not waiting:
+            del others[key]
+        results.append(self.combine(partner, item) if side else self.combine(item, partner))
+
+    def _meet(self, item: Any, side: int, results: list[Any]) -> None:
+        """Match by every rule that was asked for."""
+        key = self.keys[side](item)
+        time_s = self.at(item) if self.at is not None else None
+        if time_s is not None:
+            if not math.isfinite(time_s):
+                msg = f"{time_s!r} is no event time in seconds"
+                raise ValueError(msg)
+            self._advance(time_s, side, results)
+        if key is None:
+            self._alone(item, side, results)
+            return
+        hash(key)
+        self.seq += 1
+        entry = [self.seq, item, time_s, False]
+        for spilled, partner in self._partners(key, time_s, 1 - side):
+            results.append(self.combine(partner[1], item) if side else self.combine(item, partner[1]))
+            entry[3] = True
+            if not self.many:
+                self._leave(spilled, partner, key, 1 - side)
+                return
+            if not partner[3]:
+                partner[3] = True
+                if spilled and self.spill is not None:
+                    self.spill.put_back(1 - side, key, partner)
+        self.state[side].setdefault(key, []).append(entry)
+        if self.max_items is not None or self.within_s is not None:
+            self.order[side][entry[0]] = key
+        if self.max_items is not None and len(self.order[0]) + len(self.order[1]) > self.max_items:
+            self._overflow(item)
+
+    def _partners(self, key: Any, time_s: float | None, side: int) -> list[tuple[bool, list[Any]]]:
+        """Return the waiting entries that fit, oldest first, each with whether it is on disk."""
+        found = [(True, entry) for entry in self.spill.of_key(side, key)] if self.spill is not None else []
+        found += [(False, entry) for entry in self.state[side].get(key, ())]
+        within_s = self.within_s
+        if within_s is None or time_s is None:
+            return found
+        return [(spilled, entry) for spilled, entry in found if abs(entry[2] - time_s) <= within_s]
+
+    def _leave(self, spilled: bool, entry: list[Any], key: Any, side: int) -> None:
+        if spilled and self.spill is not None:
+            self.spill.remove(side, entry)
+            return
+        waiting = self.state[side][key]
+        waiting.remove(entry) if waiting[0] is not entry else waiting.pop(0)
+        if not waiting:
+            del self.state[side][key]
+        self.order[side].pop(entry[0], None)
+
+    def _alone(self, item: Any, side: int, results: list[Any], *, report_only: bool = False) -> None:
+        """An item without a partner: a result of an outer join, else told to the sink."""
+        if self.outer[side] and not report_only:
+            results.append(self.combine(None, item) if side else self.combine(item, None))
+        elif self.unmatched:
+            self.unmatched[0].write([(SIDES[side], item)])
+
+    def _advance(self, time_s: float, side: int, results: list[Any]) -> None:
+        """Let go what of the other side this time leaves behind; its entries stand in order of arrival."""
+        self.seen_s[side] = max(self.seen_s[side], time_s)
+        within_s = self.within_s or 0.0
+        other = 1 - side
+        waiting = self.order[other]
+        while waiting:
+            key = next(iter(waiting.values()))
+            entry = self.state[other][key][0]
+            if entry[2] + within_s >= self.seen_s[side]:
+                break
+            self._leave(False, entry, key, other)
+            if not entry[3]:
+                self._alone(entry[1], other, results)
+
+    def _overflow(self, item: Any) -> None:
+        if self.overflow == "error":
+            msg = (
+                f"{self.name}: more than max_items={self.max_items} items wait for a partner (the last: {item!r:.80}); "
+                'raise max_items, or choose overflow="evict" or "spill"'
+            )
+            raise JoinOverflowError(msg)
+        oldest = [next(iter(order), math.inf) for order in self.order]
+        side = 0 if oldest[0] < oldest[1] else 1
+        key = next(iter(self.order[side].values()))
+        entry = self.state[side][key][0]
+        self._leave(False, entry, key, side)
+        if self.overflow == "spill":
+            self.spill = self.spill or Spill()
+            self.spill.add(side, key, entry)
+        else:
+            self.evicted += 1
+            if not entry[3]:
+                self._alone(entry[1], side, [], report_only=True)
+
+    def finish(self) -> None:
+        """Give or report what found no partner; close the sink and the file."""
+        results: list[Any] = []
+        for side in (0, 1):
+            spilled = self.spill.of_side(side) if self.spill is not None else ()
+            for _, entry in spilled:
+                if not entry[3]:
+                    self._alone(entry[1], side, results)
+            waiting = (entry for entries in self.state[side].values() for entry in entries)
+            for entry in sorted(waiting, key=_seq):
+                if not entry[3]:
+                    self._alone(entry[1], side, results)
+        self.outlets[0].push(results)
+        self.close()
+
+    def close(self) -> None:
+        """Close the sink and the file, if they are open."""
+        for entries in self.state:
+            entries.clear()
+        for order in self.order:
+            order.clear()
+        spill, self.spill = self.spill, None
+        if spill is not None:
+            spill.close()
+        close_all(self.unmatched)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state between two lists, picklable; what is on disk is read into it."""
+        waiting = [
+            (side, key, list(entry)) for side in (0, 1) for key, all_of in self.state[side].items() for entry in all_of
+        ]
+        spilled = [(s, *row) for s in (0, 1) for row in (self.spill.of_side(s) if self.spill is not None else ())]
+        return {"waiting": waiting, "spilled": spilled, "seq": self.seq, "seen_s": list(self.seen_s)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that `snapshot` gave."""
+        self.seq, self.seen_s = state["seq"], list(state["seen_s"])
+        for side, key, entry in sorted(state["waiting"], key=lambda row: row[2][0]):
+            self.state[side].setdefault(key, []).append(list(entry))
+            if self.max_items is not None or self.within_s is not None:
+                self.order[side][entry[0]] = key
+        if state["spilled"]:
+            self.spill = Spill()
+            for side, key, entry in state["spilled"]:
+                self.spill.add(side, key, entry)
+
+
+def _seq(entry: list[Any]) -> int:
+    return int(entry[0])

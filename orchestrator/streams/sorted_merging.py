@@ -1,0 +1,133 @@
+"""The k-way merge of sorted inputs, on whole lists. The node owns the bounded buffers of its inputs.
+
+Everything up to the smallest of the last keys of the unfinished inputs is safe to release: bisect finds it in each
+input, and one sort (Timsort, which finds the runs) merges it, instead of a heap step an item.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from functools import partial
+from operator import is_
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.streams.calls import apply, item_error
+from orchestrator.streams.node import ROOM, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class MergeSorted(Node):
+    """Merges sorted inputs into one sorted output; stable: of equal keys the lower input comes first, as `heapq.merge`.
+
+    *Emits when* every unfinished input has shown how far it is. *Backpressures when* an input's buffer is full, that
+    input only. *Completes when* all inputs have ended. *Fails when* the key function raises, or an input isn't sorted.
+    """
+
+    __slots__ = ("held", "key", "keys", "last")
+
+    def __init__(self, inputs: int, *, key: Callable[[Any], Any] | None = None, name: str = "merge_sorted") -> None:
+        super().__init__(name, inputs=inputs)
+        self.key = key
+        self.held: list[list[Any]] = [[] for _ in range(inputs)]
+        self.keys: list[list[Any]] = self.held if key is None else [[] for _ in range(inputs)]
+        self.last: list[list[Any]] = [[] for _ in range(inputs)]  # the greatest key an input showed; empty: none yet
+
+    def capacity(self, port: int) -> int:
+        """Return the room in this input's buffer; nothing while merged items wait for the consumer."""
+        return 0 if self.outlets[0].backlog else max(0, ROOM - len(self.held[port]))
+
+    def receive(self, items: list[Any], port: int) -> None:
+        """Hold, and release what is safe now."""
+        if self.key is None:
+            keys, error = items, None
+        else:
+            keys, error = apply(self, port, self.key, items, "the key function")
+        place = self._unsorted(keys, port)
+        if place is not None:
+            error = item_error(self, port, items, place, "an item less than the one before it", None)
+            keys = keys[:place]
+        if keys:
+            self.held[port] += items[: len(keys)]
+            if self.key is not None:
+                self.keys[port] += keys
+            self.last[port] = keys[-1:]
+        self._drain()
+        if error is not None:
+            raise error
+
+    def _unsorted(self, keys: list[Any], port: int) -> int | None:
+        seen = self.last[port] + keys
+        ordered = sorted(seen)
+        if all(map(is_, ordered, seen)):
+            return None
+        first = next(place for place in range(1, len(seen)) if seen[place] < seen[place - 1])
+        return first - len(self.last[port])
+
+    def _safe(self) -> list[int]:
+        """Return how many items of each input may go."""
+        bound: list[Any] = []
+        holder = len(self.held)
+        for port, last in enumerate(self.last):
+            if self.ended[port]:
+                continue
+            if not last:
+                return [0] * len(self.held)
+            if not bound or last[0] < bound[0]:
+                bound, holder = last, port
+        if not bound:
+            return [len(held) for held in self.held]
+        # An equal key of a higher input must wait: the input that sets the bound may bring more of it.
+        return [
+            (bisect_right if port <= holder else bisect_left)(keys, bound[0]) for port, keys in enumerate(self.keys)
+        ]
+
+    def _drain(self) -> bool:
+        outlet = self.outlets[0]
+        moved = False
+        if (room := outlet.capacity()) > 0:
+            items: list[Any] = []
+            keys: list[Any] = []
+            for port, count in enumerate(self._safe()):
+                items += self.held[port][:count]
+                if self.key is not None:
+                    keys += self.keys[port][:count]
+                    del self.keys[port][:count]
+                del self.held[port][:count]
+            if self.key is None:
+                items.sort()
+            else:
+                items.sort(key=partial(next, iter(keys)))  # `sort` asks for each key once, in the order of the list
+            outlet.push(items[:room])
+            outlet.push(items[room:])  # waits there, and this node isn't read meanwhile
+            moved = bool(items)
+        if all(self.ended) and not any(self.held):
+            outlet.end()
+        return moved
+
+    def pump(self) -> bool:
+        """Release what there is room for."""
+        moved = super().pump()
+        return self._drain() or moved
+
+    def end(self, port: int) -> None:
+        """This input bounds nothing any more."""
+        self.ended[port] = True
+        self._drain()
+
+    def cancelled(self, outlet: Any) -> None:
+        """Nobody reads: drop what is held, walk away from every input."""
+        for held in (*self.held, *self.keys):
+            held.clear()
+        super().cancelled(outlet)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state between two lists, picklable."""
+        return {name: [list(part) for part in getattr(self, name)] for name in ("held", "keys", "last")}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that `snapshot` gave."""
+        self.held = [list(part) for part in state["held"]]
+        self.keys = self.held if self.key is None else [list(part) for part in state["keys"]]
+        self.last = [list(part) for part in state["last"]]

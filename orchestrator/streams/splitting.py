@@ -1,0 +1,279 @@
+"""One input, several outputs. A node owns the sinks that it was given or made: it closes each exactly once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.errors import ConfigError
+from orchestrator.streams.calls import apply, item_error, reached
+from orchestrator.streams.node import Node, NodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from orchestrator.streams.node import Outlet
+
+
+class SideSink(Protocol):
+    """What a node writes to aside."""
+
+    def write(self, items: list[Any], /) -> object:
+        """Take items; the list is the sink's own."""
+
+    def close(self) -> object:
+        """Flush and close."""
+
+
+def close_all(sinks: list[SideSink]) -> None:
+    """Close each and empty the list; an error of one doesn't keep the rest open, and the first is raised."""
+    first: BaseException | None = None
+    while sinks:
+        try:
+            sinks.pop(0).close()
+        except BaseException as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+class Broadcast(Node):
+    """Gives every item to every output; an output whose consumer walks away is dropped, the rest goes on.
+
+    Without an output the items are discarded.
+
+    Args:
+        outputs: How many.
+        on_failure: What happens when a consumer fails while it is pushed items: "raise" fails everything, "drop" goes
+            on without that branch; `dropped` keeps its error.
+
+    *Emits when* items come. *Backpressures when* any output does: the slowest decides.
+    *Completes when* its input ends, or all consumers walked away. *Fails when* a consumer does, with "raise".
+    """
+
+    __slots__ = ("dropped", "on_failure")
+
+    def __init__(self, outputs: int, *, on_failure: str = "raise", name: str = "broadcast") -> None:
+        if on_failure not in {"raise", "drop"}:
+            msg = f'{name}: on_failure is "raise" or "drop", not {on_failure!r}'
+            raise ConfigError(msg)
+        super().__init__(name, outputs=outputs)
+        self.on_failure = on_failure
+        self.dropped: list[NodeError] = []
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
+        """Give each output a list of its own."""
+        for outlet in self.outlets:
+            if not outlet.cancelled:
+                try:
+                    outlet.push(items[:])
+                except NodeError as error:
+                    self.drop(error)
+
+    def pump(self) -> bool:
+        """Pass on what waits, branch by branch."""
+        moved = False
+        for outlet in self.outlets:
+            try:
+                moved = (bool(outlet.backlog) and outlet.flush()) or moved
+            except NodeError as error:
+                self.drop(error)
+        return moved
+
+    def drop(self, error: NodeError) -> None:
+        """Go on without the node that failed: it walks away from its inputs, and its own outputs end."""
+        if self.on_failure == "raise":
+            raise error
+        self.dropped.append(error)
+        for inlet in error.node.inlets:
+            inlet.cancel()
+        for outlet in error.node.outlets:
+            outlet.end()
+
+
+class Route(Node):
+    """Gives an item to the outputs whose predicate is true for it; what matches none goes to the default output.
+
+    Args:
+        predicates: By name, in order; output k belongs to the k-th name, one more to the default.
+        default: The last output's name.
+        match: "all" outputs that match, or the "first" only.
+
+    *Emits when* items come. *Backpressures when* any output that somebody reads does.
+    *Completes when* its input ends, or all consumers walked away. *Fails when* a predicate raises.
+    """
+
+    __slots__ = ("first_only", "names", "predicates")
+
+    def __init__(
+        self,
+        predicates: Mapping[str, Callable[[Any], Any]],
+        *,
+        default: str = "rest",
+        match: str = "all",
+        name: str = "route",
+    ) -> None:
+        if match not in {"all", "first"}:
+            msg = f'{name}: match is "all" or "first", not {match!r}'
+            raise ConfigError(msg)
+        if default in predicates:
+            msg = f"{name}: {default!r} names both a predicate and the default output; give default= another name"
+            raise ConfigError(msg)
+        super().__init__(name, outputs=len(predicates) + 1)
+        self.names = (*predicates, default)
+        self.predicates = tuple(predicates.values())
+        self.first_only = match == "first"
+
+    def receive(self, items: list[Any], port: int) -> None:
+        """Sort the items into a list an output; the lists are passed on even if a predicate raises further on."""
+        lists: list[list[Any]] = [[] for _ in self.outlets]
+        iterator = iter(items)
+        failure = None
+        try:
+            (self._first if self.first_only else self._all)(iterator, lists)
+        except Exception as cause:
+            place = reached(items, iterator)
+            failure = item_error(self, port, items, place, "a predicate raised", cause)
+        for outlet, chosen in zip(self.outlets, lists, strict=True):
+            outlet.push(chosen)
+        if failure is not None:
+            raise failure
+
+    def _first(self, iterator: Any, lists: list[list[Any]]) -> None:
+        rest = lists[-1].append
+        pairs = [(predicate, chosen.append) for predicate, chosen in zip(self.predicates, lists, strict=False)]
+        for item in iterator:
+            for predicate, add in pairs:
+                if predicate(item):
+                    add(item)
+                    break
+            else:
+                rest(item)
+
+    def _all(self, iterator: Any, lists: list[list[Any]]) -> None:
+        rest = lists[-1].append
+        pairs = [(predicate, chosen.append) for predicate, chosen in zip(self.predicates, lists, strict=False)]
+        for item in iterator:
+            unmatched = True
+            for predicate, add in pairs:
+                if predicate(item):
+                    add(item)
+                    unmatched = False
+            if unmatched:
+                rest(item)
+
+
+class Demultiplex(Node):
+    """Gives each item to the output of its key; all end when the input ends.
+
+    Args:
+        key: Item to key.
+        keys: The declared keys; output k belongs to the k-th. With unknown="default" one more output takes the rest.
+        unknown: What an undeclared key gets: "error", "default" (the last output) or "create" (a sink of `make`).
+        make: Key to a sink, called when a key is first seen.
+
+    *Emits when* items come. *Backpressures when* any output does; a sink that was made takes what it is written.
+    *Completes when* its input ends: the sinks are closed. *Fails when* the key function, `make` or a sink raises, or a
+    key is unknown with "error".
+    """
+
+    __slots__ = ("key", "keys", "make", "sinks", "unknown")
+
+    def __init__(
+        self,
+        key: Callable[[Any], Hashable],
+        keys: Sequence[Hashable] = (),
+        *,
+        unknown: str | None = None,
+        make: Callable[[Any], SideSink] | None = None,
+        name: str = "demultiplex",
+    ) -> None:
+        unknown = unknown or ("create" if make is not None else "error")
+        if unknown not in {"error", "default", "create"} or (unknown == "create") != (make is not None):
+            msg = f'{name}: unknown is "error", "default", or "create" together with make=; got {unknown!r}'
+            raise ConfigError(msg)
+        if len(set(keys)) != len(keys):
+            msg = f"{name}: a key is declared twice: {list(keys)!r}"
+            raise ConfigError(msg)
+        super().__init__(name, outputs=len(keys) + (unknown == "default"))
+        self.key = key
+        self.keys = {each: place for place, each in enumerate(keys)}
+        self.unknown = unknown
+        self.make = make
+        self.sinks: dict[Any, SideSink] = {}  # made so far
+
+    def receive(self, items: list[Any], port: int) -> None:
+        """Gather a list a key, then pass each on."""
+        keys, error = apply(self, port, self.key, items, "the key function")
+        lists: dict[Any, list[Any]] = {}
+        iterator = iter(keys)
+        try:
+            for key, item in zip(iterator, items, strict=False):
+                chosen = lists.get(key)
+                if chosen is None:
+                    chosen = lists[key] = []
+                    if key not in self.keys and key not in self.sinks:
+                        self._meet(key)
+                chosen.append(item)
+        except Exception as cause:
+            lists = {key: chosen for key, chosen in lists.items() if chosen}
+            error = item_error(self, port, items, reached(keys, iterator), "its key can't be used", cause)
+        for key, chosen in lists.items():
+            self._pass_on(key, chosen)
+        if error is not None:
+            raise error
+
+    def _meet(self, key: Any) -> None:
+        if self.make is not None:
+            self.sinks[key] = self.make(key)
+        elif self.unknown == "error":
+            msg = f"no output was declared for the key {key!r}; declared: {list(self.keys)!r}"
+            raise ConfigError(msg)
+
+    def _pass_on(self, key: Any, items: list[Any]) -> None:
+        if key in self.sinks:
+            self.sinks[key].write(items)
+        elif items:
+            self.outlets[self.keys.get(key, -1)].push(items)
+
+    def cancelled(self, outlet: Outlet) -> None:
+        """Walk away only if nobody is left; sinks that are made still want their items."""
+        if self.make is None:
+            super().cancelled(outlet)
+
+    def finish(self) -> None:
+        """Close the sinks."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the sinks that are still open."""
+        sinks = list(self.sinks.values())
+        self.sinks = {}
+        close_all(sinks)
+
+
+class Tee(Node):
+    """Passes items on and writes each to side sinks; these are flushed and closed exactly once.
+
+    *Emits when* items come, after the sinks took them. *Backpressures when* its consumer does, and while a sink writes.
+    *Completes when* its input ends: the sinks are closed. *Fails when* a sink raises.
+    """
+
+    __slots__ = ("sinks",)
+
+    def __init__(self, *sinks: SideSink, name: str = "tee") -> None:
+        super().__init__(name)
+        self.sinks = list(sinks)
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
+        """Write a list of its own to each sink, then pass on."""
+        for sink in self.sinks:
+            sink.write(items[:])
+        self.outlets[0].push(items)
+
+    def finish(self) -> None:
+        """Close the sinks, so that their errors are told."""
+        close_all(self.sinks)
+
+    def close(self) -> None:
+        """Close the sinks that are still open."""
+        close_all(self.sinks)

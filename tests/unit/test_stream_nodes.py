@@ -1,0 +1,162 @@
+"""What is particular to one node: priority, ageing, unknown keys, walk-away, late items, joins in time, spilling."""
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ConfigError, ItemError
+from orchestrator.streams.joining import Join, JoinOverflowError
+from orchestrator.streams.merging import InStep, PriorityMerge
+from orchestrator.streams.node import NodeError
+from orchestrator.streams.sorted_merging import MergeSorted
+from orchestrator.streams.splitting import Broadcast, Demultiplex, Route, Tee
+from orchestrator.streams.windows import TimeWindow, Window
+from tests.support.nodes import Bench, SideSink
+
+
+def filled(node, inputs):
+    """Fill the inputs' buffers while the consumer has no room, then let it take one item a turn."""
+    bench = Bench(node, inputs, [0])
+    bench.turn([100] * len(inputs))
+    bench.drains[0].room = 1
+    return bench.run()[0]
+
+
+def test_the_highest_priority_goes_first():
+    assert filled(PriorityMerge([1, 9, 5]), [["a"] * 2, ["b"] * 2, ["c"] * 2]) == [*"bbccaa"]
+
+
+def test_ageing_lets_nobody_starve():
+    got = filled(PriorityMerge([0, 2], ageing=3), [["low"] * 3, ["high"] * 60])
+    assert got.index("low") < 10
+
+
+def test_the_place_of_an_input_that_left_holds_missing():
+    assert Bench(InStep(2, missing="-"), [[1], [1, 2]]).run() == [[(1, 1), ("-", 2)]]
+
+
+def test_an_unsorted_input_is_told():
+    with pytest.raises(NodeError) as caught:
+        Bench(MergeSorted(2), [[1, 3, 2], []]).run([[1, 1]] * 5)
+    assert (caught.value.cause.index, caught.value.cause.item) == (2, 2)
+
+
+def test_an_unknown_key_is_an_error():
+    with pytest.raises(NodeError) as caught:
+        Bench(Demultiplex(str, ["1"]), [[1, 2]]).run()
+    assert isinstance(caught.value.cause, ItemError)
+    assert "'2'" in str(caught.value.cause)
+
+
+def test_a_key_gets_its_sink_when_it_is_first_seen():
+    sinks = {}
+    Bench(Demultiplex(lambda i: i % 2, make=lambda key: sinks.setdefault(key, SideSink())), [[1, 3, 2, 5]]).run([[1]])
+    assert {key: (sink.got, sink.closes) for key, sink in sinks.items()} == {1: ([1, 3, 5], 1), 0: ([2], 1)}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Route({}, match="any"),
+        lambda: Route({"rest": bool}),
+        lambda: Broadcast(1, on_failure="x"),
+        lambda: Demultiplex(str, unknown="create"),
+        lambda: Demultiplex(str, ["a", "a"]),
+        lambda: Join(str, how="outer"),
+        lambda: Join(str, within_s=1),
+    ],
+)
+def test_what_can_not_be_used_is_refused(make):
+    with pytest.raises(ConfigError):
+        make()
+
+
+def test_a_branch_that_fails_is_dropped_if_so_chosen():
+    node = Broadcast(2, on_failure="drop")
+    bench = Bench(node, [[1, 2, 3]])
+
+    def refuse(items, port):
+        raise OSError(items)
+
+    class Failing(type(bench.drains[0])):
+        receive = staticmethod(refuse)
+
+    node.outlets[0].to(Failing())
+    assert bench.run()[1] == [1, 2, 3]
+    assert len(node.dropped) == 1
+
+
+def test_every_side_sink_is_closed_although_one_fails_to():
+    class Stuck(SideSink):
+        def close(self):
+            super().close()
+            raise OSError("disk full")
+
+    sinks = [Stuck(), SideSink()]
+    bench = Bench(Tee(*sinks), [[1]])
+    with pytest.raises(NodeError):
+        bench.run()
+    bench.node.close()
+    assert [sink.closes for sink in sinks] == [1, 1]
+
+
+def test_late_items_go_aside():
+    sink = SideSink()
+    node = TimeWindow(10, float, lateness_s=5, late=sink)
+    got = Bench(node, [[1, 9, 14, 3, 15, 2, 11]]).run([[2]] * 9)[0]
+    assert got == [Window(0, 10, [1, 9, 3]), Window(10, 20, [14, 15, 11])]
+    assert (sink.got, node.late_items) == ([2], 1)
+
+
+@given(st.integers(-3000, 3000))
+def test_a_start_is_in_its_own_window_whatever_the_rounding(k):
+    first, last = TimeWindow(0.1, float).first_and_last(k * 0.1)
+    assert last == k
+    assert first <= k
+
+
+pairs = st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 30)), max_size=25)
+
+
+@given(pairs, pairs, st.lists(st.lists(st.integers(0, 4), min_size=2, max_size=2), max_size=15), st.booleans())
+def test_many_within_a_time_finds_every_pair_however_the_sides_interleave(left, right, cuts, spill):
+    left, right = sorted(left, key=lambda i: i[1]), sorted(right, key=lambda i: i[1])
+    bound = {"max_items": 2, "overflow": "spill"} if spill else {}
+    node = Join(lambda i: i[0], many=True, within_s=3, at=lambda i: i[1], **bound)
+    got = Bench(node, [left, right]).run(cuts)[0]
+    wanted = [(a, b) for a in left for b in right if a[0] == b[0] is not None and abs(a[1] - b[1]) <= 3]
+    assert sorted(got, key=repr) == sorted(wanted, key=repr)
+
+
+def test_more_than_may_wait_is_an_error_or_is_evicted():
+    with pytest.raises(NodeError) as caught:
+        Bench(Join(int, max_items=2), [[1, 2, 3], []]).run()
+    assert isinstance(caught.value.cause, JoinOverflowError)
+    sink = SideSink()
+    node = Join(int, max_items=2, overflow="evict", unmatched=sink)
+    assert Bench(node, [[1, 2, 3], [2, 3, 1]]).run([[9, 0]]) == [[(2, 2), (3, 3)]]
+    assert sink.got == [("left", 1), ("right", 1)]
+    assert sink.closes == 1
+
+
+def test_what_is_spilled_leaves_with_the_node():
+    node = Join(int, max_items=1, overflow="spill")
+    bench = Bench(node, [[1, 2, 3], []])
+    bench.turn([3, 0])
+    assert node.spill.count == [2, 0]
+    assert len(pickle.loads(pickle.dumps(node.snapshot()))["spilled"]) == 2
+    node.close()
+    assert node.spill is None
+
+
+def test_an_unhashable_key_names_the_item():
+    with pytest.raises(NodeError) as caught:
+        Bench(Join(lambda i: [i]), [[1], []]).run()
+    assert "unhashable" in str(caught.value.cause)
+
+
+def test_mappings_are_merged_and_the_right_wins():
+    got = Bench(Join(lambda i: i["k"], how="left"), [[{"k": 1, "v": 1}, {"k": 2}], [{"k": 1, "v": 2}]]).run()[0]
+    assert got == [{"k": 1, "v": 2}, ({"k": 2}, None)]
