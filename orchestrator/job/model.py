@@ -60,6 +60,11 @@ class JobNode:
     line: int
 
     @property
+    def key(self) -> str:
+        """What it is called among all nodes: a sink may have the name of the stream that it writes."""
+        return f"sink.{self.name}" if self.kind == "sink" else self.name
+
+    @property
     def inputs(self) -> tuple[Ref, ...]:
         """The outputs that it reads, in order."""
         found: list[Ref] = []
@@ -87,5 +92,5 @@ class Job:
     path: str
     pool: dict[str, Any] = field(default_factory=dict)
     nodes: dict[str, JobNode] = field(default_factory=dict)
-    """By name, each behind those that it reads."""
+    """By key, each behind those that it reads."""
     workflows: dict[str, Workflow] = field(default_factory=dict)

@@ -107,13 +107,14 @@ class _Reader:
             path = (kind, name)
             if "." in name:
                 self._mistakes.add(path, f"the name {name!r} has a dot, which stands between a node and its output")
-            if name in self._nodes:
-                other = self._nodes[name]
+            key = f"sink.{name}" if kind == "sink" else name
+            if key in self._nodes:
+                other = self._nodes[key]
                 self._mistakes.add(path, f"the name {name!r} is taken by [{other.kind}.{name}], line {other.line}")
                 continue
             values = self._values.table(table, schema.NODES[kind], path, f"[{kind}.{name}]")
             self._exactly_one(kind, table, path)
-            self._nodes[name] = JobNode(kind, name, values, self._mistakes.line(path))
+            self._nodes[key] = JobNode(kind, name, values, self._mistakes.line(path))
 
     def _exactly_one(self, kind: str, table: dict[str, Any], path: Path) -> None:
         keys = schema.ONE_OF.get(kind, ())
@@ -200,7 +201,7 @@ class _Reader:
         """Return the nodes, each behind those that it reads; report references that lead nowhere or round."""
         graph: dict[str, list[str]] = {}
         for node in self._nodes.values():
-            graph[node.name] = [ref.node for ref in node.inputs if self._check_reference(node, ref)]
+            graph[node.key] = [ref.node for ref in node.inputs if self._check_reference(node, ref)]
         try:
             return {name: self._nodes[name] for name in TopologicalSorter(graph).static_order()}
         except CycleError as cycle:
@@ -214,6 +215,9 @@ class _Reader:
         place = (node.kind, node.name, key)
         known = [str(Ref(other.name, output)) for other in self._nodes.values() for output in other.outputs]
         if ref.node not in self._nodes:
+            if f"sink.{ref.node}" in self._nodes:
+                self._mistakes.add(place, f"{key!r}: [sink.{ref.node}] has no output")
+                return False
             self._mistakes.unknown(place, str(ref), f"{key!r}: there is no stream", known)
             return False
         other = self._nodes[ref.node]
