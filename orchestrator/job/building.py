@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.job.model import Job, JobNode, NamedFunction, Ref
-from orchestrator.job.schema import ACTIONS, OPTIONS
+from orchestrator.job.schema import ACTIONS, INLINE, OPTIONS
+from orchestrator.workflow import Workflow
 
 _JOIN = ("right_key", "how", "many", "combine", "within_s", "at", "max_items", "overflow", "unmatched")
 
@@ -81,13 +82,15 @@ class _Builder:
         stream = self._take(values["from"])
         action = next(action for action in ACTIONS if action in values)
         argument = values[action]
+        options = {key: values[key] for key in OPTIONS if key in values}
         if action == "through":
-            argument = self._job.workflows[argument]
-        elif action.endswith("_inline"):
-            argument = argument.function
+            return stream.through(self._job.workflows[argument], **options)
+        if action in INLINE:
+            return getattr(stream, action)(argument.function)
+        if not options:  # its errors name the step, and it is fused with its neighbours
+            return stream.through(_one_step(node.name, action, argument, values.get("when")))
         if "when" in values:
             argument = Conditional(argument, values["when"], node.name)
-        options = {key: values[key] for key in OPTIONS if key in values}
         return getattr(stream, action)(argument, **options)
 
     def _route(self, node: JobNode) -> Any:
@@ -142,6 +145,13 @@ class _Builder:
         values = node.values
         sink = values.get("write") or (values["call"].function if "call" in values else discard)
         return self._take(values["from"]).to(sink)
+
+
+def _one_step(name: str, action: str, function: Any, when: Any) -> Workflow:
+    name = name.replace("/", "-")
+    if action == "map":
+        return Workflow().step(name, function, when)
+    return Workflow().filter(name, function) if action == "filter" else Workflow().flat_map(name, function)
 
 
 def _given(values: dict[str, Any], *keys: str) -> dict[str, Any]:
