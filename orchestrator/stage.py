@@ -429,9 +429,12 @@ def _encoded_function(spec: CallSpec) -> payload.Encoded:
 
             data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        name = getattr(spec.function, "__qualname__", repr(spec.function))
+        if isinstance(spec.function, Steps):
+            name = f"one of the steps {', '.join(spec.function.names)}"
+        else:
+            name = f"the function {getattr(spec.function, '__qualname__', repr(spec.function))}"
         failure = ItemError(
-            f"the function {name} can't be sent to the workers: {type(error).__name__}: {text_of(error)}. "
+            f"{name} can't be sent to the workers: {type(error).__name__}: {text_of(error)}. "
             "Does it hold on to a lock, an open file or a connection? Make that inside it, or in an initializer"
         )
         failure.__cause__ = error

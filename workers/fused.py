@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
-from itertools import compress, repeat
+from itertools import chain, compress, repeat
 from operator import eq, truth
 from time import perf_counter
 from typing import Any, Protocol
@@ -42,9 +42,7 @@ class FusedResults:
 
     def flat(self) -> Sequence[Any]:
         """Return all results, in item order."""
-        if len(self.flows) == 1:
-            return list(self.flows[0].values)
-        return [value for flow in self.flows for value in flow.values]
+        return list(chain.from_iterable(flow.values for flow in self.flows))
 
     def by_item(self, *, stop: bool) -> list[Sequence[Any]]:
         """Return the results of each item that did not fail; with `stop`, of those before the first that did."""
@@ -224,7 +222,7 @@ class _Branch:
         self._function: Any = step.function
         self._calls = calls
         self._numbers = _Numbers(step)
-        inner = [chain for _, chain in step.branches]
+        inner = [steps for _, steps in step.branches]
         if step.default is not None:
             inner.append(step.default)
         self._chains = [_Chain(steps, counts, stop=calls.stop) for steps in inner]
@@ -234,11 +232,11 @@ class _Branch:
         labels = map(self._function, values)
         numbers, bad = self._calls.at_all_places(map(self._numbers.__getitem__, labels), len(values))
         parts = []
-        for number, chain in enumerate(self._chains):
+        for number, inner in enumerate(self._chains):
             mask = list(map(eq, numbers, repeat(number)))
             if True in mask:
                 part = Flow(list(compress(values, mask)))
-                chain.run(part)
+                inner.run(part)
                 parts.append((list(compress(range(len(values)), mask)), part))
         return flow.scatter(parts, bad, stop=self._calls.stop)
 

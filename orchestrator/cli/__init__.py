@@ -30,6 +30,8 @@ def _dispatch(argv: list[str]) -> int:
     from orchestrator.cli import options  # noqa: PLC0415
     from orchestrator.errors import ConfigError  # noqa: PLC0415
 
+    if argv and argv[0] == "job":
+        return _job(argv[1:])
     if not argv or argv[0] != "run":
         options.main_parser().parse_args(argv)
         complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
@@ -39,6 +41,18 @@ def _dispatch(argv: list[str]) -> int:
         from orchestrator.cli.run import run  # noqa: PLC0415
 
         return run(settings)
+    except ConfigError as mistake:
+        complain(str(mistake))
+        return EXIT_USAGE
+
+
+def _job(argv: list[str]) -> int:
+    from orchestrator.cli.job import parse_job, run_job  # noqa: PLC0415
+    from orchestrator.errors import ConfigError  # noqa: PLC0415
+
+    settings = parse_job(argv)
+    try:
+        return run_job(settings)
     except ConfigError as mistake:
         complain(str(mistake))
         return EXIT_USAGE

@@ -69,17 +69,18 @@ class RunSettings:
     start_method: StartMethod
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says a mistake in one line."""
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one line; for all commands."""
 
     def error(self, message: str) -> NoReturn:
+        """Tell what is wrong with the arguments, and leave."""
         complain(f"{message} (see `{self.prog} --help`)")
         raise SystemExit(EXIT_USAGE)
 
 
 def main_parser() -> argparse.ArgumentParser:
     """Return the parser of the bare command, which knows the commands' names and --version."""
-    parser = _Parser(
+    parser = Parser(
         prog="orchestrator",
         description="Transforms files, record by record, in many processes at once: in order, in bounded memory.",
         epilog="Each command has its own help: orchestrator run --help",
@@ -88,12 +89,13 @@ def main_parser() -> argparse.ArgumentParser:
     parser.add_argument("-V", "--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="call a Python function with every record of files", add_help=False)
+    commands.add_parser("job", help="run the graph that a TOML file describes", add_help=False)
     return parser
 
 
 def run_parser() -> argparse.ArgumentParser:
     """Return the parser of `run`."""
-    parser = _Parser(
+    parser = Parser(
         prog="orchestrator run",
         usage="orchestrator run TARGET INPUT... [-o OUT] [options]",
         description="Calls a Python function with every record of the inputs, in many processes, and writes what it\n"
@@ -125,7 +127,7 @@ def run_parser() -> argparse.ArgumentParser:
     )
     _add_reading(parser)
     _add_failing(parser)
-    _add_showing(parser)
+    add_showing(parser)
     return parser
 
 
@@ -196,7 +198,8 @@ def _add_failing(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
 
 
-def _add_showing(parser: argparse.ArgumentParser) -> None:
+def add_showing(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what is shown while it runs."""
     group = parser.add_argument_group("what is shown (all on stderr)")
     show = group.add_mutually_exclusive_group()
     for flag, style, words in (

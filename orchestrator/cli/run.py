@@ -44,7 +44,7 @@ def run(settings: RunSettings) -> int:
         ConfigError: a mistake that was found before a worker started.
     """
     try:
-        with _signals():
+        with signals():
             plan = make_plan(settings)
             if settings.dry_run:
                 sys.stdout.write(describe(plan))
@@ -173,7 +173,7 @@ def _start_pool(settings: RunSettings) -> Any:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def signals() -> Iterator[None]:
     """Turn SIGTERM into an exception for as long as the run goes on."""
 
     def terminate(_number: int, _frame: object) -> None:

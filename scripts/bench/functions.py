@@ -11,6 +11,34 @@ def nothing(item):
     return item
 
 
+def add(number):
+    return number + 1
+
+
+def triple(number):
+    return number * 3
+
+
+def flip(number):
+    return number ^ 5
+
+
+def low(number):
+    return number & 0xFFFF
+
+
+def less(number):
+    return number - 2
+
+
+STEPS = (add, triple, flip, low, less)
+
+
+def all_steps(number):
+    """What five steps do, as one function."""
+    return less(low(flip(triple(add(number)))))
+
+
 def ends_of(array):
     """One number out of 8 MB: the transport is what is measured, not the arithmetic."""
     return float(array[0]) + float(array[-1])

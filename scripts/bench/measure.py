@@ -92,6 +92,20 @@ def cpu_items(side, *, quick):
     return makespan(side, [100 ** chance.random() for _ in range(30 if quick else 200)])
 
 
+def fused(side, *, quick):
+    """Nanoseconds an item, in an own pool each; both sides make the same five calls."""
+    from orchestrator import Workflow
+
+    run = functions.all_steps
+    if side == "five fused steps":
+        run = Workflow()
+        for step in functions.STEPS:
+            run = run.step(step.__name__, step)
+    items = 50_000 if quick else 2_000_000
+    seconds, count = clocked(OURS, run, range(items), None, warm=range(50_000))
+    return {"value": seconds / count * 1e9}
+
+
 def memory(side, *, quick):
     """A consumer that takes longer an item than the workers do; the peak is seen from outside."""
     _, _, size = side.partition(" ")
@@ -138,7 +152,7 @@ def sleepers(side, *, quick):
     return {"value": count * 0.1 / WORKERS / seconds, "detail": {"workers": WORKERS}}
 
 
-ROWS = (chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, memory, ready, sleepers)
+ROWS = (chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, sleepers)
 
 if __name__ == "__main__":
     row, side, quick = sys.argv[1:4]

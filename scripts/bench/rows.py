@@ -300,6 +300,15 @@ ROWS = (
         all_of(against_best(1.0, higher=False), coordinator_cpu),
     ),
     Row(
+        "fused",
+        "five steps as one workflow, and the same five calls in one function",
+        "ns/item",
+        False,
+        ("one function", "five fused steps"),
+        in_child,
+        value_of("five fused steps", "× one function", 1.3, per="one function"),
+    ),
+    Row(
         "memory",
         "peak memory with a slow consumer, by number of items",
         "MB",

@@ -36,6 +36,7 @@ LAYERS = (
     ("orchestrator.results", "orchestrator.futures", "orchestrator.progress"),
     ("orchestrator.streams",),
     ("orchestrator.pool",),
+    ("orchestrator.job",),
     ("orchestrator",),  # what `import orchestrator` gives
     ("orchestrator.cli", "orchestrator.__main__"),
 )

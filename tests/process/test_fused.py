@@ -124,3 +124,10 @@ def test_a_consumer_may_walk_away(pool):
     with pool.map(spread, iter(int, 1)) as results:
         assert [next(results) for _ in range(1500)] == [*range(1000), *range(500)]
     assert list(pool.map(abs, [-1])) == [1]
+
+
+def test_steps_that_can_t_be_sent_are_named(pool):
+    lock = threading.Lock()
+    steps = Steps((Step("fine", "map", abs), Step("held", "map", lambda x: lock.locked())))
+    with pytest.raises(ItemError, match="one of the steps fine, held can't be sent to the workers: TypeError"):
+        pool.map(steps, range(3))

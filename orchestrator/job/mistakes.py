@@ -1,0 +1,61 @@
+"""The mistakes of a job file, collected, so that all are told together with their lines."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from orchestrator.errors import ConfigError
+from orchestrator.job.places import Path
+
+
+class JobFileError(ConfigError):
+    """A job file has mistakes; the text has a line for each, "file:line: what is wrong"."""
+
+
+class Mistakes:
+    """Owns what was found wrong so far."""
+
+    def __init__(self, file: str, places: dict[Path, int], overridden: Iterable[Path] = ()) -> None:
+        """Begin with none; `places` are lines by path, `overridden` the paths given by --set."""
+        self._file = file
+        self._places = places
+        self._overridden = set(overridden)
+        self._found: list[tuple[int, str]] = []
+
+    def line(self, path: Path) -> int:
+        """Return the line of a value, or of the nearest table around it."""
+        while path and path not in self._places:
+            path = path[:-1]
+        return self._places.get(path, 1)
+
+    def add(self, path: Path, text: str) -> None:
+        """Enter that something is wrong with a value."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self._overridden:
+                self._found.append((0, f"--set {'.'.join(map(str, path[:end]))}: {text}"))
+                return
+        line = self.line(path)
+        self._found.append((line, f"{self._file}:{line}: {text}"))
+
+    def unknown(self, path: Path, name: str, what: str, known: Iterable[str]) -> None:
+        """Enter that a name is not known, with the nearest that is."""
+        known = list(known)
+        near = difflib.get_close_matches(name, known, n=1)
+        if near:
+            self.add(path, f"{what} {name!r}; did you mean {near[0]!r}?")
+        else:
+            there = ", ".join(known) or "none"
+            self.add(path, f"{what} {name!r}; there {'are' if len(known) > 1 else 'is'} {there}")
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def raise_if_any(self) -> None:
+        """Tell them all.
+
+        Raises:
+            JobFileError: there are some.
+        """
+        if self._found:
+            raise JobFileError("\n".join(dict.fromkeys(text for _, text in sorted(self._found))))

@@ -1,0 +1,96 @@
+"""A job as it was read: checked, its functions found, its nodes in an order in which they can be built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from orchestrator.workflow import Workflow
+from workers import handler
+
+
+class Ref(NamedTuple):
+    """One output of a node."""
+
+    node: str
+    output: str | None
+    """None for a node that has only one."""
+
+    def __str__(self) -> str:
+        return self.node if self.output is None else f"{self.node}.{self.output}"
+
+
+class NamedFunction:
+    """A function of the job file, which a worker loads by its name; called here, it is the function."""
+
+    __slots__ = ("folder", "function", "target")
+
+    def __init__(self, target: str, folder: str) -> None:
+        """Load the function.
+
+        Raises:
+            HandlerError: it can't be had.
+        """
+        self.target = target
+        self.folder = folder
+        self.function: Callable[..., Any] = handler.load(target, folder)
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the function."""
+        return self.function(*args)
+
+    def __reduce__(self) -> Any:
+        """Arrive in a worker as the function itself."""
+        return handler.load, (self.target, self.folder)
+
+    @property
+    def __name__(self) -> str:
+        return self.target.rpartition(":")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class JobNode:
+    """One table of the graph."""
+
+    kind: str
+    name: str
+    values: dict[str, Any]
+    """What stands in the table; functions are `NamedFunction`s, references to streams `Ref`s."""
+    line: int
+
+    @property
+    def key(self) -> str:
+        """What it is called among all nodes: a sink may have the name of the stream that it writes."""
+        return f"sink.{self.name}" if self.kind == "sink" else self.name
+
+    @property
+    def inputs(self) -> tuple[Ref, ...]:
+        """The outputs that it reads, in order."""
+        found: list[Ref] = []
+        for key in ("from", "left", "right"):
+            value = self.values.get(key, ())
+            found += [value] if isinstance(value, Ref) else value
+        return tuple(found)
+
+    @property
+    def outputs(self) -> tuple[str | None, ...]:
+        """The names of its outputs; one None where there is only one."""
+        if self.kind == "sink" or (self.kind == "demultiplex" and "to" in self.values):
+            return ()
+        if self.kind == "route":
+            return (*self.values.get("to", ()), self.values.get("default", "rest"))
+        if self.kind == "demultiplex":
+            return tuple(map(str, self.values.get("keys", ())))
+        return (None,)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A whole job file."""
+
+    path: str
+    pool: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[str, JobNode] = field(default_factory=dict)
+    """By key, each behind those that it reads."""
+    workflows: dict[str, Workflow] = field(default_factory=dict)

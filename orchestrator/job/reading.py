@@ -1,0 +1,254 @@
+"""Read and check a job file: all its mistakes at once, or a `Job` that can be built.
+
+Functions are looked for beside the file; the paths of inputs and outputs are those of the current folder.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path as FilePath
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.job import schema
+from orchestrator.job.mistakes import JobFileError, Mistakes
+from orchestrator.job.model import Job, JobNode, Ref
+from orchestrator.job.places import Path, places
+from orchestrator.job.values import Values
+from orchestrator.job.workflows import read_workflows
+from orchestrator.sources.files import expand
+
+
+def read_job(file: str, overrides: Sequence[str] = ()) -> Job:
+    """Return the job that a file describes.
+
+    Args:
+        file: its path.
+        overrides: "key.path=value", the value as in TOML, or a text as it is.
+
+    Raises:
+        JobFileError: what is wrong with it, a line a mistake.
+    """
+    try:
+        text = FilePath(file).read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except OSError as wrong:
+        raise JobFileError(f"can't read {file}: {wrong.strerror}") from None
+    except UnicodeDecodeError as wrong:
+        raise JobFileError(f"{file} is no text: byte {wrong.start} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as wrong:
+        raise JobFileError(_syntax(file, str(wrong))) from None
+    overridden = [_override(document, each) for each in overrides]
+    return _Reader(file, document, Mistakes(file, places(text), overridden)).read()
+
+
+def _syntax(file: str, said: str) -> str:
+    found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", said)
+    line = f":{found[1]}" if found and found[1] else ""
+    return f"{file}{line}: no valid TOML: {said}"
+
+
+def _override(document: dict[str, Any], text: str) -> Path:
+    """Put one --set into the document; return its path."""
+    name, equals, value = text.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise JobFileError(f"--set {text!r} sets nothing; write --set pool.workers=4")
+    try:
+        meant = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        meant = value
+    table: Any = document
+    for key in keys[:-1]:
+        table = table.setdefault(key, {}) if isinstance(table, dict) else None
+    if not isinstance(table, dict):
+        raise JobFileError(f"--set {text!r}: {'.'.join(keys[:-1])} is no table")
+    table[keys[-1]] = meant
+    return tuple(keys)
+
+
+class _Reader:
+    """Goes through a document once; owns the nodes found so far."""
+
+    def __init__(self, file: str, document: dict[str, Any], mistakes: Mistakes) -> None:
+        self._file = file
+        self._document = document
+        self._mistakes = mistakes
+        self._values = Values(mistakes, str(FilePath(file).resolve().parent))
+        self._nodes: dict[str, JobNode] = {}
+
+    def read(self) -> Job:
+        document, mistakes = self._document, self._mistakes
+        for name in document:
+            if name not in schema.TOP:
+                mistakes.unknown((name,), name, "a job file has no", schema.TOP)
+        pool = self._values.table(document.get("pool", {}), schema.POOL, ("pool",), "[pool]")
+        workflows = read_workflows(document.get("workflow", {}), self._values, mistakes)
+        for kind in schema.NODES:
+            self._tables(kind)
+        for node in self._nodes.values():
+            self._check_node(node, workflows)
+        self._check_reading()
+        self._check_writing()
+        nodes = self._in_order()
+        self._check_consumed()
+        mistakes.raise_if_any()
+        return Job(self._file, pool, nodes, {name: flow for name, flow in workflows.items() if flow is not None})
+
+    def _tables(self, kind: str) -> None:
+        tables = self._document.get(kind, {})
+        if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+            self._mistakes.add((kind,), f"[{kind}] needs a name: [{kind}.some_name]")
+            return
+        for name, table in tables.items():
+            path = (kind, name)
+            if "." in name:
+                self._mistakes.add(path, f"the name {name!r} has a dot, which stands between a node and its output")
+            key = f"sink.{name}" if kind == "sink" else name
+            if key in self._nodes:
+                other = self._nodes[key]
+                self._mistakes.add(path, f"the name {name!r} is taken by [{other.kind}.{name}], line {other.line}")
+                continue
+            values = self._values.table(table, schema.NODES[kind], path, f"[{kind}.{name}]")
+            self._exactly_one(kind, table, path)
+            self._nodes[key] = JobNode(kind, name, values, self._mistakes.line(path))
+
+    def _exactly_one(self, kind: str, table: dict[str, Any], path: Path) -> None:
+        keys = schema.ONE_OF.get(kind, ())
+        given = [key for key in keys if key in table]
+        if keys and len(given) != 1:
+            wants = " or ".join(keys) if len(keys) < 3 else f"one of {', '.join(keys)}"
+            self._mistakes.add(
+                path, f"[{'.'.join(map(str, path))}] has {' and '.join(given) or 'nothing to do'}; give it {wants}"
+            )
+
+    def _check_node(self, node: JobNode, workflows: dict[str, Any]) -> None:
+        path, values, mistakes = (node.kind, node.name), node.values, self._mistakes
+        if "through" in values and values["through"] not in workflows:
+            mistakes.unknown((*path, "through"), values["through"], "there is no workflow", workflows)
+        if node.kind == "step":
+            if "when" in values and "map" not in values:
+                mistakes.add((*path, "when"), "'when' goes with 'map': an item for which it is false passes unchanged")
+            for key in schema.OPTIONS:
+                if key in values and any(inline in values for inline in schema.INLINE):
+                    mistakes.add((*path, key), f"{key!r} is for steps that run in workers, not for inline ones")
+        if node.kind == "window" and "length_s" in values and "at" not in values:
+            mistakes.add(path, f"[window.{node.name}] lacks 'at': a function that gives an item's time in seconds")
+        if node.kind == "merge":
+            self._check_merge(node)
+        if node.kind == "demultiplex" and "to" in values and "{" not in values["to"]:
+            mistakes.add((*path, "to"), "'to' is a path with {key} in it: an output for each key")
+        if node.kind == "route" and values.get("default", "rest") in values.get("to", {}):
+            mistakes.add((*path, "to"), f"{values.get('default', 'rest')!r} is the default output; rename one of them")
+
+    def _check_merge(self, node: JobNode) -> None:
+        values, path = node.values, ("merge", node.name)
+        order = values.get("order", "fair")
+        for key, wants in (("key", "sorted"), ("priorities", "priority")):
+            if key in values and order != wants:
+                self._mistakes.add((*path, key), f"{key!r} goes with order = {wants!r}")
+        if order == "priority" and "from" in values:
+            names = [str(ref) for ref in values["from"]]
+            given = values.get("priorities", {})
+            for name in given:
+                if name not in names:
+                    self._mistakes.unknown((*path, "priorities", name), name, "'from' has no stream", names)
+            for name in names:
+                if name not in given:
+                    self._mistakes.add(path, f"[merge.{node.name}] lacks a priority of {name!r} in 'priorities'")
+
+    # ---- outside the file -------------------------------------------------------------------------------------
+
+    def _check_reading(self) -> None:
+        for node in self._nodes.values():
+            for number, path in enumerate(node.values.get("read", ())):
+                try:
+                    expand([path])
+                except ConfigError as wrong:
+                    self._mistakes.add(("source", node.name, "read", number), str(wrong))
+
+    def _check_writing(self) -> None:
+        """No path is written twice, or both read and written; its folder is there."""
+        written: dict[FilePath, str] = {}
+        read = {
+            FilePath(entry.path).resolve()
+            for node in self._nodes.values()
+            for path in node.values.get("read", ())
+            for entry in _expanded(path)
+        }
+        for node in self._nodes.values():
+            for key in ("write", "to", "late", "unmatched"):
+                value = node.values.get(key, ())
+                for path in [value] if isinstance(value, str) else value if node.kind == "tee" else ():
+                    place = (node.kind, node.name, key)
+                    final = FilePath(path).resolve()
+                    if path == "-":
+                        continue
+                    if final in written:
+                        self._mistakes.add(place, f"{path} is written by [{written[final]}] too")
+                    if final in read:
+                        self._mistakes.add(place, f"{path} is one of the inputs")
+                    if "{" not in str(final.parent) and not final.parent.is_dir():
+                        self._mistakes.add(place, f"can't write to {path}: there is no folder {final.parent}")
+                    written[final] = f"{node.kind}.{node.name}"
+
+    # ---- the graph --------------------------------------------------------------------------------------------
+
+    def _in_order(self) -> dict[str, JobNode]:
+        """Return the nodes, each behind those that it reads; report references that lead nowhere or round."""
+        graph: dict[str, list[str]] = {}
+        for node in self._nodes.values():
+            graph[node.key] = [ref.node for ref in node.inputs if self._check_reference(node, ref)]
+        try:
+            return {name: self._nodes[name] for name in TopologicalSorter(graph).static_order()}
+        except CycleError as cycle:
+            names = cycle.args[1][::-1]
+            first = self._nodes[names[0]]
+            self._mistakes.add((first.kind, first.name), f"these read one another in a circle: {' -> '.join(names)}")
+            return {}
+
+    def _check_reference(self, node: JobNode, ref: Ref) -> bool:
+        key = next(k for k in ("from", "left", "right") if _holds(node.values.get(k), ref))
+        place = (node.kind, node.name, key)
+        known = [str(Ref(other.name, output)) for other in self._nodes.values() for output in other.outputs]
+        if ref.node not in self._nodes:
+            if f"sink.{ref.node}" in self._nodes:
+                self._mistakes.add(place, f"{key!r}: [sink.{ref.node}] has no output")
+                return False
+            self._mistakes.unknown(place, str(ref), f"{key!r}: there is no stream", known)
+            return False
+        other = self._nodes[ref.node]
+        if not other.outputs:
+            self._mistakes.add(place, f"{key!r}: [{other.kind}.{other.name}] has no output")
+        elif ref.output not in other.outputs:
+            own = [str(Ref(other.name, output)) for output in other.outputs]
+            self._mistakes.unknown(place, str(ref), f"{key!r}: there is no stream", own)
+        return True
+
+    def _check_consumed(self) -> None:
+        consumed = {ref for node in self._nodes.values() for ref in node.inputs}
+        for node in self._nodes.values():
+            for output in node.outputs:
+                ref = Ref(node.name, output)
+                if ref not in consumed:
+                    self._mistakes.add(
+                        (node.kind, node.name),
+                        f"nothing reads {str(ref)!r}; give it a sink, or [sink.nothing] with "
+                        f"from = {str(ref)!r} and discard = true",
+                    )
+        if not self._nodes:
+            self._mistakes.add((), "nothing to do: there is no [source.…] and no [sink.…]")
+
+
+def _holds(value: Any, ref: Ref) -> bool:
+    return value == ref or (isinstance(value, list) and ref in value)
+
+
+def _expanded(path: str) -> list[Any]:
+    try:
+        return expand([path])
+    except ConfigError:
+        return []

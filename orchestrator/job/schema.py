@@ -1,0 +1,173 @@
+"""What may stand in a job file: the kinds of tables, and the keys of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "text", "texts", "count", "number", "flag", "size", "function", "functions", "stream", "streams", "workflow",
+    "priorities", "values", "chunk", "names",
+]  # fmt: skip
+"""What a value is; `reading` has a check for each."""
+
+TAKES: dict[Kind, str] = {
+    "text": "a text",
+    "texts": "a text, or a list of them",
+    "count": "a whole number of at least 1",
+    "number": "a number of at least 0",
+    "flag": "true or false",
+    "size": "a size: 65536, 64K, 1.5M or 2G",
+    "function": "a function: 'module:function' or 'path/file.py:function'",
+    "functions": "a table, name = 'module:function'",
+    "stream": "the name of a table, or 'name.output'",
+    "streams": "a list of names of tables, or of 'name.output'",
+    "workflow": "the name of a [workflow.…]",
+    "priorities": "a table, name of a stream = number",
+    "values": "a list of values",
+    "names": "a table, label = 'name of a workflow', or '' for items that pass unchanged",
+    "chunk": "a whole number of at least 1, or 'auto'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key of a table."""
+
+    kind: Kind
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    """For a text: what it may be."""
+    at_least: int | None = None
+    """For a count: the least; 1 by default."""
+
+
+def _text(*choices: str, required: bool = False) -> Field:
+    return Field("text", required, choices)
+
+
+_FROM = Field("stream", required=True)
+_FUNCTION = Field("function")
+_NUMBER = Field("number")
+
+OPTIONS = {
+    "ordered": Field("flag"),
+    "chunk": Field("chunk"),
+    "timeout": _NUMBER,
+    "retries": Field("count", at_least=0),
+    "retry_delay": _NUMBER,
+    "on_error": _text("raise", "skip", "return"),
+    "dead_letters": _text(),
+}
+"""Of `Pool.map`; a step that runs in the workers takes them."""
+
+ACTIONS = ("map", "filter", "flat_map", "map_inline", "filter_inline", "through")
+INLINE = ("map_inline", "filter_inline")
+
+NODES: dict[str, dict[str, Field]] = {
+    "source": {
+        "read": Field("texts"),
+        "format": _text("lines", "jsonl", "csv", "blocks", "files"),
+        "items": _FUNCTION,
+    },
+    "step": {
+        "from": _FROM,
+        "map": _FUNCTION,
+        "filter": _FUNCTION,
+        "flat_map": _FUNCTION,
+        "map_inline": _FUNCTION,
+        "filter_inline": _FUNCTION,
+        "through": Field("workflow"),
+        "when": _FUNCTION,
+        **OPTIONS,
+    },
+    "route": {
+        "from": _FROM,
+        "to": Field("functions", required=True),
+        "default": _text(),
+        "match": _text("all", "first"),
+    },
+    "tee": {"from": _FROM, "to": Field("texts", required=True)},
+    "window": {
+        "from": _FROM,
+        "size": Field("count"),
+        "step": Field("count"),
+        "partial": Field("flag"),
+        "length_s": _NUMBER,
+        "at": _FUNCTION,
+        "step_s": _NUMBER,
+        "lateness_s": _NUMBER,
+        "late": _text(),
+    },
+    "join": {
+        "left": _FROM,
+        "right": _FROM,
+        "key": Field("function", required=True),
+        "right_key": _FUNCTION,
+        "how": _text("inner", "left", "right", "full"),
+        "many": Field("flag"),
+        "combine": _FUNCTION,
+        "within_s": _NUMBER,
+        "at": _FUNCTION,
+        "max_items": Field("count"),
+        "overflow": _text("error", "evict", "spill"),
+        "unmatched": _text(),
+    },
+    "merge": {
+        "from": Field("streams", required=True),
+        "order": _text("fair", "sorted", "priority", "multiplex"),
+        "key": _FUNCTION,
+        "priorities": Field("priorities"),
+    },
+    "demultiplex": {
+        "from": _FROM,
+        "key": Field("function", required=True),
+        "keys": Field("values"),
+        "to": _text(),
+    },
+    "barrier": {"from": _FROM},
+    "sink": {
+        "from": _FROM,
+        "write": _text(),
+        "call": _FUNCTION,
+        "discard": Field("flag"),
+    },
+}
+"""The tables that are nodes of the graph, [kind.name]."""
+
+POOL = {
+    "workers": Field("count"),
+    "start_method": _text("forkserver", "spawn", "fork"),
+    "initializer": _FUNCTION,
+    "memory_limit": Field("size"),
+    "items_per_worker": Field("count"),
+    "buffer_bytes": Field("size"),
+    "max_deaths": Field("count"),
+}
+
+WORKFLOW = {"step": Field("values", required=True)}
+
+WORKFLOW_STEP = {
+    "name": _text(),
+    "map": _FUNCTION,
+    "filter": _FUNCTION,
+    "flat_map": _FUNCTION,
+    "through": Field("workflow"),
+    "when": _FUNCTION,
+    "by": _FUNCTION,
+    "branches": Field("names"),
+    "default": Field("workflow"),
+    "others_pass": Field("flag"),
+    "barrier": Field("flag"),
+}
+
+ONE_OF: dict[str, tuple[str, ...]] = {
+    "source": ("read", "items"),
+    "step": ACTIONS,
+    "window": ("size", "length_s"),
+    "sink": ("write", "call", "discard"),
+    "demultiplex": ("keys", "to"),
+}
+"""Kind -> keys of which exactly one stands in the table."""
+
+TOP = ("pool", "workflow", *NODES)

@@ -1,0 +1,120 @@
+"""Single values of a job file: is each what its key wants, and does its function exist?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.job.mistakes import Mistakes
+from orchestrator.job.model import NamedFunction, Ref
+from orchestrator.job.places import Path
+from orchestrator.job.schema import TAKES, Field
+from orchestrator.settings import parse_size
+from workers import handler
+
+WRONG: Any = object()
+"""Stands for a value that was reported as a mistake."""
+
+
+class Values:
+    """Checks values, and turns them into what a `JobNode` holds; functions are loaded once each."""
+
+    def __init__(self, mistakes: Mistakes, folder: str) -> None:
+        """Report to `mistakes`; functions are looked for in `folder`."""
+        self._mistakes = mistakes
+        self._folder = folder
+        self._loaded: dict[str, Any] = {}
+
+    def table(self, value: Any, fields: dict[str, Field], path: Path, what: str) -> dict[str, Any]:
+        """Return the good values of a table, and report the rest: unknown, missing and wrong ones."""
+        if not isinstance(value, dict):
+            self._mistakes.add(path, f"{what} is a table, not {value!r}")
+            return {}
+        for name in value:
+            if name not in fields:
+                self._mistakes.unknown((*path, name), name, f"{what} has no key", fields)
+        for name, field in fields.items():
+            if field.required and name not in value:
+                self._mistakes.add(path, f"{what} lacks {name!r}: {TAKES[field.kind]}")
+        read = {name: self.value(value[name], field, (*path, name)) for name, field in fields.items() if name in value}
+        return {name: found for name, found in read.items() if found is not WRONG}
+
+    def value(self, value: Any, field: Field, path: Path) -> Any:
+        """Return what a value means, WRONG if it means nothing."""
+        if field.choices and value not in field.choices:
+            self._mistakes.unknown(path, str(value), f"{path[-1]!r} can't be", field.choices)
+            return WRONG
+        found = getattr(self, f"_{field.kind}", self._plain)(value, field, path)
+        if found is None:
+            takes = TAKES[field.kind].replace("at least 1", "at least 0" if field.at_least == 0 else "at least 1")
+            self._mistakes.add(path, f"{path[-1]!r} is {takes}, not {value!r}")
+            return WRONG
+        return found
+
+    @staticmethod
+    def _plain(value: Any, field: Field, _path: Path) -> Any:
+        """Check the kinds that stay as they are."""
+        least = 1 if field.at_least is None else field.at_least
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        good = {
+            "text": isinstance(value, str) and value != "",
+            "workflow": isinstance(value, str) and value != "",
+            "count": is_number and isinstance(value, int) and value >= least,
+            "number": is_number and value >= 0,
+            "flag": isinstance(value, bool),
+            "values": isinstance(value, list) and value != [],
+            "chunk": value == "auto" or (is_number and isinstance(value, int) and value >= 1),
+            "names": isinstance(value, dict) and value != {} and all(isinstance(name, str) for name in value.values()),
+            "priorities": isinstance(value, dict)
+            and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value.values()),
+        }[field.kind]
+        return value if good else None
+
+    @staticmethod
+    def _texts(value: Any, _field: Field, _path: Path) -> Any:
+        texts = [value] if isinstance(value, str) else value
+        good = isinstance(texts, list) and texts and all(isinstance(text, str) and text for text in texts)
+        return texts if good else None
+
+    def _size(self, value: Any, _field: Field, path: Path) -> Any:
+        try:
+            return parse_size(value)
+        except ConfigError as wrong:
+            self._mistakes.add(path, str(wrong))
+            return WRONG
+
+    def _function(self, value: Any, _field: Field, path: Path) -> Any:
+        if not isinstance(value, str):
+            return None
+        if value not in self._loaded:
+            try:
+                self._loaded[value] = NamedFunction(value, self._folder)
+            except handler.HandlerError as wrong:
+                self._loaded[value] = str(wrong)
+        found = self._loaded[value]
+        if isinstance(found, str):
+            self._mistakes.add(path, found)
+            return WRONG
+        return found
+
+    def _functions(self, value: Any, field: Field, path: Path) -> Any:
+        if not isinstance(value, dict) or not value:
+            return None
+        found = {name: self._function(target, field, (*path, name)) for name, target in value.items()}
+        for name, function in found.items():
+            if function is None:
+                self._mistakes.add((*path, name), f"{name!r} is {TAKES['function']}, not {value[name]!r}")
+        return {name: function for name, function in found.items() if function is not None and function is not WRONG}
+
+    @staticmethod
+    def _stream(value: Any, _field: Field, _path: Path) -> Any:
+        if not isinstance(value, str) or not value:
+            return None
+        node, dot, output = value.partition(".")
+        return Ref(node, output if dot else None)
+
+    def _streams(self, value: Any, field: Field, path: Path) -> Any:
+        if not isinstance(value, list) or not value:
+            return None
+        found = [self._stream(each, field, path) for each in value]
+        return None if None in found else found
