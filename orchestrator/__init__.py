@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     )
     from orchestrator.failures import Failure
     from orchestrator.pool import Pool, PoolStats, WorkerInfo
+    from orchestrator.streams.report import Report
+    from orchestrator.streams.running import run
+    from orchestrator.streams.stream import Stream
     from orchestrator.workflow import Workflow
 
 __version__ = "0.1.0"
@@ -29,7 +32,10 @@ _HOMES = {
     "PoolStats": "pool",
     "WorkerInfo": "pool",
     "Failure": "failures",
+    "Report": "streams.report",
+    "Stream": "streams.stream",
     "Workflow": "workflow",
+    "run": "streams.running",
     "ClosedError": "errors",
     "ConfigError": "errors",
     "InternalError": "errors",
@@ -50,10 +56,13 @@ __all__ = [
     "Pool",
     "PoolStats",
     "RemoteError",
+    "Report",
+    "Stream",
     "WorkerDiedError",
     "WorkerInfo",
     "WorkerStartError",
     "Workflow",
+    "run",
 ]
 
 

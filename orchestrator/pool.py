@@ -194,9 +194,7 @@ class Pool:
         source: Any = zip(*iterables, strict=False) if star else iterables[0]
         if type(source) not in SLICEABLE:
             source = iter(source)
-        forward = progress or self._coordinator.on_output is not None
-        stage = Stage(self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward)
-        self._remember(stage)
+        stage = self.open_stage(fn, options, star=star, total=total, forward_output=progress)
         return MapResults(self._coordinator, stage, source, self._bar(total, desc) if progress else None, self)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -235,6 +233,31 @@ class Pool:
             return results
         finally:
             stage.close()
+
+    def open_stage(
+        self,
+        fn: Callable[..., Any] | Steps,
+        options: MapOptions,
+        *,
+        star: bool = False,
+        total: int | None = None,
+        forward_output: bool = False,
+    ) -> Stage:
+        """Open a call for a node that feeds and drains it itself; not for programs, which use `map` or `Stream`.
+
+        Raises:
+            ClosedError: the pool is closed.
+            ItemError: the function can't be pickled.
+        """
+        forward = forward_output or self._coordinator.on_output is not None
+        stage = Stage(self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward)
+        self._remember(stage)
+        return stage
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """The loop that drives this pool; not for programs."""
+        return self._coordinator
 
     # ---- looking ----------------------------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ class Progress:
             the overall bar and one below it for each worker.
         file: where to draw; stderr unless given.
         workers: how many worker bars to start with; more appear as more workers report.
+        rows: what the bars below the overall one are called, if they are not workers'.
         clock: seconds, never going back.
     """
 
@@ -67,11 +68,14 @@ class Progress:
         style: Style = "bar",
         file: TextIO | None = None,
         workers: int = 0,
+        rows: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         stream = sys.stderr if file is None else file
-        look = _Look(total, unit, desc, scale=scale, style=style, clock=clock)
+        look = _Look(total, unit, desc, scale=scale, style=style, clock=clock, rows=rows)
+        workers = workers or len(rows)
         self._clock = clock
+        self._look = look
         self._screen: _Screen
         if _in_notebook():
             self._screen = _Bars(look, None, workers, notebook=True)
@@ -102,6 +106,12 @@ class Progress:
         self._done_by_worker[worker_id] = self._done_by_worker.get(worker_id, 0) + n
         if self._clock() >= self._due:
             self._draw()
+
+    def name_row(self, row: int, name: str) -> None:
+        """Call a row something else from the next picture on."""
+        if row < len(self._look.rows):
+            self._look.rows[row] = name
+            self._screen.rename(row)
 
     def write(self, text: str, *, stream: StreamName) -> None:
         """Write what user code printed, above the bars.
@@ -164,7 +174,9 @@ class _Look:
         scale: bool,
         style: Style,
         clock: Callable[[], float],
+        rows: tuple[str, ...] = (),
     ) -> None:
+        self.rows = list(rows)
         self.total = total
         self.unit = unit
         self.desc = desc
@@ -183,6 +195,7 @@ class _Screen(Protocol):
     interval_s: float
 
     def draw(self, done: int, done_by_worker: dict[int, int]) -> None: ...
+    def rename(self, row: int) -> None: ...
     def clear_for(self, target: TextIO) -> None: ...
     def redraw(self) -> None: ...
     def close(self, done: int, done_by_worker: dict[int, int]) -> None: ...
@@ -246,8 +259,7 @@ class _Bars:
         look = self._look
         options: dict[str, Any] = {"file": self._file} if self._file is not None else {}
         if row:
-            and_up = " and up" if row == self._most_rows else ""
-            options |= {"desc": f"  worker {row - 1}{and_up}", "bar_format": _WORKER_FORMAT}
+            options |= {"desc": f"  {self._row_name(row)}", "bar_format": _WORKER_FORMAT}
         else:
             options |= {"desc": look.desc, "total": look.total}
             options |= {"bar_format": _ETA_FORMAT} if look.style == "eta" else {}
@@ -267,6 +279,15 @@ class _Bars:
         bar._time = look.clock  # noqa: SLF001 - tqdm reads the wall clock, which may jump
         bar.start_t = bar.last_print_t = look.clock()
         return bar
+
+    def rename(self, row: int) -> None:
+        if row + 1 < len(self._bars):
+            self._bars[row + 1].desc = f"  {self._row_name(row + 1)}: "
+
+    def _row_name(self, row: int) -> str:
+        and_up = " and up" if row == self._most_rows else ""
+        names = self._look.rows
+        return (names[row - 1] if row <= len(names) else f"worker {row - 1}") + and_up
 
     @staticmethod
     def _advance(bar: Any, n: int) -> None:
@@ -299,6 +320,9 @@ class _Lines:
             self._file.flush()
         except (OSError, ValueError):
             self.interval_s = float("inf")  # nobody reads stderr any more: no reason to end the run
+
+    def rename(self, row: int) -> None:
+        pass  # a line has no rows
 
     def clear_for(self, target: TextIO) -> None:
         pass  # whole lines never shred each other

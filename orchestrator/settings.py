@@ -109,6 +109,32 @@ class MapOptions:
             raise ConfigError("retries and retry_delay must not be negative")
 
 
+MAP_OPTIONS = {
+    "ordered": "ordered",
+    "chunk": "chunk",
+    "retries": "retries",
+    "retry_delay": "retry_delay_s",
+    "on_error": "on_error",
+}
+"""What `Pool.map` calls its options, and what `MapOptions` does."""
+
+
+def map_options(given: dict[str, Any]) -> MapOptions:
+    """Return the options of a map in a stream, by the names that `Pool.map` has for them.
+
+    Raises:
+        ConfigError: there is no such option, or its value can't be.
+    """
+    for name in given:
+        if name not in MAP_OPTIONS:
+            import difflib  # noqa: PLC0415 - only for a mistake
+
+            near = difflib.get_close_matches(name, MAP_OPTIONS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MAP_OPTIONS)}"
+            raise ConfigError(f"map has no option {name!r}{hint}")
+    return MapOptions(**{MAP_OPTIONS[name]: value for name, value in given.items()})
+
+
 def refuse_fork_with_threads() -> None:
     """Refuse to fork while other threads run: a lock that one of them holds stays locked in the child.
 

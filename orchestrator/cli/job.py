@@ -9,7 +9,7 @@ import argparse
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.options import Parser, add_showing
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
@@ -156,25 +156,18 @@ def _run(job: Job, settings: JobSettings) -> int:
 def _go(job: Job, settings: JobSettings) -> int:
     """Build the graph and run it, or tell what would run."""
     import orchestrator  # noqa: PLC0415 - a file with mistakes does not wait for the engine
+    from orchestrator.streams.running import explain  # noqa: PLC0415
 
-    if not hasattr(orchestrator, "Stream"):
-        raise ConfigError("this version checks and draws job files, and can't run them yet")
     terminals = build(job, orchestrator.Stream)
     if settings.dry_run:
-        for text in dict.fromkeys(terminal.explain() for terminal in terminals):
-            sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{explain(*terminals)}\n")
         return 0
     with orchestrator.Pool(**job.pool) as pool:
         report = orchestrator.run(*terminals, pool=pool, progress=settings.show is not None)
-    failed = _failures(report)
+    failed = report.failed
     if failed:
         complain(f"finished with failures: {failed:,} items were left out")
     if not settings.quiet:
         with suppress(OSError, ValueError):
             sys.stderr.write(f"{report}\n")
     return EXIT_FAILURES if failed else 0
-
-
-def _failures(report: Any) -> int:
-    """Return how many items failed in all nodes."""
-    return sum(getattr(node, "failures", 0) for node in report.nodes.values())

@@ -23,16 +23,18 @@ from orchestrator.streams.sources import BlockingSource, SourceNode
 
 if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
+    from orchestrator.streams.bars import NodeBars
 
 
 class Engine:
     """Runs one graph once."""
 
-    def __init__(self, nodes: list[Node], coordinator: Coordinator | None) -> None:
+    def __init__(self, nodes: list[Node], coordinator: Coordinator | None, bars: NodeBars | None = None) -> None:
         """Take the nodes, each behind those that it gets items from."""
         self.nodes = nodes
         self._order = list(reversed(nodes))
         self._coordinator = coordinator
+        self._bars = bars
         self._stages = [node for node in nodes if isinstance(node, MapNode)]
         self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]
         self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource)]
@@ -89,6 +91,8 @@ class Engine:
             except Exception as error:
                 raise NodeError(node, error) from error
         self._notice_source_errors()
+        if self._bars is not None:
+            self._bars.look()
         return moved
 
     def close(self, *, failed: bool) -> None:
@@ -102,7 +106,7 @@ class Engine:
             try:
                 node.closed = True
                 node.close()
-            except BaseException as error:  # noqa: BLE001 - the others are to be released too
+            except BaseException as error:
                 first = first or error
         if first is not None and not failed:
             raise first
@@ -128,9 +132,11 @@ class Engine:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
             if not (self._blocking or delays or any(node.stage.outstanding for node in self._stages)):
                 self._refuse_to_hang()
+            if self._bars is not None:
+                delays.append(self._bars.interval_s)
             self._coordinator.drive(self._ready, min(delays, default=None))
         elif any(not source.outlets[0].ended for source in self._blocking):
-            self._news.wait()
+            self._news.wait(None if self._bars is None else self._bars.interval_s)
             self._news.clear()
         else:
             self._refuse_to_hang()
@@ -154,9 +160,9 @@ class Engine:
         raise InternalError(f"the graph can't move; items wait behind {', '.join(stuck) or 'a node without room'}")
 
     def _blame_the_full(self, seconds: float) -> None:
-        """Enter the wait for the nodes that held a source up: those without room whose consumers have some."""
-        for source in self._sources:
-            outlet = source.outlets[0]
+        """Enter the wait for the nodes that held others up: those without room whose consumers have some."""
+        for held in (*self._sources, *self._stages):
+            outlet = held.outlets[0]
             while not outlet.ended and not outlet.cancelled and outlet.capacity() <= 0:
                 node = outlet.consumer
                 held_up = next((o for o in node.outlets if not o.cancelled and o.capacity() <= 0), None)

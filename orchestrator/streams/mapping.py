@@ -1,4 +1,4 @@
-"""The node whose work goes to the pool: neighbouring map, filter and flat_map steps, run as one function in the workers."""
+"""The node whose work goes to the pool: neighbouring steps, run as one function in the workers."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from orchestrator.streams.node import Node
 if TYPE_CHECKING:
     from workers.steps import StepCounts
 
+_SHOWN_S = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
@@ -39,6 +41,22 @@ class Report:
     failed: int
     nodes: dict[str, NodeReport] = field(default_factory=dict)
     """By name, in the order of the data; fused steps have an entry each."""
+
+    def __str__(self) -> str:
+        """Return it as a table: a line a node, then the sums."""
+        width = max(map(len, self.nodes), default=0)
+        lines = []
+        for name, node in self.nodes.items():
+            failed = f", {node.failed:,} failed" if node.failed else ""
+            ran = f", {node.seconds:.2f} s in the workers" if node.seconds else ""
+            full = f", held others up for {node.full_s:.2f} s" if node.full_s >= _SHOWN_S else ""
+            lines.append(f"{name:{width}}  {node.items_in:,} in, {node.items_out:,} out{failed}{ran}{full}")
+        rate = self.items_in / self.seconds if self.seconds else 0.0
+        lines.append(
+            f"{self.items_in:,} items in, {self.items_out:,} out, {self.failed:,} failed; "
+            f"{self.seconds:.2f} s, {rate:,.0f} items/s"
+        )
+        return "\n".join(lines)
 
     @property
     def fullest(self) -> str | None:

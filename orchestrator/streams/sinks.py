@@ -1,4 +1,4 @@
-"""Where the items of a graph go: anything with `write(items)` and `close()`, a path, a callable, a list, or the consumer.
+"""Where the items of a graph go: whatever has `write(items)` and `close()`, a path, a callable, a list, the consumer.
 
 Owner of the state: the engine's thread.
 """
@@ -17,10 +17,10 @@ from orchestrator.streams.node import ROOM, Node
 class Sink(Protocol):
     """What a sink has to have; `abort()` too, if it is not to be closed as usual when the run fails."""
 
-    def write(self, items: list[Any]) -> None:
+    def write(self, items: list[Any], /) -> object:
         """Take items, in order; the list is not used again."""
 
-    def close(self) -> None:
+    def close(self) -> object:
         """Make what was written final."""
 
 

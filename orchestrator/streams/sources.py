@@ -66,7 +66,7 @@ class SourceNode(Node):
             if self._iterator is None:
                 self._iterator = iter(self._source)
             items.extend(islice(self._iterator, room))
-        except Exception as error:  # noqa: BLE001 - it is the user's, and raised by the engine
+        except Exception as error:
             self.error = error
         self.outlets[0].push(items)
         if len(items) < room:
@@ -150,7 +150,7 @@ class BlockingSource(Node):
             for item in _items_of(self._source):
                 if not self._keep(item):
                     break
-        except BaseException as error:  # noqa: BLE001 - it travels to the engine
+        except BaseException as error:
             self._raised = error
         with self._changed:
             self._done = True
@@ -171,7 +171,7 @@ class BlockingSource(Node):
 
 
 def may_block(source: Any) -> bool:
-    """Tell whether reading a source is known to wait for others: queues, connections, sockets, pipes, async iterables."""
+    """Tell whether reading a source is known to wait for others: queues, sockets, pipes, async iterables, and such."""
     kinds = (
         queue.Queue,
         queue.SimpleQueue,

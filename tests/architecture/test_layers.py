@@ -34,8 +34,8 @@ LAYERS = (
     ("orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.stage",),
     ("orchestrator.results", "orchestrator.futures", "orchestrator.progress"),
-    ("orchestrator.streams",),
     ("orchestrator.pool",),
+    ("orchestrator.streams",),
     ("orchestrator.job",),
     ("orchestrator",),  # what `import orchestrator` gives
     ("orchestrator.cli", "orchestrator.__main__"),

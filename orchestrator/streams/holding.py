@@ -1,0 +1,75 @@
+"""A barrier between two stages of a stream: nothing goes on before everything is here."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from typing import IO, Any
+
+from orchestrator.streams.node import ROOM, Node
+
+HELD_ITEMS = 1 << 16
+"""What is more than this is written to a temporary file."""
+
+
+class Hold(Node):
+    """Holds all items until its input has ended; past a limit in a temporary file without a name.
+
+    Emits when: its input has ended.
+    Backpressures when: never before the end: it has to take everything.
+    Completes when: everything was passed on.
+    Fails when: an item can't be pickled, or the disk is full.
+    """
+
+    __slots__ = ("_file", "_held", "_held_items", "_written")
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._held: list[list[Any]] = []
+        self._held_items = 0
+        self._file: IO[bytes] | None = None
+        self._written = 0  # lists in the file, not yet read back
+
+    def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
+        """Return room for another list, whatever the consumer says."""
+        return ROOM
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
+        """Keep them."""
+        self._held.append(items)
+        self._held_items += len(items)
+        if self._held_items > HELD_ITEMS:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="orchestrator-")  # noqa: SIM115 - closed by `close`
+            for each in self._held:
+                pickle.dump(each, self._file, pickle.HIGHEST_PROTOCOL)
+            self._written += len(self._held)
+            self._held, self._held_items = [], 0
+
+    def end(self, port: int) -> None:
+        """Note it; the items follow as the consumer takes them."""
+        self.ended[port] = True
+        self._held.reverse()
+        if self._file is not None:
+            self._file.seek(0)
+
+    def pump(self) -> bool:
+        """Pass on, once everything is here."""
+        outlet = self.outlets[0]
+        moved = super().pump()
+        while self.ended[0] and not outlet.ended and outlet.capacity() > 0:
+            moved = True
+            if self._written and self._file is not None:
+                self._written -= 1
+                outlet.push(pickle.load(self._file))
+            elif self._held:
+                outlet.push(self._held.pop())
+            else:
+                outlet.end()
+        return moved
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._held = []
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,209 @@
+"""From the description of a graph to its nodes: what is checked before anything starts, and what is fused.
+
+A description is made of `Op`s, which never change and know only what they get items from. A plan begins at the
+terminals, finds all that leads to them, and refuses what can't run: a stream that is consumed twice, a branch that
+nobody consumes, a cycle. Neighbouring steps whose work is the workers' become one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.settings import map_options
+from orchestrator.streams.mapping import MapNode
+from workers.steps import Step, Steps
+
+if TYPE_CHECKING:
+    from orchestrator.pool import Pool
+    from orchestrator.streams.node import Node
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Port:
+    """One output of an op."""
+
+    op: Op
+    number: int
+
+    def __str__(self) -> str:
+        label = self.op.labels[self.number]
+        return f"{self.op.name!r}" if not label else f"{self.op.name!r} (branch {label!r})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One step as it was written; it becomes a node, or a part of one."""
+
+    kind: str
+    name: str
+    inputs: tuple[Port, ...]
+    make: Callable[[str], Node] | None = None
+    """Gives the node; None for what runs in the workers."""
+    labels: tuple[str, ...] = ("",)
+    """One an output."""
+    steps: tuple[Step, ...] = ()
+    """What the workers do."""
+    options: dict[str, Any] | None = None
+    """Of `Pool.map`; None: whatever the neighbour has."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Ops that become one node."""
+
+    ops: list[Op]
+    options: dict[str, Any] | None = None
+    name: str = ""
+    node: Node | None = None
+    inputs: tuple[Port, ...] = field(default=())
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for op in self.ops for step in op.steps)
+
+
+class Plan:
+    """A checked graph; its nodes are made once, by `nodes`."""
+
+    def __init__(self, ends: Iterable[Op], consumed: Iterable[Port] = (), *, whole: bool = True) -> None:
+        """Find and check all that leads to `ends`, and to the ports that are consumed otherwise.
+
+        Args:
+            ends: the ops of the terminals.
+            consumed: ports that somebody iterates.
+            whole: False for a part that is only to be explained: other branches may end elsewhere.
+
+        Raises:
+            ConfigError: the graph can't run; says where and what to write instead.
+        """
+        self._consumed = tuple(consumed)
+        self._ops = _sorted([*ends, *(port.op for port in self._consumed)])
+        self._consumers = self._find_consumers()
+        if whole:
+            self._refuse_unconsumed()
+        self._groups = self._fuse()
+        _name_apart(self._groups)
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether anything runs in workers."""
+        return any(group.steps for group in self._groups)
+
+    def nodes(self, pool: Pool | None) -> tuple[list[Node], dict[Port, tuple[Node, int]]]:
+        """Make the nodes, each behind those that it gets items from, and connect them.
+
+        Returns:
+            The nodes; and for each port that is consumed otherwise its node and the number of the outlet.
+        """
+        made: dict[Op, Node] = {}
+        nodes: list[Node] = []
+        for group in self._groups:
+            node = _stage_node(group, pool) if group.steps else _own_node(group)
+            nodes.append(node)
+            made.update(dict.fromkeys(group.ops, node))
+            for number, port in enumerate(group.inputs):
+                made[port.op].outlets[port.number].to(node, number)
+        return nodes, {port: (made[port.op], port.number) for port in self._consumed}
+
+    def explain(self) -> str:
+        """Return the graph as text: a line a node, what is fused in it, where it runs, where its items come from."""
+        where = {op: group.name for group in self._groups for op in group.ops}
+        lines = []
+        for group in self._groups:
+            place = "workers" if group.steps else "coordinator"
+            what = " + ".join(f"{op.kind} {op.name}" for op in group.ops)
+            fused = ", fused" if len(group.ops) > 1 else ""
+            came = ", ".join(
+                where[port.op] + (f".{port.op.labels[port.number]}" if port.op.labels[port.number] else "")
+                for port in group.inputs
+            )
+            lines.append(f"{group.name}: {what} [{place}{fused}]" + (f" <- {came}" if came else ""))
+        return "\n".join(lines)
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _find_consumers(self) -> dict[tuple[Op, int], Op | None]:
+        found: dict[tuple[Op, int], Op | None] = {(port.op, port.number): None for port in self._consumed}
+        for op in self._ops:
+            for port in op.inputs:
+                place = (port.op, port.number)
+                if place in found:
+                    other = found[place]
+                    both = f"{op.name!r}" + (f" and {other.name!r}" if other is not None else " and an iteration")
+                    raise ConfigError(
+                        f"the stream {port} is consumed twice, by {both}; give each its own: "
+                        "one, other = stream.broadcast(2)"
+                    )
+                found[place] = op
+        return found
+
+    def _refuse_unconsumed(self) -> None:
+        for op in self._ops:
+            for number in range(len(op.labels)):
+                if (op, number) not in self._consumers:
+                    raise ConfigError(
+                        f"the branch {Port(op, number)} is never consumed, so the others would wait for it; give it a "
+                        "sink and run all of them together: run(branch.to(sink), other.to(...)); .to(None) discards"
+                    )
+
+    def _fuse(self) -> list[_Group]:
+        groups: list[_Group] = []
+        group_of: dict[Op, _Group] = {}
+        for op in self._ops:
+            before = group_of.get(op.inputs[0].op) if op.steps and op.inputs else None
+            if before is not None and before.steps and _agree(before.options, op.options):
+                before.ops.append(op)
+                before.options = before.options if op.options is None else op.options
+                group_of[op] = before
+                continue
+            group_of[op] = _Group([op], op.options, inputs=op.inputs)
+            groups.append(group_of[op])
+        return groups
+
+
+def _agree(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    return one is None or other is None or one == other
+
+
+def _sorted(ends: list[Op]) -> list[Op]:
+    """Return the ops that lead to `ends`, each behind its inputs, in the order in which they were written."""
+    done: dict[Op, bool] = {}  # False while what leads to it is looked at
+    order: list[Op] = []
+    stack: list[tuple[Op, bool]] = [(op, False) for op in reversed(ends)]
+    while stack:
+        op, inputs_done = stack.pop()
+        if inputs_done:
+            done[op] = True
+            order.append(op)
+        elif op not in done:
+            done[op] = False
+            stack.append((op, True))
+            stack.extend((port.op, False) for port in reversed(op.inputs))
+        elif not done[op]:  # depth first: what is begun and not done leads to where we are
+            raise ConfigError(f"the graph has a cycle through {op.name!r}: items would go round for ever")
+    return order
+
+
+def _name_apart(groups: list[_Group]) -> None:
+    """Give each group the names of its ops, with a number where that is taken."""
+    taken: dict[str, int] = {}
+    for group in groups:
+        name = "+".join(op.name for op in group.ops)
+        taken[name] = taken.get(name, 0) + 1
+        group.name = name if taken[name] == 1 else f"{name}-{taken[name]}"
+
+
+def _own_node(group: _Group) -> Node:
+    make = group.ops[0].make
+    assert make is not None  # noqa: S101 - for the type checker: only groups of steps have none
+    return make(group.name)
+
+
+def _stage_node(group: _Group, pool: Pool | None) -> Node:
+    assert pool is not None  # noqa: S101 - for the type checker: `needs_pool` said so
+    options = map_options(group.options or {})
+    steps = Steps(group.steps)
+    return MapNode(group.name, lambda: pool.open_stage(steps, options))

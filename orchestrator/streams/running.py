@@ -1,0 +1,104 @@
+"""Run graphs: `run` for terminals, `iterate` for a stream's consumer. Makes a pool where none is given."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from itertools import chain
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.streams.bars import NodeBars
+from orchestrator.streams.engine import Engine
+from orchestrator.streams.plan import Op, Plan, Port
+from orchestrator.streams.report import Report, report_on
+from orchestrator.streams.sinks import ResultsNode
+
+if TYPE_CHECKING:
+    from orchestrator.pool import Pool
+
+
+class Terminal:
+    """The end of a flow, for `run`."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+    def explain(self) -> str:
+        """Return what would run, as text: a line a node, what is fused in it and where it runs."""
+        return Plan([self.op], whole=False).explain()
+
+
+def run(*terminals: Terminal, pool: Pool | None = None, progress: bool = False, checkpoint: Any = None) -> Report:
+    """Run whole flows together, to their ends; return what each node did.
+
+    Args:
+        terminals: what `stream.to(sink)` gives; all that hangs together must be here.
+        pool: whose workers to use; it stays open. None: one is made if something runs in workers, and closed.
+        progress: whether to draw a bar a node on stderr.
+        checkpoint: not supported yet.
+
+    Raises:
+        ConfigError: the graph can't run; nothing was started.
+        Exception: what a function, a source or a sink raised, the node named in a note. Sinks are aborted then.
+    """
+    if checkpoint is not None:
+        raise ConfigError("this version can't checkpoint a run yet; leave checkpoint out")
+    for terminal in terminals:
+        if not isinstance(terminal, Terminal):
+            hint = "; end the stream in a sink first: stream.to(sink)" if hasattr(terminal, "to") else ""
+            raise ConfigError(f"run takes terminals, not {type(terminal).__name__}{hint}")
+    if not terminals:
+        raise ConfigError("run needs at least one terminal: run(stream.to(sink))")
+    plan = Plan([terminal.op for terminal in dict.fromkeys(terminals)])
+    started = perf_counter()
+    with _Workers(plan, pool) as workers:
+        nodes, _ = plan.nodes(workers)
+        bars = NodeBars(nodes) if progress else None
+        try:
+            Engine(nodes, None if workers is None else workers.coordinator, bars).run()
+        finally:
+            if bars is not None:
+                bars.close()
+        return report_on(nodes, perf_counter() - started)
+
+
+def explain(*terminals: Terminal) -> str:
+    """Return what `run` would do with these, as text: a line a node, what is fused in it and where it runs."""
+    return Plan([terminal.op for terminal in dict.fromkeys(terminals)]).explain()
+
+
+def iterate(port: Port) -> Iterator[Any]:
+    """Return an iterator over what comes out of a port; nothing starts before the first item is asked for."""
+    plan = Plan([], [port])
+    return chain.from_iterable(_lists(plan, port))
+
+
+def _lists(plan: Plan, port: Port) -> Generator[list[Any], None, None]:
+    with _Workers(plan, None) as workers:
+        nodes, consumed = plan.nodes(workers)
+        results = ResultsNode("results")
+        node, number = consumed[port]
+        node.outlets[number].to(results)
+        engine = Engine([*nodes, results], None if workers is None else workers.coordinator)
+        yield from engine.results(results)
+
+
+class _Workers:
+    """The pool of one run: the given one, a new one, or none."""
+
+    def __init__(self, plan: Plan, pool: Pool | None) -> None:
+        self._plan = plan
+        self._given = pool
+        self._made: Pool | None = None
+
+    def __enter__(self) -> Pool | None:
+        if self._given is None and self._plan.needs_pool:
+            from orchestrator.pool import Pool  # noqa: PLC0415 - only for a graph with work for workers
+
+            self._made = Pool()
+        return self._given if self._made is None else self._made
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._made is not None:
+            self._made.close() if kind is None else self._made.terminate()

@@ -1,0 +1,400 @@
+"""Streams: whole flows of items, described step by step and run together over a pool.
+
+    lines = Stream.read("logs/*.jsonl.gz", format="jsonl")
+    good, bad = lines.map(clean, retries=2).route({"good": is_good}, default="bad").values()
+    report = run(good.window(100).map_inline(mean).to("means.txt"), bad.to("bad.jsonl"), progress=True)
+
+A stream only describes: nothing is read and nothing starts before it is iterated, collected or run. It never changes,
+and each of its outputs is consumed once; `broadcast` gives several. Functions of `map`, `filter`, `flat_map` and
+`through` run in the workers, neighbours as one; all others run in the coordinator, which is this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from orchestrator.errors import ConfigError
+from orchestrator.settings import map_options
+from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
+from orchestrator.streams.holding import Hold
+from orchestrator.streams.plan import Op, Plan, Port
+from orchestrator.streams.running import Terminal, iterate
+from orchestrator.streams.sinks import SinkNode, as_sink
+from orchestrator.streams.sources import BlockingSource, SourceNode, may_block
+from orchestrator.workflow import Workflow
+from workers.reading import RecordReader
+from workers.steps import Step, StepKind
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from orchestrator.streams.node import Node
+
+_BLOCK_BYTES = 1 << 20
+FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
+
+
+class Stream:
+    """A flow of items; see the module. Made from an iterable, or by `read` and the merging methods.
+
+    Args:
+        iterable: what gives the items. Queues (up to None), connections, sockets, pipes and async iterables, which make
+            their reader wait, are read by a thread into a bounded buffer; everything else is read inline.
+        name: what reports and errors call it.
+        blocking: True to have any other iterable read by a thread, too.
+    """
+
+    __slots__ = ("_port",)
+
+    def __init__(self, iterable: Iterable[Any] | Any, *, name: str = "source", blocking: bool | None = None) -> None:
+        threaded = may_block(iterable) if blocking is None else blocking
+        if not threaded and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
+            raise ConfigError(f"a stream needs an iterable, not {type(iterable).__name__}: Stream(items)")
+        kind = BlockingSource if threaded else SourceNode
+        self._port = Port(Op("source", name, (), lambda node: kind(node, iterable)), 0)
+
+    @classmethod
+    def read(
+        cls,
+        paths: str | PathLike[str] | Iterable[str | PathLike[str]],
+        format: str = "lines",  # noqa: A002 - the contract's name
+        *,
+        errors: str = "strict",
+        block_bytes: int = _BLOCK_BYTES,
+    ) -> Self:
+        """Read the records of files, plain or .gz .bz2 .xz (.zst as an extra); patterns and "-" too.
+
+        Plain files travel as byte ranges: the workers read them, and run the steps that follow at once.
+
+        Args:
+            paths: one or several.
+            format: "lines" (str), "jsonl" (what it means), "csv" (a dict a row), "blocks" (bytes), "files" (paths).
+            errors: bytes that are not UTF-8: "strict" fails, "replace" puts U+FFFD there.
+            block_bytes: how much of a file goes to a worker at a time.
+
+        Raises:
+            ConfigError: a file is missing or can't be read, or there is no such format.
+        """
+        from orchestrator.sources.files import FileSource, expand  # noqa: PLC0415 - only for those who read files
+
+        if format not in FORMATS:
+            raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+        names = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
+        inputs = expand([str(name) for name in names])
+        chunks = cls(_Files(lambda: FileSource(inputs, format, block_bytes)), name="files")
+        return chunks._work("flat_map", RecordReader(format, errors), "read", None)
+
+    # ---- in the workers ---------------------------------------------------------------------------------------
+
+    def map(self, fn: Callable[[Any], Any], *, desc: str | None = None, **options: Any) -> Self:
+        """Put `fn(item)` in the place of each item, in the workers; options as of `Pool.map`.
+
+        Neighbouring steps run as one function if their options are the same, or one has none.
+
+        Args:
+            fn: called with one item; a `Workflow` is run as by `through`.
+            desc: what reports, bars and errors call the step; by default the function's name.
+            options: ordered, chunk, retries, retry_delay, on_error.
+
+        Raises:
+            ConfigError: an option can't be.
+        """
+        if isinstance(fn, Workflow):
+            return self.through(fn, **options)
+        return self._work("map", fn, desc, options or None)
+
+    def filter(self, pred: Callable[[Any], Any], *, desc: str | None = None, **options: Any) -> Self:
+        """Keep the items for which `pred(item)` is true; in the workers, as `map`."""
+        return self._work("filter", pred, desc, options or None)
+
+    def flat_map(self, fn: Callable[[Any], Iterable[Any]], *, desc: str | None = None, **options: Any) -> Self:
+        """Put the items of `fn(item)` in the place of each item; in the workers, as `map`."""
+        return self._work("flat_map", fn, desc, options or None)
+
+    def through(self, workflow: Workflow, **options: Any) -> Self:
+        """Run a workflow's steps, in the workers; a barrier in it holds everything back until all are through."""
+        if not isinstance(workflow, Workflow):
+            raise ConfigError(f"through needs a Workflow, not {type(workflow).__name__}; for a function there is map")
+        map_options(options)
+        stream = self
+        for number, steps in enumerate(workflow.stages):
+            stream = stream.barrier() if number else stream
+            name = workflow.name or "+".join(step.name for step in steps.steps)
+            op = Op("workflow", name, (_port_of(stream),), None, ("",), steps.steps, options or None)
+            stream = self._at(Port(op, 0))
+        return stream
+
+    # ---- in the coordinator -----------------------------------------------------------------------------------
+
+    def map_inline(self, fn: Callable[[Any], Any]) -> Self:
+        """Put `fn(item)` in the place of each item, here."""
+        return self._node("map_inline", fn, lambda name: inline.MapInline(fn, name=name))
+
+    def filter_inline(self, pred: Callable[[Any], Any]) -> Self:
+        """Keep the items for which `pred(item)` is true, here."""
+        return self._node("filter_inline", pred, lambda name: inline.FilterInline(pred, name=name))
+
+    def flat_map_inline(self, fn: Callable[[Any], Iterable[Any]]) -> Self:
+        """Put the items of `fn(item)` in the place of each item, here."""
+        return self._node("flat_map_inline", fn, lambda name: inline.FlatMapInline(fn, name=name))
+
+    def tee(self, *sinks: Any) -> Self:
+        """Pass the items on, and write them to the sinks too."""
+        made = [as_sink(sink) for sink in sinks]
+        return self._node("tee", None, lambda name: splitting.Tee(*made, name=name))
+
+    def broadcast(self, n: int, *, on_failure: str = "raise") -> tuple[Self, ...]:
+        """Give `n` streams that have every item each; the slowest decides the pace.
+
+        Args:
+            n: how many.
+            on_failure: "raise": a branch that fails ends all; "drop": the others go on without it.
+        """
+        labels = tuple(map(str, range(n)))
+        return self._split(
+            "broadcast", labels, lambda name: splitting.Broadcast(n, on_failure=on_failure, name=name)
+        )
+
+    def route(
+        self, predicates: Mapping[str, Callable[[Any], Any]], default: str = "rest", match: str = "all"
+    ) -> dict[str, Self]:
+        """Send each item where its predicates say: {name: stream}, the default's too.
+
+        Args:
+            predicates: looked at in order.
+            default: where items go that match none.
+            match: "all" that match, or the "first" only.
+        """
+        splitting.Route(predicates, default=default, match=match)  # refuses what can't be
+        labels = (*predicates, default)
+        made = self._split(
+            "route", labels, lambda name: splitting.Route(predicates, default=default, match=match, name=name)
+        )
+        return dict(zip(labels, made, strict=True))
+
+    def demultiplex(
+        self,
+        key: Callable[[Any], Hashable],
+        *,
+        keys: Sequence[Hashable] | None = None,
+        to: Callable[[Any], Any] | None = None,
+        unknown: str = "error",
+    ) -> Any:
+        """Split by key: a stream for each of `keys`, or a sink for each key as it appears.
+
+        Args:
+            key: item to key.
+            keys: the keys there are; gives {key: stream}. With unknown="default" also {None: stream} for all others.
+            to: key to sink (whatever `to` takes); gives a terminal.
+            unknown: what an item with another key gets: "error" or "default".
+        """
+        if (keys is None) == (to is None):
+            raise ConfigError("demultiplex needs one of keys=[...], for streams, and to=lambda key: sink, for outputs")
+        if to is not None:
+            end = Op(
+                "demultiplex", "demultiplex", (self._port,),
+                lambda name: splitting.Demultiplex(key, make=lambda found: as_sink(to(found)), name=name), (),
+            )  # fmt: skip
+            return Terminal(end)
+        declared = tuple(keys or ())
+        others = ("others",) if unknown == "default" else ()
+        made = self._split(
+            "demultiplex",
+            (*map(str, declared), *others),
+            lambda name: splitting.Demultiplex(key, declared, unknown=unknown, name=name),
+        )
+        return dict(zip((*declared, *(None for _ in others)), made, strict=True))
+
+    def window(self, size: int, step: int = 1, partial: bool = True) -> Self:
+        """Give lists of `size` items, from items 0, step, 2·step … on; `partial`: those cut short too."""
+        windows.CountWindow(size, step, partial=partial)
+        return self._node("window", None, lambda name: windows.CountWindow(size, step, partial=partial, name=name))
+
+    def window_by_time(
+        self,
+        length_s: float,
+        at: Callable[[Any], float],
+        step_s: float | None = None,
+        lateness_s: float = 0.0,
+        late: Any = None,
+    ) -> Self:
+        """Give `Window(start_s, end_s, items)` by event time; empty ones are left out.
+
+        Args:
+            length_s: seconds a window.
+            at: item to its time in seconds.
+            step_s: seconds from start to start; by default the length.
+            lateness_s: how far behind the latest time seen an item may come.
+            late: a sink for items that come later than that.
+        """
+
+        def make(name: str) -> Node:
+            aside = None if late is None else as_sink(late)
+            return windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s, late=aside, name=name)
+
+        return self._node("window_by_time", None, make)
+
+    def join(  # noqa: PLR0917 - the contract's order
+        self,
+        other: Stream,
+        key: Callable[[Any], Any],
+        right_key: Callable[[Any], Any] | None = None,
+        how: str = "inner",
+        many: bool = False,
+        combine: Callable[[Any, Any], Any] | None = None,
+        within_s: float | None = None,
+        at: Callable[[Any], float] | None = None,
+        max_items: int | None = None,
+        overflow: str = "error",
+        unmatched: Any = None,
+    ) -> Self:  # fmt: skip
+        """Join with another stream by key; see `streams.joining.Join` for each argument."""
+
+        def make(name: str) -> Node:
+            aside = None if unmatched is None else as_sink(unmatched)
+            return joining.Join(
+                key, right_key, how=how, many=many, combine=combine, within_s=within_s, at=at,
+                max_items=max_items, overflow=overflow, unmatched=aside, name=name,
+            )  # fmt: skip
+
+        joining.Join(
+            key, right_key, how=how, many=many, combine=combine, within_s=within_s, at=at,
+            max_items=max_items, overflow=overflow,
+        ).close()  # fmt: skip
+        return self._then(Op("join", "join", (self._port, _port_of(other)), make))
+
+    def in_step(self, *others: Stream, missing: Any = None) -> Self:
+        """Give tuples of the k-th items of all branches; in the place of one that has ended stands `missing`."""
+        ports = (self._port, *map(_port_of, others))
+        return self._then(
+            Op("in_step", "in_step", ports, lambda name: merging.InStep(len(ports), missing=missing, name=name))
+        )
+
+    def barrier(self) -> Self:
+        """Hold everything back until all items are through the steps so far, in every worker."""
+        return self._node("barrier", None, Hold)
+
+    # ---- merging ----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def merge(cls, *streams: Stream) -> Self:
+        """Give the items of all streams as they are ready, each in turn."""
+        return cls._merged("merge", streams, lambda name: merging.Merge(len(streams), name=name))
+
+    @classmethod
+    def merge_sorted(cls, *streams: Stream, key: Callable[[Any], Any] | None = None) -> Self:
+        """Merge streams that are sorted, as `heapq.merge` does: sorted, and stable."""
+        return cls._merged(
+            "merge_sorted", streams, lambda name: sorted_merging.MergeSorted(len(streams), key=key, name=name)
+        )
+
+    @classmethod
+    def merge_by_priority(cls, streams: Iterable[tuple[Stream, float]], *, ageing: int | None = None) -> Self:
+        """Give the items of the streams that have some ready, those of the highest priority first.
+
+        Args:
+            streams: pairs of a stream and its priority; the greater goes first.
+            ageing: after so many items of others an input that waits counts one priority more, so that none starves.
+        """
+        pairs = list(streams)
+        ranks = [priority for _, priority in pairs]
+        return cls._merged(
+            "merge_by_priority",
+            [stream for stream, _ in pairs],
+            lambda name: merging.PriorityMerge(ranks, ageing=ageing, name=name),
+        )
+
+    @classmethod
+    def multiplex(cls, streams: Mapping[Hashable, Stream]) -> Self:
+        """Give (tag, item) of all streams, as they are ready."""
+        return cls._merged(
+            "multiplex", list(streams.values()), lambda name: merging.Multiplex(list(streams), name=name)
+        )
+
+    # ---- ends -------------------------------------------------------------------------------------------------
+
+    def to(self, sink: Any, *, name: str | None = None) -> Terminal:
+        """End in a sink.
+
+        Args:
+            sink: a path (a line an item, JSON unless it is text; whole under its name, or not there), a list, a
+                function that gets each item, None to discard, or anything with `write(items)` and `close()`.
+            name: what reports and errors call it.
+
+        Raises:
+            ConfigError: it is none of these, or its folder isn't there.
+        """
+        target = as_sink(sink)
+        called = name or ("sink" if not isinstance(sink, str) else sink)
+        return Terminal(Op("sink", called, (self._port,), lambda node: SinkNode(node, target), ()))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Run, and give the items; a pool is made for it if one is needed. Leaving early frees everything."""
+        return iterate(self._port)
+
+    def collect(self) -> list[Any]:
+        """Run, and return all items."""
+        return list(self)
+
+    def explain(self) -> str:
+        """Return what would run, as text: a line a node, what is fused in it and where it runs."""
+        return Plan([], [self._port], whole=False).explain()
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _then(self, op: Op) -> Self:
+        return self._at(Port(op, 0))
+
+    @classmethod
+    def _at(cls, port: Port) -> Self:
+        stream = cls.__new__(cls)
+        stream._port = port  # noqa: SLF001 - its own kind
+        return stream
+
+    def _node(self, kind: str, fn: Any, make: Callable[[str], Node]) -> Self:
+        if fn is not None and not callable(fn):
+            raise ConfigError(f"{kind} needs a function, not {type(fn).__name__}: stream.{kind}(fn)")
+        return self._then(Op(kind, kind if fn is None else _name_of(fn, kind), (self._port,), make))
+
+    def _work(self, kind: StepKind, fn: Any, desc: str | None, options: dict[str, Any] | None) -> Self:
+        if not callable(fn):
+            raise ConfigError(f"{kind} needs a function, not {type(fn).__name__}: stream.{kind}(fn)")
+        map_options(options or {})
+        name = desc or _name_of(fn, kind)
+        return self._then(Op(kind, name, (self._port,), None, ("",), (Step(name, kind, fn),), options))
+
+    def _split(self, kind: str, labels: tuple[str, ...], make: Callable[[str], Node]) -> tuple[Self, ...]:
+        op = Op(kind, kind, (self._port,), make, labels)
+        return tuple(self._at(Port(op, number)) for number in range(len(labels)))
+
+    @classmethod
+    def _merged(cls, kind: str, streams: Sequence[Stream], make: Callable[[str], Node]) -> Self:
+        if not streams:
+            raise ConfigError(f"{kind} needs at least one stream")
+        return cls._at(Port(Op(kind, kind, tuple(map(_port_of, streams)), make), 0))
+
+
+class _Files:
+    """Opens the files anew for each run."""
+
+    def __init__(self, open_source: Callable[[], Any]) -> None:
+        self._open = open_source
+
+    def __iter__(self) -> Iterator[Any]:
+        source = self._open()
+        try:
+            yield from source
+        finally:
+            source.close()
+
+
+def _port_of(stream: Any) -> Port:
+    if not isinstance(stream, Stream):
+        raise ConfigError(f"a stream is needed here, not {type(stream).__name__}: Stream(items)")
+    return stream._port  # noqa: SLF001 - its own kind
+
+
+def _name_of(fn: Any, kind: str) -> str:
+    name = getattr(fn, "__name__", None) or type(fn).__name__
+    return kind if name == "<lambda>" else str(name)
