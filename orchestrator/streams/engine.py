@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
     from orchestrator.streams.bars import NodeBars
 
+_LOOKS = 5
+_LOOK_S = 0.2
+"""A graph is called stuck only after it was found so several times: other threads may be about to use the pool."""
+
 
 class Engine:
     """Runs one graph once."""
@@ -131,7 +135,7 @@ class Engine:
         if self._coordinator is not None and self._stages:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
             if not (self._blocking or delays or any(node.stage.outstanding for node in self._stages)):
-                self._refuse_to_hang()
+                self._wait_for_others()
             if self._bars is not None:
                 delays.append(self._bars.interval_s)
             self._coordinator.drive(self._ready, min(delays, default=None))
@@ -151,6 +155,16 @@ class Engine:
 
     def _inline(self) -> list[SourceNode]:
         return [node for node in self._sources if isinstance(node, SourceNode)]
+
+    def _wait_for_others(self) -> None:
+        """Nothing of ours is out: the lanes are full of other calls on the pool, or our own graph is stuck."""
+        coordinator = self._coordinator
+        assert coordinator is not None  # noqa: S101 - for the type checker
+        for _ in range(_LOOKS):
+            coordinator.drive(self._ready, _LOOK_S)
+            if self._ready() or coordinator.chunks_in_flight:
+                return
+        self._refuse_to_hang()
 
     def _refuse_to_hang(self) -> None:
         """Nothing moves, and nothing is on the way that could change it: better an error than a hang."""

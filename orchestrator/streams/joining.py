@@ -242,7 +242,7 @@ class Join(Node):
                 self._alone(entry[1], side, [], report_only=True)
 
     def finish(self) -> None:
-        """Give or report what found no partner; close the sink and the file."""
+        """Give or report what found no partner."""
         results: list[Any] = []
         for side in (0, 1):
             spilled = self.spill.of_side(side) if self.spill is not None else ()
@@ -254,7 +254,6 @@ class Join(Node):
                 if not entry[3]:
                     self._alone(entry[1], side, results)
         self.outlets[0].push(results)
-        self.close()
 
     def close(self) -> None:
         """Close the sink and the file, if they are open."""
@@ -265,7 +264,7 @@ class Join(Node):
         spill, self.spill = self.spill, None
         if spill is not None:
             spill.close()
-        close_all(self.unmatched)
+        close_all(self.unmatched, failed=self.failed)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state between two lists, picklable; what is on disk is read into it."""

@@ -1,4 +1,4 @@
-"""One input, several outputs. A node owns the sinks that it was given or made: it closes each exactly once."""
+"""One input, several outputs. A node owns the sinks that it was given or made: it ends each exactly once."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ class SideSink(Protocol):
         """Flush and close."""
 
 
-def close_all(sinks: list[SideSink]) -> None:
-    """Close each and empty the list; an error of one doesn't keep the rest open, and the first is raised."""
+def close_all(sinks: list[SideSink], *, failed: bool) -> None:
+    """Close each and empty the list; if the run has failed, abort those that can be instead.
+
+    An error of one doesn't keep the rest open, and the first is raised.
+    """
     first: BaseException | None = None
     while sinks:
         try:
-            sinks.pop(0).close()
+            sink = sinks.pop(0)
+            getattr(sink, "abort", sink.close)() if failed else sink.close()
         except BaseException as error:
             first = first or error
     if first is not None:
@@ -172,8 +176,8 @@ class Demultiplex(Node):
         make: Key to a sink, called when a key is first seen.
 
     *Emits when* items come. *Backpressures when* any output does; a sink that was made takes what it is written.
-    *Completes when* its input ends: the sinks are closed. *Fails when* the key function, `make` or a sink raises, or a
-    key is unknown with "error".
+    *Completes when* its input ends; the sinks are closed when every node has completed. *Fails when* the key function,
+    `make` or a sink raises, or a key is unknown with "error".
     """
 
     __slots__ = ("key", "keys", "make", "sinks", "unknown")
@@ -240,22 +244,18 @@ class Demultiplex(Node):
         if self.make is None:
             super().cancelled(outlet)
 
-    def finish(self) -> None:
-        """Close the sinks."""
-        self.close()
-
     def close(self) -> None:
-        """Close the sinks that are still open."""
+        """Close the sinks, when every node has completed; abort them if one has failed."""
         sinks = list(self.sinks.values())
         self.sinks = {}
-        close_all(sinks)
+        close_all(sinks, failed=self.failed)
 
 
 class Tee(Node):
     """Passes items on and writes each to side sinks; these are flushed and closed exactly once.
 
     *Emits when* items come, after the sinks took them. *Backpressures when* its consumer does, and while a sink writes.
-    *Completes when* its input ends: the sinks are closed. *Fails when* a sink raises.
+    *Completes when* its input ends; the sinks are closed when every node has completed. *Fails when* a sink raises.
     """
 
     __slots__ = ("sinks",)
@@ -270,10 +270,6 @@ class Tee(Node):
             sink.write(items[:])
         self.outlets[0].push(items)
 
-    def finish(self) -> None:
-        """Close the sinks, so that their errors are told."""
-        close_all(self.sinks)
-
     def close(self) -> None:
-        """Close the sinks that are still open."""
-        close_all(self.sinks)
+        """Close the sinks, when every node has completed; abort them if one has failed."""
+        close_all(self.sinks, failed=self.failed)

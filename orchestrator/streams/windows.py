@@ -224,13 +224,12 @@ class TimeWindow(Node):
         return [Window(k * step_s, k * step_s + length_s, self.open.pop(k)) for k in over]
 
     def finish(self) -> None:
-        """Give the windows that are open, and close the sink."""
+        """Give the windows that are open."""
         self.outlets[0].push(self._close(math.inf))
-        self.close()
 
     def close(self) -> None:
         """Close the sink of late items."""
-        close_all(self.late)
+        close_all(self.late, failed=self.failed)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state between two lists, picklable."""

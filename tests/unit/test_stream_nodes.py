@@ -96,10 +96,25 @@ def test_every_side_sink_is_closed_although_one_fails_to():
 
     sinks = [Stuck(), SideSink()]
     bench = Bench(Tee(*sinks), [[1]])
-    with pytest.raises(NodeError):
+    with pytest.raises(OSError, match="disk full"):
         bench.run()
     bench.node.close()
     assert [sink.closes for sink in sinks] == [1, 1]
+
+
+def test_the_sinks_of_a_run_that_failed_are_aborted_if_they_can_be():
+    class Abortable(SideSink):
+        aborts = 0
+
+        def abort(self):
+            self.aborts += 1
+
+    sinks = [Abortable(), SideSink()]
+    node = Tee(*sinks)
+    node.failed = True
+    node.close()
+    node.close()
+    assert (sinks[0].aborts, sinks[0].closes, sinks[1].closes) == (1, 0, 1)
 
 
 def test_late_items_go_aside():
