@@ -71,7 +71,7 @@ class WorkerDiedError(ItemError):
 
 
 class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):
-    """The barrier can't fill: a party died (it is named) or timed out, its action raised, or it was aborted or reset."""
+    """The barrier can't fill: a party died (it is named) or timed out, the action raised, it was aborted or reset."""
 
 
 class RemoteError(OrchestratorError):

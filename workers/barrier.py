@@ -1,8 +1,9 @@
 """A barrier in shared memory that outlives the death of a party; `BARRIER.md` beside this file argues why it is right.
 
 The memory is an anonymous file. Who owns a byte of it alternates: a slot that waits belongs to whoever holds the
-mutex, in every other state to the process that claimed it. The mutex and the sign of life of each slot are POSIX
-record locks on the same file: the kernel takes them from a process that ends, however it ends.
+mutex, in every other state to the process that claimed it. To arrive takes no mutex; to release or
+break does. The mutex and the sign of life of each slot are POSIX record locks on the same file: the kernel takes them
+from a process that ends, however it ends.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CAPACITY = 4096
 LOOK_S = 0.05
 """How long a waiter sleeps before it looks whether a party has died."""
 
-GENERATION, MODE, PARTIES, HIGH, CULPRIT = range(5)  # words of the header
+GENERATION, MODE, PARTIES, HIGH, CULPRIT, EPOCH = range(6)  # words of the header
 FILLING, ACTING, BROKEN = range(3)  # values of MODE
 FREE, IDLE, WAITING, RELEASED, REFUSED = range(5)  # states of a slot, a byte each
 _FREE, _WAITING = bytes([FREE]), bytes([WAITING])
@@ -44,10 +45,20 @@ _FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(platform.machine()) i
 _FUTEX_WAIT, _FUTEX_WAKE, _EVERYBODY = 0, 1, 0x7FFFFFFF
 _syscall = ctypes.CDLL(None).syscall
 _syscall.restype = ctypes.c_long
+_syscall.argtypes = (
+    *(ctypes.c_long, ctypes.c_void_p, ctypes.c_long, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long),
+)
 
 
 class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+def _span(seconds: float) -> Any:
+    return ctypes.byref(_Timespec(int(seconds), int(seconds % 1 * 1e9)))
+
+
+_LOOK_SPAN = _span(LOOK_S)
 
 
 class _Memory:
@@ -61,7 +72,7 @@ class _Memory:
         self.indexes = self._base[_INDEXES_AT:_PIDS_AT].cast("I")
         self.pids = self._base[_PIDS_AT:_BYTES].cast("I")
         self._bell = ctypes.c_uint32.from_buffer(self.bytes, 4 * GENERATION)
-        self._bell_at = ctypes.c_void_p(ctypes.addressof(self._bell))
+        self._bell_at = ctypes.addressof(self._bell)
         self.token = self.bytes[_TOKEN_AT : _TOKEN_AT + _TOKEN_BYTES]
         self._spare_fds: list[int] = []
         self._forget()
@@ -73,6 +84,7 @@ class _Memory:
         self.mine: list[int] = []
         self.idle: list[int] = []
         self._threads = threading.Lock()
+        self._fence = threading.Lock()
 
     def keep(self, fd: int) -> None:
         """Hold a second descriptor open: closing any would drop every record lock of this process."""
@@ -103,10 +115,13 @@ class _Memory:
             finally:
                 fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _MUTEX_AT)
 
+    def fence(self) -> None:
+        """Make what was written visible before anything is read: an atomic instruction, by way of a lock."""
+        if self._fence.acquire(blocking=False):
+            self._fence.release()
+
     def claim(self) -> int:
-        """Return a slot of this process that is idle, a new one if need be; under the mutex."""
-        if self.idle:
-            return self.idle.pop()
+        """Claim a slot for this process; under the mutex."""
         slot = self.bytes.find(_FREE, _STATES_AT, _INDEXES_AT) - _STATES_AT
         if slot < 0:
             msg = f"more than {CAPACITY} parties have arrived at this barrier"
@@ -133,14 +148,21 @@ class _Memory:
         """Count the slots that wait."""
         return self.bytes[_STATES_AT : _STATES_AT + self.words[HIGH]].count(_WAITING)
 
-    def tell(self, verdict: int) -> None:
-        """Give all slots that wait their verdict, and only then ring: the order that no wake-up is lost by."""
+    def who_waits(self, limit: int) -> list[int]:
+        """Return the slots that wait, at most so many."""
         content, end = self.bytes, _STATES_AT + self.words[HIGH]
-        at, index = content.find(_WAITING, _STATES_AT, end), 0
-        while at >= 0:
-            self.indexes[at - _STATES_AT] = index
-            content[at] = verdict
-            at, index = content.find(_WAITING, at + 1, end), index + 1
+        found: list[int] = []
+        at = content.find(_WAITING, _STATES_AT, end)
+        while at >= 0 and len(found) < limit:
+            found.append(at - _STATES_AT)
+            at = content.find(_WAITING, at + 1, end)
+        return found
+
+    def tell(self, slots: list[int], verdict: int) -> None:
+        """Give each slot its verdict, and only then ring: the order that no wake-up is lost by; under the mutex."""
+        for index, slot in enumerate(slots):
+            self.indexes[slot] = index
+            self.bytes[_STATES_AT + slot] = verdict
         self.ring()
 
     def ring(self) -> None:
@@ -152,8 +174,8 @@ class _Memory:
     def sleep(self, generation: int, timeout_s: float) -> None:
         """Sleep until the generation is another one, at most so long; may wake for nothing."""
         if _FUTEX:
-            span = _Timespec(int(timeout_s), int(timeout_s % 1 * 1e9))
-            _syscall(_FUTEX, self._bell_at, _FUTEX_WAIT, ctypes.c_uint32(generation), ctypes.byref(span), None, 0)
+            span = _LOOK_SPAN if timeout_s == LOOK_S else _span(timeout_s)
+            _syscall(_FUTEX, self._bell_at, _FUTEX_WAIT, generation, span, None, 0)
         elif self.words[GENERATION] == generation:  # no futex here: at least give way
             time.sleep(min(timeout_s, 0.001))
 
@@ -183,10 +205,11 @@ os.register_at_fork(after_in_child=_forget_all)
 def _leave_all() -> None:
     """Leave at an orderly end; a process that ends by an exception counts as dead, as one that is killed does."""
     flying = sys.exc_info()[1] or getattr(sys, "last_value", None)
-    if flying is None or (isinstance(flying, SystemExit) and not flying.code):
-        for memory in list(_MEMORIES.values()):
-            if memory.pid == os.getpid():
-                memory.leave()
+    in_order = flying is None or (isinstance(flying, SystemExit) and not flying.code)
+    for memory in list(_MEMORIES.values()):
+        if in_order and memory.pid == os.getpid():
+            memory.leave()
+        memory.pid = 0  # what the interpreter still tears down leaves nothing
 
 
 def _watch_end() -> None:
@@ -297,81 +320,96 @@ class Barrier:
         timeout = self._timeout if timeout is None else timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         memory = self._memory
-        while True:
-            with memory.mutex():
-                generation, mode = memory.words[GENERATION], memory.words[MODE]
-                if mode == BROKEN:
-                    self._refuse()
-                if mode == FILLING:
-                    slot = memory.claim()
-                    memory.bytes[_STATES_AT + slot] = WAITING
-                    last = self._fill()
-                    break
-            self._doze(generation, deadline)
+        slot = self._slot()
         try:
-            if last:
-                self._act()
+            generation = memory.words[GENERATION]
+            memory.bytes[_STATES_AT + slot] = WAITING
+            memory.fence()
+            if memory.words[MODE] == BROKEN or memory.waiting() >= memory.words[PARTIES]:
+                self._lead()
             return self._verdict(slot, generation, deadline)
         finally:
             self._put_back(slot)
 
+    def _slot(self) -> int:
+        memory = self._memory
+        try:
+            return memory.idle.pop()
+        except IndexError:
+            with memory.mutex():
+                return memory.claim()
+
     def _put_back(self, slot: int) -> None:
         memory = self._memory
         if memory.state(slot) == WAITING:  # an exception of a signal handler, say: nobody may count on this party
-            self._break_it()
+            self.abort()
         memory.bytes[_STATES_AT + slot] = IDLE
         memory.idle.append(slot)
 
-    def _fill(self) -> bool:
-        """Release all if they are complete; return whether the action has to be run first; under the mutex."""
+    def _lead(self, *, shrunk: bool = False) -> None:
+        """Release phases as long as one is complete: its members are chosen first, then the action runs."""
         memory = self._memory
-        if memory.waiting() < memory.words[PARTIES]:
-            return False
-        if self._action is not None:
-            memory.words[MODE] = ACTING
-            return True
-        memory.tell(RELEASED)
-        return False
-
-    def _act(self) -> None:
-        """Run the action outside the mutex, then release those who wait, or break."""
-        assert self._action is not None  # noqa: S101 - for the type checker
-        try:
-            self._action()
-        except BaseException:
-            self._break_it()
-            raise
-        memory = self._memory
-        with memory.mutex():
-            if memory.words[MODE] == ACTING:
+        while True:
+            with memory.mutex():
+                chosen = self._choose(shrunk=shrunk)
+                epoch = memory.words[EPOCH]
+                if not chosen or self._action is None:
+                    return
+                memory.words[MODE] = ACTING
+            try:
+                self._action()
+            except BaseException:
+                with memory.mutex():
+                    if memory.words[EPOCH] == epoch:
+                        self._break()
+                raise
+            with memory.mutex():
+                if memory.words[EPOCH] != epoch:  # reset or broken meanwhile: all have their verdict
+                    return
                 memory.words[MODE] = FILLING
-                memory.tell(RELEASED)
+                memory.tell(chosen, RELEASED)
+
+    def _choose(self, *, shrunk: bool) -> list[int]:
+        """Return who makes up the phase, if it is complete; without an action they are released; under the mutex."""
+        memory = self._memory
+        mode = memory.words[MODE]
+        if mode == BROKEN:
+            self._break()
+        while mode == FILLING:
+            waiting, parties = memory.waiting(), memory.words[PARTIES]
+            if waiting < parties:
+                break
+            chosen = memory.who_waits(waiting if shrunk else parties)
+            if self._action is not None:
+                return chosen
+            memory.tell(chosen, RELEASED)
+        return []
 
     def _verdict(self, slot: int, generation: int, deadline: float | None) -> int:
         memory, state_at = self._memory, _STATES_AT + slot
         while (state := memory.bytes[state_at]) == WAITING:
-            self._doze(generation, deadline)
-            generation = memory.words[GENERATION] if memory.bytes[state_at] == WAITING else generation
+            span_s = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
+            if span_s > 0:
+                memory.sleep(generation, span_s)
+            if memory.words[GENERATION] == generation:
+                self._look(slot, deadline)
+            generation = memory.words[GENERATION]
+            memory.fence()  # the generation is read before the state, or a verdict in between would be slept through
         if state == REFUSED:
             self._refuse()
         return memory.indexes[slot]
 
-    def _doze(self, generation: int, deadline: float | None) -> None:
-        """Sleep until something happens; look for the dead when nothing does; break when the time is over."""
+    def _look(self, slot: int, deadline: float | None) -> None:
+        """Nothing has happened for a while: break if somebody died or the time is over."""
         memory = self._memory
-        span_s = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
-        if span_s > 0:
-            memory.sleep(generation, span_s)
-        if memory.words[GENERATION] != generation:
-            return
         with memory.mutex():
-            if memory.words[GENERATION] != generation:
+            if memory.state(slot) != WAITING:
                 return
             dead = memory.dead()
             if dead:
-                self._break_locked(memory.pids[dead[0]])
-            elif deadline is not None and time.monotonic() >= deadline:
-                self._break_locked()
+                self._break(memory.pids[dead[0]])
+            elif memory.words[MODE] == BROKEN or (deadline is not None and time.monotonic() >= deadline):
+                self._break()
 
     def _refuse(self) -> NoReturn:
         memory = self._memory
@@ -385,30 +423,32 @@ class Barrier:
             msg = "the barrier is broken: aborted, reset, timed out, or its action raised. reset() makes it usable."
         raise self.broken_error(msg)
 
-    def _break_it(self) -> None:
-        with self._memory.mutex():
-            self._break_locked()
-
-    def _break_locked(self, culprit: int = 0) -> None:
+    def _break(self, culprit: int = 0) -> None:
+        """Refuse all that wait, and all that come; under the mutex."""
         memory = self._memory
         if memory.words[MODE] != BROKEN:
             memory.words[CULPRIT] = culprit
+            memory.words[EPOCH] = (memory.words[EPOCH] + 1) & 0xFFFFFFFF
             memory.words[MODE] = BROKEN
-        memory.tell(REFUSED)
+        memory.fence()
+        memory.tell(memory.who_waits(CAPACITY), REFUSED)
 
     def reset(self) -> None:
         """Make the barrier as new; those that wait get a `BrokenBarrierError`, and the dead are forgotten."""
         memory = self._memory
         with memory.mutex():
+            memory.tell(memory.who_waits(CAPACITY), REFUSED)
             for slot in memory.dead():
                 memory.bytes[_STATES_AT + slot] = FREE
             memory.words[CULPRIT] = 0
+            memory.words[EPOCH] = (memory.words[EPOCH] + 1) & 0xFFFFFFFF
             memory.words[MODE] = FILLING
-            memory.tell(REFUSED)
+        self._lead()
 
     def abort(self) -> None:
         """Break the barrier: all waits, now and until `reset`, raise `BrokenBarrierError`."""
-        self._break_it()
+        with self._memory.mutex():
+            self._break()
 
     def resize(self, parties: int) -> None:
         """Change how many have to arrive, from this phase on.
@@ -416,12 +456,9 @@ class Barrier:
         If so many wait already, they go on at once, all of them; the action is then run by the caller.
         """
         _check(parties)
-        memory = self._memory
-        with memory.mutex():
-            memory.words[PARTIES] = parties
-            last = memory.words[MODE] == FILLING and memory.waiting() > 0 and self._fill()
-        if last:
-            self._act()
+        with self._memory.mutex():
+            self._memory.words[PARTIES] = parties
+        self._lead(shrunk=True)
 
     @property
     def parties(self) -> int:
