@@ -14,6 +14,8 @@ PHASES = 3
 FREE_MUTEX = -1
 IDLE, WAITING, RELEASED, REFUSED = range(4)
 RESIZER = 3
+REMEMBERS_GENERATION = {"write_waiting", "count", "read_state", "futex_wait"}
+REMEMBERS_VERDICT = {"tell", "ring", "wake", "told"}
 
 
 class Actor(NamedTuple):
@@ -37,8 +39,12 @@ class World(NamedTuple):
     mistake: str = ""
 
     def move(self, who: int, at: str, **changes: Any) -> World:
-        """Let an actor go on to its next step."""
+        """Let an actor go on to its next step; what that step won't look at is forgotten, so that worlds coincide."""
         actor = self.actors[who]._replace(at=at, **changes)
+        if at not in REMEMBERS_GENERATION:
+            actor = actor._replace(fresh=False)
+        if at not in REMEMBERS_VERDICT:
+            actor = actor._replace(chosen=(), verdict=RELEASED)
         return self._replace(actors=(*self.actors[:who], actor, *self.actors[who + 1 :]))
 
     def put(self, slot: int, state: int) -> World:
