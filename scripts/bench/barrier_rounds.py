@@ -20,7 +20,7 @@ def _meet(barrier, rounds, answer):
 
 
 def _rounds(side, parties, *, quick):
-    from orchestrator import Barrier  # noqa: PLC0415 - the other side does without
+    from orchestrator import Barrier
 
     rounds = 100 if quick else 16_000 // parties
     barrier = (Barrier if side == OURS else multiprocessing.Barrier)(parties)

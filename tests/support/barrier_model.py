@@ -1,6 +1,6 @@
 """A model of `workers/barrier.py`, explored in all interleavings; each step is one read or write of shared memory.
 
-Three parties wait three times each; a fourth actor resizes once; the last party may die at any instant, the mutex in its
+Three parties wait a few times each; a fourth actor resizes once; the last party may die at any instant, the mutex in its
 hand or not. A sleeper may time out only once somebody has died: whatever gets stuck before that is a lost wake-up.
 The action, `reset` and `abort` are left out: they change the memory by the same `tell` under the same mutex.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-PHASES = 3
 FREE_MUTEX = -1
 IDLE, WAITING, RELEASED, REFUSED = range(4)
 RESIZER = 3
@@ -36,6 +35,7 @@ class World(NamedTuple):
     broken: bool
     mutex: int
     actors: tuple[Actor, ...]
+    phases: int
     mistake: str = ""
 
     def move(self, who: int, at: str, **changes: Any) -> World:
@@ -60,9 +60,9 @@ class World(NamedTuple):
         return any(actor.at == "dead" for actor in self.actors)
 
 
-def start(parties: int, mistake: str = "") -> World:
+def start(parties: int, phases: int, mistake: str = "") -> World:
     """Return the world before anything has happened."""
-    return World((IDLE,) * 3, parties, False, FREE_MUTEX, (*[Actor()] * 3, Actor("resize_lock")), mistake)
+    return World((IDLE,) * 3, parties, False, FREE_MUTEX, (*[Actor()] * 3, Actor("resize_lock")), phases, mistake)
 
 
 def steps(world: World, resized: int, deaths: int) -> Iterator[World]:
@@ -162,7 +162,7 @@ def read_state(world: World, who: int, actor: Actor, after: str = "futex_wait") 
     if state == REFUSED:
         return world.move(who, "raised")
     waits = actor.waits + 1
-    return world.move(who, "done" if waits == PHASES else "read_generation", waits=waits, fresh=False)
+    return world.move(who, "done" if waits == world.phases else "read_generation", waits=waits, fresh=False)
 
 
 def fault(world: World, *, stuck: bool, always: int) -> str | None:
@@ -179,9 +179,9 @@ def fault(world: World, *, stuck: bool, always: int) -> str | None:
     return None
 
 
-def explore(parties: int, resized: int, deaths: int, mistake: str = "") -> tuple[int, str | None]:
+def explore(parties: int, resized: int, deaths: int, phases: int = 3, mistake: str = "") -> tuple[int, str | None]:
     """Visit every world that can be reached; return how many, and the first fault."""
-    first = start(parties, mistake)
+    first = start(parties, phases, mistake)
     seen, todo = {first}, [first]
     while todo:
         world = todo.pop()

@@ -3,16 +3,16 @@
 import pytest
 from support.barrier_model import explore
 
-CASES = [(3, 3, 0), (3, 3, 1), (3, 2, 0), (3, 2, 1), (2, 3, 0), (2, 3, 1)]
+CASES = [(3, 2, 3), (2, 3, 2), (3, 3, 2)]  # the death may happen at any step or not at all
 
 
-@pytest.mark.parametrize(("parties", "resized", "deaths"), CASES)
-def test_no_interleaving_hangs_or_lets_a_party_ahead(parties, resized, deaths):
-    worlds, fault = explore(parties, resized, deaths)
+@pytest.mark.parametrize(("parties", "resized", "phases"), CASES)
+def test_no_interleaving_hangs_or_lets_a_party_ahead(parties, resized, phases):
+    worlds, fault = explore(parties, resized, deaths=1, phases=phases)
     assert fault is None
-    assert worlds > 1000
+    assert worlds > 50_000
 
 
 @pytest.mark.parametrize("mistake", ["ring_first", "state_first", "count_first", "kept_mutex"])
 def test_a_seeded_mistake_is_found(mistake):
-    assert explore(3, 2, 1, mistake)[1] is not None
+    assert "stuck for ever" in (explore(3, 2, deaths=1, mistake=mistake)[1] or "")
