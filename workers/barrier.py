@@ -31,7 +31,7 @@ LOOK_S = 0.05
 """How long a waiter sleeps before it looks whether a party has died."""
 
 GENERATION, MODE, PARTIES, HIGH, CULPRIT, EPOCH = range(6)  # words of the header
-FILLING, ACTING, BROKEN = range(3)  # values of MODE
+FILLING, ACTING, RELEASING, BROKEN = range(4)  # values of MODE
 FREE, IDLE, WAITING, RELEASED, REFUSED = range(5)  # states of a slot, a byte each
 _FREE, _WAITING = bytes([FREE]), bytes([WAITING])
 _TOKEN_AT, _TOKEN_BYTES = 32, 16
@@ -366,8 +366,7 @@ class Barrier:
             with memory.mutex():
                 if memory.words[EPOCH] != epoch:  # reset or broken meanwhile: all have their verdict
                     return
-                memory.words[MODE] = FILLING
-                memory.tell(chosen, RELEASED)
+                self._release(chosen)
 
     def _choose(self, *, shrunk: bool) -> list[int]:
         """Return who makes up the phase, if it is complete; without an action they are released; under the mutex."""
@@ -375,6 +374,9 @@ class Barrier:
         mode = memory.words[MODE]
         if mode == BROKEN:
             self._break()
+        elif mode == RELEASING:  # whoever had the mutex died half way: who was left out must not be counted again
+            dead = memory.dead()
+            self._break(memory.pids[dead[0]] if dead else 0)
         while mode == FILLING:
             waiting, parties = memory.waiting(), memory.words[PARTIES]
             if waiting < parties:
@@ -382,8 +384,15 @@ class Barrier:
             chosen = memory.who_waits(waiting if shrunk else parties)
             if self._action is not None:
                 return chosen
-            memory.tell(chosen, RELEASED)
+            self._release(chosen)
         return []
+
+    def _release(self, chosen: list[int]) -> None:
+        """Let the chosen go on; a death on the way leaves a mark that breaks the barrier; under the mutex."""
+        memory = self._memory
+        memory.words[MODE] = RELEASING
+        memory.tell(chosen, RELEASED)
+        memory.words[MODE] = FILLING
 
     def _verdict(self, slot: int, generation: int, deadline: float | None) -> int:
         memory, state_at = self._memory, _STATES_AT + slot
@@ -437,11 +446,10 @@ class Barrier:
         """Make the barrier as new; those that wait get a `BrokenBarrierError`, and the dead are forgotten."""
         memory = self._memory
         with memory.mutex():
-            memory.tell(memory.who_waits(CAPACITY), REFUSED)
+            self._break()
             for slot in memory.dead():
                 memory.bytes[_STATES_AT + slot] = FREE
             memory.words[CULPRIT] = 0
-            memory.words[EPOCH] = (memory.words[EPOCH] + 1) & 0xFFFFFFFF
             memory.words[MODE] = FILLING
         self._lead()
 

@@ -37,6 +37,7 @@ class World(NamedTuple):
     actors: tuple[Actor, ...]
     phases: int
     mistake: str = ""
+    releasing: bool = False
 
     def move(self, who: int, at: str, **changes: Any) -> World:
         """Let an actor go on to its next step; what that step won't look at is forgotten, so that worlds coincide."""
@@ -111,7 +112,9 @@ def step(world: World, who: int, actor: Actor, resized: int) -> World | None:  #
             actors = tuple(each._replace(at="reread") if each.at == "asleep" else each for each in world.actors)
             return world._replace(actors=actors).move(who, "tell" if world.mistake == "ring_first" else "told")
         case "told":
-            return world.move(who, "choose") if actor.verdict == RELEASED else unlock(world, who)
+            if actor.verdict == REFUSED:
+                return unlock(world, who)
+            return world._replace(releasing=False).move(who, "choose")
         case "read_state":  # Barrier._verdict
             return read_state(world, who, actor)
         case "futex_wait":
@@ -134,18 +137,19 @@ def step(world: World, who: int, actor: Actor, resized: int) -> World | None:  #
 def choose(world: World, who: int) -> World:
     """Choose who makes up the phase, or give the mutex back."""
     waiting = world.waiting()
-    if world.broken:
+    if world.broken or world.releasing:
         return refuse(world, who)
     if len(waiting) < world.parties:
         return unlock(world, who)
     chosen = waiting if who == RESIZER else waiting[: world.parties]
+    world = world._replace(releasing=world.mistake != "no_mark")
     return world.move(who, "ring" if world.mistake == "ring_first" else "tell", chosen=chosen, verdict=RELEASED)
 
 
 def refuse(world: World, who: int) -> World:
     """Break the barrier."""
     after = "ring" if world.mistake == "ring_first" else "tell"
-    return world._replace(broken=True).move(who, after, chosen=world.waiting(), verdict=REFUSED)
+    return world._replace(broken=True, releasing=False).move(who, after, chosen=world.waiting(), verdict=REFUSED)
 
 
 def unlock(world: World, who: int) -> World:

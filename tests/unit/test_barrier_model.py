@@ -14,5 +14,9 @@ def test_no_interleaving_hangs_or_lets_a_party_ahead(parties, resized, phases):
 
 
 @pytest.mark.parametrize("mistake", ["ring_first", "state_first", "count_first", "kept_mutex"])
-def test_a_seeded_mistake_is_found(mistake):
+def test_a_seeded_mistake_hangs(mistake):
     assert "stuck for ever" in (explore(3, 2, deaths=1, mistake=mistake)[1] or "")
+
+
+def test_without_the_mark_of_a_release_that_was_cut_off_a_party_gets_ahead():
+    assert "two phases ahead" in (explore(3, 3, deaths=1, phases=2, mistake="no_mark")[1] or "")
