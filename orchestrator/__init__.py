@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.barrier import Barrier
     from orchestrator.errors import (
+        BrokenBarrierError,
         ClosedError,
         ConfigError,
         InternalError,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Barrier": "barrier",
+    "BrokenBarrierError": "errors",
     "Pool": "pool",
     "PoolStats": "pool",
     "WorkerInfo": "pool",
@@ -47,6 +51,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Barrier",
+    "BrokenBarrierError",
     "ClosedError",
     "ConfigError",
     "Failure",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Any
 
 
@@ -67,6 +68,10 @@ class WorkerDiedError(ItemError):
         self.worker = worker
         self.pid = pid
         self.exitcode = exitcode
+
+
+class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):
+    """The barrier can't fill: a party died (it is named) or timed out, the action raised, it was aborted or reset."""
 
 
 class RemoteError(OrchestratorError):

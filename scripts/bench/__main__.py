@@ -16,6 +16,11 @@ from rows import ROWS, forget_outputs
 from sides import OURS
 
 
+def family(row):
+    """Rows of one name and several numbers may be asked for together: barrier for barrier2, barrier4 ..."""
+    return row.name.rstrip("0123456789")
+
+
 def options():
     names = ",".join(row.name for row in ROWS)
     parser = argparse.ArgumentParser(prog="scripts/bench/run", description=__doc__)
@@ -29,7 +34,8 @@ def options():
     if "operators" in chosen.only.split(","):
         chosen.only = ",".join((chosen.only, *(row.name for row in ROWS if row.name.startswith("operators_"))))
         chosen.only = ",".join(name for name in chosen.only.split(",") if name != "operators")
-    unknown = set(chosen.only.split(",")) - {row.name for row in ROWS}
+    known = {row.name for row in ROWS} | {family(row) for row in ROWS}
+    unknown = set(chosen.only.split(",")) - known
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {names}")
     return chosen
@@ -74,7 +80,7 @@ def main():
     finished, tables = [], []
     forget_outputs()
     for row in ROWS:
-        if row.name not in chosen.only.split(","):
+        if not {row.name, family(row)} & set(chosen.only.split(",")):
             continue
         sides = [side for side in row.sides if not chosen.sides or side in chosen.sides.split(",")]
         values, extra, failures = measure(row, sides, repeat, quick=chosen.quick)

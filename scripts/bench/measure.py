@@ -14,6 +14,7 @@ from itertools import repeat
 from pathlib import Path
 
 import functions
+from barrier_rounds import barrier2, barrier4, barrier16
 from sides import OURS, SIDES
 
 WORKERS = 2
@@ -152,7 +153,8 @@ def sleepers(side, *, quick):
     return {"value": count * 0.1 / WORKERS / seconds, "detail": {"workers": WORKERS}}
 
 
-ROWS = (chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, sleepers)
+BARRIERS = (barrier2, barrier4, barrier16)
+ROWS = (chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, sleepers, *BARRIERS)
 
 if __name__ == "__main__":
     row, side, quick = sys.argv[1:4]

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from barrier_rounds import BARRIER_SIDES
 from observe import MeasurementError, observe
 from operators import OPERATORS
 from sides import OURS
@@ -348,4 +349,16 @@ ROWS = (
         value_of(OURS, "of the ideal throughput", 0.9, at_least=True),
     ),
     *OPERATOR_ROWS,
+    *(
+        Row(
+            f"barrier{parties}",
+            f"a round of a barrier, {parties} processes",
+            "µs",
+            False,
+            BARRIER_SIDES,
+            in_child,
+            against_best(goal, higher=False),
+        )
+        for parties, goal in ((2, 1), (4, 3), (16, 3))
+    ),
 )

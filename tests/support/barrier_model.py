@@ -1,0 +1,201 @@
+"""A model of `workers/barrier.py`, explored in all interleavings; each step is one read or write of shared memory.
+
+Three parties wait a few times each; a fourth actor resizes once; the last party may die at any instant, the mutex in its
+hand or not. A sleeper may time out only once somebody has died: whatever gets stuck before that is a lost wake-up.
+The action, `reset` and `abort` are left out: they change the memory by the same `tell` under the same mutex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+FREE_MUTEX = -1
+IDLE, WAITING, RELEASED, REFUSED = range(4)
+RESIZER = 3
+REMEMBERS_GENERATION = {"write_waiting", "count", "read_state", "futex_wait"}
+REMEMBERS_VERDICT = {"tell", "ring", "wake", "told"}
+
+
+class Actor(NamedTuple):
+    """A party, or the resizer: where it is, and what it remembers."""
+
+    at: str = "read_generation"
+    fresh: bool = False  # the generation that it read is the one that is current still
+    waits: int = 0
+    chosen: tuple[int, ...] = ()
+    verdict: int = RELEASED
+
+
+class World(NamedTuple):
+    """The shared memory, and the actors."""
+
+    states: tuple[int, ...]
+    parties: int
+    broken: bool
+    mutex: int
+    actors: tuple[Actor, ...]
+    phases: int
+    mistake: str = ""
+    releasing: bool = False
+
+    def move(self, who: int, at: str, **changes: Any) -> World:
+        """Let an actor go on to its next step; what that step won't look at is forgotten, so that worlds coincide."""
+        actor = self.actors[who]._replace(at=at, **changes)
+        if at not in REMEMBERS_GENERATION:
+            actor = actor._replace(fresh=False)
+        if at not in REMEMBERS_VERDICT:
+            actor = actor._replace(chosen=(), verdict=RELEASED)
+        return self._replace(actors=(*self.actors[:who], actor, *self.actors[who + 1 :]))
+
+    def put(self, slot: int, state: int) -> World:
+        """Write the state of a slot."""
+        return self._replace(states=(*self.states[:slot], state, *self.states[slot + 1 :]))
+
+    def waiting(self) -> tuple[int, ...]:
+        """Return the slots that wait."""
+        return tuple(slot for slot, state in enumerate(self.states) if state == WAITING)
+
+    def someone_died(self) -> bool:
+        """Whether a look would find a dead party."""
+        return any(actor.at == "dead" for actor in self.actors)
+
+
+def start(parties: int, phases: int, mistake: str = "") -> World:
+    """Return the world before anything has happened."""
+    return World((IDLE,) * 3, parties, False, FREE_MUTEX, (*[Actor()] * 3, Actor("resize_lock")), phases, mistake)
+
+
+def steps(world: World, resized: int, deaths: int) -> Iterator[World]:
+    """Yield every world that one step of one actor leads to."""
+    for who, actor in enumerate(world.actors):
+        if actor.at not in {"dead", "done", "raised"}:
+            after = step(world, who, actor, resized)
+            if after is not None:
+                yield after
+    if deaths and world.actors[2].at not in {"dead", "done", "raised"}:
+        mutex = FREE_MUTEX if world.mutex == 2 and world.mistake != "kept_mutex" else world.mutex
+        yield world.move(2, "dead")._replace(mutex=mutex)
+
+
+def step(world: World, who: int, actor: Actor, resized: int) -> World | None:  # noqa: PLR0911, PLR0912
+    """Return the world after the actor's next step, None if it can't go on."""
+    match actor.at:
+        case "read_generation":  # Barrier.wait
+            return world.move(who, "count" if world.mistake == "count_first" else "write_waiting", fresh=True)
+        case "write_waiting":
+            return world.put(who, WAITING).move(who, "read_state" if world.mistake == "count_first" else "count")
+        case "count":
+            if world.mistake == "count_first":
+                leads = len(world.waiting()) + 1 >= world.parties
+                return world.put(who, WAITING).move(who, "lock") if leads else world.move(who, "write_waiting")
+            full = world.broken or len(world.waiting()) >= world.parties
+            return world.move(who, "lock" if full else "read_state")
+        case "resize_lock" | "lock" | "look_lock":
+            if world.mutex != FREE_MUTEX:
+                return None
+            after = {"resize_lock": "resize", "lock": "choose", "look_lock": "look"}[actor.at]
+            return world._replace(mutex=who).move(who, after)
+        case "resize":  # Barrier.resize; the code gives the mutex back in between, which allows no more than this
+            return world._replace(parties=resized, mutex=FREE_MUTEX).move(who, "lock")
+        case "choose":  # Barrier._choose
+            return choose(world, who)
+        case "tell":  # _Memory.tell, a slot at a time
+            if actor.chosen:
+                first, *rest = actor.chosen
+                return world.put(first, actor.verdict).move(who, "tell", chosen=tuple(rest))
+            return world.move(who, "told" if world.mistake == "ring_first" else "ring")
+        case "ring":
+            actors = tuple(each._replace(fresh=False) for each in world.actors)
+            return world._replace(actors=actors).move(who, "wake")
+        case "wake":
+            actors = tuple(each._replace(at="reread") if each.at == "asleep" else each for each in world.actors)
+            return world._replace(actors=actors).move(who, "tell" if world.mistake == "ring_first" else "told")
+        case "told":
+            if actor.verdict == REFUSED:
+                return unlock(world, who)
+            return world._replace(releasing=False).move(who, "choose")
+        case "read_state":  # Barrier._verdict
+            return read_state(world, who, actor)
+        case "futex_wait":
+            return world.move(who, "asleep" if actor.fresh else "reread")
+        case "asleep":
+            return world.move(who, "look_lock") if world.someone_died() else None
+        case "reread":
+            if world.mistake == "state_first":
+                return read_state(world, who, actor, after="late_generation")
+            return world.move(who, "read_state", fresh=True)
+        case "late_generation":
+            return world.move(who, "futex_wait", fresh=True)
+        case "look":  # Barrier._look
+            if world.states[who] == WAITING and world.someone_died():
+                return refuse(world, who)
+            return unlock(world, who)
+    raise AssertionError(actor.at)
+
+
+def choose(world: World, who: int) -> World:
+    """Choose who makes up the phase, or give the mutex back."""
+    waiting = world.waiting()
+    if world.broken or world.releasing:
+        return refuse(world, who)
+    if len(waiting) < world.parties:
+        return unlock(world, who)
+    chosen = waiting if who == RESIZER else waiting[: world.parties]
+    world = world._replace(releasing=world.mistake != "no_mark")
+    return world.move(who, "ring" if world.mistake == "ring_first" else "tell", chosen=chosen, verdict=RELEASED)
+
+
+def refuse(world: World, who: int) -> World:
+    """Break the barrier."""
+    after = "ring" if world.mistake == "ring_first" else "tell"
+    return world._replace(broken=True, releasing=False).move(who, after, chosen=world.waiting(), verdict=REFUSED)
+
+
+def unlock(world: World, who: int) -> World:
+    """Give the mutex back; the resizer has done its work then."""
+    return world._replace(mutex=FREE_MUTEX).move(who, "done" if who == RESIZER else "reread", chosen=())
+
+
+def read_state(world: World, who: int, actor: Actor, after: str = "futex_wait") -> World:
+    """Act on the verdict, if there is one."""
+    state = world.states[who]
+    if state == WAITING:
+        return world.move(who, after)
+    world = world.put(who, IDLE)
+    if state == REFUSED:
+        return world.move(who, "raised")
+    waits = actor.waits + 1
+    return world.move(who, "done" if waits == world.phases else "read_generation", waits=waits, fresh=False)
+
+
+def fault(world: World, *, stuck: bool, always: int) -> str | None:
+    """Return what is wrong with a world, None if nothing is."""
+    waits = [actor.waits for actor in world.actors[:3]]
+    if always == 3 and max(waits) - min(waits) > 1:
+        return f"a party is two phases ahead: {waits}"
+    if stuck:
+        left = [actor.at for actor in world.actors if actor.at not in {"dead", "done", "raised"}]
+        enough = len(world.waiting()) >= world.parties
+        told = any(actor.at == "asleep" and world.states[who] != WAITING for who, actor in enumerate(world.actors[:3]))
+        if left and (told or world.someone_died() or world.broken or enough or set(left) != {"asleep"}):
+            return f"stuck for ever: {left}, {len(world.waiting())} of {world.parties} wait"
+    return None
+
+
+def explore(parties: int, resized: int, deaths: int, phases: int = 3, mistake: str = "") -> tuple[int, str | None]:
+    """Visit every world that can be reached; return how many, and the first fault."""
+    first = start(parties, phases, mistake)
+    seen, todo = {first}, [first]
+    while todo:
+        world = todo.pop()
+        after = list(steps(world, resized, deaths))
+        alive_steps = [other for other in after if other.someone_died() == world.someone_died()]
+        found = fault(world, stuck=not alive_steps, always=min(parties, resized))
+        if found:
+            return len(seen), found
+        for other in after:
+            if other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return len(seen), None
