@@ -205,11 +205,30 @@ os.register_at_fork(after_in_child=_forget_all)
 def _leave_all() -> None:
     """Leave at an orderly end; a process that ends by an exception counts as dead, as one that is killed does."""
     flying = sys.exc_info()[1] or getattr(sys, "last_value", None)
-    in_order = flying is None or (isinstance(flying, SystemExit) and not flying.code)
+    in_order = not _failed and (flying is None or (isinstance(flying, SystemExit) and not flying.code))
     for memory in list(_MEMORIES.values()):
         if in_order and memory.pid == os.getpid():
             memory.leave()
         memory.pid = 0  # what the interpreter still tears down leaves nothing
+
+
+_failed: list[BaseException] = []
+"""What this process's `run` raised: since Python 3.13 it is no longer in flight when the exit functions run."""
+
+
+def _watch_run(watched: Any) -> None:
+    """Note what the `run` of a process object, or of the class in a spawned child, raises."""
+    run = watched.run
+
+    def noting(*self: Any) -> None:
+        try:
+            run(*self)
+        except BaseException as error:
+            if not isinstance(error, SystemExit) or error.code:
+                _failed.append(error)
+            raise
+
+    watched.run = noting
 
 
 def _watch_end() -> None:
@@ -217,6 +236,9 @@ def _watch_end() -> None:
 
 
 _watch_end()
+util.register_after_fork(_watch_run, lambda _: _watch_run(process.current_process()))
+if getattr(process.current_process(), "_inheriting", False):  # a spawned child, which has no process object yet
+    _watch_run(process.BaseProcess)
 
 
 def _create_memory(parties: int) -> _Memory:

@@ -53,12 +53,14 @@ def ours(operator, count):
     from orchestrator.streams.windows import CountWindow
 
     class End(Node):
+        taken = 0
+
         def capacity(self, port):  # noqa: ARG002
             return ROOM
 
         def receive(self, items, port):  # noqa: ARG002
             for _ in items:  # the others hand on one by one; so is ours taken
-                self.items_in += 1
+                self.taken += 1
 
     make = {
         "window": lambda: CountWindow(10, 1),

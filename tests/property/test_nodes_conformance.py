@@ -250,13 +250,17 @@ def test_one_consumer_of_several_walks_away(case):
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_a_snapshot_goes_on_where_it_was_taken(case, data):
-    if not hasattr(case.make(SideSink()), "snapshot"):
+    node = case.make(SideSink())
+    node.close()
+    if not hasattr(node, "snapshot"):
         pytest.skip("has no state")
     inputs = [sorted(data.draw(numbers)) for _ in range(case.inputs)]
+    drawn = data.draw(cuts)
     first = Bench(case.make(SideSink()), inputs)
-    for counts in data.draw(cuts):
+    for counts in drawn:
         first.turn((*counts, 0, 0, 0)[: case.inputs])
         if any(feed.outlets[0].ended for feed in first.feeds):
+            first.node.close()
             return
     second = Bench(case.make(SideSink()), [feed.items for feed in first.feeds])
     second.node.restore(pickle.loads(pickle.dumps(first.node.snapshot())))
