@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.futures import FutureDriver
+from orchestrator.graph.feeding import FeedNode
+from orchestrator.graph.holding import Hold
+from orchestrator.graph.mapping import MapNode
 from orchestrator.lane import LaneState
 from orchestrator.recovery import StageCounts
-from orchestrator.results import SLICEABLE, Held, MapResults
+from orchestrator.results import MapResults
 from orchestrator.settings import (
     MapOptions,
     OnError,
@@ -32,6 +35,9 @@ from workers.steps import Steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from orchestrator.graph.bars import ItemBar, NodeBars
+    from orchestrator.graph.node import Node
 
 
 _open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
@@ -174,28 +180,23 @@ class Pool:
         elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
         options = MapOptions(ordered, chunk, retries, retry_delay, on_error)
-        if isinstance(fn, Workflow):
-            *before, fn = fn.stages
-            for steps in before:
-                iterables = (Held(self._map(steps, iterables, options, progress=progress, desc=desc)),)
-        return self._map(fn, iterables, options, progress=progress, desc=desc)
-
-    def _map(
-        self,
-        fn: Callable[..., Any] | Steps,
-        iterables: tuple[Iterable[Any], ...],
-        options: MapOptions,
-        *,
-        progress: bool,
-        desc: str | None,
-    ) -> MapResults:
-        total = _known_length(iterables)
         star = len(iterables) > 1
-        source: Any = zip(*iterables, strict=False) if star else iterables[0]
-        if type(source) not in SLICEABLE:
-            source = iter(source)
-        stage = self.open_stage(fn, options, star=star, total=total, forward_output=progress)
-        return MapResults(self._coordinator, stage, source, self._bar(total, desc) if progress else None, self)
+        total = _known_length(iterables)
+        source: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]
+        first, *behind = fn.stages if isinstance(fn, Workflow) else (fn,)
+        stage = self.open_stage(first, options, star=star, total=total, forward_output=progress)
+        name = "+".join(first.names) if isinstance(first, Steps) and behind else ""
+        nodes: list[Node] = [FeedNode(name, source, lambda: stage)]
+        for steps in behind:
+            nodes += [Hold("barrier"), self._stage_node(steps, options, forward_output=progress)]
+        for node in nodes:
+            if isinstance(node, MapNode):
+                node.start()
+        return MapResults(self._coordinator, nodes, self._bars(nodes, total, desc) if progress else None, self)
+
+    def _stage_node(self, steps: Steps, options: MapOptions, *, forward_output: bool) -> MapNode:
+        stage = self.open_stage(steps, options, forward_output=forward_output)
+        return MapNode("+".join(steps.names), lambda: stage)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run `fn(*args, **kwargs)` in a worker; return its future, driven by a thread of the pool.
@@ -353,16 +354,17 @@ class Pool:
                 folded.add(counts)
             self._totals[:32] = [folded]
 
-    def _bar(self, total: int | None, desc: str | None) -> Callable[[], Any]:
-        def open_bar() -> Any:
-            from orchestrator.progress import Progress  # noqa: PLC0415 - tqdm is imported only when a bar is drawn
+    def _bars(self, nodes: list[Node], total: int | None, desc: str | None) -> Callable[[], Any]:
+        def open_bars() -> NodeBars | ItemBar:
+            from orchestrator.graph.bars import ItemBar, NodeBars  # noqa: PLC0415 - tqdm, only when a bar is drawn
 
-            bar = Progress(total, desc=desc)
+            feed, *behind = nodes
+            bars = NodeBars(nodes) if behind or not isinstance(feed, FeedNode) else ItemBar(feed, total, desc)
             if self._coordinator.on_output is None:
-                self._coordinator.on_output = lambda _, stream, text: bar.write(text, stream=stream)  # type: ignore[arg-type]
-            return bar
+                self._coordinator.on_output = lambda _, stream, text: bars.write(text, stream)
+            return bars
 
-        return open_bar
+        return open_bars
 
 
 def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:

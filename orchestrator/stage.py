@@ -45,6 +45,8 @@ class Delivery(NamedTuple):
     error: ItemError | None
     items: int
     first_index: int
+    size_bytes: int
+    """Of the items and the results together, as they travelled."""
 
 
 class Stage:
@@ -176,6 +178,11 @@ class Stage:
         if self._total is not None and self._total - self.cut_items <= self._workers * self.chunk_items:
             return 1  # what is left is shared out evenly rather than ahead of time
         return depth_for(self._chunk_s, self._window.expected_bytes, self._workers)
+
+    @property
+    def returns_failures(self) -> bool:
+        """Whether a `Failure` stands in the place of an item that failed."""
+        return self._options.on_error == "return"
 
     @property
     def in_lanes(self) -> int:
@@ -322,7 +329,7 @@ class Stage:
             self._consumed(chunk.size_bytes)
             if not done.flags & Flag.FAILED:
                 self.counts.items += len(chunk.items)
-                return Delivery(decoded, None, len(chunk.items), chunk.first_index)
+                return Delivery(decoded, None, len(chunk.items), chunk.first_index, chunk.size_bytes)
             return self._deliver(chunk, _merge(*decoded))
         assert isinstance(done, Assembly)  # noqa: S101 - for the type checker
         self._consumed(done.size_bytes)
@@ -359,11 +366,11 @@ class Stage:
             error = self._complete_error(outcome, chunk, position)
             self.counts.failures += 1
             if self._options.on_error == "raise":
-                return Delivery(results, error, count, chunk.first_index)
+                return Delivery(results, error, count, chunk.first_index, chunk.size_bytes)
             if self._options.on_error == "return":
                 self.counts.items += 1
                 results.append(Failure(chunk.items[position], chunk.first_index + position, error))
-        return Delivery(results, None, count, chunk.first_index)
+        return Delivery(results, None, count, chunk.first_index, chunk.size_bytes)
 
     @staticmethod
     def _complete_error(failed: FailedItem, chunk: Chunk, position: int) -> ItemError:

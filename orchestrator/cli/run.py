@@ -1,7 +1,7 @@
 """The `run` command: plan, start the workers, write what comes back, sum up.
 
     files --source--> chunks --pool--> results --sink--> output
-                                          `--> console, tally, job log
+                                          `--> console, tally, job log          one graph of two nodes (see `graph/`)
 
 Runs in the coordinator. Whatever ends the run, the workers end with it, and nothing unfinished has the final
 name.
@@ -21,8 +21,10 @@ from orchestrator.cli.failures import headline, report
 from orchestrator.cli.joblog import Joblog
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
+from orchestrator.cli.recording import RecordingSink
 from orchestrator.cli.summary import SHOWN_FAILURES, Tally
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.settings import MapOptions
 from orchestrator.sinks.stdout import ReaderGoneError, discard_stdout
 from workers.chunks import RecordError
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.cli.options import RunSettings
+    from orchestrator.graph.engine import Engine
     from orchestrator.sinks import Sink
 
 
@@ -104,18 +107,12 @@ class Run:
         plan, settings, tally = self._plan, self._plan.settings, self._tally
         if settings.joblog:
             self._joblog = Joblog(settings.joblog, settings.target)
-        sink = self._sink = open_sink(plan)
+        self._sink = open_sink(plan)
         console = self._console = Console(plan)
         self._pool = _start_pool(settings)
         self._pool.on_output = console.printed
-        for result in self._pool.map(plan.runner, plan.source, chunk=1, ordered=settings.ordered):
-            sink.write(result)
-            tally.add(result)
-            console.done(result)
-            if self._joblog:
-                self._joblog.done(result)
+        _graph(plan, self._pool, RecordingSink(self._sink, tally, console, self._joblog)).run()
         self._pool.close()
-        sink.close()
         console.close()
         if self._joblog:
             self._joblog.close()
@@ -170,6 +167,18 @@ def _start_pool(settings: RunSettings) -> Any:
     if settings.buffer_bytes is not None:
         options["buffer_bytes"] = settings.buffer_bytes
     return Pool(workers=settings.workers, start_method=settings.start_method, **options)
+
+
+def _graph(plan: RunPlan, pool: Any, sink: RecordingSink) -> Engine:
+    from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
+    from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
+    from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
+
+    options = MapOptions(ordered=plan.settings.ordered, chunk=1)
+    feed = FeedNode("", plan.source, lambda: pool.open_stage(plan.runner, options))
+    written = SinkNode("", sink)
+    feed.outlets[0].to(written)
+    return Engine([feed, written], pool.coordinator)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from orchestrator.errors import ItemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.streams.node import Node
+    from orchestrator.graph.node import Node
 
 SHOWN = 80
 """Characters of an item that a message shows."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.graph.node import Node
 from orchestrator.streams.calls import apply, item_error, reached
-from orchestrator.streams.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.graph.node import Node
 from orchestrator.streams.calls import item_error
-from orchestrator.streams.node import Node
 from orchestrator.streams.spill import Spill
 from orchestrator.streams.splitting import close_all
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.graph.mapping import MapNode
 from orchestrator.settings import map_options
-from orchestrator.streams.mapping import MapNode
 from workers.steps import Step, Steps
 
 if TYPE_CHECKING:
+    from orchestrator.graph.node import Node
     from orchestrator.pool import Pool
-    from orchestrator.streams.node import Node
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.streams.mapping import MapNode
-from orchestrator.streams.node import Node
+from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.node import Node
 
 if TYPE_CHECKING:
     from workers.steps import StepCounts

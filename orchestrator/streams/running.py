@@ -8,11 +8,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.streams.bars import NodeBars
-from orchestrator.streams.engine import Engine
+from orchestrator.graph.bars import NodeBars
+from orchestrator.graph.engine import Engine
+from orchestrator.graph.sinks import ResultsNode
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
-from orchestrator.streams.sinks import ResultsNode
 
 if TYPE_CHECKING:
     from orchestrator.pool import Pool

@@ -11,8 +11,8 @@ from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.graph.node import ROOM, Node
 from orchestrator.streams.calls import apply, item_error
-from orchestrator.streams.node import ROOM, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError
+from orchestrator.graph.node import Node, NodeError
 from orchestrator.streams.calls import apply, item_error, reached
-from orchestrator.streams.node import Node, NodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from orchestrator.streams.node import Outlet
+    from orchestrator.graph.node import Outlet
 
 
 class SideSink(Protocol):

@@ -15,13 +15,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.errors import ConfigError
+from orchestrator.graph.holding import Hold
+from orchestrator.graph.sinks import SinkNode, as_sink
+from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.settings import map_options
 from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
-from orchestrator.streams.holding import Hold
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
-from orchestrator.streams.sinks import SinkNode, as_sink
-from orchestrator.streams.sources import BlockingSource, SourceNode, may_block
 from orchestrator.workflow import Workflow
 from workers.reading import RecordReader
 from workers.steps import Step, StepKind
@@ -29,7 +29,7 @@ from workers.steps import Step, StepKind
 if TYPE_CHECKING:
     from os import PathLike
 
-    from orchestrator.streams.node import Node
+    from orchestrator.graph.node import Node
 
 _BLOCK_BYTES = 1 << 20
 FORMATS = ("lines", "jsonl", "csv", "blocks", "files")

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.graph.node import Node
 from orchestrator.streams.calls import apply, item_error
-from orchestrator.streams.node import Node
 from orchestrator.streams.splitting import close_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.streams.node import Outlet
+    from orchestrator.graph.node import Outlet
     from orchestrator.streams.splitting import SideSink
 
 

@@ -46,9 +46,9 @@ def pair(left, right):
 
 def ours(operator, count):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from orchestrator.graph.node import ROOM, Node
     from orchestrator.streams.joining import Join
     from orchestrator.streams.merging import Merge
-    from orchestrator.streams.node import ROOM, Node
     from orchestrator.streams.splitting import Route, Tee
     from orchestrator.streams.windows import CountWindow
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ItemError
+from orchestrator.graph.node import ROOM, NodeError
 from orchestrator.streams.inline import FilterInline, FlatMapInline, MapInline
 from orchestrator.streams.joining import Join
 from orchestrator.streams.merging import InStep, Merge, Multiplex, PriorityMerge
-from orchestrator.streams.node import ROOM, NodeError
 from orchestrator.streams.sorted_merging import MergeSorted
 from orchestrator.streams.splitting import Broadcast, Demultiplex, Route, Tee
 from orchestrator.streams.windows import CountWindow, TimeWindow

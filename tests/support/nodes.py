@@ -1,6 +1,6 @@
 """A kit that any node can be handed to: scripted inputs, consumers with little room, and what came out."""
 
-from orchestrator.streams.node import Node
+from orchestrator.graph.node import Node
 
 
 class Feed(Node):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, ItemError
+from orchestrator.graph.node import NodeError
 from orchestrator.streams.joining import Join, JoinOverflowError
 from orchestrator.streams.merging import InStep, PriorityMerge
-from orchestrator.streams.node import NodeError
 from orchestrator.streams.sorted_merging import MergeSorted
 from orchestrator.streams.splitting import Broadcast, Demultiplex, Route, Tee
 from orchestrator.streams.windows import TimeWindow, Window

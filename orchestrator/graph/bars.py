@@ -1,12 +1,13 @@
-"""A bar a node, on stderr, while a graph runs."""
+"""Bars on stderr while a graph runs: one a node, or one for a map."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.graph.feeding import FeedNode
+    from orchestrator.graph.node import Node
     from orchestrator.progress import Progress
-    from orchestrator.streams.node import Node
 
 INTERVAL_S = 0.2
 
@@ -41,6 +42,10 @@ class NodeBars:
         self._mark()
         self._progress.update(taken)
 
+    def write(self, text: str, stream: Any) -> None:
+        """Write what user code printed, above the bars."""
+        self._progress.write(text, stream=stream)
+
     def close(self) -> None:
         """Draw the last state and stop."""
         self.look()
@@ -60,3 +65,31 @@ class NodeBars:
                 self._progress.name_row(row, self._nodes[row].name + mark)
         self._fullest = fullest
 
+
+
+class ItemBar:
+    """One bar for one map: the items that are settled, of those that will come. Owner: the engine's thread."""
+
+    interval_s = INTERVAL_S
+
+    def __init__(self, node: FeedNode, total: int | None, desc: str | None) -> None:
+        from orchestrator.progress import Progress  # noqa: PLC0415 - tqdm is imported only when a bar is drawn
+
+        self._node = node
+        self._progress = Progress(total, desc=desc)
+        self._told = 0
+
+    def look(self) -> None:
+        """Take in how far the map is; draws only when a picture is due."""
+        done = self._node.items_done
+        self._progress.update(done - self._told)
+        self._told = done
+
+    def write(self, text: str, stream: Any) -> None:
+        """Write what user code printed, above the bar."""
+        self._progress.write(text, stream=stream)
+
+    def close(self) -> None:
+        """Draw the last state and stop."""
+        self.look()
+        self._progress.close()

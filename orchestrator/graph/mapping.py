@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.streams.node import Node
+from orchestrator.failures import Failure
+from orchestrator.graph.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.stage import Stage
 
+LARGE_BYTES = 1 << 16
+"""Chunks above this, items and results together, are passed on one by one."""
+
 
 class MapNode(Node):
     """Feeds a stage of the pool, and passes on what comes back.
+
+    A `Failure` that an earlier stage put in an item's place passes this stage by.
 
     Emits when: the results of the chunk whose turn it is are here (or of any chunk, if not ordered).
     Backpressures when: no lane has a credit, or what is out fills the pool's window or byte budget.
@@ -22,14 +28,16 @@ class MapNode(Node):
     Fails when: an item fails under `on_error="raise"`, or the pool can't go on.
     """
 
-    __slots__ = ("_at", "_open", "_pending", "stage")
+    __slots__ = ("_at", "_open", "_pending", "items_done", "stage")
 
-    def __init__(self, name: str, open_stage: Callable[[], Stage]) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, open_stage: Callable[[], Stage], *, inputs: int = 1) -> None:
+        super().__init__(name, inputs=inputs)
         self._open = open_stage
         self.stage: Stage
         self._pending: list[Any] = []
         self._at = 0  # items before this one are cut
+        self.items_done = 0
+        """Items whose fate is settled and passed on."""
 
     def start(self) -> None:
         """Open the call on the pool."""
@@ -43,12 +51,21 @@ class MapNode(Node):
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
         """Send them, if they make a whole chunk; what does not is sent in the next turn."""
+        if self.stage.returns_failures and any(isinstance(item, Failure) for item in items):
+            self.outlets[0].push([item for item in items if isinstance(item, Failure)])
+            items = [item for item in items if not isinstance(item, Failure)]
         if self._at == len(self._pending):
             self._pending, self._at = items, 0
         else:
             self._pending += items
         if len(self._pending) - self._at >= self.stage.chunk_items:
             self.stage.feed(self._cut)
+
+    def feed(self) -> None:
+        """Take in what came back, and send what is here while lanes have credit; does not wait."""
+        if self.stage.events:
+            self.stage.settle()  # first, as it knows how large the next chunk should be
+        self.stage.feed(self._cut)
 
     def _cut(self, size: int) -> Sequence[Any]:
         start = self._at
@@ -78,22 +95,26 @@ class MapNode(Node):
         if outlet.cancelled:
             return False
         moved = bool(outlet.backlog) and outlet.flush()
-        stage.feed(self._cut)
-        if stage.events:
-            stage.settle()
-            stage.feed(self._cut)
+        self.feed()
         while outlet.capacity() > 0:
             delivery = stage.take()
             if delivery is None:
                 break
             moved = True
+            self.items_done += delivery.items
             outlet.push(delivery.results)
             if delivery.error is not None:
                 raise delivery.error
-        if self.ended[0] and not stage.outstanding and self._at == len(self._pending) and not outlet.ended:
+            if delivery.size_bytes > LARGE_BYTES:  # its consumer first, before memory is taken for the next
+                break
+        if self._all_cut and not stage.outstanding and not outlet.ended:
             outlet.end()
             moved = True
         return moved
+
+    @property
+    def _all_cut(self) -> bool:
+        return self.ended[0] and self._at == len(self._pending)
 
     def close(self) -> None:
         """End the call: chunks that run are not waited for."""

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.streams.node import ROOM, Node
+from orchestrator.graph.node import ROOM, Node
+
+_HELD_ITEMS = 256
 
 
 class Sink(Protocol):
@@ -60,23 +62,25 @@ class ResultsNode(Node):
     Fails when: never.
     """
 
-    __slots__ = ("items",)
+    __slots__ = ("_held", "items")
 
     def __init__(self, name: str) -> None:
         super().__init__(name, outputs=0)
         self.items: list[list[Any]] = []
+        self._held = 0
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
-        """Return room for one more list, if the consumer has taken the others."""
-        return 0 if len(self.items) >= 16 else ROOM
+        """Return room for one more list, if there are only few items here: what is taken at once stays in the cache."""
+        return 0 if self._held >= _HELD_ITEMS else ROOM
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
         """Keep them for the consumer."""
         self.items.append(items)
+        self._held += len(items)
 
     def take(self) -> list[list[Any]]:
         """Return what is here."""
-        taken, self.items = self.items, []
+        taken, self.items, self._held = self.items, [], 0
         return taken
 
 

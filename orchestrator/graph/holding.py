@@ -6,7 +6,7 @@ import pickle
 import tempfile
 from typing import IO, Any
 
-from orchestrator.streams.node import ROOM, Node
+from orchestrator.graph.node import ROOM, Node
 
 HELD_ITEMS = 1 << 16
 """What is more than this is written to a temporary file."""

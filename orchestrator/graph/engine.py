@@ -1,5 +1,6 @@
 """The engine: runs the nodes of a graph in one thread, turn by turn, and waits in the coordinator's one wait.
 
+    look:  every millisecond, take what the lanes have brought; does not wait
     turn:  for each node, consumers first:  pump       (sources last: they read while there is room)
     wait:  nothing moved -> for results of the pool, room in it, or a source that blocks
 
@@ -13,37 +14,55 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import InternalError
-from orchestrator.streams.mapping import MapNode
-from orchestrator.streams.node import Node, NodeError
-from orchestrator.streams.sinks import ResultsNode
-from orchestrator.streams.sources import BlockingSource, SourceNode
+from orchestrator.graph.feeding import FeedNode
+from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.node import Node, NodeError
+from orchestrator.graph.sinks import ResultsNode
+from orchestrator.graph.sources import BlockingSource, SourceNode
 
 if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
-    from orchestrator.streams.bars import NodeBars
 
+_POLL_S = 0.001
+"""While there is something to do here, the lanes are looked after this often."""
 _LOOKS = 5
 _LOOK_S = 0.2
 """A graph is called stuck only after it was found so several times: other threads may be about to use the pool."""
 
 
+class Bars(Protocol):
+    """What shows how far a run is; see `NodeBars`."""
+
+    interval_s: float
+    """Look at least this often."""
+
+    def look(self) -> None:
+        """Take in how far the nodes are; draw, if a picture is due."""
+
+    def close(self) -> None:
+        """Draw the last picture."""
+
+
 class Engine:
     """Runs one graph once."""
 
-    def __init__(self, nodes: list[Node], coordinator: Coordinator | None, bars: NodeBars | None = None) -> None:
+    def __init__(self, nodes: list[Node], coordinator: Coordinator | None, bars: Bars | None = None) -> None:
         """Take the nodes, each behind those that it gets items from."""
         self.nodes = nodes
+        self.bars = bars
         self._order = list(reversed(nodes))
-        self._coordinator = coordinator
-        self._bars = bars
         self._stages = [node for node in nodes if isinstance(node, MapNode)]
+        self._coordinator = coordinator if self._stages else None
+        self._feeds = [node for node in nodes if isinstance(node, FeedNode)]
         self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]
-        self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource)]
+        self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource | FeedNode)]
+        self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource)]
         self._terminals = [node for node in nodes if not node.outlets]
         self._news = threading.Event()  # stands in for the coordinator's wake-up where there is no pool
+        self._look_at = 0.0
         self._closed = False
 
     def start(self) -> None:
@@ -51,6 +70,8 @@ class Engine:
         for stage in self._stages:
             stage.start()
         wake = self._news.set if self._coordinator is None else self._coordinator.wake
+        for feed in self._feeds:
+            feed.listen(wake)
         for source in self._blocking:
             source.start(wake)
 
@@ -64,27 +85,42 @@ class Engine:
             raise InternalError("a graph without a consumer gave results")
 
     def results(self, terminal: ResultsNode | None) -> Generator[list[Any], None, None]:
-        """Run; yield what the consumer's terminal gets, list by list. Leaving early ends the run."""
+        """Run; yield what the consumer's terminal gets, list by list. Leaving early ends the run.
+
+        What the terminal had got before a node failed is given first.
+        """
         try:
             self.start()
             while True:
                 moved = self.turn()
                 if terminal is not None and terminal.items:
-                    yield from terminal.take()
+                    for items in terminal.take():
+                        yield items
+                        self._look()
                 elif all(node.ended[0] for node in self._terminals):
                     break
                 elif not moved:
                     self._wait()
             self._raise_source_error()
-        except BaseException as error:
+        except NodeError as carrier:
+            error = _named(carrier)
+        except BaseException:
             self.close(failed=True)
-            if isinstance(error, NodeError):
-                raise _named(error) from None
             raise
-        self.close(failed=False)
+        else:
+            self.close(failed=False)
+            return
+        # Out of the `except`, so that the error keeps its own cause and context.
+        try:
+            if terminal is not None:
+                yield from terminal.take()
+        finally:
+            self.close(failed=True)
+        raise error
 
     def turn(self) -> bool:
         """Pump every node once, consumers first; return whether anything moved."""
+        self._look()
         moved = False
         for node in self._order:
             try:
@@ -95,9 +131,16 @@ class Engine:
             except Exception as error:
                 raise NodeError(node, error) from error
         self._notice_source_errors()
-        if self._bars is not None:
-            self._bars.look()
+        if self.bars is not None:
+            self.bars.look()
         return moved
+
+    def stop(self) -> None:
+        """Read nothing more from any source; what was read goes through, and the run ends well."""
+        for source in self._sources:
+            source.stop()
+        if self._coordinator is not None:
+            self._coordinator.wake()
 
     def close(self, *, failed: bool) -> None:
         """Release every node once, consumers last, so that sinks are made final when all else has ended well."""
@@ -117,6 +160,15 @@ class Engine:
 
     # ---- inside -----------------------------------------------------------------------------------------------
 
+    def _look(self) -> None:
+        """Keep the workers supplied while there is much to do here, or the consumer takes its time."""
+        if self._coordinator is not None and perf_counter() >= self._look_at:
+            self._coordinator.drive(_never, 0)
+            for stage in self._stages:
+                if not stage.outlets[0].cancelled:
+                    stage.feed()
+            self._look_at = perf_counter() + _POLL_S
+
     def _notice_source_errors(self) -> None:
         """A source that raised dooms the run; what it gave before still goes through."""
         for source in self._sources:
@@ -132,29 +184,29 @@ class Engine:
     def _wait(self) -> None:
         """Wait until a turn would move something."""
         started = perf_counter()
-        if self._coordinator is not None and self._stages:
+        if self._coordinator is not None:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
-            if not (self._blocking or delays or any(node.stage.outstanding for node in self._stages)):
+            if not (delays or self._waits_for_sources or any(node.stage.outstanding for node in self._stages)):
                 self._wait_for_others()
-            if self._bars is not None:
-                delays.append(self._bars.interval_s)
+            if self.bars is not None:
+                delays.append(self.bars.interval_s)
             self._coordinator.drive(self._ready, min(delays, default=None))
-        elif any(not source.outlets[0].ended for source in self._blocking):
-            self._news.wait(None if self._bars is None else self._bars.interval_s)
+        elif self._waits_for_sources:
+            self._news.wait(None if self.bars is None else self.bars.interval_s)
             self._news.clear()
         else:
             self._refuse_to_hang()
         self._blame_the_full(perf_counter() - started)
 
-    def _ready(self) -> bool:
-        return (
-            any(node.has_news for node in self._stages)
-            or any(source.has_news and source.outlets[0].capacity() > 0 for source in self._blocking)
-            or any(not source.outlets[0].ended and source.outlets[0].capacity() > 0 for source in self._inline())
+    @property
+    def _waits_for_sources(self) -> bool:
+        """Whether a source may still bring something of its own accord."""
+        return any(not node.outlets[0].ended for node in self._blocking) or any(
+            node.waits_for_source for node in self._feeds
         )
 
-    def _inline(self) -> list[SourceNode]:
-        return [node for node in self._sources if isinstance(node, SourceNode)]
+    def _ready(self) -> bool:
+        return any(node.has_news for node in self._watched)
 
     def _wait_for_others(self) -> None:
         """Nothing of ours is out: the lanes are full of other calls on the pool, or our own graph is stuck."""
@@ -175,7 +227,7 @@ class Engine:
 
     def _blame_the_full(self, seconds: float) -> None:
         """Enter the wait for the nodes that held others up: those without room whose consumers have some."""
-        for held in (*self._sources, *self._stages):
+        for held in (*self._sources, *(stage for stage in self._stages if stage not in self._feeds)):
             outlet = held.outlets[0]
             while not outlet.ended and not outlet.cancelled and outlet.capacity() <= 0:
                 node = outlet.consumer
@@ -186,9 +238,15 @@ class Engine:
                 outlet = held_up
 
 
+def _never() -> bool:
+    return False
+
+
 def _named(carrier: NodeError) -> BaseException:
-    """Return the exception that a node raised, the node named in a note."""
+    """Return the exception that a node raised, the node named in a note if it has a name."""
     error = carrier.cause
+    if not carrier.node.name:
+        return error
     note = f"in node {carrier.node.name!r}"
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

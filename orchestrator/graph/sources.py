@@ -20,7 +20,7 @@ from itertools import islice
 from os import fstat
 from typing import Any
 
-from orchestrator.streams.node import Node
+from orchestrator.graph.node import Node
 
 READ_ITEMS = 4096
 """At most so many at a time from one source: the others get their turn."""
@@ -45,6 +45,16 @@ class SourceNode(Node):
         self._iterator: Iterator[Any] | None = None
         self.error: BaseException | None = None
         """What the iterable raised; the engine raises it when all else is done."""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `pump` would move something."""
+        outlet = self.outlets[0]
+        return not outlet.ended and outlet.capacity() > 0
+
+    def stop(self) -> None:
+        """Read nothing more; what was read goes through."""
+        self.outlets[0].end()
 
     def receive(self, items: list[Any], port: int) -> None:
         """Never called: a source has no input."""
@@ -112,8 +122,13 @@ class BlockingSource(Node):
 
     @property
     def has_news(self) -> bool:
-        """Whether `pump` would move something, room given."""
-        return bool(self._buffer) or (self._done and not self.outlets[0].ended)
+        """Whether `pump` would move something."""
+        outlet = self.outlets[0]
+        return (bool(self._buffer) or (self._done and not outlet.ended)) and outlet.capacity() > 0
+
+    def stop(self) -> None:
+        """Read nothing more; what was passed on goes through."""
+        self.outlets[0].end()
 
     def receive(self, items: list[Any], port: int) -> None:
         """Never called: a source has no input."""

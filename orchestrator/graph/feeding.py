@@ -1,0 +1,159 @@
+"""A source and the stage of the pool behind it as one node: chunks are cut straight from the source.
+
+    iterable --cut--> chunk --pickled--> lanes        no list in between, and no step in Python an item
+
+A list is cut by slicing, and a range travels as a range. Owner of the state: the engine's thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.graph.mapping import MapNode
+
+if TYPE_CHECKING:
+    from orchestrator.stage import Stage
+
+_SLICEABLE = (list, tuple, range)
+
+
+class Cutter(Protocol):
+    """What chunks are cut from."""
+
+    ended: bool
+    """Nothing more can be cut."""
+    error: BaseException | None
+    """What the source raised; what it gave before is cut first."""
+
+    def cut(self, size: int) -> Sequence[Any]:
+        """Return the next items, at most `size`; none at the end, and none if that would make the caller wait."""
+
+    def is_ready(self) -> bool:
+        """Tell whether `cut` would find something, or the end, without a wait."""
+
+
+class FeedNode(MapNode):
+    """Reads an iterable as the pool takes its items, and passes on what comes back.
+
+    Emits when: the results of the chunk whose turn it is are here (or of any chunk, if not ordered).
+    Backpressures when: it reads no further than the lanes' credits, the pool's window and byte budget allow.
+    Completes when: the iterable has ended and every chunk is back.
+    Fails when: an item fails under `on_error="raise"`, the pool can't go on, or the iterable raises (then what it gave
+        before goes through first).
+    """
+
+    __slots__ = ("_source", "cutter")
+
+    def __init__(self, name: str, source: Iterable[Any], open_stage: Callable[[], Stage]) -> None:
+        super().__init__(name, open_stage, inputs=0)
+        self._source = source
+        self.cutter: Cutter = _cutter(source)
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have a source that makes its reader wait, as standard input does, tell when it no longer would."""
+        when_ready = getattr(self._source, "when_ready", None)
+        if when_ready is not None:
+            when_ready(wake)
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the iterable raised; the engine raises it when all else is done."""
+        return self.cutter.error
+
+    @property
+    def items_in(self) -> int:
+        """Items cut from the source so far."""
+        return self.stage.cut_items
+
+    @property
+    def waits_for_source(self) -> bool:
+        """Whether nothing can be read now, and more will come."""
+        return not self.cutter.ended and not self.cutter.is_ready()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `pump` could do something now."""
+        stage, cutter = self.stage, self.cutter
+        if stage.events:
+            return True
+        if cutter.ended:
+            if stage.in_lanes:
+                return False
+            return stage.wants_room(source_ended=True) or not (stage.outstanding or self.outlets[0].ended)
+        return cutter.is_ready() and not stage.in_lanes and stage.wants_room()
+
+    def stop(self) -> None:
+        """Read nothing more; what was read goes through."""
+        self.cutter.ended = True
+
+    def close(self) -> None:
+        """End the call, and let go of the source: a generator that nobody else holds runs its `finally` now."""
+        super().close()
+        self._source, self.cutter = (), _Slices(())
+
+    def _cut(self, size: int) -> Sequence[Any]:
+        return self.cutter.cut(size)
+
+    @property
+    def _all_cut(self) -> bool:
+        return self.cutter.ended
+
+
+class _Slices:
+    """A list, tuple or range, cut by slicing. As with its iterator, what is appended to a list meanwhile is seen."""
+
+    error: BaseException | None = None
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+        self._at = 0
+        self.ended = False
+
+    def cut(self, size: int) -> Sequence[Any]:
+        if self.ended:
+            return ()
+        start = self._at
+        self._at = start + size
+        items = self._items[start : self._at]
+        if len(items) < size:
+            self.ended, self._at = True, sys.maxsize
+        return items
+
+    def is_ready(self) -> bool:
+        return True
+
+
+class _Drawn:
+    """Any other source; an error in it waits until the results before it are through."""
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self._items: Iterator[Any] = iter(source)
+        self.is_ready: Callable[[], bool] = getattr(source, "ready", _always)
+        """A source that can make its reader wait, as standard input does, tells when it would not."""
+        self.ended = False
+        self.error: BaseException | None = None
+
+    def cut(self, size: int) -> Sequence[Any]:
+        if self.ended or not self.is_ready():
+            return ()
+        items: list[Any] = []
+        try:
+            items.extend(islice(self._items, size))
+        except BaseException as error:
+            self.ended, self.error = True, error
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.ended = len(items) < size
+        return items
+
+
+def _cutter(source: Iterable[Any]) -> Cutter:
+    return _Slices(source) if type(source) in _SLICEABLE else _Drawn(source)  # type: ignore[arg-type]
+
+
+def _always() -> bool:
+    return True
