@@ -7,6 +7,7 @@ A list is cut by slicing, and a range travels as a range. Owner of the state: th
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -34,6 +35,9 @@ class Cutter(Protocol):
     def is_ready(self) -> bool:
         """Tell whether `cut` would find something, or the end, without a wait."""
 
+    def close(self) -> None:
+        """Close a generator, so that its own `finally` runs now; a file is its owner's to close."""
+
 
 class FeedNode(MapNode):
     """Reads an iterable as the pool takes its items, and passes on what comes back.
@@ -45,10 +49,20 @@ class FeedNode(MapNode):
         before goes through first).
     """
 
-    __slots__ = ("_source", "cutter")
+    __slots__ = ("_closes_source", "_source", "cutter", "source_name")
 
-    def __init__(self, name: str, source: Iterable[Any], open_stage: Callable[[], Stage]) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: Iterable[Any],
+        open_stage: Callable[[], Stage],
+        *,
+        source_name: str = "source",
+        closes_source: bool = False,
+    ) -> None:
         super().__init__(name, open_stage, inputs=0)
+        self.source_name = source_name
+        self._closes_source = closes_source
         self._source = source
         self.cutter: Cutter = _cutter(source)
 
@@ -90,8 +104,10 @@ class FeedNode(MapNode):
         self.cutter.ended = True
 
     def close(self) -> None:
-        """End the call, and let go of the source: a generator that nobody else holds runs its `finally` now."""
+        """End the call, and close the source or let go of it: then a generator that nobody else holds ends now."""
         super().close()
+        if self._closes_source:
+            self.cutter.close()
         self._source, self.cutter = (), _Slices(())
 
     def _cut(self, size: int) -> Sequence[Any]:
@@ -125,6 +141,9 @@ class _Slices:
     def is_ready(self) -> bool:
         return True
 
+    def close(self) -> None:
+        pass
+
 
 class _Drawn:
     """Any other source; an error in it waits until the results before it are through."""
@@ -149,6 +168,11 @@ class _Drawn:
         else:
             self.ended = len(items) < size
         return items
+
+    def close(self) -> None:
+        close = getattr(self._items, "close", None)
+        if close is not None and not isinstance(self._items, io.IOBase):
+            close()
 
 
 def _cutter(source: Iterable[Any]) -> Cutter:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.settings import map_options
 from workers.steps import Step, Steps
@@ -48,6 +50,8 @@ class Op:
     """What the workers do."""
     options: dict[str, Any] | None = None
     """Of `Pool.map`; None: whatever the neighbour has."""
+    iterable: Iterable[Any] | None = None
+    """What a source reads, if reading does not block; chunks for the workers may be cut straight from it."""
 
 
 @dataclass(slots=True)
@@ -63,6 +67,11 @@ class _Group:
     @property
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for op in self.ops for step in op.steps)
+
+    @property
+    def cut_from(self) -> Op | None:
+        """The source that chunks for the workers are cut straight from."""
+        return self.inputs[0].op if self.steps and self.inputs[0].op.iterable is not None else None
 
 
 class Plan:
@@ -100,11 +109,14 @@ class Plan:
         """
         made: dict[Op, Node] = {}
         nodes: list[Node] = []
+        cut_from = {source for group in self._groups if (source := group.cut_from) is not None}
         for group in self._groups:
+            if group.ops[0] in cut_from:
+                continue
             node = _stage_node(group, pool) if group.steps else _own_node(group)
             nodes.append(node)
             made.update(dict.fromkeys(group.ops, node))
-            for number, port in enumerate(group.inputs):
+            for number, port in enumerate(() if group.cut_from else group.inputs):
                 made[port.op].outlets[port.number].to(node, number)
         return nodes, {port: (made[port.op], port.number) for port in self._consumed}
 
@@ -206,4 +218,16 @@ def _stage_node(group: _Group, pool: Pool | None) -> Node:
     assert pool is not None  # noqa: S101 - for the type checker: `needs_pool` said so
     options = map_options(group.options or {})
     steps = Steps(group.steps)
-    return MapNode(group.name, lambda: pool.open_stage(steps, options))
+    source = group.cut_from
+    if source is None:
+        return MapNode(group.name, lambda: pool.open_stage(steps, options))
+    assert source.iterable is not None  # noqa: S101 - for the type checker
+    total = length_hint(source.iterable, -1)
+    known = None if total < 0 else total
+    return FeedNode(
+        group.name,
+        source.iterable,
+        lambda: pool.open_stage(steps, options, total=known),
+        source_name=source.name,
+        closes_source=True,
+    )

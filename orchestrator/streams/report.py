@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node
 
@@ -70,7 +71,11 @@ def report_on(nodes: Iterable[Node], seconds: float) -> Report:
     found: dict[str, NodeReport] = {}
     items_in = items_out = failed = 0
     for node in nodes:
-        items_in += node.items_out if not node.inlets else 0
+        if isinstance(node, FeedNode):
+            found[node.source_name] = NodeReport(0, node.items_in)
+            items_in += node.items_in
+        elif not node.inlets:
+            items_in += node.items_out
         items_out += node.items_in if not node.outlets else 0
         if isinstance(node, MapNode):
             counts = node.stage.counts

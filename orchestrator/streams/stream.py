@@ -52,7 +52,8 @@ class Stream:
         if not threaded and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
             raise ConfigError(f"a stream needs an iterable, not {type(iterable).__name__}: Stream(items)")
         kind = BlockingSource if threaded else SourceNode
-        self._port = Port(Op("source", name, (), lambda node: kind(node, iterable)), 0)
+        inline = None if threaded else iterable
+        self._port = Port(Op("source", name, (), lambda node: kind(node, iterable), iterable=inline), 0)
 
     @classmethod
     def read(

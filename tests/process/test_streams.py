@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import ConfigError, ItemError, Pool, Stream, WorkerDiedError, Workflow, run
+from orchestrator import ConfigError, Failure, ItemError, Pool, Stream, WorkerDiedError, Workflow, run
 
 
 @pytest.fixture(scope="module")
@@ -427,3 +427,38 @@ def test_mistakes_are_told_before_anything_starts(make, said):
 def never_read():
     raise AssertionError("nothing was to be read")
     yield
+
+
+# ---- one engine for maps and streams --------------------------------------------------------------------------
+
+
+def test_a_source_that_refills_one_buffer_gives_each_item_once(pool):
+    def refilled():
+        buffer = bytearray(4)
+        for number in range(2000):
+            buffer[:] = number.to_bytes(4, "big")
+            yield buffer
+
+    out = []
+    run(Stream(refilled()).map(bytes).to(out), pool=pool)
+    assert out == [number.to_bytes(4, "big") for number in range(2000)]
+
+
+def test_an_error_keeps_its_cause_on_its_way_out_of_a_graph(pool):
+    stream = Stream(range(1000)).map(fails_at_500, chunk=10)
+    seen = []
+    with pytest.raises(ItemError) as caught:
+        seen.extend(stream)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert seen == list(range(500))  # what came before the failure was given
+    with pytest.raises(ItemError) as caught:
+        run(stream.to([]), pool=pool)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_failure_passes_the_stages_behind_it_by(pool):
+    stream = Stream(range(600)).map(fails_at_500, on_error="return").barrier().map(square, on_error="return")
+    out = []
+    run(stream.to(out), pool=pool)
+    assert sorted(item for item in out if item or item == 0) == [x * x for x in range(600) if x != 500]
+    assert [item.index for item in out if isinstance(item, Failure)] == [500]
