@@ -27,7 +27,7 @@ LAYERS = (
         "orchestrator.chunking",
         "orchestrator.window",
     ),
-    ("orchestrator.sources", "orchestrator.sinks"),
+    ("orchestrator.sources", "orchestrator.sinks", "orchestrator.journal", "orchestrator.fingerprint"),
     ("orchestrator.barrier", "orchestrator.launch", "orchestrator.lane"),
     ("orchestrator.events", "orchestrator.failures", "orchestrator.workflow"),
     ("orchestrator.calls", "orchestrator.definitions"),
