@@ -74,6 +74,10 @@ class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):
     """The barrier can't fill: a party died (it is named) or timed out, the action raised, it was aborted or reset."""
 
 
+class ResumeMismatchError(OrchestratorError):
+    """A run can't be resumed, because something that shapes its output is not as it was; the text says what."""
+
+
 class RemoteError(OrchestratorError):
     """Stands in for a worker's exception that can't be rebuilt here; `type_name` is its class."""
 

@@ -43,6 +43,12 @@ class StageCounts:
         for name in ("chunks", "deaths", "failures", "items", "retries", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
+    def take_over(self, other: StageCounts) -> None:
+        """Count on from what the same stage had counted in a run before this one; its steps too."""
+        self.add(other)
+        for name, counts in other.steps.items():
+            self.steps[name].take_over(counts)
+
     def behind(self, before: StageCounts) -> StageCounts:
         """Return what both have counted, this stage behind a barrier and the one before; the items are this one's."""
         both = StageCounts()

@@ -77,6 +77,10 @@ class StepCounts:
         self.skipped += skipped
         self.seconds += seconds
 
+    def take_over(self, other: StepCounts) -> None:
+        """Count on from what the same step did before."""
+        self.add(other.items_in, other.items_out, other.failed, other.skipped, other.seconds)
+
 
 class UnknownLabelError(LookupError):
     """A branch has no chain for the label that its function gave."""

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import InternalError
+from orchestrator.errors import InternalError, OrchestratorError
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node, NodeError
@@ -25,12 +25,17 @@ from orchestrator.graph.sources import BlockingSource, SourceNode
 
 if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
+    from orchestrator.graph.checkpoints import Checkpoints
 
 _POLL_S = 0.001
 """While there is something to do here, the lanes are looked after this often."""
 _LOOKS = 5
 _LOOK_S = 0.2
 """A graph is called stuck only after it was found so several times: other threads may be about to use the pool."""
+
+
+class PausedError(OrchestratorError):
+    """The run was asked to stop, and has; with checkpoints it can be resumed."""
 
 
 class Bars(Protocol):
@@ -49,8 +54,15 @@ class Bars(Protocol):
 class Engine:
     """Runs one graph once."""
 
-    def __init__(self, nodes: list[Node], coordinator: Coordinator | None, bars: Bars | None = None) -> None:
+    def __init__(
+        self,
+        nodes: list[Node],
+        coordinator: Coordinator | None,
+        bars: Bars | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """Take the nodes, each behind those that it gets items from."""
+        self._checkpoints = checkpoints
         self.nodes = nodes
         self.bars = bars
         self._order = list(reversed(nodes))
@@ -61,8 +73,12 @@ class Engine:
         self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource | FeedNode)]
         self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource)]
         self._terminals = [node for node in nodes if not node.outlets]
+        self._results = [node for node in nodes if isinstance(node, ResultsNode)]
         self._news = threading.Event()  # stands in for the coordinator's wake-up where there is no pool
         self._look_at = 0.0
+        self._interrupted = False
+        self._pause_until: float | None = None
+        """Nothing more is read, and what runs may finish until this time."""
         self._closed = False
 
     def start(self) -> None:
@@ -72,6 +88,8 @@ class Engine:
         wake = self._news.set if self._coordinator is None else self._coordinator.wake
         for feed in self._feeds:
             feed.listen(wake)
+        if self._checkpoints is not None:
+            self._checkpoints.begin(self.nodes)
         for source in self._blocking:
             source.start(wake)
 
@@ -91,17 +109,13 @@ class Engine:
         """
         try:
             self.start()
-            while True:
-                moved = self.turn()
-                if terminal is not None and terminal.items:
+            while self._goes_on():
+                if terminal is not None:
                     for items in terminal.take():
                         yield items
                         self._look()
-                elif all(node.ended[0] for node in self._terminals):
-                    break
-                elif not moved:
-                    self._wait()
             self._raise_source_error()
+            self._save()
         except NodeError as carrier:
             error = _named(carrier)
         except BaseException:
@@ -109,6 +123,8 @@ class Engine:
             raise
         else:
             self.close(failed=False)
+            if self._checkpoints is not None:
+                self._checkpoints.finish()
             return
         # Out of the `except`, so that the error keeps its own cause and context.
         try:
@@ -118,9 +134,22 @@ class Engine:
             self.close(failed=True)
         raise error
 
+    def _goes_on(self) -> bool:
+        """Run a turn, and wait if nothing moved; return False at the end of the run."""
+        if self.turn() or any(node.items for node in self._results):
+            return True
+        if all(node.ended[0] for node in self._terminals):
+            return False
+        if self._pause_until is not None and self._has_come_to_rest(self._pause_until):
+            self._save()
+            raise PausedError("the run was asked to stop")
+        self._wait()
+        return True
+
     def turn(self) -> bool:
         """Pump every node once, consumers first; return whether anything moved."""
         self._look()
+        self._interrupted = False
         moved = False
         for node in self._order:
             try:
@@ -133,12 +162,27 @@ class Engine:
         self._notice_source_errors()
         if self.bars is not None:
             self.bars.look()
+        if moved and self._checkpoints is not None:
+            self._checkpoints.look()
         return moved
 
     def stop(self) -> None:
         """Read nothing more from any source; what was read goes through, and the run ends well."""
         for source in self._sources:
             source.stop()
+        if self._coordinator is not None:
+            self._coordinator.wake()
+
+    def pause(self, grace_s: float) -> None:
+        """Read nothing more, let what runs finish for `grace_s` seconds, save, and end with `PausedError`.
+
+        May be called from a signal handler, or from another thread.
+        """
+        self._pause_until = perf_counter() + grace_s
+        self._interrupted = True
+        for source in self._sources:
+            source.pause()
+        self._news.set()
         if self._coordinator is not None:
             self._coordinator.wake()
 
@@ -190,6 +234,8 @@ class Engine:
                 self._wait_for_others()
             if self.bars is not None:
                 delays.append(self.bars.interval_s)
+            if self._pause_until is not None:
+                delays.append(max(0.0, self._pause_until - perf_counter()))
             self._coordinator.drive(self._ready, min(delays, default=None))
         elif self._waits_for_sources:
             self._news.wait(None if self.bars is None else self.bars.interval_s)
@@ -206,7 +252,15 @@ class Engine:
         )
 
     def _ready(self) -> bool:
-        return any(node.has_news for node in self._watched)
+        return any(node.has_news for node in self._watched) or self._interrupted
+
+    def _has_come_to_rest(self, until: float) -> bool:
+        """Whether nothing more is to be waited for, now that nothing is read."""
+        return perf_counter() >= until or not any(node.stage.outstanding for node in self._stages)
+
+    def _save(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.save()
 
     def _wait_for_others(self) -> None:
         """Nothing of ours is out: the lanes are full of other calls on the pool, or our own graph is stuck."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,6 +36,9 @@ class Cutter(Protocol):
     def is_ready(self) -> bool:
         """Tell whether `cut` would find something, or the end, without a wait."""
 
+    def skip(self, items: int) -> None:
+        """Read past so many items."""
+
     def close(self) -> None:
         """Close a generator, so that its own `finally` runs now; a file is its owner's to close."""
 
@@ -49,7 +53,7 @@ class FeedNode(MapNode):
         before goes through first).
     """
 
-    __slots__ = ("_closes_source", "_source", "cutter", "source_name")
+    __slots__ = ("_closes_source", "_paused", "_source", "cutter", "source_name")
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class FeedNode(MapNode):
         super().__init__(name, open_stage, inputs=0)
         self.source_name = source_name
         self._closes_source = closes_source
+        self._paused = False
         self._source = source
         self.cutter: Cutter = _cutter(source)
 
@@ -93,6 +98,8 @@ class FeedNode(MapNode):
         stage, cutter = self.stage, self.cutter
         if stage.events:
             return True
+        if self._paused:
+            return False
         if cutter.ended:
             if stage.in_lanes:
                 return False
@@ -110,8 +117,36 @@ class FeedNode(MapNode):
             self.cutter.close()
         self._source, self.cutter = (), _Slices(())
 
+    def pause(self) -> None:
+        """Read nothing more for now; the source has not ended."""
+        self._paused = True
+
+    def snapshot(self) -> Any:
+        """Return how far the source is read, and what of that is not settled, by index."""
+        unsettled = [(first, len(items)) for first, items in self._unsettled.items()]
+        cutter, cut = self.cutter, self.stage.cut_items
+        if isinstance(cutter, Resumed):
+            unsettled += cutter.wanted
+            cut = max(cut, cutter.cut_before)
+        return {"cut": cut, "open": sorted(unsettled), "counts": self.stage.counts}
+
+    def restore(self, state: Any) -> None:
+        """Read what was settled once more, past it, and the rest as it comes."""
+        self.cutter = Resumed(self.cutter, state["open"], state["cut"])
+        if self.outlets[0].ended:
+            self.cutter.ended = True
+        self.stage.counts.take_over(state["counts"])
+
     def _cut(self, size: int) -> Sequence[Any]:
-        return self.cutter.cut(size)
+        if self._paused:
+            return ()
+        stage, cutter = self.stage, self.cutter
+        items = cutter.cut(size)
+        if items:
+            if isinstance(cutter, Resumed):
+                stage.cut_items = cutter.first_index
+            self._unsettled[stage.cut_items] = items
+        return items
 
     @property
     def _all_cut(self) -> bool:
@@ -141,6 +176,9 @@ class _Slices:
     def is_ready(self) -> bool:
         return True
 
+    def skip(self, items: int) -> None:
+        self._at += items
+
     def close(self) -> None:
         pass
 
@@ -169,10 +207,56 @@ class _Drawn:
             self.ended = len(items) < size
         return items
 
+    def skip(self, items: int) -> None:
+        try:
+            skipped = sum(1 for _ in islice(self._items, items))
+        except Exception as error:
+            self.ended, self.error = True, error
+        else:
+            self.ended = skipped < items
+
     def close(self) -> None:
         close = getattr(self._items, "close", None)
         if close is not None and not isinstance(self._items, io.IOBase):
             close()
+
+
+class Resumed:
+    """A source read once more, of which only some of the first items are wanted."""
+
+    def __init__(self, cutter: Cutter, wanted: list[tuple[int, int]], cut_before: int) -> None:
+        """Take the ranges that are wanted, as (first index, items) in order; from `cut_before` on everything is."""
+        self._cutter = cutter
+        self.wanted = deque(wanted)
+        self.cut_before = cut_before
+        self._at = 0  # index of what the cutter gives next
+        self.first_index = 0
+        """Of what was cut last."""
+        self.ended = False
+        self.error: BaseException | None = None
+        self.is_ready = cutter.is_ready
+
+    def cut(self, size: int) -> Sequence[Any]:
+        """Return the next items that are wanted."""
+        if self.ended:
+            return ()
+        first, length = self.wanted.popleft() if self.wanted else (max(self.cut_before, self._at), size)
+        if first > self._at:
+            self._cutter.skip(first - self._at)
+        items = self._cutter.cut(min(size, length))
+        self.first_index, self._at = first, first + len(items)
+        if first < self.cut_before and 0 < len(items) < length:
+            self.wanted.appendleft((self._at, length - len(items)))
+        self.ended, self.error = self._cutter.ended, self._cutter.error
+        return items
+
+    def skip(self, items: int) -> None:
+        """Not needed: a run is resumed once."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close what is read."""
+        self._cutter.close()
 
 
 def _cutter(source: Iterable[Any]) -> Cutter:

@@ -28,7 +28,7 @@ class MapNode(Node):
     Fails when: an item fails under `on_error="raise"`, or the pool can't go on.
     """
 
-    __slots__ = ("_at", "_open", "_pending", "items_done", "stage")
+    __slots__ = ("_at", "_open", "_pending", "_unsettled", "items_done", "stage")
 
     def __init__(self, name: str, open_stage: Callable[[], Stage], *, inputs: int = 1) -> None:
         super().__init__(name, inputs=inputs)
@@ -36,6 +36,7 @@ class MapNode(Node):
         self.stage: Stage
         self._pending: list[Any] = []
         self._at = 0  # items before this one are cut
+        self._unsettled: dict[int, Sequence[Any]] = {}  # chunks that are not passed on yet, by their first index
         self.items_done = 0
         """Items whose fate is settled and passed on."""
 
@@ -71,6 +72,8 @@ class MapNode(Node):
         start = self._at
         items = self._pending[start : start + size] if start or size < len(self._pending) else self._pending
         self._at = start + len(items)
+        if items:
+            self._unsettled[self.stage.cut_items] = items
         return items
 
     def end(self, port: int) -> None:
@@ -102,6 +105,7 @@ class MapNode(Node):
                 break
             moved = True
             self.items_done += delivery.items
+            del self._unsettled[delivery.first_index]
             outlet.push(delivery.results)
             if delivery.error is not None:
                 raise delivery.error
@@ -120,3 +124,13 @@ class MapNode(Node):
         """End the call: chunks that run are not waited for."""
         if hasattr(self, "stage"):
             self.stage.close()
+
+    def snapshot(self) -> Any:
+        """Return the items that are not settled: what runs when the process dies has to run again."""
+        waiting = [item for items in self._unsettled.values() for item in items]
+        return {"waiting": waiting + self._pending[self._at :], "counts": self.stage.counts}
+
+    def restore(self, state: Any) -> None:
+        """Run those items first."""
+        self._pending, self._at = list(state["waiting"]), 0
+        self.stage.counts.take_over(state["counts"])

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.errors import ConfigError
+
 ROOM = 1024
 """Items that a node with a buffer of its own takes by default."""
 
@@ -117,6 +119,20 @@ class Outlet:
             raise NodeError(consumer, error) from error
 
 
+def keep_written(sink: Any, node_name: str) -> None:
+    """Have what a sink is given outlive this process.
+
+    Raises:
+        ConfigError: it can't be gone on with.
+    """
+    if not all(hasattr(sink, name) for name in ("keep", "snapshot", "restore")):
+        raise ConfigError(
+            f"the sink of {node_name!r} ({type(sink).__name__}) can't be gone on with after a crash; write to a path, "
+            "or give it keep(), snapshot() -> state and restore(state)"
+        )
+    sink.keep()
+
+
 class Node:
     """One step of a graph, with numbered input ports and outlets. The defaults suit a node of one input and one outlet.
 
@@ -124,7 +140,7 @@ class Node:
     *Emits when*, *Backpressures when*, *Completes when*, *Fails when*.
     """
 
-    __slots__ = ("__weakref__", "closed", "ended", "failed", "full_s", "inlets", "name", "outlets")
+    __slots__ = ("__weakref__", "closed", "ended", "failed", "full_s", "inlets", "kept", "name", "outlets")
 
     def __init__(self, name: str, *, inputs: int = 1, outputs: int = 1) -> None:
         self.name = name
@@ -134,6 +150,8 @@ class Node:
         self.closed = False
         self.failed = False
         """The run fails or was left: what would be made final at the end is to be given up instead."""
+        self.kept = False
+        """The run has checkpoints."""
         self.full_s = 0.0
         """How long the run has waited because this node had no room."""
 
@@ -185,3 +203,41 @@ class Node:
 
     def close(self) -> None:
         """Free what this node holds. Called exactly once, at the end, at a failure, or when everybody walked away."""
+
+    # ---- checkpoints: between two turns the whole state of a run is that of its nodes --------------------------
+
+    def keep_written(self) -> None:
+        """Have what is written outlive this process; before the first turn of a run with checkpoints.
+
+        Raises:
+            ConfigError: a sink can't be gone on with.
+        """
+        self.kept = True
+        for sink in self.own_sinks():
+            keep_written(sink, self.name)
+
+    def own_sinks(self) -> list[Any]:
+        """Return the sinks that this node writes to, those aside too."""
+        return []
+
+    def snapshot(self) -> Any:
+        """Return this node's own state, picklable; None if it has none."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Take up a state that `snapshot` gave."""
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return all that this node needs to go on from here in another process."""
+        outlets = [(list(o.backlog), o.ended, o.cancelled, o.items) for o in self.outlets]
+        sinks = [sink.snapshot() for sink in self.own_sinks()]
+        return {"own": self.snapshot(), "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `checkpoint` gave; before the first turn."""
+        self.ended = list(state["ended"])
+        for outlet, kept in zip(self.outlets, state["outlets"], strict=True):
+            outlet.backlog, outlet.ended, outlet.cancelled, outlet.items = kept
+        self.restore(state["own"])
+        for sink, kept in zip(self.own_sinks(), state["sinks"], strict=True):
+            sink.restore(kept)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from orchestrator.errors import ConfigError, OrchestratorError
@@ -44,6 +45,10 @@ class SinkNode(Node):
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
         """Write them."""
         self._sink.write(items)
+
+    def own_sinks(self) -> list[Any]:
+        """Return the sink."""
+        return [self._sink]
 
     def close(self) -> None:
         """Close the sink, or abort it if the run has failed."""
@@ -98,7 +103,7 @@ def as_sink(target: Any) -> Sink:
     if hasattr(target, "write") and hasattr(target, "close"):
         return target  # type: ignore[no-any-return]
     if target is None:
-        return _CallSink(_discard)
+        return _Nowhere()
     if isinstance(target, list):
         return _CallSink(target.extend)
     if isinstance(target, str | os.PathLike):
@@ -131,8 +136,23 @@ class _EachSink(_CallSink):
         super().__init__(write)
 
 
-def _discard(_: list[Any]) -> None:
-    """Take items and forget them."""
+class _Nowhere:
+    """Takes items and forgets them."""
+
+    def write(self, items: list[Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def keep(self) -> None:
+        pass
+
+    def snapshot(self) -> None:
+        pass
+
+    def restore(self, state: None) -> None:
+        pass
 
 
 class LinesSink:
@@ -146,6 +166,7 @@ class LinesSink:
         if not os.path.isdir(folder):  # noqa: PTH112
             raise ConfigError(f"can't write to {path}: there is no folder {folder}")
         self.path = path
+        self._kept = False
         self._part = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.part")  # noqa: PTH118, PTH119
         self._file: Any = None
 
@@ -155,23 +176,75 @@ class LinesSink:
         Raises:
             OrchestratorError: the disk is full, or an item can't be written as JSON.
         """
-        self._opened().write(b"".join(map(_line, items)))
+        file, lines = self._opened(), b"".join(map(_line, items))
+        with self._failing():
+            file.write(lines)
 
     def close(self) -> None:
         """Sync the file and give it its final name."""
         file = self._opened()
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        os.replace(self._part, os.path.realpath(self.path))  # noqa: PTH105
+        with self._failing():
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            os.replace(self._part, os.path.realpath(self.path))  # noqa: PTH105
         self._file = None
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove what was written, unless a later run is to go on with it."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what is still in the buffer may not fit on the disk
+                self._file.close()
             self._file = None
-            os.unlink(self._part)  # noqa: PTH108
+            if not self._kept:
+                os.unlink(self._part)  # noqa: PTH108
+
+    def keep(self) -> None:
+        """Write to a file that a later run finds, and leave it there if this one does not come to its end."""
+        self._kept = True
+        folder, name = os.path.split(os.path.realpath(self.path))
+        self._part = os.path.join(folder, f".{name}.part")  # noqa: PTH118
+
+    def snapshot(self) -> int:
+        """Make last what was written; return how many bytes that is.
+
+        Raises:
+            OrchestratorError: the disk is full.
+        """
+        file = self._opened()
+        with self._failing():
+            file.flush()
+            os.fdatasync(file.fileno())
+            return int(file.tell())
+
+    def restore(self, state: int) -> None:
+        """Go on behind the first `state` bytes of what a run before this one has written.
+
+        Raises:
+            OrchestratorError: it is not there any more.
+        """
+        final = os.path.realpath(self.path)
+        if not os.path.exists(self._part) and os.path.exists(final):  # noqa: PTH110 - it was made final just before
+            os.replace(final, self._part)  # noqa: PTH105
+        try:
+            self._file = open(self._part, "r+b")  # noqa: PTH123, SIM115 - closed by `close` or `abort`
+            self._file.truncate(state)
+            found = self._file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise self._gone(error.strerror) from None
+        if found < state:
+            raise self._gone(f"it has {found:,} bytes of {state:,}")
+
+    def _gone(self, why: str | None) -> OrchestratorError:
+        return OrchestratorError(f"can't go on with {self._part}, what there was of {self.path}: {why}")
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            left = f"what there is of it is in {self._part}" if self._kept else "nothing was left under that name"
+            raise OrchestratorError(f"can't write {self.path}: {error.strerror}; {left}") from error
 
     def _opened(self) -> Any:
         if self._file is None:

@@ -37,12 +37,14 @@ class SourceNode(Node):
     Fails when: the iterable raises; the run goes on until the items before that are through.
     """
 
-    __slots__ = ("_iterator", "_source", "error")
+    __slots__ = ("_iterator", "_paused", "_skip", "_source", "error")
 
     def __init__(self, name: str, source: Iterable[Any]) -> None:
         super().__init__(name, inputs=0)
         self._source = source
         self._iterator: Iterator[Any] | None = None
+        self._paused = False
+        self._skip = 0
         self.error: BaseException | None = None
         """What the iterable raised; the engine raises it when all else is done."""
 
@@ -50,7 +52,19 @@ class SourceNode(Node):
     def has_news(self) -> bool:
         """Whether `pump` would move something."""
         outlet = self.outlets[0]
-        return not outlet.ended and outlet.capacity() > 0
+        return not self._paused and not outlet.ended and outlet.capacity() > 0
+
+    def pause(self) -> None:
+        """Read nothing more for now; the source has not ended."""
+        self._paused = True
+
+    def snapshot(self) -> Any:
+        """Return how many items were read."""
+        return self.outlets[0].items + len(self.outlets[0].backlog)
+
+    def restore(self, state: Any) -> None:
+        """Read past those."""
+        self._skip = state
 
     def stop(self) -> None:
         """Read nothing more; what was read goes through."""
@@ -65,7 +79,7 @@ class SourceNode(Node):
         outlet = self.outlets[0]
         if outlet.backlog:
             return outlet.flush()
-        if outlet.ended or outlet.cancelled:
+        if outlet.ended or outlet.cancelled or self._paused:
             return False
         room = min(outlet.capacity(), READ_ITEMS)
         return room > 0 and self._read(room)
@@ -75,6 +89,8 @@ class SourceNode(Node):
         try:
             if self._iterator is None:
                 self._iterator = iter(self._source)
+                for _ in islice(self._iterator, self._skip):
+                    pass
             items.extend(islice(self._iterator, room))
         except Exception as error:
             self.error = error
@@ -100,7 +116,7 @@ class BlockingSource(Node):
     Fails when: the iterable raises; the run goes on until the items before that are through.
     """
 
-    __slots__ = ("_buffer", "_changed", "_done", "_raised", "_source", "_thread", "_wake", "error")
+    __slots__ = ("_buffer", "_changed", "_done", "_paused", "_raised", "_source", "_thread", "_wake", "error")
 
     def __init__(self, name: str, source: Any) -> None:
         super().__init__(name, inputs=0)
@@ -108,6 +124,7 @@ class BlockingSource(Node):
         self._changed = threading.Condition()
         self._buffer: list[Any] = []
         self._done = False
+        self._paused = False
         self._raised: BaseException | None = None
         self.error: BaseException | None = None
         """What the iterable raised; the engine raises it when all else is done."""
@@ -124,7 +141,13 @@ class BlockingSource(Node):
     def has_news(self) -> bool:
         """Whether `pump` would move something."""
         outlet = self.outlets[0]
+        if self._paused:
+            return False
         return (bool(self._buffer) or (self._done and not outlet.ended)) and outlet.capacity() > 0
+
+    def pause(self) -> None:
+        """Pass on nothing more for now."""
+        self._paused = True
 
     def stop(self) -> None:
         """Read nothing more; what was passed on goes through."""
@@ -139,7 +162,7 @@ class BlockingSource(Node):
         outlet = self.outlets[0]
         if outlet.backlog:
             return outlet.flush()
-        if outlet.ended or outlet.cancelled:
+        if outlet.ended or outlet.cancelled or self._paused:
             return False
         room = outlet.capacity()
         if room <= 0:

@@ -19,6 +19,7 @@ from pickle import PickleBuffer
 from typing import IO, TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.fingerprint import of_file
 from orchestrator.sources.cutting import csv_boundary, cutter, fields_of
 from orchestrator.sources.stdin import StdinPieces
 from workers import compression
@@ -84,6 +85,19 @@ def _look_at(path: str) -> Input:
         raise ConfigError(str(error)) from None
     regular = stat.S_ISREG(status.st_mode)
     return Input(path, status.st_size if regular else None, kind, regular)
+
+
+def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
+    """Return what input files are known by, for a run that is to be resumed.
+
+    Raises:
+        ConfigError: one can't be read a second time.
+    """
+    for entry in inputs:
+        if not entry.is_regular:
+            name = "standard input" if entry.path == STDIN else entry.path
+            raise ConfigError(f"{name} can't be read a second time, so a run of it can't be resumed; save it to a file")
+    return {f"the input {entry.path}": of_file(entry.path) for entry in inputs}
 
 
 class FileSource:

@@ -255,6 +255,10 @@ class Join(Node):
                     self._alone(entry[1], side, results)
         self.outlets[0].push(results)
 
+    def own_sinks(self) -> list[SideSink]:
+        """Return the sink of unmatched items, if there is one."""
+        return self.unmatched
+
     def close(self) -> None:
         """Close the sink and the file, if they are open."""
         for entries in self.state:

@@ -7,12 +7,13 @@ nobody consumes, a cycle. Neighbouring steps whose work is the workers' become o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.fingerprint import of_closure, of_function, of_iterable
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.settings import map_options
@@ -135,6 +136,21 @@ class Plan:
             lines.append(f"{group.name}: {what} [{place}{fused}]" + (f" <- {came}" if came else ""))
         return "\n".join(lines)
 
+    def fingerprint(self) -> dict[str, str]:
+        """Return what this graph is known by: its shape, its functions, its sources."""
+        found = {"the graph": self.explain()}
+        for group in self._groups:
+            for op in group.ops:
+                label = f"{op.kind} {op.name}"
+                for step in op.steps:
+                    found[f"the function of {label}"] = " ".join(_functions_of(step))
+                if op.iterable is not None:
+                    known = getattr(op.iterable, "fingerprint", None)
+                    found |= {f"the source {op.name}": of_iterable(op.iterable)} if known is None else known()
+                elif op.make is not None:
+                    found[f"what {label} was given"] = of_closure(op.make)
+        return found
+
     # ---- inside -----------------------------------------------------------------------------------------------
 
     def _find_consumers(self) -> dict[tuple[Op, int], Op | None]:
@@ -206,6 +222,17 @@ def _name_apart(groups: list[_Group]) -> None:
         name = "+".join(op.name for op in group.ops)
         taken[name] = taken.get(name, 0) + 1
         group.name = name if taken[name] == 1 else f"{name}-{taken[name]}"
+
+
+def _functions_of(step: Step) -> Iterator[str]:
+    for function in (step.function, step.when):
+        if function is not None:
+            yield of_function(function)
+    for _, inner in step.branches:
+        for each in inner:
+            yield from _functions_of(each)
+    for each in step.default or ():
+        yield from _functions_of(each)
 
 
 def _own_node(group: _Group) -> Node:

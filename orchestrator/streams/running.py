@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.bars import NodeBars
+from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
 from orchestrator.graph.engine import Engine
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.streams.plan import Op, Plan, Port
@@ -29,21 +32,30 @@ class Terminal:
         return Plan([self.op], whole=False).explain()
 
 
-def run(*terminals: Terminal, pool: Pool | None = None, progress: bool = False, checkpoint: Any = None) -> Report:
+def run(
+    *terminals: Terminal,
+    pool: Pool | None = None,
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every_s: float = EVERY_S,
+) -> Report:
     """Run whole flows together, to their ends; return what each node did.
 
     Args:
         terminals: what `stream.to(sink)` gives; all that hangs together must be here.
         pool: whose workers to use; it stays open. None: one is made if something runs in workers, and closed.
         progress: whether to draw a bar a node on stderr.
-        checkpoint: not supported yet.
+        checkpoint: a folder. What the run has done is written there from time to time; killed at any instant and called
+            again, it goes on where it was, and the sinks hold what an undisturbed run gives. A run that came to its end
+            starts anew. Sinks have to be paths (or have `keep`, `snapshot` and `restore`), and sources must give the
+            same again.
+        checkpoint_every_s: seconds between two of them, at least; they take two percent of the run at most.
 
     Raises:
         ConfigError: the graph can't run; nothing was started.
+        ResumeMismatchError: the folder holds a run of something else.
         Exception: what a function, a source or a sink raised, the node named in a note. Sinks are aborted then.
     """
-    if checkpoint is not None:
-        raise ConfigError("this version can't checkpoint a run yet; leave checkpoint out")
     for terminal in terminals:
         if not isinstance(terminal, Terminal):
             hint = "; end the stream in a sink first: stream.to(sink)" if hasattr(terminal, "to") else ""
@@ -52,14 +64,15 @@ def run(*terminals: Terminal, pool: Pool | None = None, progress: bool = False, 
         raise ConfigError("run needs at least one terminal: run(stream.to(sink))")
     plan = Plan([terminal.op for terminal in dict.fromkeys(terminals)])
     started = perf_counter()
-    with _Workers(plan, pool) as workers:
+    with ExitStack() as stack:
+        kept = None
+        if checkpoint is not None:
+            kept = Checkpoints(os.fspath(checkpoint), plan.fingerprint(), checkpoint_every_s)
+            stack.enter_context(closing(kept))
+        workers = stack.enter_context(_Workers(plan, pool))
         nodes, _ = plan.nodes(workers)
-        bars = NodeBars(nodes) if progress else None
-        try:
-            Engine(nodes, None if workers is None else workers.coordinator, bars).run()
-        finally:
-            if bars is not None:
-                bars.close()
+        bars = stack.enter_context(closing(NodeBars(nodes))) if progress else None
+        Engine(nodes, None if workers is None else workers.coordinator, bars, kept).run()
         return report_on(nodes, perf_counter() - started)
 
 

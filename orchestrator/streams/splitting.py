@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.node import Node, NodeError
+from orchestrator.graph.node import Node, NodeError, keep_written
 from orchestrator.streams.calls import apply, item_error, reached
 
 if TYPE_CHECKING:
@@ -229,6 +229,8 @@ class Demultiplex(Node):
     def _meet(self, key: Any) -> None:
         if self.make is not None:
             self.sinks[key] = self.make(key)
+            if self.kept:
+                keep_written(self.sinks[key], self.name)
         elif self.unknown == "error":
             msg = f"no output was declared for the key {key!r}; declared: {list(self.keys)!r}"
             raise ConfigError(msg)
@@ -243,6 +245,19 @@ class Demultiplex(Node):
         """Walk away only if nobody is left; sinks that are made still want their items."""
         if self.make is None:
             super().cancelled(outlet)
+
+    def own_sinks(self) -> list[SideSink]:
+        """Return those that are made."""
+        return list(self.sinks.values())
+
+    def snapshot(self) -> list[Any]:
+        """Return the keys that have a sink."""
+        return list(self.sinks)
+
+    def restore(self, state: list[Any]) -> None:
+        """Make their sinks."""
+        for key in state:
+            self._meet(key)
 
     def close(self) -> None:
         """Close the sinks, when every node has completed; abort them if one has failed."""
@@ -269,6 +284,10 @@ class Tee(Node):
         for sink in self.sinks:
             sink.write(items[:])
         self.outlets[0].push(items)
+
+    def own_sinks(self) -> list[SideSink]:
+        """Return the side sinks."""
+        return self.sinks
 
     def close(self) -> None:
         """Close the sinks, when every node has completed; abort them if one has failed."""

@@ -77,13 +77,14 @@ class Stream:
         Raises:
             ConfigError: a file is missing or can't be read, or there is no such format.
         """
-        from orchestrator.sources.files import FileSource, expand  # noqa: PLC0415 - only for those who read files
+        from orchestrator.sources.files import FileSource, expand, of_inputs  # noqa: PLC0415 - only for those who read files
 
         if format not in FORMATS:
             raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
         names = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
         inputs = expand([str(name) for name in names])
-        chunks = cls(_Files(lambda: FileSource(inputs, format, block_bytes)), name="files")
+        source = _Files(lambda: FileSource(inputs, format, block_bytes), lambda: of_inputs(inputs))
+        chunks = cls(source, name="files")
         return chunks._work("flat_map", RecordReader(format, errors), "read", None)
 
     # ---- in the workers ---------------------------------------------------------------------------------------
@@ -379,8 +380,9 @@ class Stream:
 class _Files:
     """Opens the files anew for each run."""
 
-    def __init__(self, open_source: Callable[[], Any]) -> None:
+    def __init__(self, open_source: Callable[[], Any], fingerprint: Callable[[], dict[str, str]]) -> None:
         self._open = open_source
+        self.fingerprint = fingerprint
 
     def __iter__(self) -> Iterator[Any]:
         source = self._open()

@@ -227,6 +227,10 @@ class TimeWindow(Node):
         """Give the windows that are open."""
         self.outlets[0].push(self._close(math.inf))
 
+    def own_sinks(self) -> list[SideSink]:
+        """Return the sink of late items, if there is one."""
+        return self.late
+
     def close(self) -> None:
         """Close the sink of late items."""
         close_all(self.late, failed=self.failed)

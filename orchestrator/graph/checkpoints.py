@@ -1,0 +1,121 @@
+"""Checkpoints of a run: between two turns its whole state is that of its nodes, and that is written to a journal.
+
+    sources' cursors · items not settled · operators' states · sinks' lengths, synced  ->  one record
+
+On resume the sinks are cut back to the lengths in the record, the sources are read past what was settled, and what was
+in flight runs again: every result is written exactly once. The idea is that of the snapshots of dataflow systems
+(Carbone et al., "Lightweight Asynchronous Snapshots for Distributed Dataflows", 2015), which in one thread need no
+markers.
+
+Owner: the engine's thread.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError, ResumeMismatchError
+from orchestrator.graph.sources import BlockingSource
+from orchestrator.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.graph.node import Node
+
+EVERY_S = 2.0
+_SHARE = 50
+"""A checkpoint that took a second is followed by 50 s without one: two percent of the run at most."""
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder."""
+
+    def __init__(self, folder: str, fingerprint: Mapping[str, Any], every_s: float = EVERY_S) -> None:
+        """Lock the folder; if it holds a run that did not come to its end, prepare to go on with it.
+
+        Args:
+            folder: made if it is not there.
+            fingerprint: what shapes the output, by what a person would call it.
+            every_s: seconds from one checkpoint to the next, at least.
+
+        Raises:
+            ConfigError: the folder can't be used.
+            ResumeMismatchError: the run that it holds was another one.
+        """
+        self._journal = Journal(folder)
+        self._every_s = every_s
+        self._due = perf_counter() + every_s
+        self.resumes = self._journal.head is not None and not self._journal.complete
+        """Whether the folder holds a run that is gone on with."""
+        try:
+            if self.resumes:
+                _refuse_another(self._journal.head, dict(fingerprint), folder)
+            else:
+                self._journal.begin(dict(fingerprint))
+        except BaseException:
+            self._journal.close()
+            raise
+        self.saved = 0
+        """Checkpoints that this run has written."""
+        self.seconds = 0.0
+        """What they took."""
+
+    def begin(self, nodes: list[Node]) -> None:
+        """Have every node keep what it must, and take up the state that the journal holds; before the first turn.
+
+        Raises:
+            ConfigError: a source can't be read again, or a sink can't be gone on with.
+        """
+        for node in nodes:
+            if isinstance(node, BlockingSource):
+                raise ConfigError(
+                    f"the source {node.name!r} can't be read a second time, so a run of it can't be resumed; write "
+                    "what it gives to a file first, or run without a checkpoint"
+                )
+            node.keep_written()
+        self._nodes = nodes
+        if self._journal.state is not None:
+            for node, state in zip(nodes, self._journal.state, strict=True):
+                node.resume(state)
+
+    def look(self) -> None:
+        """Write a checkpoint if one is due."""
+        if perf_counter() >= self._due:
+            self.save()
+
+    def save(self) -> None:
+        """Sync the sinks and write the state.
+
+        Raises:
+            OrchestratorError: the disk is full, or a state can't be pickled; the checkpoint before this one is good.
+        """
+        started = perf_counter()
+        self._journal.save([node.checkpoint() for node in self._nodes])
+        ended = perf_counter()
+        self.saved += 1
+        self.seconds += ended - started
+        self._due = ended + max(self._every_s, _SHARE * (ended - started))
+
+    def finish(self) -> None:
+        """Note that every output is whole and has its final name."""
+        self._journal.finish()
+
+    def close(self) -> None:
+        """Give the folder back; what it holds stays."""
+        self._journal.close()
+
+
+def _refuse_another(old: Mapping[str, Any], new: Mapping[str, Any], folder: str) -> None:
+    differences = [
+        f"{label}: was {old.get(label, 'not there')}, is {new.get(label, 'not there')}"
+        for label in dict.fromkeys((*old, *new))
+        if old.get(label) != new.get(label)
+    ]
+    if differences:
+        raise ResumeMismatchError(
+            f"{folder} holds a run that can't be gone on with, since it differs from this one:\n  "
+            + "\n  ".join(differences)
+            + f"\nRun what was run then, or remove {folder} to start from the beginning"
+        )
