@@ -74,6 +74,15 @@ class Journal:
         self._rewrite([_record(("head", self.head)), _record(("complete", None))])
         self.complete = True
 
+    def discard(self) -> None:
+        """Remove what this run has put there: it did not begin."""
+        self.close()
+        for name in (_NAME, _LOCK):
+            with suppress(OSError):
+                os.unlink(os.path.join(self.folder, name))  # noqa: PTH108, PTH118
+        with suppress(OSError):  # there is something else in it
+            os.rmdir(self.folder)  # noqa: PTH106
+
     def close(self) -> None:
         """Close the files and give the folder back."""
         for fd in (self._fd, self._lock_fd):

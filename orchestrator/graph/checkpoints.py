@@ -68,13 +68,14 @@ class Checkpoints:
         Raises:
             ConfigError: a source can't be read again, or a sink can't be gone on with.
         """
-        for node in nodes:
-            if isinstance(node, BlockingSource):
-                raise ConfigError(
-                    f"the source {node.name!r} can't be read a second time, so a run of it can't be resumed; write "
-                    "what it gives to a file first, or run without a checkpoint"
-                )
-            node.keep_written()
+        try:
+            for node in nodes:
+                _refuse_what_blocks(node)
+                node.keep_written()
+        except ConfigError:
+            if not self.resumes:
+                self._journal.discard()
+            raise
         self._nodes = nodes
         if self._journal.state is not None:
             for node, state in zip(nodes, self._journal.state, strict=True):
@@ -105,6 +106,14 @@ class Checkpoints:
     def close(self) -> None:
         """Give the folder back; what it holds stays."""
         self._journal.close()
+
+
+def _refuse_what_blocks(node: Node) -> None:
+    if isinstance(node, BlockingSource):
+        raise ConfigError(
+            f"the source {node.name!r} can't be read a second time, so a run of it can't be resumed; write what it "
+            "gives to a file first, or run without a checkpoint"
+        )
 
 
 def _refuse_another(old: Mapping[str, Any], new: Mapping[str, Any], folder: str) -> None:

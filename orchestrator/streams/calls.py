@@ -20,11 +20,11 @@ SHOWN = 80
 
 
 def item_error(  # noqa: PLR0917 - all six say where it happened
-    node: Node, port: int, items: list[Any], place: int, what: str, cause: BaseException | None
+    node: Node, port: int, items: list[Any], place: int, what: str, cause: BaseException | None, behind: int = 0
 ) -> ItemError:
-    """Return the error for the item at `place` of the list that `port` was just pushed."""
+    """Return the error for the item at `place` of the list that `port` was pushed; `behind` have come since."""
     inlet = node.inlets[port]
-    index = (inlet.items - len(items) if inlet is not None else 0) + place
+    index = (inlet.items - behind - len(items) if inlet is not None else 0) + place
     shown = repr(items[place])
     if len(shown) > SHOWN:
         shown = shown[:SHOWN] + "…"

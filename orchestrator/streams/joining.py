@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.graph.node import Node
+from orchestrator.graph.node import ROOM, Node
 from orchestrator.streams.calls import item_error
 from orchestrator.streams.spill import Spill
 from orchestrator.streams.splitting import close_all
@@ -65,8 +65,8 @@ class Join(Node):
     """
 
     __slots__ = (
-        "at", "combine", "evicted", "keys", "many", "max_items", "order", "outer", "overflow", "seen_s", "seq",
-        "spill", "state", "unmatched", "within_s",
+        "at", "combine", "evicted", "held", "in_turns", "keys", "many", "max_items", "order", "outer", "overflow",
+        "quota", "seen_s", "seq", "side", "spill", "state", "unmatched", "within_s",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +97,13 @@ class Join(Node):
             msg = f"{name}: max_items is at least 1, or None; got {max_items}"
             raise ConfigError(msg)
         super().__init__(name, inputs=2)
+        self.in_turns = 0
+        """Take so many items of each input in turn (0: as they come), so that the order of results is always the same.
+        Set by the plan where nothing that feeds one input feeds the other too, and none waits for the outside world:
+        there one input can wait for the other without waiting for itself."""
+        self.side = 1
+        self.quota = 0  # items that are still this side's before it is the other's turn
+        self.held: list[list[Any]] = [[], []]
         self.keys = (key, right_key or key)
         self.outer = OUTER[how]
         self.many = many
@@ -112,7 +119,59 @@ class Join(Node):
         self.seq = 0
         self.spill: Spill | None = None
 
+    def capacity(self, port: int) -> int:
+        """Return what every outlet takes; in turns, what this input may run ahead of the other."""
+        room = super().capacity(port)
+        return min(room, ROOM - len(self.held[port])) if self.in_turns else room
+
     def receive(self, items: list[Any], port: int) -> None:
+        """Look for partners, at once or when it is this input's turn."""
+        if self.in_turns:
+            self.held[port] += items
+            self._take_turns()
+        else:
+            self._match(items, port)
+
+    def _take_turns(self) -> bool:
+        """Match what there is, some items of one input and then of the other; an input that is due is waited for."""
+        moved = False
+        while self.outlets[0].capacity() > 0:
+            side, held = self.side, self.held[self.side]
+            if held and self.quota:
+                items = held[: self.quota]
+                del held[: len(items)]
+                self.quota -= len(items)
+                moved = True
+                self._match(items, side)
+            elif not self.quota or self.ended[side]:
+                if not held and self.ended[side] and self.ended[1 - side] and not self.held[1 - side]:
+                    return self._end_in_turns() or moved
+                self.side, self.quota = 1 - side, self.in_turns
+            else:
+                break
+        return moved
+
+    def _end_in_turns(self) -> bool:
+        if self.outlets[0].ended:
+            return False
+        self.finish()
+        self.outlets[0].end()
+        return True
+
+    def pump(self) -> bool:
+        """Pass on what waits, and take the turns that there is room for."""
+        moved = super().pump()
+        return (bool(self.in_turns) and self._take_turns()) or moved
+
+    def end(self, port: int) -> None:
+        """Give the rest, once both inputs have ended."""
+        if self.in_turns:
+            self.ended[port] = True
+            self._take_turns()
+        else:
+            super().end(port)
+
+    def _match(self, items: list[Any], port: int) -> None:
         """Look for partners; wait where there is none, or where many are wanted."""
         results: list[Any] = []
         simple = self.at is None and self.max_items is None and not self.many
@@ -125,7 +184,8 @@ class Join(Node):
             raise
         except Exception as cause:
             self.outlets[0].push(results)
-            raise item_error(self, port, items, place, "its key, time or match failed", cause) from cause
+            behind = len(self.held[port])
+            raise item_error(self, port, items, place, "its key, time or match failed", cause, behind) from cause
         self.outlets[0].push(results)
 
     def _pair(self, item: Any, side: int, results: list[Any]) -> None:
@@ -276,11 +336,15 @@ class Join(Node):
             (side, key, list(entry)) for side in (0, 1) for key, all_of in self.state[side].items() for entry in all_of
         ]
         spilled = [(s, *row) for s in (0, 1) for row in (self.spill.of_side(s) if self.spill is not None else ())]
-        return {"waiting": waiting, "spilled": spilled, "seq": self.seq, "seen_s": list(self.seen_s)}
+        turns = (self.side, self.quota, *map(list, self.held))
+        seen_s = list(self.seen_s)
+        return {"waiting": waiting, "spilled": spilled, "seq": self.seq, "seen_s": seen_s, "turns": turns}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state that `snapshot` gave."""
         self.seq, self.seen_s = state["seq"], list(state["seen_s"])
+        self.side, self.quota, left, right = state["turns"]
+        self.held = [left, right]
         for side, key, entry in sorted(state["waiting"], key=lambda row: row[2][0]):
             self.state[side].setdefault(key, []).append(list(entry))
             if self.max_items is not None or self.within_s is not None:

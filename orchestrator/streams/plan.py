@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from orchestrator.graph.node import Node
     from orchestrator.pool import Pool
 
+_TURN = 256
+"""Items that a join takes of one input before it is the other's turn."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Port:
@@ -119,6 +122,8 @@ class Plan:
             made.update(dict.fromkeys(group.ops, node))
             for number, port in enumerate(() if group.cut_from else group.inputs):
                 made[port.op].outlets[port.number].to(node, number)
+            if hasattr(node, "in_turns"):
+                node.in_turns = _TURN if _are_apart(group.inputs) else 0
         return nodes, {port: (made[port.op], port.number) for port in self._consumed}
 
     def explain(self) -> str:
@@ -190,6 +195,14 @@ class Plan:
             group_of[op] = _Group([op], op.options, inputs=op.inputs)
             groups.append(group_of[op])
         return groups
+
+
+def _are_apart(ports: tuple[Port, ...]) -> bool:
+    """Tell whether nothing that leads to one port leads to another too, and no source of theirs may block."""
+    leading = [set(_sorted([port.op])) for port in ports]
+    together: set[Op] = set().union(*leading)
+    apart = sum(map(len, leading)) == len(together)
+    return apart and all(op.inputs or op.iterable is not None for op in together)
 
 
 def _agree(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:

@@ -404,7 +404,6 @@ def test_a_branch_that_nobody_consumes():
     ("make", "said"),
     [
         (run, "to\\(sink\\)"),
-        (lambda s: run(s.to([]), checkpoint="x"), "checkpoint"),
         (lambda s: s.to(5), "no sink"),
         (lambda s: s.to("/nonexistent/folder/x"), "no folder"),
         (lambda s: s.map(3), "needs a function"),

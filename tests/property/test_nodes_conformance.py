@@ -148,7 +148,19 @@ CASES = {
         for many in (False, True)
         for overflow in ("error", "spill")
     },
+    "join in turns": Case(
+        lambda sink: in_turns(Join(fussy, how="full", many=True, unmatched=sink)),
+        lambda a, b: [outer_join(a, b, many=True)], 2, interleaves=True, aside=True,
+    ),
 }  # fmt: skip
+
+
+
+def in_turns(join):
+    """A join that takes a few items of each input in turn, as the plan has it for inputs that are apart."""
+    join.in_turns = 2
+    return join
+
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 numbers = st.lists(st.integers(0, 60).filter(lambda i: i != 13), max_size=40)
@@ -166,6 +178,15 @@ def check(case, outputs, inputs):
             assert sorted(got, key=repr) == sorted(wanted, key=repr)
         else:
             assert got == wanted
+
+
+@given(a=st.lists(st.integers(0, 9), max_size=40), b=st.lists(st.integers(0, 9), max_size=40), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_join_in_turns_gives_the_same_order_however_its_inputs_were_cut(a, b, data):
+    wanted = Bench(in_turns(Join(lambda i: i, how="full", many=True)), [a, b]).run()
+    for _ in range(3):
+        cut = data.draw(cuts)
+        assert Bench(in_turns(Join(lambda i: i, how="full", many=True)), [a, b]).run(cut) == wanted
 
 
 @each_case
