@@ -78,6 +78,10 @@ class ResumeMismatchError(OrchestratorError):
     """A run can't be resumed, because something that shapes its output is not as it was; the text says what."""
 
 
+class PausedError(OrchestratorError):
+    """The run was asked to stop, and has; with checkpoints it can be resumed."""
+
+
 class RemoteError(OrchestratorError):
     """Stands in for a worker's exception that can't be rebuilt here; `type_name` is its class."""
 

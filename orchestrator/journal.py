@@ -71,7 +71,7 @@ class Journal:
 
     def finish(self) -> None:
         """Note that the run has come to its end, and all outputs have their final names."""
-        self._rewrite([_record(("head", self.head)), _record(("complete", None))])
+        self._rewrite([_record(("head", self.head)), _record(("state", self.state)), _record(("complete", None))])
         self.complete = True
 
     def discard(self) -> None:

@@ -21,16 +21,25 @@ class Console:
 
     def __init__(self, plan: RunPlan) -> None:
         """Draw the first picture."""
+        self.shown = 0
+        """Of the total, so far; what a run before this one had done is counted too."""
         self._data_on_stdout = plan.to_stdout
         self._counts_files = plan.settings.record_format == "files"
         self._progress = _progress(plan, counts_files=self._counts_files)
 
     def done(self, result: BlockResult) -> None:
         """Count a chunk that was written."""
+        amount = result.records_in if self._counts_files else result.origin.size_bytes
+        self.shown += amount
         if self._progress is not None:
-            amount = result.records_in if self._counts_files else result.origin.size_bytes
             self._progress.worker(result.worker, amount)
             self._progress.update(amount)
+
+    def resume(self, shown: int) -> None:
+        """Begin where a run before this one was."""
+        self.shown = shown
+        if self._progress is not None:
+            self._progress.update(shown)
 
     def printed(self, _worker: int, stream: str, text: str) -> None:
         """Pass on what user code printed in a worker; to stderr where stdout carries the data."""

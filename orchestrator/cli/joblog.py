@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
@@ -18,20 +19,21 @@ _COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitva
 class Joblog:
     """One line a chunk, written when its result is."""
 
-    def __init__(self, path: str, target: str) -> None:
-        """Open the log.
+    def __init__(self, path: str, target: str, *, resumes: bool = False) -> None:
+        """Open the log; `resumes`: to go on with what is there.
 
         Raises:
             ConfigError: it can't be written to.
         """
         try:
             self._file = open(  # noqa: SIM115 - open for as long as the run goes on
-                path, "w", encoding="utf-8", errors="surrogateescape", buffering=1
+                path, "a" if resumes else "w", encoding="utf-8", errors="surrogateescape", buffering=1
             )
         except OSError as error:
             raise ConfigError(f"can't write the job log {path}: {error.strerror}") from None
         self._target = target
-        self._line(_COLUMNS)
+        if not resumes:
+            self._line(_COLUMNS)
 
     def done(self, result: BlockResult) -> None:
         """Note a chunk that ran; its exit value is 1 if records of it failed."""
@@ -55,6 +57,16 @@ class Joblog:
         """Note the chunk that the run stopped at; how long it ran is not known."""
         command = f"{self._target} {origin.path}"
         self._line((origin.seq + 1, ":", f"{started_s:.3f}", "0.000", origin.size_bytes, 0, 1, 0, command))
+
+    def snapshot(self) -> int:
+        """Make last what was written; return how many bytes that is."""
+        self._file.flush()
+        os.fdatasync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def restore(self, size_bytes: int) -> None:
+        """Go on behind so many bytes."""
+        self._file.truncate(size_bytes)
 
     def close(self) -> None:
         """Close the log."""

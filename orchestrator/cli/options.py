@@ -37,7 +37,7 @@ examples:
     orchestrator run images.py:describe photos/*.jpg --format files -o out/ --on-error skip
 
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was
-started), 130 Ctrl-C, 143 SIGTERM
+started), 4 --resume of a run that was another, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -67,6 +67,12 @@ class RunSettings:
     joblog: str | None
     dry_run: bool
     start_method: StartMethod
+    checkpoint: str | None
+    """The folder; None: the run can't be resumed."""
+    checkpoint_every_s: float
+    resume: bool
+    grace_s: float
+    """What runs may finish for so long after the first Ctrl-C or SIGTERM."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -127,6 +133,7 @@ def run_parser() -> argparse.ArgumentParser:
     )
     _add_reading(parser)
     _add_failing(parser)
+    _add_resuming(parser)
     add_showing(parser)
     return parser
 
@@ -198,6 +205,25 @@ def _add_failing(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
 
 
+def _add_resuming(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("going on after a stop").add_argument
+    add(
+        "--checkpoint",
+        metavar="DIR",
+        help="write down there how far the run is, so that it can be resumed, even after kill -9 or a power cut; "
+        "the output is then the same to the byte",
+    )
+    add("--resume", action="store_true", help="go on with the run in --checkpoint DIR, if there is one")
+    add("--checkpoint-every", metavar="S", default="2", help="seconds between checkpoints, at least (default: 2)")
+    add(
+        "--grace",
+        metavar="S",
+        default="10",
+        help="with --checkpoint, at the first Ctrl-C or SIGTERM: how long to wait for what runs (default: 10 seconds); "
+        "a second one ends the run at once",
+    )
+
+
 def add_showing(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what is shown while it runs."""
     group = parser.add_argument_group("what is shown (all on stderr)")
@@ -221,6 +247,8 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
     args = run_parser().parse_intermixed_args(argv)
     if args.chunk != "auto" and args.format == "blocks":
         raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
+    if args.resume and not args.checkpoint:
+        raise ConfigError("--resume needs --checkpoint DIR, the folder of the run to go on with")
     if args.chunk != "auto" and args.block and args.format != "files":
         raise ConfigError("--chunk and --block both say how much goes to a worker at a time; give one of them")
     return RunSettings(
@@ -242,7 +270,21 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         joblog=args.joblog,
         dry_run=args.dry_run,
         start_method=args.start_method,
+        checkpoint=args.checkpoint,
+        checkpoint_every_s=_seconds("--checkpoint-every", args.checkpoint_every),
+        resume=args.resume,
+        grace_s=_seconds("--grace", args.grace),
     )
+
+
+def _seconds(flag: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigError(f"{flag} {text!r} is no number of seconds")
+    return seconds
 
 
 def _count(text: str) -> int:

@@ -90,11 +90,12 @@ def open_sink(plan: RunPlan) -> Sink:
     Raises:
         ConfigError: it can't be written to.
     """
+    kept = plan.settings.checkpoint is not None
     if plan.to_stdout:
         return StdoutSink()
     if plan.to_folder:
-        return FolderSink(plan.settings.output, [entry.path for entry in plan.inputs])
-    return FileSink(plan.settings.output)
+        return FolderSink(plan.settings.output, [entry.path for entry in plan.inputs], kept=kept)
+    return FileSink(plan.settings.output, kept=kept)
 
 
 def describe(plan: RunPlan) -> str:

@@ -5,20 +5,19 @@ Runs in the coordinator's thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.cli.console import Console
     from orchestrator.cli.joblog import Joblog
     from orchestrator.cli.summary import Tally
-    from orchestrator.sinks import Sink
     from workers.chunks import BlockResult
 
 
 class RecordingSink:
     """Writes to the output, and keeps the books."""
 
-    def __init__(self, output: Sink, tally: Tally, console: Console, joblog: Joblog | None) -> None:
+    def __init__(self, output: Any, tally: Tally, console: Console, joblog: Joblog | None) -> None:
         self._output = output
         self._tally = tally
         self._console = console
@@ -36,6 +35,24 @@ class RecordingSink:
             self._console.done(result)
             if self._joblog:
                 self._joblog.done(result)
+
+    def keep(self) -> None:
+        """Let what is written outlive this process."""
+        self._output.keep()
+
+    def snapshot(self) -> Any:
+        """Make last what was written; return what it takes to go on from here, the counts too."""
+        logged = self._joblog.snapshot() if self._joblog else None
+        counts = {"tally": self._tally.snapshot(), "shown": self._console.shown}
+        return {"output": self._output.snapshot(), "joblog": logged, **counts}
+
+    def restore(self, state: Any) -> None:
+        """Go on from what `snapshot` gave."""
+        self._output.restore(state["output"])
+        self._tally.restore(state["tally"])
+        self._console.resume(state["shown"])
+        if self._joblog and state["joblog"] is not None:
+            self._joblog.restore(state["joblog"])
 
     def close(self) -> None:
         """Make the output final."""

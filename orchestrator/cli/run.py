@@ -13,17 +13,18 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.failures import headline, report
 from orchestrator.cli.joblog import Joblog
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_SIGINT, EXIT_SIGTERM, complain
+from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
 from orchestrator.cli.recording import RecordingSink
+from orchestrator.cli.resuming import NothingToResumeError, open_checkpoints, resume_command
 from orchestrator.cli.summary import SHOWN_FAILURES, Tally
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.errors import ConfigError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.stdout import ReaderGoneError, discard_stdout
 from workers.chunks import RecordError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.cli.options import RunSettings
+    from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.engine import Engine
     from orchestrator.sinks import Sink
 
@@ -48,21 +50,32 @@ def run(settings: RunSettings) -> int:
     """
     try:
         with signals():
-            plan = make_plan(settings)
             if settings.dry_run:
-                sys.stdout.write(describe(plan))
+                sys.stdout.write(describe(make_plan(settings)))
                 return 0
-            return Run(plan).go()
+            if settings.checkpoint is None:
+                return Run(make_plan(settings)).go()
+            plan, checkpoints = open_checkpoints(settings)
+            with closing(checkpoints):
+                return Run(plan, checkpoints).go()
     except Terminated:
         return EXIT_SIGTERM
+    except ResumeMismatchError as error:
+        complain(str(error))
+        return EXIT_MISMATCH
+    except NothingToResumeError as done:
+        complain(str(done))
+        return EXIT_FAILURES if done.failed else 0
 
 
 class Run:
     """One run of a plan."""
 
-    def __init__(self, plan: RunPlan) -> None:
+    def __init__(self, plan: RunPlan, checkpoints: Checkpoints | None = None) -> None:
         """Take the plan; nothing is opened before `go`."""
         self._plan = plan
+        self._checkpoints = checkpoints
+        self._asked: int | None = None  # the signal that asked the run to stop
         self._tally = Tally()
         self._joblog: Joblog | None = None
         self._sink: Sink | None = None
@@ -84,6 +97,11 @@ class Run:
             self._drop()
             discard_stdout()
             return 0
+        except PausedError:
+            self._drop()
+            asked = self._asked or signal.SIGINT
+            complain(f"stopped by {signal.Signals(asked).name}" + self._nothing_left())
+            return 128 + asked
         except OrchestratorError as error:
             self._drop()
             self._say_why(error)
@@ -106,17 +124,34 @@ class Run:
         """Send every chunk through the pool, write the results, make the output final."""
         plan, settings, tally = self._plan, self._plan.settings, self._tally
         if settings.joblog:
-            self._joblog = Joblog(settings.joblog, settings.target)
+            resumes = self._checkpoints is not None and self._checkpoints.resumes
+            self._joblog = Joblog(settings.joblog, settings.target, resumes=resumes)
         self._sink = open_sink(plan)
         console = self._console = Console(plan)
         self._pool = _start_pool(settings)
         self._pool.on_output = console.printed
-        _graph(plan, self._pool, RecordingSink(self._sink, tally, console, self._joblog)).run()
+        engine = _graph(plan, self._pool, RecordingSink(self._sink, tally, console, self._joblog), self._checkpoints)
+        if self._checkpoints is not None:
+            self._stop_when_asked(engine)
+        engine.run()
         self._pool.close()
         console.close()
         if self._joblog:
             self._joblog.close()
         return EXIT_FAILURES if self._tally.failed else 0
+
+    def _stop_when_asked(self, engine: Engine) -> None:
+        """At the first signal let what runs finish, and save; at the second end at once."""
+
+        def ask(number: int, _frame: object) -> None:
+            if self._asked is not None:
+                raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+            self._asked = number
+            engine.pause(self._plan.settings.grace_s)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError):  # not in the main thread
+                signal.signal(number, ask)
 
     def _drop(self) -> None:
         """End everything at once and leave nothing behind. A second Ctrl-C is not waited for."""
@@ -139,6 +174,8 @@ class Run:
 
     def _nothing_left(self, lead: str = "") -> str:
         """Say what there is of the output; nothing can be said of standard output."""
+        if self._checkpoints is not None:
+            return f"{lead}; to go on where it was:\n  {resume_command()}"
         if self._plan.to_stdout:
             return lead
         if self._plan.to_folder:
@@ -169,7 +206,7 @@ def _start_pool(settings: RunSettings) -> Any:
     return Pool(workers=settings.workers, start_method=settings.start_method, **options)
 
 
-def _graph(plan: RunPlan, pool: Any, sink: RecordingSink) -> Engine:
+def _graph(plan: RunPlan, pool: Any, sink: RecordingSink, checkpoints: Checkpoints | None) -> Engine:
     from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
     from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
@@ -178,7 +215,7 @@ def _graph(plan: RunPlan, pool: Any, sink: RecordingSink) -> Engine:
     feed = FeedNode("", plan.source, lambda: pool.open_stage(plan.runner, options))
     written = SinkNode("", sink)
     feed.outlets[0].to(written)
-    return Engine([feed, written], pool.coordinator)
+    return Engine([feed, written], pool.coordinator, checkpoints=checkpoints)
 
 
 @contextmanager

@@ -38,6 +38,16 @@ class Tally:
         if room > 0:
             self.first_failures.extend(result.failures[:room])
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the counts, for a run that goes on with this one."""
+        names = ("records_in", "records_out", "dropped", "failed", "worker_cpu_s", "first_failures")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count on from there."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def summary(self, stats: Any) -> str:
         """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
         seconds = max(time.perf_counter() - self.started_s, 1e-9)

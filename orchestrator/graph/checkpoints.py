@@ -32,13 +32,16 @@ _SHARE = 50
 class Checkpoints:
     """The checkpoints of one run in one folder."""
 
-    def __init__(self, folder: str, fingerprint: Mapping[str, Any], every_s: float = EVERY_S) -> None:
+    def __init__(
+        self, folder: str, fingerprint: Mapping[str, Any], every_s: float = EVERY_S, plan: Any = None
+    ) -> None:
         """Lock the folder; if it holds a run that did not come to its end, prepare to go on with it.
 
         Args:
             folder: made if it is not there.
             fingerprint: what shapes the output, by what a person would call it.
             every_s: seconds from one checkpoint to the next, at least.
+            plan: what a run that goes on with this one has to do as it did.
 
         Raises:
             ConfigError: the folder can't be used.
@@ -51,12 +54,14 @@ class Checkpoints:
         """Whether the folder holds a run that is gone on with."""
         try:
             if self.resumes:
-                _refuse_another(self._journal.head, dict(fingerprint), folder)
+                _refuse_another(self._journal.head["fingerprint"], dict(fingerprint), folder)
             else:
-                self._journal.begin(dict(fingerprint))
+                self._journal.begin({"fingerprint": dict(fingerprint), "plan": plan})
         except BaseException:
             self._journal.close()
             raise
+        self.plan: Any = self._journal.head["plan"]
+        """That of the run that is gone on with, or else of this one."""
         self.saved = 0
         """Checkpoints that this run has written."""
         self.seconds = 0.0
@@ -69,9 +74,9 @@ class Checkpoints:
             ConfigError: a source can't be read again, or a sink can't be gone on with.
         """
         try:
-            for node in nodes:
+            for number, node in enumerate(nodes):
                 _refuse_what_blocks(node)
-                node.keep_written()
+                node.keep_written(f"{self._journal.folder}/node-{number}")
         except ConfigError:
             if not self.resumes:
                 self._journal.discard()

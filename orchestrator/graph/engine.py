@@ -16,7 +16,7 @@ from collections.abc import Generator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import InternalError, OrchestratorError
+from orchestrator.errors import InternalError, PausedError
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node, NodeError
@@ -32,10 +32,6 @@ _POLL_S = 0.001
 _LOOKS = 5
 _LOOK_S = 0.2
 """A graph is called stuck only after it was found so several times: other threads may be about to use the pool."""
-
-
-class PausedError(OrchestratorError):
-    """The run was asked to stop, and has; with checkpoints it can be resumed."""
 
 
 class Bars(Protocol):

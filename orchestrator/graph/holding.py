@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import tempfile
 from typing import IO, Any
@@ -15,19 +16,22 @@ HELD_ITEMS = 1 << 16
 class Hold(Node):
     """Holds all items until its input has ended; past a limit in a temporary file without a name.
 
+    In a run with checkpoints the file has a name, and is only ever appended to: a checkpoint notes how far.
+
     Emits when: its input has ended.
     Backpressures when: never before the end: it has to take everything.
     Completes when: everything was passed on.
     Fails when: an item can't be pickled, or the disk is full.
     """
 
-    __slots__ = ("_file", "_held", "_held_items", "_written")
+    __slots__ = ("_file", "_held", "_held_items", "_path", "_written")
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._held: list[list[Any]] = []
         self._held_items = 0
         self._file: IO[bytes] | None = None
+        self._path: str | None = None
         self._written = 0  # lists in the file, not yet read back
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
@@ -40,11 +44,39 @@ class Hold(Node):
         self._held_items += len(items)
         if self._held_items > HELD_ITEMS:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="orchestrator-")  # noqa: SIM115 - closed by `close`
+                self._file = self._opened()
             for each in self._held:
                 pickle.dump(each, self._file, pickle.HIGHEST_PROTOCOL)
             self._written += len(self._held)
             self._held, self._held_items = [], 0
+
+    def _opened(self) -> IO[bytes]:
+        if self._path is None:
+            return tempfile.TemporaryFile(prefix="orchestrator-")
+        return open(self._path, "w+b")  # noqa: PTH123 - closed by `close`
+
+    def keep_written(self, place: str) -> None:
+        """Use a file that a later run finds."""
+        super().keep_written(place)
+        self._path = f"{place}-held"
+
+    def snapshot(self) -> Any:
+        """Make last what the file holds; return how far it goes, and what is not in it."""
+        at = size = 0
+        if self._file is not None:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            at, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
+        return {"held": self._held, "written": self._written, "at": at, "size": size}
+
+    def restore(self, state: Any) -> None:
+        """Go on with the file as it was then."""
+        self._held, self._written = state["held"], state["written"]
+        self._held_items = sum(map(len, self._held))
+        if state["size"] and self._path is not None:
+            self._file = open(self._path, "r+b")  # noqa: PTH123, SIM115 - closed by `close`
+            self._file.truncate(state["size"])
+            self._file.seek(state["at"])
 
     def end(self, port: int) -> None:
         """Note it; the items follow as the consumer takes them."""
@@ -69,7 +101,9 @@ class Hold(Node):
         return moved
 
     def close(self) -> None:
-        """Remove the file."""
+        """Remove the file, unless a later run is to go on with it."""
         self._held = []
         if self._file is not None:
             self._file.close()
+            if self._path is not None and not self.failed:
+                os.unlink(self._path)  # noqa: PTH108

@@ -206,8 +206,11 @@ class Node:
 
     # ---- checkpoints: between two turns the whole state of a run is that of its nodes --------------------------
 
-    def keep_written(self) -> None:
+    def keep_written(self, place: str) -> None:  # noqa: ARG002 - for nodes that have files of their own
         """Have what is written outlive this process; before the first turn of a run with checkpoints.
+
+        Args:
+            place: the beginning of the paths that are this node's own, for files of its state.
 
         Raises:
             ConfigError: a sink can't be gone on with.

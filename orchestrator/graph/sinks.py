@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.node import ROOM, Node
+from orchestrator.sinks.part_file import PartFile
 
 _HELD_ITEMS = 256
 
@@ -156,19 +156,13 @@ class _Nowhere:
 
 
 class LinesSink:
-    """A file of lines: text as it is, bytes as they are, anything else as JSON. Whole under its name, or not there.
-
-    Opened at the first write or at the close, beside its final name; renamed at the close.
-    """
+    """A file of lines: text as it is, bytes as they are, anything else as JSON. Whole under its name, or not there."""
 
     def __init__(self, path: str) -> None:
-        folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - a path as the user wrote it
-        if not os.path.isdir(folder):  # noqa: PTH112
-            raise ConfigError(f"can't write to {path}: there is no folder {folder}")
         self.path = path
-        self._kept = False
-        self._part = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.part")  # noqa: PTH118, PTH119
-        self._file: Any = None
+        self._file = PartFile(path)
+        self.close, self.abort = self._file.close, self._file.abort
+        self.keep, self.snapshot, self.restore = self._file.keep, self._file.snapshot, self._file.restore
 
     def write(self, items: list[Any]) -> None:
         """Append a line an item.
@@ -176,83 +170,7 @@ class LinesSink:
         Raises:
             OrchestratorError: the disk is full, or an item can't be written as JSON.
         """
-        file, lines = self._opened(), b"".join(map(_line, items))
-        with self._failing():
-            file.write(lines)
-
-    def close(self) -> None:
-        """Sync the file and give it its final name."""
-        file = self._opened()
-        with self._failing():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            os.replace(self._part, os.path.realpath(self.path))  # noqa: PTH105
-        self._file = None
-
-    def abort(self) -> None:
-        """Remove what was written, unless a later run is to go on with it."""
-        if self._file is not None:
-            with suppress(OSError):  # what is still in the buffer may not fit on the disk
-                self._file.close()
-            self._file = None
-            if not self._kept:
-                os.unlink(self._part)  # noqa: PTH108
-
-    def keep(self) -> None:
-        """Write to a file that a later run finds, and leave it there if this one does not come to its end."""
-        self._kept = True
-        folder, name = os.path.split(os.path.realpath(self.path))
-        self._part = os.path.join(folder, f".{name}.part")  # noqa: PTH118
-
-    def snapshot(self) -> int:
-        """Make last what was written; return how many bytes that is.
-
-        Raises:
-            OrchestratorError: the disk is full.
-        """
-        file = self._opened()
-        with self._failing():
-            file.flush()
-            os.fdatasync(file.fileno())
-            return int(file.tell())
-
-    def restore(self, state: int) -> None:
-        """Go on behind the first `state` bytes of what a run before this one has written.
-
-        Raises:
-            OrchestratorError: it is not there any more.
-        """
-        final = os.path.realpath(self.path)
-        if not os.path.exists(self._part) and os.path.exists(final):  # noqa: PTH110 - it was made final just before
-            os.replace(final, self._part)  # noqa: PTH105
-        try:
-            self._file = open(self._part, "r+b")  # noqa: PTH123, SIM115 - closed by `close` or `abort`
-            self._file.truncate(state)
-            found = self._file.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise self._gone(error.strerror) from None
-        if found < state:
-            raise self._gone(f"it has {found:,} bytes of {state:,}")
-
-    def _gone(self, why: str | None) -> OrchestratorError:
-        return OrchestratorError(f"can't go on with {self._part}, what there was of {self.path}: {why}")
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            left = f"what there is of it is in {self._part}" if self._kept else "nothing was left under that name"
-            raise OrchestratorError(f"can't write {self.path}: {error.strerror}; {left}") from error
-
-    def _opened(self) -> Any:
-        if self._file is None:
-            try:
-                self._file = open(self._part, "wb")  # noqa: PTH123, SIM115 - closed by `close` or `abort`
-            except OSError as error:
-                raise OrchestratorError(f"can't write to {self.path}: {error.strerror}") from error
-        return self._file
+        self._file.write(b"".join(map(_line, items)))
 
 
 def _line(item: Any) -> bytes:

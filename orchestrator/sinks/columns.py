@@ -15,7 +15,7 @@ class Columns:
     def __init__(self, kind: str | None) -> None:
         """Remember how the output is compressed."""
         self._kind = kind
-        self._fields: tuple[str, ...] | None = None
+        self.fields: tuple[str, ...] | None = None
 
     def fitted(
         self, payload: memoryview, fields: tuple[str, ...], path: str
@@ -25,18 +25,18 @@ class Columns:
         Raises:
             OrchestratorError: the block's rows have other columns.
         """
-        if self._fields is None:
-            self._fields = fields
+        if self.fields is None:
+            self.fields = fields
             return self._packed(_row(fields)), payload
-        if fields == self._fields:
+        if fields == self.fields:
             return b"", payload
-        if set(fields) != set(self._fields):
+        if set(fields) != set(self.fields):
             raise OrchestratorError(
-                f"the CSV output has the columns {_names(self._fields)}, but results for {path} have "
+                f"the CSV output has the columns {_names(self.fields)}, but results for {path} have "
                 f"{_names(fields)}; "
                 "return the same keys for every record, or write JSON lines (--output-format jsonl)"
             )
-        return b"", self._reordered(bytes(payload), fields, self._fields)
+        return b"", self._reordered(bytes(payload), fields, self.fields)
 
     def _reordered(self, payload: bytes, fields: tuple[str, ...], wanted: tuple[str, ...]) -> bytes:
         """Put a block's columns in the header's order; dicts of one function may differ in it."""

@@ -4,19 +4,17 @@ Owner of the state: the coordinator's thread. Invariant: a regular file has its 
 whole.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH113, PTH116, PTH118, PTH119, PTH120, PTH121
+# ruff: noqa: PTH103, PTH113, PTH118, PTH119, PTH121
 # Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
+from orchestrator.sinks.part_file import PartFile
 from workers import compression
 
 if TYPE_CHECKING:
@@ -26,34 +24,28 @@ if TYPE_CHECKING:
 
 
 class FileSink:
-    """One output file."""
+    """One output file; compressed if its name says so."""
 
-    def __init__(self, path: str, *, mistakes: type[OrchestratorError] = ConfigError) -> None:
+    def __init__(self, path: str, *, mistakes: type[OrchestratorError] = ConfigError, kept: bool = False) -> None:
         """Open the file for writing, under a name of its own.
 
         Args:
             path: the final name. A device, a pipe and the like are written to directly.
             mistakes: what a file that can't be opened raises.
+            kept: whether a later run may go on with it; it is opened at the first write then, or by `restore`.
         """
         self.path = path
-        self._final = os.path.realpath(path)
         self._kind = compression.kind_of(path)
         self._columns = Columns(self._kind)
         self._empty = True
-        folder, name = os.path.split(self._final)
         try:
-            old = os.stat(self._final) if os.path.exists(self._final) else None
-            self._direct = old is not None and not stat.S_ISREG(old.st_mode)
-            if old is not None and not os.access(self._final, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            self._part = self._final if self._direct else os.path.join(folder, f".{name}.{os.getpid()}.part")
-            flags = os.O_WRONLY | os.O_CLOEXEC | (0 if self._direct else os.O_CREAT | os.O_TRUNC)
-            self._fd = os.open(self._part, flags, 0o666)
-            if old is not None and not self._direct:
-                os.fchmod(self._fd, stat.S_IMODE(old.st_mode))
-        except OSError as error:
-            where = f"there is no folder {folder}" if isinstance(error, FileNotFoundError) else error.strerror
-            raise mistakes(f"can't write to {path}: {where}") from None
+            self._file = PartFile(path)
+            if kept:
+                self._file.keep()
+            else:
+                self._file.open()
+        except OrchestratorError as error:
+            raise mistakes(str(error)) from None
 
     def write(self, result: BlockResult) -> None:
         """Append one chunk's output.
@@ -66,55 +58,38 @@ class FileSink:
         block: memoryview | bytes = memoryview(result.payload)
         if result.csv_fields is not None:
             header, block = self._columns.fitted(memoryview(block), result.csv_fields, result.origin.path)
-            self._write_all(header)
-        self._write_all(block)
+            self._file.write(header)
+        self._file.write(block)
         self._empty = False
 
     def close(self) -> None:
         """Sync the file and give it its final name."""
-        if self._kind and self._empty:
-            self._write_all(
-                compression.compress(self._kind, b"")
-            )  # a compressed file of no bytes is no file of its kind
-        try:
-            if not self._direct:
-                os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-            if not self._direct:
-                os.replace(self._part, self._final)
-                _sync_folder(os.path.dirname(self._final))
-        except OSError as error:
-            raise self._failed(error) from None
+        if self._kind and self._empty:  # a compressed file of no bytes is no file of its kind
+            self._file.write(compression.compress(self._kind, b""))
+        self._file.close()
 
     def abort(self) -> None:
-        """Remove what was written."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            if not self._direct:
-                with suppress(OSError):
-                    os.unlink(self._part)
+        """Remove what was written, unless a later run is to go on with it."""
+        self._file.abort()
 
-    def _write_all(self, data: memoryview | bytes) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as error:
-            raise self._failed(error) from None
+    def keep(self) -> None:
+        """Let what is written outlive this process; as it was made."""
 
-    def _failed(self, error: OSError) -> OrchestratorError:
-        return OrchestratorError(
-            f"can't write {self.path}: {error.strerror}; nothing was left under that name"
-        )
+    def snapshot(self) -> dict[str, Any]:
+        """Make last what was written; return what it takes to go on from here."""
+        return {"bytes": self._file.snapshot(), "fields": self._columns.fields, "empty": self._empty}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `snapshot` gave."""
+        self._file.restore(state["bytes"])
+        self._columns.fields, self._empty = state["fields"], state["empty"]
 
 
 class FolderSink:
     """One output file for each input file, under its name; each is closed with its last chunk."""
 
-    def __init__(self, folder: str, inputs: Sequence[str]) -> None:
-        """Make the folder if it isn't there and check the names.
+    def __init__(self, folder: str, inputs: Sequence[str], *, kept: bool = False) -> None:
+        """Make the folder if it isn't there and check the names; `kept` as of `FileSink`.
 
         Raises:
             ConfigError: the folder can't be written to, or two inputs have the same name.
@@ -122,6 +97,7 @@ class FolderSink:
         self.path = folder
         self._names = output_names(folder, inputs)
         self._open: dict[int, _OpenOutput] = {}
+        self._kept = kept
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
@@ -134,7 +110,7 @@ class FolderSink:
         origin = result.origin
         output = self._open.get(origin.file_index)
         if output is None:
-            output = self._open[origin.file_index] = _OpenOutput(self._names[origin.file_index])
+            output = self._begin(origin.file_index)
         output.sink.write(result)
         output.written += 1
         if origin.last_of_file:
@@ -143,9 +119,27 @@ class FolderSink:
             del self._open[origin.file_index]
             output.sink.close()
 
+    def _begin(self, file_index: int) -> _OpenOutput:
+        output = self._open[file_index] = _OpenOutput(self._names[file_index], kept=self._kept)
+        return output
+
     def close(self) -> None:
         """Nothing is left to do: every file was closed with its last chunk."""
         self.abort()
+
+    def keep(self) -> None:
+        """Let what is written outlive this process; as it was made."""
+
+    def snapshot(self) -> dict[int, Any]:
+        """Make last what was written; return what it takes to go on with the files that are not whole."""
+        return {index: (each.sink.snapshot(), each.written, each.expected) for index, each in self._open.items()}
+
+    def restore(self, state: dict[int, Any]) -> None:
+        """Go on with those; one that was made whole since is begun again from where it was."""
+        for file_index, (kept, written, expected) in state.items():
+            output = self._begin(file_index)
+            output.sink.restore(kept)
+            output.written, output.expected = written, expected
 
     def abort(self) -> None:
         """Remove the files that are not whole; those that are stay."""
@@ -156,8 +150,8 @@ class FolderSink:
 class _OpenOutput:
     """A file that chunks are still to come for."""
 
-    def __init__(self, path: str) -> None:
-        self.sink = FileSink(path, mistakes=OrchestratorError)
+    def __init__(self, path: str, *, kept: bool) -> None:
+        self.sink = FileSink(path, mistakes=OrchestratorError, kept=kept)
         self.written = 0
         self.expected: int | None = None
         """How many chunks the file has; known when the last is seen, which need not be the last to come."""
@@ -190,13 +184,3 @@ def refuse_input(output: str, inputs: Sequence[str]) -> None:
     for path in inputs:
         if path != "-" and os.path.samefile(path, output):
             raise ConfigError(f"{output} is one of the inputs; give another output")
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the new name itself last; some file systems can't, and then the file's own sync has to do."""
-    with suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -19,7 +19,6 @@ from pickle import PickleBuffer
 from typing import IO, TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.fingerprint import of_file
 from orchestrator.sources.cutting import csv_boundary, cutter, fields_of
 from orchestrator.sources.stdin import StdinPieces
 from workers import compression
@@ -93,6 +92,8 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
     Raises:
         ConfigError: one can't be read a second time.
     """
+    from orchestrator.fingerprint import of_file  # noqa: PLC0415 - only for runs that can be resumed
+
     for entry in inputs:
         if not entry.is_regular:
             name = "standard input" if entry.path == STDIN else entry.path

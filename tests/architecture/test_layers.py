@@ -27,7 +27,8 @@ LAYERS = (
         "orchestrator.chunking",
         "orchestrator.window",
     ),
-    ("orchestrator.sources", "orchestrator.sinks", "orchestrator.journal", "orchestrator.fingerprint"),
+    ("orchestrator.fingerprint", "orchestrator.journal"),
+    ("orchestrator.sources", "orchestrator.sinks"),
     ("orchestrator.barrier", "orchestrator.launch", "orchestrator.lane"),
     ("orchestrator.events", "orchestrator.failures", "orchestrator.workflow"),
     ("orchestrator.calls", "orchestrator.definitions"),
@@ -49,7 +50,7 @@ WORLD = {  # what ties code to a process, a pipe or a clock
     *("socket", "subprocess", "threading", "time", "_thread"),
 }
 EDGES = ("orchestrator.sources", "orchestrator.sinks")
-EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "workers")
+EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "orchestrator.fingerprint", "workers")
 WORKERS_MAY_LOAD_LATE = {"cloudpickle", "zstandard"}  # inside a function, where a user's work needs them
 
 

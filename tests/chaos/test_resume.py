@@ -1,0 +1,126 @@
+"""The coordinator is killed with SIGKILL at random instants; resumed, it writes what an undisturbed run writes.
+
+`CHAOS_KILLS` says how many kills each run gets at least (the long form of this is `scripts/chaos`), `CHAOS_SEED` when.
+"""
+
+import gzip
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.resumable import ANY_ORDER, RUNS
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
+SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+
+
+def outputs(folder, *, any_order=False):
+    """The files of a folder, by name: their bytes, or their lines in no order."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {name: sorted(data.splitlines()) for name, data in found.items()} if any_order else found
+
+
+def run_with_kills(command, folder, chance, within_s):
+    """Run a command until it comes to its end, killed now and then; return how often, its exit code and what it said."""
+    hits = 0
+    while True:
+        with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as child:
+            try:
+                _, said = child.communicate(timeout=chance.uniform(0.1, within_s) if hits < 8 else 120)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                hits += 1
+                continue
+        return hits, child.returncode, said
+
+
+@pytest.fixture(autouse=True)
+def path_of_the_code(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_killed_graph_goes_on_and_writes_what_an_undisturbed_run_writes(name, tmp_path):
+    command = [sys.executable, "-m", "tests.support.resumable", name]
+    started = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "calm")], check=True, cwd=ROOT, timeout=120)
+    took_s = time.monotonic() - started
+    calm = outputs(tmp_path / "calm" / "out", any_order=name in ANY_ORDER)
+    chance = random.Random(f"{SEED} {name}")
+    print(f"CHAOS_SEED={SEED}")
+    hits = 0
+    while hits < KILLS:
+        folder = tmp_path / f"killed-{hits}"
+        new, code, said = run_with_kills([*command, str(folder)], ROOT, chance, took_s)
+        assert code == 0, said
+        hits += new
+        assert outputs(folder / "out", any_order=name in ANY_ORDER) == calm, f"killed {new} times"
+    print(f"killed {hits} times")
+
+
+FUNCTION = """
+import time
+
+def clean(record):
+    number = record["number"]
+    if number % 100 == 0:
+        time.sleep(0.002)
+    if number % 997 == 3:
+        raise ValueError("no such number")
+    return {**record, "twice": number * 2} if number % 7 else None
+"""
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "more"),
+    [
+        ("a.jsonl b.jsonl.gz", "out.jsonl", ["--joblog", "log"]),
+        ("a.jsonl b.jsonl.gz", "out.csv.gz", []),
+        ("a.jsonl c.jsonl", "out/", ["--unordered"]),
+    ],
+)
+def test_a_killed_command_goes_on_and_writes_what_an_undisturbed_run_writes(inputs, output, more, tmp_path):
+    lines = b"".join(b'{"number": %d, "text": "%s"}\n' % (number, b"x" * (number % 50)) for number in range(40_000))
+    files = {"a.jsonl": lines, "b.jsonl.gz": gzip.compress(lines[:500_000], 1), "c.jsonl": lines[:600_000]}
+    for name, data in {**files, "fn.py": FUNCTION.encode()}.items():
+        (tmp_path / name).write_bytes(data.rpartition(b"\n")[0] + b"\n" if name == "c.jsonl" else data)
+    command = [sys.executable, "-m", "orchestrator", "run", "../fn.py:clean"]
+    command += [f"../{name}" for name in inputs.split()]
+    command += ["-o", output, "--format", "jsonl", "--on-error", "skip", "--block", "32K", "-j", "2", *more]
+
+    def results(folder, said):
+        out = folder / output
+        written = out.read_bytes() if out.is_file() else outputs(out, any_order=True)
+        log = folder / "log"
+        assert not list(folder.glob(".*"))
+        counts = re.search(r"[\d,]+ records in.*failed", said)
+        return written, counts and counts[0], log.read_text().count("\n") if log.exists() else None
+
+    (tmp_path / "calm").mkdir()
+    started = time.monotonic()
+    calm_folder = tmp_path / "calm"
+    done = subprocess.run(command, cwd=calm_folder, capture_output=True, text=True, check=False, timeout=120)
+    took_s = time.monotonic() - started
+    calm = results(tmp_path / "calm", done.stderr)
+    chance = random.Random(f"{SEED} {output}")
+    print(f"CHAOS_SEED={SEED}")
+    hits = 0
+    while hits < KILLS:
+        folder = tmp_path / f"killed-{hits}"
+        folder.mkdir()
+        again = [*command, "--checkpoint", "ckpt", "--checkpoint-every", "0.01", "--resume"]
+        new, code, said = run_with_kills(again, folder, chance, took_s)
+        assert code == 1, said
+        hits += new
+        if "nothing to resume" in said:  # killed behind its very end
+            said = str(calm[1])
+        assert results(folder, said) == calm, f"killed {new} times"
+    print(f"killed {hits} times")

@@ -1,0 +1,82 @@
+"""Runs that can be killed at any instant: `python -m tests.support.resumable NAME FOLDER` runs one, or goes on with it.
+
+Each is slow enough to be hit in the middle, and gives the same in every undisturbed run.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from orchestrator import Pool, Stream, Workflow, run
+from orchestrator.graph import holding
+
+
+def pace(x):
+    """Be slow now and then, so that chunks end in any order."""
+    if x % 100 == 0:
+        time.sleep(0.005)
+    return x * 7
+
+
+def is_even(x):
+    return x % 2 == 0
+
+
+def by_five(x):
+    return x % 5
+
+
+def by_thousand(x):
+    return x % 1000
+
+
+def seconds(x):
+    return x / 100
+
+
+def span(window):
+    return [window.start_s, len(window.items), sum(window.items)]
+
+
+def numbers(count):
+    """A source that can't be sliced."""
+    yield from range(count)
+
+
+def one_stage(folder):
+    return [Stream(numbers(30_000)).map(pace).to(f"{folder}/out.txt")]
+
+
+def patterns(folder):
+    """Two stages, a tee, a route, two kinds of windows, a join of two sources, outputs by key."""
+    worked = Stream(range(20_000)).map(pace).tee(f"{folder}/tee.txt")
+    routes = worked.route({"even": is_even})
+    even, timed = routes["even"].broadcast(2)
+    left, right = Stream(numbers(6_000)).map(pace), Stream(range(0, 3_000, 2))
+    return [
+        even.window(5, 3).map_inline(sum).to(f"{folder}/sums.txt"),
+        timed.window_by_time(30, seconds, step_s=10).map(span).to(f"{folder}/spans.txt"),
+        routes["rest"].map(pace, chunk=7).demultiplex(by_five, to=lambda key: f"{folder}/rest-{key}.txt"),
+        left.join(right, by_thousand, many=True, how="full").to(f"{folder}/joined.txt"),
+    ]
+
+
+def behind_a_barrier(folder):
+    holding.HELD_ITEMS = 4_000  # so that some are on the disk, and some are not
+    steps = Workflow("both").step("first", pace).barrier().step("second", pace)
+    return [Stream(numbers(15_000)).through(steps).to(f"{folder}/out.txt")]
+
+
+def unordered(folder):
+    return [Stream(range(30_000)).map(pace, ordered=False).to(f"{folder}/out.txt")]
+
+
+RUNS = {each.__name__: each for each in (one_stage, patterns, behind_a_barrier, unordered)}
+ANY_ORDER = {"unordered"}
+
+if __name__ == "__main__":
+    name, where = sys.argv[1:]
+    output = Path(where, "out")
+    output.mkdir(parents=True, exist_ok=True)
+    with Pool(2) as shared:
+        run(*RUNS[name](output), pool=shared, checkpoint=Path(where, "journal"), checkpoint_every_s=0.02)
