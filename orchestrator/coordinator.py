@@ -64,10 +64,13 @@ class Coordinator:
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_r, selectors.EVENT_READ, None)
         self._calls = Calls()
+        self.token = os.urandom(16)
+        self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
         launch.own(self._wake_r, self._wake_w, self._selector.fileno())
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
+            pool_token=self.token,
             arena_bytes=settings.buffer_bytes,
             control_fd=self._calls.control_fd,
             initializer=initializer,
@@ -147,6 +150,14 @@ class Coordinator:
     def close_call(self, number: int) -> None:
         """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
         self._calls.abandon(number)
+        self._forget_if_free()
+
+    def drop_shared(self, token: bytes) -> None:
+        """Have the workers let go of a shared object. Safe within a garbage collection."""
+        self._dropped.append(token)
+        self._forget_if_free()
+
+    def _forget_if_free(self) -> None:
         # In the middle of this very thread's own work it waits for the next turn instead.
         if os.getpid() == self._pid and not self._lock._is_owned() and self._lock.acquire(blocking=False):  # type: ignore[attr-defined]  # noqa: SLF001
             try:
@@ -386,6 +397,12 @@ class Coordinator:
                     lane.known_calls.discard(number)
                     lane.put([pack(Kind.FORGET, number=number)])
                     self._flush(lane)
+
+        while self._dropped:
+            frame = pack(Kind.UNSHARE, self._dropped.popleft())
+            for lane in self._lanes.values():
+                lane.put([frame])
+                self._flush(lane)
 
     def _throw_away(self, events: StageEvents | None) -> None:
         """Give back what a call that ended was still told of."""

@@ -78,6 +78,10 @@ class ResumeMismatchError(OrchestratorError):
     """A run can't be resumed, because something that shapes its output is not as it was; the text says what."""
 
 
+class SharedMemoryError(OrchestratorError, MemoryError):
+    """There is no shared memory for what you share, or for what the workers exchange; nothing was started or kept."""
+
+
 class RemoteError(OrchestratorError):
     """Stands in for a worker's exception that can't be rebuilt here; `type_name` is its class."""
 

@@ -29,6 +29,7 @@ from orchestrator.settings import (
     refuse_fork_with_threads,
     usable_cpus,
 )
+from orchestrator.share import Shared
 from orchestrator.stage import Stage
 from orchestrator.workflow import Workflow
 from workers.steps import Steps
@@ -234,6 +235,20 @@ class Pool:
             return results
         finally:
             stage.close()
+
+    def share(self, obj: object) -> Shared:
+        """Put `obj` into shared memory once, for all workers, present and future; return a small handle of it.
+
+        The handle may be an argument, an item, or part of a function; `.get()` gives the object, in the workers and
+        here. Arrays and other large buffers inside it are read-only views of that one memory. The memory is freed when
+        the handle here is closed or dropped, calls that it was sent with have ended, and no worker holds a view.
+
+        Raises:
+            ClosedError: the pool is closed.
+            SharedMemoryError: there is no memory for it.
+        """
+        self._coordinator.check_usable()
+        return Shared(obj, self._coordinator.token, self._coordinator.drop_shared)
 
     def open_stage(
         self,

@@ -97,6 +97,7 @@ class Stage:
         self.cut_items = 0
         if stop_at_failure is None:
             stop_at_failure = options.on_error == "raise" and not options.retries
+        self._function: object = function  # kept, as what it shares (`Pool.share`) lives as long as its handle here
         spec = CallSpec(function, star, stop_at_failure, forward_output)
         self._number = coordinator.open(self.events, _encoded_function(spec))
 
@@ -408,6 +409,7 @@ class Stage:
             if isinstance(done, Finished):
                 payload.discard(done.buffers, done.body, done.reader)
         self._recovery.clear()
+        self._function = None
         self._freed_bytes = 0
         self._coordinator.consumed(freed)
         self._coordinator.close_call(self._number)

@@ -28,7 +28,7 @@ LAYERS = (
         "orchestrator.window",
     ),
     ("orchestrator.sources", "orchestrator.sinks", "orchestrator.journal", "orchestrator.fingerprint"),
-    ("orchestrator.barrier", "orchestrator.launch", "orchestrator.lane"),
+    ("orchestrator.barrier", "orchestrator.launch", "orchestrator.lane", "orchestrator.share"),
     ("orchestrator.events", "orchestrator.failures", "orchestrator.workflow"),
     ("orchestrator.calls", "orchestrator.definitions"),
     ("orchestrator.coordinator", "orchestrator.recovery"),
