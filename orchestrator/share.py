@@ -57,15 +57,11 @@ class Shared(workers.shared.Shared):
         """Whether its memory was given back."""
         return not self._free.alive
 
-    def get(self) -> Any:
-        """Return the shared object as the workers see it: its arrays are read-only views.
-
-        Raises:
-            ClosedError: you closed it.
-        """
+    # Not `get` itself: its bound method may be sent to a worker, where the handle is one of `workers.shared`.
+    def _load(self) -> Any:
         if self.closed:
             raise ClosedError("the shared object was closed; share it again")
-        return super().get()
+        return super()._load()
 
     def close(self) -> None:
         """Give the memory back; views that a process holds stay valid. A second call does nothing."""

@@ -52,11 +52,13 @@ class Shared:
             SharedGoneError: it was closed or dropped, or the process that shared it has ended.
         """
         if self._value is MISSING:
-            pid, fd, token, pool = self._where
-            self._value = _read(pid, fd, token)
-            if pool == _own_pool:
-                _kept[token] = self
+            self._value = self._load()
+            if self._where[3] == _own_pool:
+                _kept[self._where[2]] = self
         return self._value
+
+    def _load(self) -> Any:
+        return _read(*self._where[:3])
 
     @property
     def value(self) -> Any:
