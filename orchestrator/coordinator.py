@@ -132,14 +132,25 @@ class Coordinator:
                 self._flush(lane)
             return sent
 
-    def dispatch_to(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> bool:
-        """Send a chunk to one worker, whatever that holds; return False if there is no such worker now."""
+    def wait_for_workers(self) -> tuple[int, ...]:
+        """Return the ids of the workers that there are, in order; wait while there are none."""
+        while True:
+            self.check_usable()
+            with self._lock:
+                ids = tuple(sorted(self._lanes))
+            if ids:
+                return ids
+            self.drive(lambda: self._lanes)
+
+    def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
+        """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
         with self._lock:
             self.check_usable()
-            if worker_id not in self._lanes:
+            if self._lanes.keys() != chunks.keys():
                 return False
-            self._credits.spend(worker_id)
-            self._flush(self._send(number, chunk, encoded, worker_id))
+            for worker_id, chunk in chunks.items():
+                self._credits.spend(worker_id)
+                self._flush(self._send(number, chunk, encoded, worker_id))
             return True
 
     def consumed(self, size_bytes: int) -> None:

@@ -33,7 +33,7 @@ LAYERS = (
     ("orchestrator.calls", "orchestrator.definitions"),
     ("orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.stage",),
-    ("orchestrator.progress", "orchestrator.futures"),
+    ("orchestrator.progress", "orchestrator.futures", "orchestrator.superstep"),
     ("orchestrator.graph",),
     ("orchestrator.results",),
     ("orchestrator.pool",),
