@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         ItemError,
         OrchestratorError,
         RemoteError,
+        SharedMemoryError,
         WorkerDiedError,
         WorkerStartError,
     )
     from orchestrator.failures import Failure
     from orchestrator.pool import Pool, PoolStats, WorkerInfo
+    from orchestrator.share import Shared
     from orchestrator.streams.report import Report
     from orchestrator.streams.running import run
     from orchestrator.streams.stream import Stream
@@ -46,6 +48,8 @@ _HOMES = {
     "ItemError": "errors",
     "OrchestratorError": "errors",
     "RemoteError": "errors",
+    "Shared": "share",
+    "SharedMemoryError": "errors",
     "WorkerDiedError": "errors",
     "WorkerStartError": "errors",
 }
@@ -63,6 +67,8 @@ __all__ = [
     "PoolStats",
     "RemoteError",
     "Report",
+    "Shared",
+    "SharedMemoryError",
     "Stream",
     "WorkerDiedError",
     "WorkerInfo",

@@ -64,10 +64,13 @@ class Coordinator:
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_r, selectors.EVENT_READ, None)
         self._calls = Calls()
+        self.token = os.urandom(16)
+        self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
         launch.own(self._wake_r, self._wake_w, self._selector.fileno())
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
+            pool_token=self.token,
             arena_bytes=settings.buffer_bytes,
             control_fd=self._calls.control_fd,
             initializer=initializer,
@@ -129,14 +132,25 @@ class Coordinator:
                 self._flush(lane)
             return sent
 
-    def dispatch_to(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> bool:
-        """Send a chunk to one worker, whatever that holds; return False if there is no such worker now."""
+    def wait_for_workers(self) -> tuple[int, ...]:
+        """Return the ids of the workers that there are, in order; wait while there are none."""
+        while True:
+            self.check_usable()
+            with self._lock:
+                ids = tuple(sorted(self._lanes))
+            if ids:
+                return ids
+            self.drive(lambda: self._lanes)
+
+    def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
+        """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
         with self._lock:
             self.check_usable()
-            if worker_id not in self._lanes:
+            if self._lanes.keys() != chunks.keys():
                 return False
-            self._credits.spend(worker_id)
-            self._flush(self._send(number, chunk, encoded, worker_id))
+            for worker_id, chunk in chunks.items():
+                self._credits.spend(worker_id)
+                self._flush(self._send(number, chunk, encoded, worker_id))
             return True
 
     def consumed(self, size_bytes: int) -> None:
@@ -147,6 +161,14 @@ class Coordinator:
     def close_call(self, number: int) -> None:
         """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
         self._calls.abandon(number)
+        self._forget_if_free()
+
+    def drop_shared(self, token: bytes) -> None:
+        """Have the workers let go of a shared object. Safe within a garbage collection."""
+        self._dropped.append(token)
+        self._forget_if_free()
+
+    def _forget_if_free(self) -> None:
         # In the middle of this very thread's own work it waits for the next turn instead.
         if os.getpid() == self._pid and not self._lock._is_owned() and self._lock.acquire(blocking=False):  # type: ignore[attr-defined]  # noqa: SLF001
             try:
@@ -386,6 +408,12 @@ class Coordinator:
                     lane.known_calls.discard(number)
                     lane.put([pack(Kind.FORGET, number=number)])
                     self._flush(lane)
+
+        while self._dropped:
+            frame = pack(Kind.UNSHARE, self._dropped.popleft())
+            for lane in self._lanes.values():
+                lane.put([frame])
+                self._flush(lane)
 
     def _throw_away(self, events: StageEvents | None) -> None:
         """Give back what a call that ended was still told of."""

@@ -82,6 +82,10 @@ class PausedError(OrchestratorError):
     """The run was asked to stop, and has; with checkpoints it can be resumed."""
 
 
+class SharedMemoryError(OrchestratorError, MemoryError):
+    """There is no shared memory for what you share, or for what the workers exchange; nothing was started or kept."""
+
+
 class RemoteError(OrchestratorError):
     """Stands in for a worker's exception that can't be rebuilt here; `type_name` is its class."""
 

@@ -40,6 +40,7 @@ class LaneSettings:
 
     start_method: str
     pool_size: int
+    pool_token: bytes
     arena_bytes: int
     control_fd: int
     initializer: bytes | None
@@ -83,6 +84,7 @@ class Lane:
             control=launch.shareable_fd(settings.control_fd, settings.start_method),
             worker_id=worker_id,
             pool_size=settings.pool_size,
+            pool_token=settings.pool_token,
             arena_bytes=settings.arena_bytes,
             lease_share_bytes=share,
             environ=dict(os.environ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from orchestrator.settings import (
     refuse_fork_with_threads,
     usable_cpus,
 )
+from orchestrator.share import Shared
 from orchestrator.stage import Stage
+from orchestrator.superstep import Superstep
 from orchestrator.workflow import Workflow
 from workers.steps import Steps
 
@@ -129,6 +132,8 @@ class Pool:
         self._settings = settings
         self._coordinator = Coordinator(settings)
         self._futures = FutureDriver(self._coordinator, settings)
+        self._together = threading.Lock()  # one superstep at a time
+        self._together_in: int | None = None  # the thread that runs it
         self._latest: Stage | None = None
         self._totals: list[StageCounts] = []
         _open_pools.add(self._coordinator)
@@ -212,28 +217,41 @@ class Pool:
         return self._futures.submit(fn, args, kwargs)
 
     def run_on_all(self, fn: Callable[..., Any], *args: Any) -> list[Any]:
-        """Run `fn(*args)` once in every worker, at the same time; return the results by worker id.
+        """Run `fn(*args)` once in every worker, all together; return the results by worker id.
+
+        Inside `fn`, `workers.current()` has a `.barrier` for all of them, and `.all_gather` and `.all_reduce`, which
+        exchange values through shared memory. If a worker dies, those who wait for it get a `BrokenBarrierError`, and
+        `fn` is run again in all workers, from its start. A worker takes its part when it has done what it was given
+        before, and from a second thread another `run_on_all` waits until this one is through.
 
         Raises:
             ItemError: it failed in a worker; `.index` is the worker's id.
+            WorkerDiedError: `max_deaths` times a worker died of it.
         """
-        options = MapOptions(ordered=True, chunk=1, on_error="raise")
-        stage = Stage(self._coordinator, self._settings, fn, options, star=True, total=None, forward_output=False)
-        try:
-            results: list[Any] = []
-            for lane in self._coordinator.lanes:
-                stage.send_to(lane.worker_id, [args])
-            while stage.outstanding:
-                self._coordinator.drive(lambda: stage.events)
-                stage.settle()
-                while (delivery := stage.take()) is not None:
-                    results.extend(delivery.results)
-                    if delivery.error is not None:
-                        raise delivery.error
-                stage.feed(lambda _: [])
-            return results
-        finally:
-            stage.close()
+        if not callable(fn):
+            raise ConfigError(f"run_on_all needs a function first, not {type(fn).__name__}: pool.run_on_all(fn, *args)")
+        if self._together_in == threading.get_ident():
+            raise ConfigError("run_on_all was called inside run_on_all, by a callback of the pool: call it afterwards")
+        with self._together:
+            self._together_in = threading.get_ident()
+            try:
+                return Superstep(self._coordinator, fn, args, self._settings.max_deaths).run()
+            finally:
+                self._together_in = None
+
+    def share(self, obj: object) -> Shared:
+        """Put `obj` into shared memory once, for all workers, present and future; return a small handle of it.
+
+        The handle may be an argument, an item, or part of a function; `.get()` gives the object, in the workers and
+        here. Arrays and other large buffers inside it are read-only views of that one memory. The memory is freed when
+        the handle here is closed or dropped, calls that it was sent with have ended, and no worker holds a view.
+
+        Raises:
+            ClosedError: the pool is closed.
+            SharedMemoryError: there is no memory for it.
+        """
+        self._coordinator.check_usable()
+        return Shared(obj, self._coordinator.token, self._coordinator.drop_shared)
 
     def open_stage(
         self,

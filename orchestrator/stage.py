@@ -97,8 +97,9 @@ class Stage:
         self.cut_items = 0
         if stop_at_failure is None:
             stop_at_failure = options.on_error == "raise" and not options.retries
+        self._function: object = function  # kept, as what it shares (`Pool.share`) lives as long as its handle here
         spec = CallSpec(function, star, stop_at_failure, forward_output)
-        self._number = coordinator.open(self.events, _encoded_function(spec))
+        self._number = coordinator.open(self.events, encoded_function(spec))
 
     # ---- into the pool ----------------------------------------------------------------------------------------
 
@@ -147,19 +148,6 @@ class Stage:
         if self._freed_bytes or self._recovery.freed_bytes:
             self._coordinator.consumed(self._freed_bytes + self._recovery.freed_bytes)
             self._freed_bytes = self._recovery.freed_bytes = 0
-
-    def send_to(self, worker_id: int, items: Sequence[Any]) -> bool:
-        """Send items to one worker, past the window; return False if there is no such worker now."""
-        chunk = self._new_chunk(items)
-        encoded = payload.encode((1, items))
-        sent = self._coordinator.dispatch_to(self._number, chunk, encoded, worker_id)
-        if sent:
-            self._in_lanes += 1
-            self._window.sent(encoded.size)
-        else:
-            self._next_seq -= 1
-            self.cut_items -= len(items)
-        return sent
 
     def wants_room(self, *, source_ended: bool = False) -> bool:
         """Tell whether there is something to send, and a lane that would take it now."""
@@ -408,6 +396,7 @@ class Stage:
             if isinstance(done, Finished):
                 payload.discard(done.buffers, done.body, done.reader)
         self._recovery.clear()
+        self._function = None
         self._freed_bytes = 0
         self._coordinator.consumed(freed)
         self._coordinator.close_call(self._number)
@@ -427,7 +416,7 @@ def _fresh(error: OrchestratorError) -> OrchestratorError:
     return error
 
 
-def _encoded_function(spec: CallSpec) -> payload.Encoded:
+def encoded_function(spec: CallSpec) -> payload.Encoded:
     """Pickle a function, by value where it has to be: with cloudpickle, once a call."""
     try:
         data = _plainly(spec)

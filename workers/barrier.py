@@ -475,10 +475,14 @@ class Barrier:
             memory.words[MODE] = FILLING
         self._lead()
 
-    def abort(self) -> None:
-        """Break the barrier: all waits, now and until `reset`, raise `BrokenBarrierError`."""
+    def abort(self, culprit: int = 0) -> None:
+        """Break the barrier: all waits, now and until `reset`, raise `BrokenBarrierError`.
+
+        Args:
+            culprit: The pid of a process that is known to have died: the error names it.
+        """
         with self._memory.mutex():
-            self._break()
+            self._break(culprit)
 
     def resize(self, parties: int) -> None:
         """Change how many have to arrive, from this phase on.

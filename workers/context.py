@@ -1,11 +1,16 @@
-"""What user code can ask inside a worker: which worker it runs in, and which attempt this is.
+"""What user code can ask inside a worker: which worker it runs in, which attempt this is, and who is at its side.
 
 Owner of the state: the worker's loop, which sets `_current` once, before the first chunk.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workers.barrier import Barrier
+    from workers.collectives import Reduction, Step
 
 
 @dataclass(slots=True)
@@ -18,6 +23,48 @@ class WorkerContext:
     """How many workers the pool had when this one was started."""
     attempt: int = 1
     """Which try at the present chunk this is, from 1."""
+    step: Step | None = field(default=None, repr=False)
+    """The superstep that runs here now; for programs, its parts below."""
+
+    @property
+    def barrier(self) -> Barrier:
+        """The barrier of all workers of this `run_on_all`; its `wait` raises `BrokenBarrierError` if one of them dies.
+
+        Raises:
+            RuntimeError: the caller was not started by `run_on_all`.
+        """
+        return self._in_step("barrier").barrier
+
+    def all_gather(self, value: object) -> list[Any]:
+        """Give `value` to all workers of this `run_on_all`; return everybody's, by worker id, each a copy.
+
+        All of them have to call it. Large buffers go through shared memory, not through the coordinator.
+
+        Raises:
+            BrokenBarrierError: another worker died, failed or left the step.
+            RuntimeError: the caller was not started by `run_on_all`, or another worker is at another point of it.
+        """
+        return self._in_step("all_gather").all_gather(value)
+
+    def all_reduce(self, value: object, op: Reduction = "sum") -> Any:
+        """Fold everybody's values into one, always in the order of the worker ids; return it in every worker.
+
+        Args:
+            value: this worker's; arrays are folded element by element.
+            op: "sum", "min", "max", or a function of two values, which runs in every worker.
+
+        Raises:
+            BrokenBarrierError: another worker died, failed or left the step.
+            RuntimeError: as for `all_gather`.
+            ValueError: there is no such `op`.
+        """
+        return self._in_step("all_reduce").all_reduce(value, op)
+
+    def _in_step(self, name: str) -> Step:
+        if self.step is None:
+            msg = f"workers.current().{name} works only in a function that Pool.run_on_all runs: there all run together"
+            raise RuntimeError(msg)
+        return self.step
 
 
 _current: WorkerContext | None = None

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from workers import context, mirror, payload
+from workers import context, mirror, payload, shared
 from workers.arena import Arena, ArenaReader
 from workers.errors import capture
 from workers.lane import WorkerLane
@@ -46,6 +46,8 @@ class WorkerStart:
     """Descriptor of the page in which the coordinator marks calls that nobody waits for."""
     worker_id: int
     pool_size: int
+    pool_token: bytes
+    """Names the pool among all there are: what it shares is kept from call to call."""
     arena_bytes: int
     lease_share_bytes: int
     environ: dict[str, str]
@@ -128,6 +130,7 @@ def main(start: WorkerStart) -> None:
     outputs = Arena(_descriptor(start.outputs), start.arena_bytes)
     lane = WorkerLane(start.inbox.fileno(), start.outbox.fileno(), inputs, outputs)
     page = mmap.mmap(_descriptor(start.control), CONTROL_BYTES, prot=mmap.PROT_READ)
+    shared.belong_to(start.pool_token)
     main_mirror = mirror.install(lane.ask)
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
     try:

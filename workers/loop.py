@@ -15,7 +15,7 @@ import time
 from time import perf_counter
 from typing import Any
 
-from workers import context, payload
+from workers import context, payload, shared
 from workers.errors import ExceptionRecord, add_note, capture, text_of
 from workers.fused import FusedResults, FusedRunner
 from workers.lane import WorkerLane
@@ -63,6 +63,8 @@ class ChunkLoop:
                 self._calls.pop(frame[3], None)
             elif kind == Kind.UNDEFINE:
                 forget(self._mirror, pickle.loads(frame[5]))
+            elif kind == Kind.UNSHARE:
+                shared.forget(frame[5])
             elif kind == Kind.STOP:
                 self._goodbye()
                 return

@@ -32,6 +32,7 @@ class Kind:
     DEFINE: Final = 4  # an answer to NEED: (name, pickled definition or None)
     UNDEFINE: Final = 5  # ident unused; pickled names of `__main__` that were bound anew
     STOP: Final = 6  # finish what came before, say goodbye, leave
+    UNSHARE: Final = 7  # the token of a shared object that was dropped
     READY: Final = 16  # the initializer is through
     RESULT: Final = 17  # number: microseconds, ident: chunk; a list of results, or with FAILED (results, failures)
     REFUSED: Final = 18  # ident: chunk; it could not be read here: an ExceptionRecord

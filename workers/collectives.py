@@ -1,0 +1,69 @@
+"""What the workers of a superstep do together: meet, and exchange values.
+
+Runs in the worker processes. A value is put into shared memory by its worker and read by all after the barrier; none of
+it passes through the coordinator. `EXCHANGE.md` beside this file argues why no value is overwritten too early.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+from workers.barrier import Barrier
+from workers.exchange import Exchange
+
+Reduction = Literal["sum", "min", "max"] | Callable[[Any, Any], Any]
+
+
+class Step:
+    """What the workers of a step have in common: its barrier, and the memory that they exchange values through."""
+
+    def __init__(self, barrier: Barrier, exchange: Exchange) -> None:
+        self.barrier = barrier
+        self._exchange = exchange
+        self._round = 0
+
+    def all_gather(self, value: object) -> list[Any]:
+        """Return the values of all workers, in the order of their ids; each is a copy of the caller's own."""
+        self._meet(value)
+        exchange = self._exchange
+        return [exchange.take(self._round, rank, copy=True) for rank in range(exchange.ranks)]
+
+    def all_reduce(self, value: object, op: Reduction = "sum") -> Any:
+        """Fold the values of all workers, in the order of their ids: ((v0 op v1) op v2) …, the same in each."""
+        fold = op if callable(op) else _builtin(op, value)
+        # A ufunc gives a new array, so it may look at the memory itself; what else may be kept needs a copy.
+        copy = callable(op) or not _is_array(value) or self._exchange.ranks == 1
+        self._meet(value)
+        exchange = self._exchange
+        values = (exchange.take(self._round, rank, copy=copy) for rank in range(exchange.ranks))
+        return functools.reduce(fold, values)
+
+    def _meet(self, value: object) -> None:
+        self._round += 1
+        self._exchange.put(self._round, value)
+        self.barrier.wait()
+
+    def end(self) -> None:
+        """Let go of the memory."""
+        self._exchange.close()
+
+
+def _is_array(value: object) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray
+
+
+def _builtin(op: str, value: object) -> Callable[[Any, Any], Any]:
+    names = {"sum": "add", "min": "minimum", "max": "maximum"}
+    if op not in names:
+        msg = f'op has to be "sum", "min", "max" or a function of two values, not {op!r}'
+        raise ValueError(msg)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        return getattr(numpy, names[op])  # type: ignore[no-any-return]
+    plain: dict[str, Callable[[Any, Any], Any]] = {"sum": operator.add, "min": min, "max": max}
+    return plain[op]
