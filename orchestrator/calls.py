@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import Broken, StageEvents
-from workers import arena, payload
-from workers.entry import CONTROL_BYTES
+from workers import arena, payload, watch
+from workers.entry import CONTROL_BYTES, MARKS_BYTES
 
 
 class Calls:
@@ -26,15 +26,18 @@ class Calls:
         self.control_fd = arena.create_fd("orchestrator-control")
         os.ftruncate(self.control_fd, CONTROL_BYTES)
         self._page = mmap.mmap(self.control_fd, CONTROL_BYTES)
-        self._marks = memoryview(self._page).cast("Q")  # slot number % slots holds an abandoned number
+        self._marks = memoryview(self._page)[:MARKS_BYTES].cast("Q")  # slot number % slots holds an abandoned number
+        self._watched: dict[int, float] = {}  # timeout in seconds, by number
         self._next = 1
         self._functions: dict[int, payload.Encoded] = {}
         self._events: dict[int, StageEvents] = {}
         self._abandoned: deque[int] = deque()
 
-    def open(self, events: StageEvents, function: payload.Encoded) -> int:
-        """Enter a call; return its number."""
+    def open(self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None) -> int:
+        """Enter a call; return its number. `timeout_s` is what an item may take."""
         number = self._next
+        if timeout_s is not None:
+            self._watched[number] = timeout_s
         self._next += 1
         self._functions[number] = function
         self._events[number] = events
@@ -47,6 +50,20 @@ class Calls:
     def events(self, number: int) -> StageEvents | None:
         """Return where the events of a call go, None if nobody waits for them any more."""
         return self._events.get(number)
+
+    def timeout_s(self, number: int) -> float | None:
+        """Return how long an item of a call may take; None: for ever."""
+        return self._watched.get(number)
+
+    @property
+    def shortest_timeout_s(self) -> float | None:
+        """The shortest time that an item of any open call may take; None: no call has such a limit."""
+        return min(self._watched.values()) if self._watched else None
+
+    def slot(self, number: int) -> memoryview:
+        """Return the words in which a worker says what it is at."""
+        start = MARKS_BYTES + number * watch.SLOT_BYTES
+        return memoryview(self._page)[start : start + watch.SLOT_BYTES].cast("Q")
 
     def abandon(self, number: int) -> None:
         """Note that nobody waits for a call; takes no lock, so it may run within a garbage collection."""
@@ -64,6 +81,7 @@ class Calls:
             if self._functions.pop(number, None) is None:
                 continue
             self._marks[number % len(self._marks)] = number
+            self._watched.pop(number, None)
             yield number, self._events.pop(number, None)
 
     def tell_all(self, error: OrchestratorError) -> None:
@@ -75,6 +93,6 @@ class Calls:
         """Tell nobody any more, and free the page; abandoning is still allowed, and does nothing."""
         self._events.clear()
         self._marks.release()
-        self._marks = memoryview(bytearray(CONTROL_BYTES)).cast("Q")
+        self._marks = memoryview(bytearray(MARKS_BYTES)).cast("Q")
         self._page.close()
         os.close(self.control_fd)

@@ -34,14 +34,13 @@ class ChunkSizer:
     """Decides the size of chunks of one call."""
 
     __slots__ = (
-        "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_target_s", "_total", "_workers",
+        "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_total", "workers",
     )  # fmt: skip
 
     def __init__(self, chunk: int | Literal["auto"], workers: int, total: int | None) -> None:
         self._fixed = None if chunk == "auto" else chunk
-        self._workers = workers
+        self.workers = workers
         self._total = total
-        self._target_s = TARGET_S * max(1.0, workers / WORKERS_AT_TARGET)
         self._seconds_per_item: float | None = None
         self._bytes_per_item = 0.0
         self._largest_seen = 1
@@ -57,10 +56,10 @@ class ChunkSizer:
         if seconds is None:
             return 1
         grown = self._largest_seen * MAX_GROWTH
-        size = _fitting(self._target_s, seconds, min(grown, MAX_ITEMS))
+        size = _fitting(TARGET_S * max(1.0, self.workers / WORKERS_AT_TARGET), seconds, min(grown, MAX_ITEMS))
         size = _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, size)
         if self._total is not None:
-            share = (self._total - already_cut) // (self._workers * _TAIL_SHARES)
+            share = (self._total - already_cut) // (self.workers * _TAIL_SHARES)
             size = min(size, max(share, _fitting(SHORTEST_S, seconds, size)))
         return max(1, size)
 

@@ -35,17 +35,17 @@ from orchestrator import launch
 from orchestrator.calls import Calls
 from orchestrator.credits import Credits
 from orchestrator.definitions import Definitions
-from orchestrator.errors import ClosedError, InternalError, OrchestratorError, WorkerStartError, describe_exit
-from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
+from orchestrator.errors import ClosedError, InternalError, OrchestratorError, WorkerStartError
+from orchestrator.events import Broken, Finished, Refused, StageEvents
 from orchestrator.failures import rebuild
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
 from orchestrator.settings import PoolSettings
+from orchestrator.supervisor import Supervisor
 from workers import payload
 from workers.wire import Flag, Frame, Kind, pack
 
 _STOP_GRACE_S = 5.0
-_EARLY_DEATHS_MIN = 3
 
 
 class Coordinator:
@@ -75,36 +75,39 @@ class Coordinator:
             control_fd=self._calls.control_fd,
             initializer=initializer,
         )
-        self._lanes: dict[int, Lane] = {}  # by worker id
         self._ledger = Ledger()
         self._credits = Credits()
+        self.supervisor = supervisor = Supervisor(
+            settings, self._lane_settings, self._ledger, self._credits, self._calls, self._selector
+        )
+        self._lanes = supervisor.lanes  # those that take chunks, by worker id
+        supervisor.flush, supervisor.collect, supervisor.unlisten = self._flush, self._collect, self._unlisten
+        supervisor.broke, supervisor.gave_up = self._break, self._gave_up
         self._definitions = Definitions()
-        self._unwritten: set[int] = set()  # workers whose lane waits for its pipe to take more
+        self._unwritten: set[int] = set()  # keys of lanes that wait for their pipe to take more
         self._printed: deque[tuple[int, str, str]] = deque()
-        self._early_deaths = 0
         self._warned = False
         self._closing = False
         self._broken: OrchestratorError | None = None
+        self._watches_items = settings.items_per_worker is not None
         self.in_flight_bytes = 0
-        self.deaths = 0
         self.worker_cpu_seconds = 0.0
         self.worker_peak_rss_bytes = 0
         self.on_output: Callable[[int, str, str], None] | None = None
         try:
-            for worker_id in range(settings.workers):
-                self._start_worker(worker_id)
+            supervisor.fill()
         except BaseException:
             self.terminate()
             raise
 
     # ---- what stages call -------------------------------------------------------------------------------------
 
-    def open(self, events: StageEvents, function: payload.Encoded) -> int:
-        """Begin a call; return its number."""
+    def open(self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None) -> int:
+        """Begin a call; return its number. `timeout_s` is what an item of it may take."""
         with self._lock:
             self.check_usable()
             self._undefine_rebound()
-            return self._calls.open(events, function)
+            return self._calls.open(events, function, timeout_s)
 
     def notice_rebound(self) -> None:
         """Have the workers forget what `__main__` has defined anew; a call that goes on for long asks for it itself."""
@@ -205,6 +208,9 @@ class Coordinator:
         """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called under the lock."""
         self._forget_calls()
         self._driving = True
+        tick_s = self.supervisor.tick_s()
+        if tick_s is not None:
+            timeout = tick_s if timeout is None else min(timeout, tick_s)
         self._lock.release()
         try:
             occurred = self._selector.select(timeout)
@@ -227,7 +233,9 @@ class Coordinator:
             else:
                 self._collect(lane)
         for lane in gone:
-            self._settle_death(lane)
+            if lane.state is not LaneState.DEAD:
+                self.supervisor.settle_death(lane)
+        self.supervisor.tick()
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -239,10 +247,12 @@ class Coordinator:
         if number not in lane.known_calls:
             lane.known_calls.add(number)
             lane.put_object(Kind.FUNCTION, self._calls.function(number), number, 0)
-        ident = self._ledger.sent(chunk, worker_id)
+        ident = self._ledger.sent(chunk, lane.key)
         chunk.size_bytes = encoded.size
         self.in_flight_bytes += encoded.size
         lane.put_object(Kind.CHUNK, encoded, number, ident)
+        if self._watches_items:
+            self.supervisor.count_sent(lane, len(chunk.items))
         if lane.inputs.failure is not None:
             self._warn_of_memory(lane.inputs.failure)
         return lane
@@ -250,14 +260,22 @@ class Coordinator:
     def _flush(self, lane: Lane) -> None:
         """Write; where the pipe is full, have the wait tell when it takes more."""
         done = lane.flush()
-        if done == (lane.worker_id not in self._unwritten):
+        if done == (lane.key not in self._unwritten):
             return
         if done:
-            self._unwritten.discard(lane.worker_id)
-            self._selector.unregister(lane.writer_fd)
+            self._unlisten(lane)
         else:
-            self._unwritten.add(lane.worker_id)
+            self._unwritten.add(lane.key)
             self._selector.register(lane.writer_fd, selectors.EVENT_WRITE, lane)
+
+    def _unlisten(self, lane: Lane) -> None:
+        """Have the wait no longer tell when the lane's pipe takes more."""
+        if lane.key in self._unwritten:
+            self._unwritten.discard(lane.key)
+            self._selector.unregister(lane.writer_fd)
+
+    def _gave_up(self, size_bytes: int) -> None:
+        self.in_flight_bytes -= size_bytes
 
     def _collect(self, lane: Lane) -> None:
         """Read one helping of frames, and handle them."""
@@ -274,10 +292,13 @@ class Coordinator:
 
     def _complete(self, lane: Lane, frame: Frame) -> None:
         kind, flags, buffers, microseconds, ident, body = frame
-        chunk = self._ledger.done(ident, lane.worker_id)
-        self._credits.give_back(lane.worker_id)
+        chunk = self._ledger.done(ident, lane.key)
         lane.chunks_done += 1
         lane.items_done += len(chunk.items)
+        if lane.active:
+            self._credits.give_back(lane.worker_id)
+        else:
+            self.supervisor.let_go_if_done(lane)
         events = self._calls.events(chunk.call)
         if events is None or flags & Flag.ABANDONED:
             payload.discard(buffers, body, lane.outputs)
@@ -296,8 +317,7 @@ class Coordinator:
             for (offset,) in struct.iter_unpack("<Q", body):
                 lane.inputs.release(offset)
         elif kind == Kind.READY:
-            lane.state = LaneState.READY
-            self._early_deaths = 0
+            self.supervisor.ready(lane)
         elif kind == Kind.NEED:
             lane.put([pack(Kind.DEFINE, self._definitions.answer(body.decode()))])
             self._flush(lane)
@@ -319,69 +339,8 @@ class Coordinator:
         """Have the workers forget names of `__main__` that mean something else now (a notebook cell run again)."""
         rebound = self._definitions.take_rebound()
         if rebound:
-            for lane in self._lanes.values():
+            for lane in self.supervisor.all:
                 lane.put([pack(Kind.UNDEFINE, pickle.dumps(rebound))])
-
-    # ---- workers come and go ----------------------------------------------------------------------------------
-
-    def _start_worker(self, worker_id: int) -> None:
-        lane = Lane(worker_id, self._lane_settings)
-        self._lanes[worker_id] = lane
-        self._ledger.open_lane(worker_id)
-        self._credits.add_lane(worker_id)
-        self._selector.register(lane.reader_fd, selectors.EVENT_READ, lane)
-        self._selector.register(lane.sentinel, selectors.EVENT_READ, lane)
-
-    def _settle_death(self, lane: Lane) -> None:
-        """A sentinel fired: keep what the worker had finished, account for what is lost, put another in its place."""
-        self._collect(lane)
-        while not lane.drained:
-            self._collect(lane)
-        was_ready = lane.state is not LaneState.STARTING
-        expected = lane.state is LaneState.STOPPING
-        exitcode = self._remove(lane)
-        lost = self._ledger.close_lane(lane.worker_id)
-        if expected or self._closing:
-            self._lose(lane, lost, exitcode)
-            return
-        self.deaths += 1
-        if not was_ready:
-            self._early_deaths += 1
-            if self._early_deaths >= max(_EARLY_DEATHS_MIN, self._settings.workers):
-                self._break(
-                    WorkerStartError(
-                        f"{self._early_deaths} workers in a row died before they could run anything; the last one "
-                        f"(pid {lane.pid}) {describe_exit(exitcode)}. Look at the initializer, at what is imported at "
-                        "start, and at the memory left"
-                    )
-                )
-        self._lose(lane, lost, exitcode)
-        if self._broken is None:
-            try:
-                self._start_worker(lane.worker_id)
-            except OSError as error:
-                self._break(WorkerStartError(f"no worker could be started in place of a dead one: {error}"))
-
-    def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None) -> None:
-        for chunk in lost:
-            self.in_flight_bytes -= chunk.size_bytes
-            events = self._calls.events(chunk.call)
-            if events is not None:
-                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone=len(lost) == 1))
-
-    def _remove(self, lane: Lane) -> int | None:
-        for fd in (lane.reader_fd, lane.sentinel):
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(fd)
-        if lane.worker_id in self._unwritten:
-            self._unwritten.discard(lane.worker_id)
-            self._selector.unregister(lane.writer_fd)
-        self._credits.remove_lane(lane.worker_id)
-        del self._lanes[lane.worker_id]
-        exitcode = lane.end()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(lane.pid, 9)  # children that user code left behind in its process group
-        return exitcode
 
     def _break(self, error: OrchestratorError) -> None:
         """The pool can't go on: tell every stage."""
@@ -403,7 +362,7 @@ class Coordinator:
         """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
         for number, events in self._calls.forget():
             self._throw_away(events)
-            for lane in self._lanes.values():
+            for lane in self.supervisor.all:
                 if number in lane.known_calls:
                     lane.known_calls.discard(number)
                     lane.put([pack(Kind.FORGET, number=number)])
@@ -411,7 +370,7 @@ class Coordinator:
 
         while self._dropped:
             frame = pack(Kind.UNSHARE, self._dropped.popleft())
-            for lane in self._lanes.values():
+            for lane in self.supervisor.all:
                 lane.put([frame])
                 self._flush(lane)
 
@@ -434,7 +393,9 @@ class Coordinator:
             raise ClosedError("the pool is closed; make a new one")
 
     def _lanes_can_answer(self) -> bool:
-        return bool(self._lanes)
+        """Whether anything may come of waiting: workers there are, or, in a pool that is paused, there will be."""
+        supervisor = self.supervisor
+        return bool(self._lanes or supervisor.leaving) or not (supervisor.size or self._closing or self._broken)
 
     def _pass_on_prints(self) -> None:
         """Hand what workers printed to the one who shows it; without the lock."""
@@ -452,6 +413,28 @@ class Coordinator:
         """The lanes now, by worker id."""
         with self._lock:
             return tuple(lane for _, lane in sorted(self._lanes.items()))
+
+    @property
+    def deaths(self) -> int:
+        """Workers that died by themselves."""
+        return self.supervisor.deaths
+
+    @property
+    def size(self) -> int:
+        """How many workers are wanted."""
+        return self.supervisor.size
+
+    def resize(self, size: int) -> None:
+        """Want so many workers from now on; returns at once. From any thread.
+
+        Raises:
+            ClosedError: the pool is closed.
+        """
+        with self._changed:
+            self.check_usable()
+            self.supervisor.resize(size)
+            self._changed.notify_all()
+        self.wake()
 
     @property
     def owner_pid(self) -> int:
@@ -476,12 +459,9 @@ class Coordinator:
             self._forget_calls()
             for events in listening:  # after the forgetting, which throws away what they were still told of
                 events.append(Broken(ClosedError("the pool was closed while this was still running")))
-            for lane in self._lanes.values():
-                lane.state = LaneState.STOPPING
-                lane.put([pack(Kind.STOP)])
-                self._flush(lane)
+            self.supervisor.stop_all()
         try:
-            self.drive(lambda: not self._lanes, timeout)
+            self.drive(lambda: not self.supervisor.all, timeout)
         finally:
             self.terminate()
 
@@ -492,11 +472,7 @@ class Coordinator:
         with self._changed:
             self._closing = True
             self._calls.tell_all(ClosedError("the pool was terminated while this was still running"))
-            for lane in list(self._lanes.values()):
-                with contextlib.suppress(ProcessLookupError):
-                    lane.process.kill()
-                self._ledger.close_lane(lane.worker_id)
-                self._remove(lane)
+            self.supervisor.end_all()
             self._changed.notify_all()
             self._release()
 

@@ -70,6 +70,10 @@ class WorkerDiedError(ItemError):
         self.exitcode = exitcode
 
 
+class ItemTimeoutError(ItemError, TimeoutError):
+    """An item took longer than `timeout`; its worker was ended, with all that the function had started."""
+
+
 class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):
     """The barrier can't fill: a party died (it is named) or timed out, the action raised, it was aborted or reset."""
 

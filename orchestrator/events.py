@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import Chunk
@@ -34,6 +34,18 @@ class Refused(NamedTuple):
     size_bytes: int
 
 
+class Ended(NamedTuple):
+    """Why a worker was ended by its supervisor."""
+
+    reason: Literal["timeout", "memory", "stopped"]
+    ident: int
+    """Of the chunk that it ran; -1: not known."""
+    position: int | None
+    """Of the item in that chunk; None: not known."""
+    limit: float
+    """Seconds that an item may take; or, for memory, bytes that the worker held."""
+
+
 class Lost(NamedTuple):
     """A worker died with this chunk."""
 
@@ -42,6 +54,9 @@ class Lost(NamedTuple):
     pid: int
     exitcode: int | None
     alone: bool
+    """Whether it held nothing else."""
+    ended: Ended | None = None
+    """None: it died by itself."""
 
 
 class Broken(NamedTuple):

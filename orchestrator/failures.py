@@ -7,7 +7,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import ItemError, RemoteError, WorkerDiedError, describe_exit
+from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
 from workers.errors import ExceptionRecord, text_of
 
@@ -81,10 +81,31 @@ def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:
     return error
 
 
+def timeout_error(lost: Lost, item: Any, index: int, attempts: int) -> ItemTimeoutError:
+    """Return the error of an item that took too long."""
+    limit_s = lost.ended.limit if lost.ended is not None else 0.0
+    tried = f" ({attempts} attempts)" if attempts > 1 else ""
+    return ItemTimeoutError(
+        f"item {index} ({reprlib.repr(item)}) took longer than its timeout of {limit_s:g} s{tried}; "
+        f"worker {lost.worker} (pid {lost.pid}), which ran it, was ended and replaced",
+        item=item,
+        index=index,
+        attempts=attempts,
+    )
+
+
+def _how_it_ended(lost: Lost) -> str:
+    if lost.ended is not None and lost.ended.reason == "memory":
+        return f"was ended, as it held {lost.ended.limit / 2**20:,.0f} MiB and that is far above memory_limit,"
+    if lost.ended is not None and lost.ended.reason == "stopped":
+        return "was ended, as it had stopped (SIGSTOP?)"
+    return describe_exit(lost.exitcode)
+
+
 def death_error(lost: Lost, item: Any, index: int, deaths: int) -> WorkerDiedError:
     """Return the error of an item that is given up because workers died of it."""
     return WorkerDiedError(
-        f"worker {lost.worker} (pid {lost.pid}) {describe_exit(lost.exitcode)} while it ran item {index} "
+        f"worker {lost.worker} (pid {lost.pid}) {_how_it_ended(lost)} while it ran item {index} "
         f"({reprlib.repr(item)}), death {deaths} of {deaths} allowed; the item is given up",
         worker=lost.worker,
         pid=lost.pid,

@@ -13,16 +13,21 @@ import struct
 import weakref
 from dataclasses import dataclass
 from enum import Enum
+from time import monotonic_ns
 from typing import Any
 
 from orchestrator import launch
+from orchestrator.events import Ended
 from workers import payload
 from workers.arena import Arena, ArenaReader, create_fd
 from workers.entry import WorkerStart
+from workers.watch import SLOTS
 from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 PIPE_BYTES = 1 << 18
 _MAX_WRITE_BYTES = 1 << 18
+_LAST_WORDS_BYTES = 4096
+_LAST_WORDS_LINES = 8
 
 
 class LaneState(Enum):
@@ -49,17 +54,39 @@ class LaneSettings:
 class Lane:
     """The link with one worker process: two simplex pipes, two arenas, and the process itself."""
 
-    def __init__(self, worker_id: int, settings: LaneSettings) -> None:
-        """Start the worker; it will say READY."""
+    def __init__(  # noqa: PLR0915 - a list of what a lane has
+        self, worker_id: int, key: int, slot: memoryview, settings: LaneSettings, *, hears_stderr: bool = False
+    ) -> None:
+        """Start the worker; it will say READY.
+
+        Args:
+            worker_id: taken over by its replacement.
+            key: this lane's alone.
+            slot: where the worker says what it is at.
+            settings: of the pool.
+            hears_stderr: keep what the worker writes to stderr before it is ready.
+        """
         self.worker_id = worker_id
+        self.key = key
+        self.slot = slot
+        self.active = True
+        """Whether it takes chunks; False once it retires."""
+        self.ended: Ended | None = None
+        """Why it was ended by us."""
+        self.moved_ns = monotonic_ns()
+        """When something last went either way."""
         self.state = LaneState.STARTING
         self.known_calls: set[int] = set()
         self.chunks_done = 0
         self.items_done = 0
+        self.items_sent = 0
+        """Counted only in a pool whose workers have a share of items."""
         self.sent_bytes = 0
         self.received_bytes = 0
         self.drained = False
         """Whether the last look found nothing to read, or the end."""
+        self._observed: Any = None
+        self._last_words = ""
         self._reader = FrameReader()
         self._outgoing = bytearray()
         share = settings.arena_bytes // 2
@@ -75,6 +102,8 @@ class Lane:
         for fd in (self.writer_fd, self.reader_fd):
             with contextlib.suppress(OSError):  # an unprivileged user has a limit; the default size works too
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._stderr_fd = create_fd("orchestrator-stderr") if hears_stderr else -1
+        stderr = launch.shareable_fd(self._stderr_fd, settings.start_method) if hears_stderr else None
         start = WorkerStart(
             inbox=inbox,
             outbox=outbox,
@@ -82,6 +111,8 @@ class Lane:
             inputs=launch.shareable_fd(self._fds[0], settings.start_method),
             outputs=launch.shareable_fd(self._fds[1], settings.start_method),
             control=launch.shareable_fd(settings.control_fd, settings.start_method),
+            slot=key % SLOTS,
+            stderr=stderr,
             worker_id=worker_id,
             pool_size=settings.pool_size,
             pool_token=settings.pool_token,
@@ -96,6 +127,7 @@ class Lane:
             self._close_pipes()
             for fd in self._fds:
                 os.close(fd)
+            self._close_own()
             raise
         finally:
             inbox.close()
@@ -133,6 +165,7 @@ class Lane:
                 self._outgoing.clear()
                 return True
             self.sent_bytes += written
+            self.moved_ns = monotonic_ns()
             del self._outgoing[:written]
         return True
 
@@ -150,6 +183,7 @@ class Lane:
             return None
         self.drained = False
         self.received_bytes += len(data)
+        self.moved_ns = monotonic_ns()
         return self._reader.feed(data)
 
     def end(self) -> int | None:
@@ -160,9 +194,34 @@ class Lane:
         launch.disown(self.sentinel)
         self._close_pipes()
         _close(self._fds[0])
+        self._close_own()
         if exitcode is not None:
             self.process.close()
         return exitcode
+
+    def last_words(self) -> str:
+        """Return the last lines that the worker wrote to stderr before it was ready, if they were kept."""
+        return self._last_words
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the worker; 0 if it is gone."""
+        import psutil  # noqa: PLC0415 - only for pools with a limit
+
+        try:
+            if self._observed is None:
+                self._observed = psutil.Process(self.pid)
+            return int(self._observed.memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def _close_own(self) -> None:
+        self.slot.release()
+        if self._stderr_fd >= 0:
+            start = max(0, os.fstat(self._stderr_fd).st_size - _LAST_WORDS_BYTES)
+            kept = os.pread(self._stderr_fd, _LAST_WORDS_BYTES, start)
+            self._last_words = "\n".join(kept.decode(errors="replace").splitlines()[-_LAST_WORDS_LINES:])
+            os.close(self._stderr_fd)
+            self._stderr_fd = -1
 
     def _close_pipes(self) -> None:
         launch.disown(self.writer_fd, self.reader_fd)

@@ -112,6 +112,14 @@ class Ledger:
             chunk.state = self.after(chunk.state, "lost")
         return lost
 
+    def first_of(self, lane: int) -> Chunk | None:
+        """Return the chunk that a lane was sent first, of those that it holds."""
+        return next(iter(self._lanes.get(lane, {}).values()), None)
+
+    def of(self, lane: int, ident: int) -> Chunk | None:
+        """Return the chunk of this name, if the lane holds it."""
+        return self._lanes.get(lane, {}).get(ident)
+
     def held_by(self, lane: int) -> int:
         """Count the chunks that a lane holds."""
         return len(self._lanes.get(lane, ()))

@@ -104,6 +104,10 @@ class Pool:
         initargs: its arguments.
         buffer_bytes: the most bytes in flight: items on the way, results waiting for their turn or for the consumer.
         max_deaths: how many workers an item may take down before it is given up.
+        memory_limit: bytes (or "2G") of resident memory that a worker may hold. Above it a worker is replaced when it
+            has finished what it has; far above it (by a quarter) at once, and an item that takes `max_deaths` workers
+            there alone is given up.
+        items_per_worker: a worker that has done so many items is replaced.
 
     Raises:
         ConfigError: an argument can't be used; nothing was started.
@@ -118,6 +122,8 @@ class Pool:
         initargs: tuple[Any, ...] = (),
         buffer_bytes: int | str = 256 * 2**20,
         max_deaths: int = 3,
+        memory_limit: int | str | None = None,
+        items_per_worker: int | None = None,
     ) -> None:
         settings = PoolSettings(
             workers=usable_cpus() if workers is None else workers,
@@ -126,6 +132,8 @@ class Pool:
             initargs=tuple(initargs),
             buffer_bytes=parse_size(buffer_bytes),
             max_deaths=max_deaths,
+            memory_limit=None if memory_limit is None else parse_size(memory_limit),
+            items_per_worker=items_per_worker,
         )
         if start_method == "fork":
             refuse_fork_with_threads()
@@ -148,6 +156,7 @@ class Pool:
         *iterables: Iterable[Any],
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
+        timeout: float | None = None,
         retries: int = 0,
         retry_delay: float = 0.0,
         on_error: OnError = "raise",
@@ -164,6 +173,9 @@ class Pool:
             iterables: one or more; the shortest ends it, as with `map`.
             ordered: whether results come in the order of the items, or as they are ready.
             chunk: items that travel together; "auto" measures and adapts.
+            timeout: seconds that an item may take, and its pickling both ways; then its worker is ended and replaced,
+                with the processes that the function started, and the item counts as tried once. Looked at while results
+                are being waited for.
             retries: how often an item whose function raised is tried again.
             retry_delay: seconds before the first retry; doubled for each further one.
             on_error: "raise" ends with `ItemError` at the item's place, "skip" leaves it out, "return" puts a
@@ -175,6 +187,7 @@ class Pool:
             ConfigError: an option can't be used.
             ClosedError: the pool is closed.
             ItemError: while iterating: an item failed, or can't be pickled.
+            ItemTimeoutError: while iterating: an item took longer than `timeout`.
             WorkerDiedError: while iterating: an item took `max_deaths` workers down.
         """
         if not iterables:
@@ -184,7 +197,7 @@ class Pool:
                 raise ConfigError("a workflow takes one item at a time: pool.map(workflow, zip(xs, ys))")
         elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
-        options = MapOptions(ordered, chunk, retries, retry_delay, on_error)
+        options = MapOptions(ordered, chunk, retries, retry_delay, on_error, timeout)
         star = len(iterables) > 1
         total = _known_length(iterables)
         source: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]
@@ -282,8 +295,23 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """How many workers the pool has."""
-        return 0 if self._coordinator.closed else self._settings.workers
+        """How many workers the pool is to have; just after `resize` some may still be coming or going."""
+        return 0 if self._coordinator.closed else self._coordinator.size
+
+    def resize(self, workers: int) -> None:
+        """Have so many workers from now on; from any thread, while maps and streams run too. Returns at once.
+
+        New workers take chunks as soon as they are ready. Those with the highest ids leave: they take nothing more,
+        finish what they have, and go; nothing is lost, repeated or reordered. With 0 the pool pauses, until it is given
+        workers again.
+
+        Raises:
+            ConfigError: it is no whole number of at least 0.
+            ClosedError: the pool is closed.
+        """
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+            raise ConfigError(f"a pool has a whole number of workers, at least 0, not {workers!r}")
+        self._coordinator.resize(workers)
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:

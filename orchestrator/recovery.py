@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from orchestrator.errors import ItemError
-from orchestrator.events import Lost
-from orchestrator.failures import death_error, item_error
+from orchestrator.events import Ended, Lost
+from orchestrator.failures import death_error, item_error, timeout_error
 from orchestrator.ledger import Chunk
 from orchestrator.retry import RetryPolicy, Verdict
 from workers.errors import ExceptionRecord
@@ -152,10 +152,14 @@ class Recovery:
 
     def item_failed(self, chunk: Chunk, record: ExceptionRecord) -> None:
         """Take in that an item's function raised: run it again if the policy says so, else that is its outcome."""
+        if not self._tried_again(chunk):
+            self.settle(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
+
+    def _tried_again(self, chunk: Chunk) -> bool:
+        """Have a single item run again, now or later, if the policy says so."""
         delay = self._policy.delay_before(chunk.attempt + 1)
         if delay is None:
-            self.settle(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
-            return
+            return False
         self._counts.retries += 1
         again = _part(chunk.parent or chunk, chunk.position)
         again.attempt = chunk.attempt + 1
@@ -163,10 +167,14 @@ class Recovery:
             self._later.append((time.monotonic() + delay, again))
         else:
             self._again.append(again)
+        return True
 
     def lost(self, event: Lost) -> None:
-        """Take in that a worker died with a chunk."""
-        chunk = event.chunk
+        """Take in that a worker died, or was ended, with a chunk."""
+        chunk, ended = event.chunk, event.ended
+        if ended is not None and ended.reason != "memory":
+            self._ended(event, chunk, ended)
+            return
         self._counts.deaths += 1
         chunk.deaths += 1
         single = len(chunk.items) == 1
@@ -177,6 +185,25 @@ class Recovery:
             self._again.append(_part(chunk.parent, chunk.position, chunk.deaths))
         else:
             self.split(chunk)
+
+    def _ended(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
+        """The worker was ended for the sake of one item, which may be of this chunk; all others are innocent."""
+        position = ended.position if ended.ident == chunk.ident else None
+        if position is None and ended.ident == chunk.ident and len(chunk.items) == 1:
+            position = 0  # before or behind the function: unpickling the item, pickling its result
+        if chunk.parent is not None or (len(chunk.items) == 1 and position is not None):
+            if position is None:
+                self._again.append(_part(chunk.parent or chunk, chunk.position, chunk.deaths))
+            elif not self._tried_again(chunk):
+                self.settle(chunk, timeout_error(event, chunk.items[0], chunk.first_index, chunk.attempt))
+            return
+        self._assemblies[chunk.seq] = Assembly(chunk)
+        for at in range(len(chunk.items)):
+            part = _part(chunk, at, chunk.deaths)
+            if at != position:
+                self._again.append(part)
+            elif not self._tried_again(part):
+                self.settle(part, timeout_error(event, part.items[0], part.first_index, part.attempt))
 
     def settle(self, chunk: Chunk, outcome: Any) -> None:
         """Enter the outcome of a single item: its result, or its `ItemError`."""

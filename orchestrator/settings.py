@@ -77,6 +77,10 @@ class PoolSettings:
     initargs: tuple[Any, ...]
     buffer_bytes: int
     max_deaths: int
+    memory_limit: int | None = None
+    """Bytes that a worker may hold."""
+    items_per_worker: int | None = None
+    """A worker that has done so many is replaced."""
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
@@ -87,6 +91,8 @@ class PoolSettings:
             raise ConfigError(f"initializer must be callable, not {self.initializer!r}")
         if self.max_deaths < 1:
             raise ConfigError(f"max_deaths must be at least 1, not {self.max_deaths!r}")
+        if self.items_per_worker is not None and self.items_per_worker < 1:
+            raise ConfigError(f"items_per_worker must be at least 1, or None; not {self.items_per_worker!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,8 @@ class MapOptions:
     retries: int = 0
     retry_delay_s: float = 0.0
     on_error: OnError = "raise"
+    timeout_s: float | None = None
+    """What an item may take."""
 
     def __post_init__(self) -> None:
         number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1
@@ -105,6 +113,8 @@ class MapOptions:
             raise ConfigError(f'chunk must be "auto" or a number of items of at least 1, not {self.chunk!r}')
         if self.on_error not in ON_ERROR:
             raise ConfigError(f"on_error must be one of {', '.join(ON_ERROR)}, not {self.on_error!r}")
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise ConfigError(f"timeout must be more than 0 seconds, or None; not {self.timeout_s!r}")
         if self.retries < 0 or self.retry_delay_s < 0:
             raise ConfigError("retries and retry_delay must not be negative")
 
@@ -115,6 +125,7 @@ MAP_OPTIONS = {
     "retries": "retries",
     "retry_delay": "retry_delay_s",
     "on_error": "on_error",
+    "timeout": "timeout_s",
 }
 """What `Pool.map` calls its options, and what `MapOptions` does."""
 

@@ -80,13 +80,13 @@ class Stage:
         self._tallies = tuple(self.counts.steps.values())
         policy = RetryPolicy(options.retries, options.retry_delay_s, settings.max_deaths)
         self._recovery = Recovery(policy, self.counts, self._assembled)
-        self._sizer = ChunkSizer(options.chunk, settings.workers, total)
+        self._workers = coordinator.size or 1
+        self._sizer = ChunkSizer(options.chunk, self._workers, total)
         self._reorder: ReorderBuffer[Finished | Assembly] = ReorderBuffer(ordered=options.ordered)
-        self._window = Window(settings.workers, settings.buffer_bytes)
+        self._window = Window(self._workers, settings.buffer_bytes)
         self._backlog: deque[tuple[Chunk, payload.Encoded]] = deque()  # encoded, no lane had credit for them
         self._head: Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
-        self._workers = settings.workers
         self._total = total
         self._may_reuse = total is None
         self._last_item: Any = _MISSING
@@ -98,8 +98,9 @@ class Stage:
         if stop_at_failure is None:
             stop_at_failure = options.on_error == "raise" and not options.retries
         self._function: object = function  # kept, as what it shares (`Pool.share`) lives as long as its handle here
-        spec = CallSpec(function, star, stop_at_failure, forward_output)
-        self._number = coordinator.open(self.events, encoded_function(spec))
+        spec = CallSpec(function, star, stop_at_failure, forward_output, watched=options.timeout_s is not None)
+        self._most_items = settings.items_per_worker or sys.maxsize
+        self._number = coordinator.open(self.events, encoded_function(spec), options.timeout_s)
 
     # ---- into the pool ----------------------------------------------------------------------------------------
 
@@ -111,6 +112,8 @@ class Stage:
     def feed(self, cut: Callable[[int], Sequence[Any]]) -> None:
         """Send while lanes have credit and the window allows; `cut(n)` gives at most n items, none at the end."""
         self.give_back()
+        if self._workers != self._coordinator.size:
+            self._workers = self._sizer.workers = self._window.workers = self._coordinator.size or 1
         depth = self._depth()
         room = self._coordinator.room(depth)
         backlog = self._backlog
@@ -180,7 +183,7 @@ class Stage:
     def _cut(self, cut: Callable[[int], Sequence[Any]]) -> Chunk | None:
         if not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
             return None
-        items = cut(self._sizer.next_size(self.cut_items))
+        items = cut(min(self._sizer.next_size(self.cut_items), self._most_items))
         if not items:
             return None
         if self._may_reuse:

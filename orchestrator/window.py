@@ -19,10 +19,10 @@ MIN_CHUNKS_PER_WORKER = 4
 class Window:
     """Counts what one call has out."""
 
-    __slots__ = ("_budget_bytes", "_workers", "chunks", "expected_bytes", "size_bytes")
+    __slots__ = ("_budget_bytes", "chunks", "expected_bytes", "size_bytes", "workers")
 
     def __init__(self, workers: int, budget_bytes: int) -> None:
-        self._workers = workers
+        self.workers = workers
         self._budget_bytes = budget_bytes
         self.expected_bytes = 0.0
         """Of a chunk, its input and its results together."""
@@ -42,7 +42,7 @@ class Window:
         if in_flight_bytes + (1 + self.chunks) * expected * 0.5 + expected > self._budget_bytes:
             return False
         cheap = chunk_s is not None and chunk_s < CHEAP_CHUNK_S and expected <= SMALL_CHUNK_BYTES
-        enough = self.chunks >= MIN_CHUNKS_PER_WORKER * self._workers
+        enough = self.chunks >= MIN_CHUNKS_PER_WORKER * self.workers
         return not (cheap and enough and self.size_bytes + expected > CHEAP_BYTES)
 
     def sent(self, size_bytes: int) -> None:

@@ -82,6 +82,12 @@ def current() -> WorkerContext:
     return _current
 
 
+def begin(attempt: int) -> None:
+    """Note which try at its chunk this is; for the worker's loop."""
+    if _current is not None:
+        _current.attempt = attempt
+
+
 def enter(context: WorkerContext) -> None:
     """Make `context` what `current()` gives in this process; the worker's entry calls it once."""
     global _current  # noqa: PLW0603 - one worker a process, so one context a process

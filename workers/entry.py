@@ -15,20 +15,21 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from workers import context, mirror, payload, shared
+from workers import context, mirror, payload, shared, watch
 from workers.arena import Arena, ArenaReader
 from workers.errors import capture
 from workers.lane import WorkerLane
 from workers.loop import ChunkLoop
 from workers.wire import Kind, pack
 
-CONTROL_BYTES = mmap.PAGESIZE
+MARKS_BYTES = mmap.PAGESIZE
+CONTROL_BYTES = MARKS_BYTES + watch.SLOTS * watch.SLOT_BYTES
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ class WorkerStart:
     """Descriptor (a `multiprocessing.reduction` duplicate) of the arena that the coordinator writes."""
     outputs: Any
     control: Any
-    """Descriptor of the page in which the coordinator marks calls that nobody waits for."""
+    """Descriptor of the page in which the coordinator marks calls that nobody waits for, and of the slots behind it in
+    which each worker says what it is at."""
+    slot: int
+    """Which of these is this worker's."""
+    stderr: Any
+    """Descriptor of a file for what is written to stderr before the worker is ready; None: nobody needs it."""
     worker_id: int
     pool_size: int
     pool_token: bytes
@@ -123,20 +129,43 @@ def _initialize(lane: WorkerLane, initializer: bytes | None) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _heard(descriptor: Any) -> Iterator[None]:
+    """Have what is written to stderr kept in a file, and written out behind that: a death leaves it in the file."""
+    if descriptor is None:
+        yield
+        return
+    kept, usual = _descriptor(descriptor), os.dup(2)
+    os.dup2(kept, 2)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stderr.flush()
+        os.dup2(usual, 2)
+        os.close(usual)
+        with contextlib.suppress(OSError):
+            os.write(2, os.pread(kept, 1 << 20, 0))
+        os.close(kept)
+
+
 def main(start: WorkerStart) -> None:
     """Serve one lane; runs in the worker process."""
     _settle_process(start)
     inputs = ArenaReader(_descriptor(start.inputs), start.lease_share_bytes)
     outputs = Arena(_descriptor(start.outputs), start.arena_bytes)
     lane = WorkerLane(start.inbox.fileno(), start.outbox.fileno(), inputs, outputs)
-    page = mmap.mmap(_descriptor(start.control), CONTROL_BYTES, prot=mmap.PROT_READ)
+    page = memoryview(mmap.mmap(_descriptor(start.control), CONTROL_BYTES))
+    own_slot = page[MARKS_BYTES + start.slot * watch.SLOT_BYTES :][: watch.SLOT_BYTES].cast("Q")
     shared.belong_to(start.pool_token)
     main_mirror = mirror.install(lane.ask)
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
     try:
-        if _initialize(lane, start.initializer):
+        with _heard(start.stderr):
+            initialized = _initialize(lane, start.initializer)
+        if initialized:
             lane.send([pack(Kind.READY)])
-            ChunkLoop(lane, main_mirror, memoryview(page).cast("Q")).serve()
+            ChunkLoop(lane, main_mirror, page[:MARKS_BYTES].cast("Q"), watch.Watch(own_slot)).serve()
     except (EOFError, BrokenPipeError):
         pass  # the coordinator has closed the lane
     except BaseException:

@@ -62,13 +62,21 @@ class FusedRunner:
         self._chain = _Chain(steps.steps, self._counts, stop=spec.stop_at_failure)
         self._pace = Pace()
 
-    def run(self, items: Sequence[Any], abandoned: Callable[[], bool]) -> FusedResults:
-        """Run all steps over the items; over fewer of them if abandoned."""
+    def run(
+        self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None
+    ) -> FusedResults:
+        """Run all steps over the items; over fewer of them if abandoned.
+
+        With `began`, item by item: it is told the position of each before it runs.
+        """
         flows: list[Flow] = []
         failures: Failures = []
         total, done = len(items), 0
         while done < total:
             wanted = min(self._pace.items, total - done)
+            if began is not None:
+                wanted = 1
+                began(done)
             flow = Flow(items if wanted == total else items[done : done + wanted])
             started = perf_counter()
             self._chain.run(flow)

@@ -23,6 +23,7 @@ from workers.mirror import MainMirror, forget
 from workers.output import ForwardedStream
 from workers.runner import CallRunner, CallSpec, Failures
 from workers.steps import Steps
+from workers.watch import Watch
 from workers.wire import MAX_NUMBER, Flag, Frame, Kind, pack
 
 _FLUSH_S = 0.001
@@ -36,11 +37,12 @@ class UnpicklableResultError(TypeError):
 class ChunkLoop:
     """Serves one lane until it is told to stop."""
 
-    def __init__(self, lane: WorkerLane, mirror: MainMirror, abandoned_calls: memoryview) -> None:
+    def __init__(self, lane: WorkerLane, mirror: MainMirror, abandoned_calls: memoryview, watch: Watch) -> None:
         self._lane = lane
         self._mirror = mirror
         self._abandoned_calls = abandoned_calls  # written by the coordinator only: slot number % slots holds number
         self._slots = len(abandoned_calls)
+        self._watch = watch
         self._calls: dict[int, CallRunner | FusedRunner | ExceptionRecord] = {}
         self._plain = (sys.stdout, sys.stderr)
         self._forwarded = (ForwardedStream(lane, "stdout", 1), ForwardedStream(lane, "stderr", 2))
@@ -93,23 +95,29 @@ class ChunkLoop:
             payload.discard(buffers, body, self._lane.inputs)
             self._refuse(ident, call)
             return
+        watch = self._watch if call.spec.watched else None
+        if watch is not None:
+            watch.begin(ident)
         try:
             attempt, items = payload.decode(flags, buffers, body, self._lane.inputs)
         except BaseException as error:
             add_note(error, "the item could not be unpickled in the worker")
+            self._watch.end()
             self._refuse(ident, capture(error))
             return
-        if context._current is not None:  # noqa: SLF001 - the loop owns the context
-            context._current.attempt = attempt  # noqa: SLF001
+        context.begin(attempt)
         started = perf_counter()
-        done = call.run(items, lambda: self._is_abandoned(number))
+        done = call.run(items, lambda: self._is_abandoned(number), None if watch is None else watch.item)
         ended = perf_counter()
+        if watch is not None:
+            watch.encoding()
         del items
         microseconds = min(int((ended - started) * 1e6), MAX_NUMBER)
         if isinstance(done, FusedResults):
             self._answer_fused(ident, microseconds, done, stop=call.spec.stop_at_failure)
         else:
             self._answer(ident, microseconds, *done)
+        self._watch.end()
         if ended - self._flushed_at > _FLUSH_S:
             self._lane.flush()
             self._flushed_at = ended

@@ -32,6 +32,8 @@ class CallSpec:
     """Whether the items behind one that fails need not be run."""
     forward_output: bool
     """Whether prints go to the coordinator instead of the inherited stdout and stderr."""
+    watched: bool = False
+    """Whether the coordinator has to know which item runs, and since when."""
 
 
 class Pace:
@@ -56,14 +58,22 @@ class CallRunner:
         self._function: Any = spec.function
         self._pace = Pace()
 
-    def run(self, items: Sequence[Any], abandoned: Callable[[], bool]) -> tuple[list[Any], Failures]:
-        """Return the results and, by position in the chunk, the failures; fewer of both if abandoned."""
+    def run(
+        self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None
+    ) -> tuple[list[Any], Failures]:
+        """Return the results and, by position in the chunk, the failures; fewer of both if abandoned.
+
+        `began` is told the position of each item before it runs.
+        """
         results: list[Any] = []
         failures: Failures = []
         apply: Iterator[Any] = (starmap if self.spec.star else map)(self._function, items)
         total, done = len(items), 0
         while done < total:
             wanted = min(self._pace.items, total - done)
+            if began is not None:
+                wanted = 1
+                began(done)
             before = len(results)
             started = perf_counter()
             try:

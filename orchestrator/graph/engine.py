@@ -226,7 +226,8 @@ class Engine:
         started = perf_counter()
         if self._coordinator is not None:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
-            if not (delays or self._waits_for_sources or any(node.stage.outstanding for node in self._stages)):
+            outstanding = any(node.stage.outstanding for node in self._stages)
+            if not (delays or outstanding or self._waits_for_sources or not self._coordinator.size):
                 self._wait_for_others()
             if self.bars is not None:
                 delays.append(self.bars.interval_s)

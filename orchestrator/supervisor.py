@@ -1,0 +1,309 @@
+"""Workers come and go: started, replaced when they die, retired when they have done enough, ended when too slow.
+
+    start -> STARTING -> READY -> (retired: no more credit, finishes what it has) -> STOPPING -> gone
+                           |                                                                      ^
+                           +---- killed, for a reason that is kept: a deadline, memory -----------+  or dies by itself
+
+A worker that retires is replaced at once, not when it has gone: for a while there are two of one id, and only the new
+one takes chunks. Sentinels tell of deaths in the coordinator's one wait; deadlines and memory are looked at in a tick.
+
+Owner of the state: the coordinator, under its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+from collections.abc import Callable
+from time import monotonic, monotonic_ns
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
+from orchestrator.events import Ended, Lost
+from orchestrator.lane import Lane, LaneSettings, LaneState
+from orchestrator.settings import PoolSettings
+from workers import watch
+from workers.wire import Kind, pack
+
+if TYPE_CHECKING:
+    from orchestrator.calls import Calls
+    from orchestrator.credits import Credits
+    from orchestrator.ledger import Chunk, Ledger
+
+_EARLY_DEATHS_MIN = 3
+_TICKS_A_TIMEOUT = 8
+_SHORTEST_TICK_S = 0.01
+_LONGEST_TICK_S = 0.5
+_STILL_S = 1.0
+"""A worker that holds a watched chunk and is at nothing is called stopped after so long, and the timeout."""
+_MEMORY_TICK_S = 0.25
+_FAR_OVER = 1.25
+"""So far above its limit a worker is not waited for."""
+
+
+class Supervisor:
+    """Keeps as many workers as are wanted."""
+
+    def __init__(  # noqa: PLR0917 - what it shares with the coordinator, all of it
+        self,
+        settings: PoolSettings,
+        lane_settings: LaneSettings,
+        ledger: Ledger,
+        free: Credits,
+        calls: Calls,
+        selector: selectors.BaseSelector,
+    ) -> None:
+        self._settings = settings
+        self._lane_settings = lane_settings
+        self._ledger = ledger
+        self._credits = free
+        self._calls = calls
+        self._selector = selector
+        self.size = settings.workers
+        """How many workers are wanted."""
+        self.lanes: dict[int, Lane] = {}
+        """The workers that take chunks, by id."""
+        self.leaving: set[Lane] = set()
+        """Those that finish what they have, and go."""
+        self.deaths = 0
+        self.timeouts = 0
+        self._early_deaths = 0
+        self._next_key = 0
+        self._tick_at = 0.0
+        self._memory_at = 0.0
+        self.closing = False
+        # What the coordinator does about it; set by it.
+        self.flush: Callable[[Lane], None] = _nothing
+        self.collect: Callable[[Lane], None] = _nothing
+        self.unlisten: Callable[[Lane], None] = _nothing
+        self.broke: Callable[[OrchestratorError], None] = _nothing
+        self.gave_up: Callable[[int], None] = _nothing
+
+    # ---- coming ---------------------------------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Start workers until there are as many as are wanted.
+
+        Raises:
+            OSError: one can't be started.
+        """
+        for worker_id in range(self.size):
+            if worker_id not in self.lanes:
+                self._start(worker_id)
+
+    def _start(self, worker_id: int) -> None:
+        key = self._next_key
+        slot = self._calls.slot(key % watch.SLOTS)
+        slot[0] = 0
+        lane = Lane(worker_id, key, slot, self._lane_settings, hears_stderr=self._early_deaths > 0)
+        self._next_key += 1
+        self.lanes[worker_id] = lane
+        self._ledger.open_lane(key)
+        self._credits.add_lane(worker_id)
+        self._selector.register(lane.reader_fd, selectors.EVENT_READ, lane)
+        self._selector.register(lane.sentinel, selectors.EVENT_READ, lane)
+
+    def ready(self, lane: Lane) -> None:
+        """A worker has said that it is ready."""
+        if lane.state is LaneState.STARTING:
+            lane.state = LaneState.READY
+        self._early_deaths = 0
+
+    # ---- going ----------------------------------------------------------------------------------------------------
+
+    def resize(self, size: int) -> None:
+        """Want so many workers from now on: start what is missing, retire those with the highest ids."""
+        self.size = size
+        for worker_id in [each for each in self.lanes if each >= size]:
+            self.retire(self.lanes[worker_id])
+        self._fill_or_break()
+
+    def retire(self, lane: Lane) -> None:
+        """Give a worker nothing more; it goes when it has finished what it has, and is replaced at once if wanted."""
+        if lane in self.leaving or self.lanes.get(lane.worker_id) is not lane:
+            return
+        del self.lanes[lane.worker_id]
+        lane.active = False
+        self._credits.remove_lane(lane.worker_id)
+        self.leaving.add(lane)
+        self.let_go_if_done(lane)
+
+    def let_go_if_done(self, lane: Lane) -> None:
+        """Tell a worker that retires to leave, once it holds nothing."""
+        if lane.state is not LaneState.STOPPING and not self._ledger.held_by(lane.key):
+            lane.state = LaneState.STOPPING
+            lane.put([pack(Kind.STOP)])
+            self.flush(lane)
+
+    def count_sent(self, lane: Lane, items: int) -> None:
+        """A worker was given so many items more: it may have its share."""
+        lane.items_sent += items
+        if lane.items_sent >= (self._settings.items_per_worker or 0):
+            self.retire(lane)
+            self._fill_or_break()
+
+    def stop_all(self) -> None:
+        """Have every worker finish what it has, say goodbye and leave."""
+        self.closing = True
+        for lane in [*self.lanes.values(), *self.leaving]:
+            if lane.state is not LaneState.STOPPING:
+                lane.state = LaneState.STOPPING
+                lane.put([pack(Kind.STOP)])
+                self.flush(lane)
+
+    def end_all(self) -> None:
+        """End every worker now."""
+        self.closing = True
+        for lane in [*self.lanes.values(), *self.leaving]:
+            with contextlib.suppress(ProcessLookupError):
+                lane.process.kill()
+            self._ledger.close_lane(lane.key)
+            self._remove(lane)
+
+    @property
+    def all(self) -> list[Lane]:
+        """Every worker that there still is."""
+        return [*self.lanes.values(), *self.leaving]
+
+    # ---- deaths ---------------------------------------------------------------------------------------------------
+
+    def settle_death(self, lane: Lane) -> None:
+        """A sentinel fired: keep what the worker had finished, account for what is lost, put another in its place."""
+        self.collect(lane)
+        while not lane.drained:
+            self.collect(lane)
+        was_ready = lane.state is not LaneState.STARTING
+        expected = lane.state is LaneState.STOPPING or lane.ended is not None
+        exitcode = self._remove(lane)
+        lost = self._ledger.close_lane(lane.key)
+        if not expected and not self.closing:
+            self.deaths += 1
+            if not was_ready:
+                self._died_early(lane, exitcode)
+        self._lose(lane, lost, exitcode)
+        if not self.closing:
+            self._fill_or_break()
+
+    def _died_early(self, lane: Lane, exitcode: int | None) -> None:
+        self._early_deaths += 1
+        if self._early_deaths < max(_EARLY_DEATHS_MIN, self.size):
+            return
+        said = lane.last_words()
+        self.size = 0  # nobody else is sent after them
+        self.broke(
+            WorkerStartError(
+                f"{self._early_deaths} workers in a row died before they could run anything; the last one "
+                f"(pid {lane.pid}) {describe_exit(exitcode)}. Look at the initializer, at what is imported at "
+                "start, and at the memory left" + (f". The last that it wrote to stderr:\n{said}" if said else "")
+            )
+        )
+
+    def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None) -> None:
+        for chunk in lost:
+            self.gave_up(chunk.size_bytes)
+            events = self._calls.events(chunk.call)
+            if events is not None:
+                alone = len(lost) == 1
+                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended))
+
+    def _remove(self, lane: Lane) -> int | None:
+        for fd in (lane.reader_fd, lane.sentinel):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(fd)
+        self.unlisten(lane)
+        if self.lanes.get(lane.worker_id) is lane:
+            self._credits.remove_lane(lane.worker_id)
+            del self.lanes[lane.worker_id]
+        self.leaving.discard(lane)
+        exitcode = lane.end()
+        _kill_group(lane)  # children that user code left behind
+        return exitcode
+
+    def _fill_or_break(self) -> None:
+        if self.closing:
+            return
+        try:
+            self.fill()
+        except OSError as error:
+            self.size = len(self.lanes)
+            self.broke(WorkerStartError(f"no worker could be started in place of another: {error}"))
+
+    # ---- deadlines and memory -------------------------------------------------------------------------------------
+
+    def tick_s(self) -> float | None:
+        """Return the seconds until the next look at deadlines and memory, None: there are none."""
+        every_s = self._every_s()
+        return None if every_s is None else max(0.0, self._tick_at - monotonic())
+
+    def _every_s(self) -> float | None:
+        timeout_s = self._calls.shortest_timeout_s
+        every_s = _MEMORY_TICK_S if self._settings.memory_limit is not None else None
+        if timeout_s is not None:
+            tick_s = min(max(timeout_s / _TICKS_A_TIMEOUT, _SHORTEST_TICK_S), _LONGEST_TICK_S)
+            every_s = tick_s if every_s is None else min(every_s, tick_s)
+        return every_s
+
+    def tick(self) -> None:
+        """Look at deadlines and memory, if it is time to."""
+        every_s = self._every_s()
+        now = monotonic()
+        if every_s is None or now < self._tick_at or self.closing:
+            return
+        self._tick_at = now + every_s
+        if self._calls.shortest_timeout_s is not None:
+            for lane in self.all:
+                self._judge_time(lane)
+        if self._settings.memory_limit is not None and now >= self._memory_at:
+            self._memory_at = now + _MEMORY_TICK_S
+            for lane in self.all:
+                self._judge_memory(lane, self._settings.memory_limit)
+            self._fill_or_break()
+
+    def _judge_time(self, lane: Lane) -> None:
+        """End a worker whose item takes too long, or that was stopped with a chunk in its hands."""
+        first = self._ledger.first_of(lane.key)
+        if first is None or lane.state is LaneState.STARTING or lane.ended is not None:
+            return
+        glance = watch.look(lane.slot)
+        now_ns = monotonic_ns()
+        chunk = self._ledger.of(lane.key, glance.ident)
+        if chunk is None:
+            limit_s = self._calls.timeout_s(first.call)
+            if limit_s is not None and now_ns - lane.moved_ns > (limit_s + _STILL_S) * 1e9:
+                self._kill(lane, Ended("stopped", -1, None, limit_s))
+            return
+        limit_s = self._calls.timeout_s(chunk.call)
+        if limit_s is None or now_ns - glance.since_ns <= limit_s * 1e9:
+            return
+        if watch.look(lane.slot) == glance:
+            self.timeouts += 1
+            self._kill(lane, Ended("timeout", chunk.ident, glance.position, limit_s))
+
+    def _judge_memory(self, lane: Lane, limit: int) -> None:
+        """Retire a worker above its limit; end one that is far above it."""
+        rss = lane.rss_bytes()
+        if rss <= limit or lane.ended is not None:
+            return
+        if rss > limit * _FAR_OVER and self._ledger.held_by(lane.key):
+            self._kill(lane, Ended("memory", -1, None, rss))
+        else:
+            self.retire(lane)
+
+    @staticmethod
+    def _kill(lane: Lane, why: Ended) -> None:
+        lane.ended = why
+        _kill_group(lane)
+        with contextlib.suppress(ProcessLookupError):
+            lane.process.kill()  # it may not lead its group yet
+
+
+def _kill_group(lane: Lane) -> None:
+    """End a worker and the children that its functions started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(lane.pid, signal.SIGKILL)
+
+
+def _nothing(_: object) -> None:
+    """Stand in for the coordinator until it has set its own."""

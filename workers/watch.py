@@ -1,0 +1,71 @@
+"""What a worker is at: a slot of words that it alone writes, and the coordinator reads without asking.
+
+    word 0: the chunk's ident + 1, or 0: none     word 1: the item's position in it     word 2: since when, in ns
+
+Used only where somebody needs to know: calls with a timeout. The order of the writes makes what is read safe to act on:
+time before position, position before ident, so that a position is never seen with a time that is older than its own.
+(Aligned stores of 8 bytes, seen in the order in which they are made: so on x86-64; elsewhere a reader could see an item
+with the time of the one before it, and it looks twice before it acts.) The clock is CLOCK_MONOTONIC, one and the same
+in all processes of a machine.
+"""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import NamedTuple
+
+WORDS = 4
+SLOT_BYTES = 8 * WORDS
+SLOTS = 4096
+DECODING = 2**64 - 1
+ENCODING = 2**64 - 2
+
+
+class Watch:
+    """The worker's side of its slot."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+
+    def begin(self, ident: int) -> None:
+        """Say that the items of this chunk are being unpickled."""
+        words = self._words
+        words[2] = monotonic_ns()
+        words[1] = DECODING
+        words[0] = ident + 1
+
+    def item(self, position: int) -> None:
+        """Say that the item at this position begins."""
+        words = self._words
+        words[2] = monotonic_ns()
+        words[1] = position
+
+    def encoding(self) -> None:
+        """Say that the results are being pickled."""
+        self.item(ENCODING)
+
+    def end(self) -> None:
+        """Say that the chunk is through, but for the way back."""
+        self._words[0] = 0
+
+
+class Glance(NamedTuple):
+    """What a worker was at when it was looked at."""
+
+    ident: int
+    """-1: at no chunk that is watched."""
+    position: int | None
+    """None: before the first item, or behind the last."""
+    since_ns: int
+
+
+def look(words: memoryview) -> Glance:
+    """Read a slot; in the coordinator."""
+    ident = words[0]
+    position = words[1]
+    since_ns = words[2]
+    if not ident or words[0] != ident or words[1] != position:
+        return Glance(-1, None, since_ns)
+    return Glance(ident - 1, position if position < ENCODING else None, since_ns)
