@@ -27,19 +27,18 @@ class Step:
         self._round = 0
 
     def all_gather(self, value: object) -> list[Any]:
-        """Return the values of all workers, in the order of their ids; each is a copy of the caller's own."""
+        """Return the values of all workers, in the order of their ids; large buffers are read-only views."""
         self._meet(value)
         exchange = self._exchange
-        return [exchange.take(self._round, rank, copy=True) for rank in range(exchange.ranks)]
+        return [exchange.take(self._round, rank) for rank in range(exchange.ranks)]
 
     def all_reduce(self, value: object, op: Reduction = "sum") -> Any:
         """Fold the values of all workers, in the order of their ids: ((v0 op v1) op v2) …, the same in each."""
         fold = op if callable(op) else _builtin(op, value)
-        # A ufunc gives a new array, so it may look at the memory itself; what else may be kept needs a copy.
-        copy = callable(op) or not _is_array(value) or self._exchange.ranks == 1
         self._meet(value)
         exchange = self._exchange
-        values = (exchange.take(self._round, rank, copy=copy) for rank in range(exchange.ranks))
+        alone = exchange.ranks == 1  # then there is no fold that would make a new array
+        values = (exchange.take(self._round, rank, copy=alone) for rank in range(exchange.ranks))
         return functools.reduce(fold, values)
 
     def _meet(self, value: object) -> None:
@@ -50,11 +49,6 @@ class Step:
     def end(self) -> None:
         """Let go of the memory."""
         self._exchange.close()
-
-
-def _is_array(value: object) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray
 
 
 def _builtin(op: str, value: object) -> Callable[[Any, Any], Any]:

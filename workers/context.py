@@ -36,9 +36,9 @@ class WorkerContext:
         return self._in_step("barrier").barrier
 
     def all_gather(self, value: object) -> list[Any]:
-        """Give `value` to all workers of this `run_on_all`; return everybody's, by worker id, each a copy.
+        """Give `value` to all workers of this `run_on_all`; return everybody's, by worker id.
 
-        All of them have to call it. Large buffers go through shared memory, not through the coordinator.
+        All of them have to call it. Arrays of 64 KiB and more are read-only views of shared memory, which may be kept.
 
         Raises:
             BrokenBarrierError: another worker died, failed or left the step.

@@ -16,6 +16,7 @@ from pathlib import Path
 import functions
 from barrier_rounds import barrier2, barrier4, barrier16
 from sides import OURS, SIDES
+from together import gather4, k_means, share
 
 WORKERS = 2
 
@@ -154,7 +155,8 @@ def sleepers(side, *, quick):
 
 
 BARRIERS = (barrier2, barrier4, barrier16)
-ROWS = (chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, sleepers, *BARRIERS)
+TOGETHER = (gather4, k_means, share)
+ROWS = (chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, sleepers, *BARRIERS, *TOGETHER)
 
 if __name__ == "__main__":
     row, side, quick = sys.argv[1:4]

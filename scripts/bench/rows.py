@@ -19,6 +19,7 @@ from barrier_rounds import BARRIER_SIDES
 from observe import MeasurementError, observe
 from operators import OPERATORS
 from sides import OURS
+from together import GATHER_SIDES, K_MEANS_SIDES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -360,5 +361,32 @@ ROWS = (
             against_best(goal, higher=False),
         )
         for parties, goal in ((2, 1), (4, 3), (16, 3))
+    ),
+    Row(
+        "gather4",
+        "all_gather of 1 MB arrays, 4 workers",
+        "ms/round",
+        False,
+        GATHER_SIDES,
+        in_child,
+        against_best(3, higher=False),
+    ),
+    Row(
+        "k_means",
+        "10 passes of k-means over 2,000,000 × 8 float64, the same 8 partitions",
+        "s",
+        False,
+        K_MEANS_SIDES,
+        in_child,
+        value_of("2 workers", "× one worker's time", 1 / 1.7, per="1 worker"),
+    ),
+    Row(
+        "share",
+        "1 GB shared with 4 workers that read all of it",
+        "copies in memory",
+        False,
+        (OURS,),
+        in_child,
+        value_of(OURS, "copies", 1.02),
     ),
 )

@@ -117,6 +117,52 @@ def test_reductions_fold_in_the_order_of_the_workers(rested, op, oracle):
         assert array.flags.writeable
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_what_is_kept_of_many_rounds_is_not_overwritten(rested, every):
+    """More rounds than there are regions; what some workers keep, others have dropped."""
+
+    def step():
+        here = workers.current()
+        kept = {}
+        for number in range(60):
+            gathered = here.all_gather(np.full(10_000, number * WORKERS + here.id))
+            if number % every == 0 and (here.id or number < 5):
+                kept[number] = gathered
+            if number == 40:
+                kept.pop(6, None)
+        return all(
+            (array == number * WORKERS + rank).all()
+            for number, gathered in kept.items()
+            for rank, array in enumerate(gathered)
+        )
+
+    assert rested.run_on_all(step) == [True] * WORKERS
+
+
+def test_regions_are_used_again(rested):
+    def step():
+        here = workers.current()
+        for number in range(50):
+            gathered = here.all_gather(np.full(1 << 17, number))
+        del gathered
+        return sum(here.step._exchange._room)
+
+    assert max(rested.run_on_all(step)) < 4 * 1.2 * (1 << 20)
+
+
+def test_views_outlive_their_step(rested):
+    def keep():
+        here = workers.current()
+        workers.kept = here.all_gather(np.full(20_000, here.id))
+
+    def kept():
+        return [(set(array.tolist()), array.flags.writeable) for array in vars(workers).pop("kept")]
+
+    rested.run_on_all(keep)
+    rested.run_on_all(lambda: workers.current().all_gather(np.full(20_000, 99)) and None)
+    assert rested.run_on_all(kept) == [[({rank}, False) for rank in range(WORKERS)]] * WORKERS
+
+
 def test_what_a_function_keeps_of_a_reduction_is_its_own(rested):
     def step():
         here = workers.current()
