@@ -17,12 +17,14 @@ if TYPE_CHECKING:
         ItemError,
         OrchestratorError,
         RemoteError,
+        ResourceTimeoutError,
         SharedMemoryError,
         WorkerDiedError,
         WorkerStartError,
     )
     from orchestrator.failures import Failure
     from orchestrator.pool import Pool, PoolStats, WorkerInfo
+    from orchestrator.resources import ResourcePool
     from orchestrator.share import Shared
     from orchestrator.streams.report import Report
     from orchestrator.streams.running import run
@@ -37,6 +39,7 @@ _HOMES = {
     "Pool": "pool",
     "PoolStats": "pool",
     "WorkerInfo": "pool",
+    "ResourcePool": "resources",
     "Failure": "failures",
     "Report": "streams.report",
     "Stream": "streams.stream",
@@ -48,6 +51,7 @@ _HOMES = {
     "ItemError": "errors",
     "OrchestratorError": "errors",
     "RemoteError": "errors",
+    "ResourceTimeoutError": "errors",
     "Shared": "share",
     "SharedMemoryError": "errors",
     "WorkerDiedError": "errors",
@@ -67,6 +71,8 @@ __all__ = [
     "PoolStats",
     "RemoteError",
     "Report",
+    "ResourcePool",
+    "ResourceTimeoutError",
     "Shared",
     "SharedMemoryError",
     "Stream",

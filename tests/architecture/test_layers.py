@@ -29,7 +29,7 @@ LAYERS = (
     ),
     ("orchestrator.fingerprint", "orchestrator.journal"),
     ("orchestrator.sources", "orchestrator.sinks"),
-    ("orchestrator.barrier", "orchestrator.launch", "orchestrator.lane", "orchestrator.share"),
+    ("orchestrator.barrier", "orchestrator.resources", "orchestrator.launch", "orchestrator.lane", "orchestrator.share"),
     ("orchestrator.events", "orchestrator.failures", "orchestrator.workflow"),
     ("orchestrator.calls", "orchestrator.definitions"),
     ("orchestrator.coordinator", "orchestrator.recovery"),
