@@ -97,9 +97,10 @@ CLOSED: Any = object()
 class Waiter:
     """A thread that waits for its turn; `outcome` is a resource, `NOTHING` or `CLOSED`."""
 
-    __slots__ = ("_bolt", "outcome")
+    __slots__ = ("_bolt", "claim", "outcome")
 
-    def __init__(self) -> None:
+    def __init__(self, claim: int) -> None:
+        self.claim = claim
         self._bolt = threading.Lock()
         self._bolt.acquire()
         self.outcome = NOTHING

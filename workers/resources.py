@@ -7,9 +7,8 @@
 A resource stays in the process that created it; its *place*, one of `limit`, is counted in memory that all share
 (`workers.places`). Sent to other processes (as an argument, in a closure, by a fork), the pool is the same pool there.
 
-Owner of the state: `_idle`, `_waiters` and `_out` belong to this process, under `_lock`; the mutex of the places is
-taken inside it, never the other way round. `create`, `check` and `close` run under neither. A resource's place is freed
-only when its `close` has returned, so that there are never more than `limit` resources at any moment.
+Owner of the state: the desk of this process (`workers.desk`) has all of it; the user's functions run here, under no
+lock. A resource's place is freed only when its `close` has returned, so that there are never more than `limit`.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, Self
 
-from workers.loans import CLOSED, NOTHING, Idle, Loan, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
-from workers.places import DRAINED, HELD, IDLE, WAITING, Places
+from workers.desk import Desk
+from workers.loans import CLOSED, NOTHING, Loan, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
+from workers.places import Places
 from workers.porter import Errand, Porter
 from workers.sharing import reach
 
@@ -71,23 +70,12 @@ class ResourcePool:
         self._settle(Places.create(limit), settings)
 
     def _settle(self, places: Places, settings: ResourceSettings) -> None:
-        self._places, self._settings = places, settings
+        self._settings = settings
+        self._desk = Desk(places, settings.idle_s)
         self._shared = False
         """Whether other processes may have the pool too."""
-        self._start()
-        _POOLS[places.file.token] = self
-
-    def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._idle: list[Idle] = []
-        """The one that was given back last is at the end, and is taken first; so the others age."""
-        self._waiters: dict[int, Waiter] = {}
-        self._out: dict[int, Loan | None] = {}
-        """By claim; None: its resource is being created, checked or closed."""
         self._porter: Porter | None = None
-        self._timer_set = False
-        self._done = dict.fromkeys(("created", "reused", "discarded", "timeouts"), 0)
+        _POOLS[places.file.token] = self
 
     # -- what users call -----------------------------------------------------------------------------------------
 
@@ -107,25 +95,22 @@ class ResourcePool:
             if resource is not NOTHING and not self._passes(resource):
                 self._finish(resource)
                 resource = NOTHING
-            resource = self._made() if resource is NOTHING else resource
+            if resource is NOTHING:
+                resource = self._settings.create()
+                self._desk.count("created")
             loan = Loan(self, claim, resource)
-            with self._lock:
-                self._out[claim] = loan
+            self._desk.lend(loan)
             return loan
         finally:
             if loan is None:  # `create` raised, or `check` something that is no `Exception`
-                if resource is not NOTHING:
-                    self._finish(resource)
-                self._free(claim)
+                self._dispose(claim, resource)
 
     def release(self, resource: Any) -> None:
-        """Give a resource back, or the loan of it; the same as `Loan.release`."""
-        with self._lock:
-            loans = [loan for loan in self._out.values() if loan and (loan is resource or loan.resource is resource)]
-        if loans:
-            loans[-1].release()
-        elif not isinstance(resource, Loan):
+        """Give a resource back; the same as `Loan.release`, for those who have only the resource."""
+        loan = resource if isinstance(resource, Loan) else self._desk.loan_of(resource)
+        if loan is None:
             raise self.settings_error(f"{resource!r} is not out of this pool in this process")
+        loan.release()
 
     def drain(self, timeout: float | None = None) -> None:
         """Let nobody in any more, and wait until all resources, of all processes, are back and closed.
@@ -138,23 +123,16 @@ class ResourcePool:
         Raises:
             TimeoutError: Some are not back in time.
         """
+        waiter = self._desk.wait_for_end()
         self._have_porter()
-        waiter = Waiter()
-        with self._settled() as places:
-            claim = places.queue_for_end()
-            self._waiters[claim] = waiter
-            places.bury()
         try:
             self.close()
             waiter.wait(timeout)
         finally:
-            with self._settled() as places:
-                late = self._waiters.pop(claim, None)
-                holders = _told(places.holders())
-                places.leave(claim)
+            late = self._desk.unqueue(waiter)
             self._let_porter_go()
         if late:
-            raise self.timeout_error(f"not all resources were given back within {timeout:g} s: {holders}")
+            raise self.timeout_error(f"not all resources were given back within {timeout:g} s: {self._who()}")
 
     def close(self) -> None:
         """Close the pool for all processes: nobody gets a resource any more, and those who wait get an error.
@@ -162,10 +140,11 @@ class ResourcePool:
         Idle resources are closed at once (in other processes by their own thread); those that are out, when they are
         given back, which nobody waits for here (`drain` does).
         """
-        with self._settled() as places:
-            if not places.closed:
-                places.close()
-        self._look_after(deaths=False)
+        self._desk.close()
+        self._clear(deaths=False)
+        if self._porter is None:
+            with self._desk.settled() as places:
+                self._ended(places)
         self._let_porter_go()
 
     def __enter__(self) -> Self:
@@ -177,102 +156,54 @@ class ResourcePool:
     @property
     def limit(self) -> int:
         """How many resources may exist at once, in all processes together."""
-        return self._places.limit
+        return self._desk.places.limit
 
     @property
     def closed(self) -> bool:
         """Whether it was closed, here or in another process."""
-        return self._places.closed
+        return self._desk.places.closed
 
     def stats(self) -> ResourceStats:
         """Return what there is now, and what was done so far in this process."""
-        with self._settled() as places:
-            return ResourceStats(
-                limit=places.limit,
-                in_use=len(self._out),
-                idle=len(self._idle),
-                waiting=len(self._waiters),
-                taken_everywhere=places.taken(),
-                waiting_everywhere=places.waiting(),
-                **self._done,
-            )
+        return self._desk.stats()
 
-    # -- getting one ---------------------------------------------------------------------------------------------
+    # -- lending -------------------------------------------------------------------------------------------------
 
     def _reserve(self, timeout: float | None) -> tuple[int, Any]:
-        """Return a claim to a place and an idle resource in it, or `NOTHING`."""
+        """Return a claim to a place, and an idle resource in it, or `NOTHING`."""
         self._refuse_if_closed()
         self._have_porter()
-        with self._settled() as places:
-            if self._idle and not places.waiting():
-                claim, resource, _ = self._idle.pop()
-                places.mark(claim, HELD)
-                self._out[claim] = None
-                return claim, resource
-            taken = None if places.closed else places.take()
-            if taken is not None:
-                self._out[taken] = None
-                return taken, NOTHING
-            refusal = self._no_place(timeout) if timeout is not None and timeout <= 0 else None
-            if refusal is None and not places.closed:
-                claim, waiter = places.queue(), Waiter()
-                self._waiters[claim] = waiter
-        self._refuse_if_closed()
-        if refusal is not None:
-            raise self.timeout_error(refusal)
-        return claim, self._wait(claim, waiter, timeout)
+        reserved = self._desk.reserve(may_wait=timeout is None or timeout > 0)
+        if isinstance(reserved, tuple):
+            return reserved
+        if reserved is not None:
+            self._wait(reserved, timeout)
+            if reserved.outcome is not CLOSED:
+                return reserved.claim, reserved.outcome
+            self._refuse_if_closed()
+        raise self.timeout_error(f"no resource became free within {timeout:g} s: {self._who()}")
 
-    def _refuse_if_closed(self) -> None:
-        if self._places.closed:
-            raise self.closed_error("the resource pool is closed, here or in another process; make a new one")
-
-    def _wait(self, claim: int, waiter: Waiter, timeout: float | None) -> Any:
+    def _wait(self, waiter: Waiter, timeout: float | None) -> None:
         try:
             in_time = waiter.wait(timeout)
         except BaseException:  # Ctrl-C, say: the turn goes to the next one
-            self._walk_away(claim, waiter)
+            if not self._desk.unqueue(waiter) and waiter.outcome is not CLOSED:
+                self._take_in(waiter.claim, waiter.outcome)
             raise
-        if not in_time:
-            with self._settled():
-                refusal = self._no_place(timeout) if self._unqueue(claim) else None
-            if refusal is not None:
-                raise self.timeout_error(refusal)
-        if waiter.outcome is CLOSED:
-            self._refuse_if_closed()
-        return waiter.outcome
+        if not in_time and self._desk.unqueue(waiter):
+            raise self.timeout_error(f"no resource became free within {timeout:g} s: {self._who()}")
 
-    def _unqueue(self, claim: int) -> bool:
-        """Take a waiter out of the queue, unless its wait has ended a moment ago; under both locks."""
-        if claim not in self._waiters:
-            return False
-        if self._places.state(claim) == HELD:  # from another process, and the porter has not come to tell it yet
-            self._admit(claim, NOTHING)
-            return False
-        del self._waiters[claim]
-        self._places.leave(claim)
-        return True
+    def _refuse_if_closed(self) -> None:
+        if self.closed:
+            raise self.closed_error("the resource pool is closed, here or in another process; make a new one")
 
-    def _no_place(self, timeout: float | None) -> str:
-        places = self._places
-        self._done["timeouts"] += 1
-        return (
-            f"no resource became free within {timeout:g} s: {places.taken()} of {places.limit} are taken "
-            f"({_told(places.holders())}), and {places.waiting()} wait"
-        )
-
-    def _walk_away(self, claim: int, waiter: Waiter) -> None:
-        with self._settled():
-            left = self._unqueue(claim)
-        if not left and waiter.outcome is not CLOSED:
-            self._take_in(claim, waiter.outcome, sound=True)
-
-    def _admit(self, claim: int, outcome: Any) -> None:
-        """End the wait of a thread of this process with a place; under both locks."""
-        waiter = self._waiters.pop(claim, None)
-        if waiter is not None:
-            if self._places.state(claim) == HELD:
-                self._out[claim] = None
-            waiter.tell(outcome)
+    def _who(self) -> str:
+        """Tell who has places: "2 of 3 are taken (1 by this process, 1 by process 4121), and 5 wait"."""
+        with self._desk.settled() as places:
+            holders, waiting = places.holders(), places.waiting()
+        names = {os.getpid(): "this process", 0: "a process out of sight"}
+        told = ", ".join(f"{count} by {names.get(pid, f'process {pid}')}" for pid, count in holders.items())
+        return f"{holders.total()} of {self.limit} are taken ({told or 'nobody'}), and {waiting} wait"
 
     def _passes(self, resource: Any) -> bool:
         """Whether an idle resource is still good."""
@@ -283,54 +214,32 @@ class ResourcePool:
                 return False
             if verdict is not None and not verdict:
                 return False
-        with self._lock:
-            self._done["reused"] += 1
+        self._desk.count("reused")
         return True
-
-    def _made(self) -> Any:
-        resource = self._settings.create()
-        with self._lock:
-            self._done["created"] += 1
-        return resource
-
-    # -- giving it back ------------------------------------------------------------------------------------------
 
     def take_back(self, loan: Loan, *, sound: bool) -> None:
         """Take back what a loan had; called by `Loan.release`."""
-        self._take_in(loan.claim, loan.resource, sound=sound)
+        if sound:
+            self._take_in(loan.claim, loan.resource)
+        else:
+            self._dispose(loan.claim, loan.resource)
 
     def keeps_after(self, error: BaseException) -> bool:
         """Whether a resource is kept whose user raised this; called by the loan."""
         return self._settings.on_error == "keep" or isinstance(error, GeneratorExit)
 
-    def _take_in(self, claim: int, resource: Any, *, sound: bool) -> None:
-        """Hand a resource to the next one here, keep it, or close it for one who waits in another process."""
-        if sound and resource is not NOTHING:
-            with self._settled() as places:
-                first = places.first()
-                if not places.closed and first is None:
-                    self._lay_down(claim, resource)
-                    return
-                if not places.closed and first in self._waiters:
-                    del self._out[claim]
-                    places.hand_on(claim, first)
-                    self._admit(first, resource)
-                    return
+    def _take_in(self, claim: int, resource: Any) -> None:
+        if resource is NOTHING or not self._desk.take_in(claim, resource):
+            self._dispose(claim, resource)
+
+    def _dispose(self, claim: int, resource: Any) -> None:
         if resource is not NOTHING:
             self._finish(resource)
-        self._free(claim)
-
-    def _lay_down(self, claim: int, resource: Any) -> None:
-        self._places.mark(claim, IDLE)
-        del self._out[claim]
-        self._idle.append(Idle(claim, resource, time.monotonic()))
-        if self._settings.idle_s is not None and not self._timer_set:
-            self._places.wake()
+        self._desk.free(claim)
 
     def _finish(self, resource: Any) -> None:
         """Close a resource, whatever its `close` does."""
-        with self._lock:
-            self._done["discarded"] += 1
+        self._desk.count("discarded")
         if self._settings.close is None:
             return
         try:
@@ -343,127 +252,76 @@ class ResourcePool:
                 )
             )
 
-    def _free(self, claim: int) -> None:
-        with self._settled() as places:
-            self._out.pop(claim, None)
-            places.free(claim)
-            if places.closed:
-                places.wake()  # the porter goes when the last is back
-
-    # -- the two locks, the porter -------------------------------------------------------------------------------
-
-    @contextmanager
-    def _settled(self) -> Iterator[Places]:
-        """Hold both locks; those of this process who were given a place meanwhile are woken."""
-        with self._lock, self._places.settled():
-            yield self._places
-            for claim in self._places.granted():
-                self._admit(claim, NOTHING)
+    # -- the porter ----------------------------------------------------------------------------------------------
 
     def _have_porter(self) -> None:
         """Start the porter if there may be something for it to do."""
         if self._porter is None and (self._shared or self._settings.idle_s is not None):
-            with self._settled():
+            with self._desk.settled() as places:
                 if self._porter is None:
-                    self._porter = Porter(self, self._places)
+                    self._porter = Porter(self, places)
 
     def _let_porter_go(self) -> None:
-        """Wait for the porter's end if nothing keeps it."""
-        with self._lock:
-            porter = None if self._out or self._waiters else self._porter
-        if porter is not None:
-            self._places.wake()
+        """Wait for the porter's end if nothing keeps it, in a pool that is closed."""
+        porter = self._porter
+        if porter is not None and not self._desk.busy:
+            self._desk.places.wake()
             porter.join()
 
     def attend(self, *, deaths: bool) -> Errand | None:
         """Do what there is to do for this process, as its porter; None: nothing, for good."""
-        errand = self._look_after(deaths=deaths)
-        if errand is None:
-            with self._settled() as places:
-                if self._waiters:  # somebody waits for the end of a pool that was closed before
-                    return Errand(places.watched(), None)
+        self._clear(deaths=deaths)
+        with self._desk.settled() as places:
+            if self._ended(places):
                 self._porter = None
-                places.shut()
-        return errand
-
-    def _look_after(self, *, deaths: bool) -> Errand | None:
-        with self._settled() as places:
-            if deaths:
-                places.bury()
-            for claim in [claim for claim in self._waiters if places.state(claim) in {HELD, DRAINED}]:
-                self._admit(claim, NOTHING)
-            if places.closed:
-                self._turn_away()
-            surplus = self._surplus()
-        for idle in surplus:
-            self._finish(idle.resource)
-            self._free(idle.claim)
-        with self._settled() as places:
-            if places.closed and not (self._out or self._waiters or self._idle):
-                places.leave_all()
-                _KEPT.pop(places.file.token, None)
                 return None
-            self._timer_set = bool(self._idle) and self._settings.idle_s is not None
-            if not self._timer_set or self._settings.idle_s is None:
-                return Errand(places.watched(), None)
-            return Errand(places.watched(), max(0.0, self._idle[0].since_s + self._settings.idle_s - time.monotonic()))
+            return Errand(places.watched(), self._desk.next_look_s())
 
-    def _turn_away(self) -> None:
-        """End the wait of all, the pool being closed; those who wait for just that go on waiting."""
-        places = self._places
-        for claim in [claim for claim in self._waiters if places.state(claim) == WAITING]:
-            places.leave(claim)
-            self._admit(claim, CLOSED)
+    def _clear(self, *, deaths: bool) -> None:
+        for idle in self._desk.hear(deaths=deaths):
+            self._dispose(idle.claim, idle.resource)
 
-    def _surplus(self) -> list[Idle]:
-        """Take out the idle resources that have to be closed: all, those that others wait for, those too long idle."""
-        places, idle = self._places, self._idle
-        while idle and not places.closed and (first := places.first()) in self._waiters:
-            one = idle.pop()
-            places.hand_on(one.claim, first)
-            self._admit(first, one.resource)
-        count = len(idle) if places.closed else min(len(idle), places.waiting())
-        if self._settings.idle_s is not None:
-            expired = time.monotonic() - self._settings.idle_s
-            count = max(count, sum(one.since_s <= expired for one in idle))
-        surplus, self._idle = idle[:count], idle[count:]
-        for one in surplus:
-            places.mark(one.claim, HELD)
-            self._out[one.claim] = None
-        return surplus
+    def _ended(self, places: Places) -> bool:
+        """Leave for good if the pool is closed and nobody here needs it any more; under both locks."""
+        if not places.closed or self._desk.busy or self._desk.idle:
+            return False
+        places.leave_all()
+        places.shut()
+        _KEPT.pop(places.file.token, None)
+        return True
 
     # -- other processes -----------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_if_closed()
         self._share()
-        return _rebuild, (type(self), self._places.file.address(), self._settings)
+        return _rebuild, (type(self), self._desk.places.file.address(), self._settings)
 
     def _share(self) -> None:
         """Expect other processes to have the pool too."""
         self._shared = True
-        if self._idle or self._out or self._waiters:
+        if self._desk.idle or self._desk.busy:
             self._have_porter()
 
     def _forget(self) -> None:
         """Begin anew in a forked child, which has no right to what its parent holds, nor to close it."""
-        _INHERITED.append((self._idle, self._out))
+        _INHERITED.append(self._desk)
         if self._porter is not None:
             self._porter.forget()
-        self._places.forget()
-        self._shared = True
-        self._start()
+        self._desk.places.forget()
+        self._desk = Desk(self._desk.places, self._settings.idle_s)
+        self._shared, self._porter = True, None
 
     def __del__(self) -> None:
-        places = getattr(self, "_places", None)
-        if places is None or self._pid != os.getpid() or sys.is_finalizing():
+        desk = getattr(self, "_desk", None)
+        if desk is None or desk.pid != os.getpid() or sys.is_finalizing():
             return  # while the interpreter ends, its frozen threads may have the locks; the kernel frees the places
         with suppress(Exception):
-            for idle in self._idle:  # nobody else has the pool any more, so there is nothing to lock
+            for idle in desk.idle:  # nobody else has the pool any more
                 self._finish(idle.resource)
-            with places.settled():
-                places.leave_all()
-            places.wake()
+            with desk.places.settled():
+                desk.places.leave_all()
+            desk.places.wake()
 
 
 _POOLS: weakref.WeakValueDictionary[bytes, ResourcePool] = weakref.WeakValueDictionary()
@@ -487,12 +345,6 @@ def _rebuild(cls: type[ResourcePool], address: Any, settings: ResourceSettings) 
                 del _KEPT[token]
             _KEPT[file.token] = pool
     return pool
-
-
-def _told(holders: dict[int, int]) -> str:
-    """Tell who has places: "2 by this process, 1 by process 4121"."""
-    names = {os.getpid(): "this process", 0: "a process out of sight"}
-    return ", ".join(f"{count} by {names.get(pid, f'process {pid}')}" for pid, count in holders.items())
 
 
 def _after_fork_in_parent() -> None:

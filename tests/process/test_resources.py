@@ -139,7 +139,7 @@ def test_when_the_first_who_waits_is_killed_the_next_moves_up(start_method, tmp_
         others = []
         for count in range(1, 4):
             others.append(started(context, wait_for_one, resources, tally, go))
-            until(lambda: resources.stats().waiting_everywhere == count)
+            until(lambda count=count: resources.stats().waiting_everywhere == count)
         others[0].kill()
         others[1].kill()
         others[0].join()
@@ -165,7 +165,7 @@ def test_processes_and_threads_come_in_the_order_they_asked_in(tmp_path):
             kind = context.Process if count % 3 else threading.Thread
             crew.append(kind(target=note_my_turn, args=(resources, path, name)))
             crew[-1].start()
-            until(lambda: resources.stats().waiting_everywhere == count + 1)
+            until(lambda count=count: resources.stats().waiting_everywhere == count + 1)
         mine.release()
         for one in crew:
             one.join()
@@ -193,7 +193,7 @@ def acquire_after_fork(resources, tally):
 def test_a_fork_beside_threads_that_hold_and_wait(tmp_path):
     tally = Tally(tmp_path / "came")
     closed = []
-    with ResourcePool(lambda: [], 2, close=closed.append) as resources:
+    with ResourcePool(list, 2, close=closed.append) as resources:
         idle = resources.acquire()
         mine = resources.acquire()
         idle.release()
