@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         OrchestratorError,
         RemoteError,
         ResumeMismatchError,
+        ResourceTimeoutError,
         SharedMemoryError,
         WorkerDiedError,
         WorkerStartError,
     )
     from orchestrator.failures import Failure
     from orchestrator.pool import Pool, PoolStats, WorkerInfo
+    from orchestrator.resources import ResourcePool
     from orchestrator.share import Shared
     from orchestrator.streams.report import Report
     from orchestrator.streams.running import run
@@ -39,6 +41,7 @@ _HOMES = {
     "Pool": "pool",
     "PoolStats": "pool",
     "WorkerInfo": "pool",
+    "ResourcePool": "resources",
     "Failure": "failures",
     "Report": "streams.report",
     "Stream": "streams.stream",
@@ -52,6 +55,7 @@ _HOMES = {
     "OrchestratorError": "errors",
     "RemoteError": "errors",
     "ResumeMismatchError": "errors",
+    "ResourceTimeoutError": "errors",
     "Shared": "share",
     "SharedMemoryError": "errors",
     "WorkerDiedError": "errors",
@@ -73,6 +77,8 @@ __all__ = [
     "RemoteError",
     "Report",
     "ResumeMismatchError",
+    "ResourcePool",
+    "ResourceTimeoutError",
     "Shared",
     "SharedMemoryError",
     "Stream",

@@ -78,6 +78,10 @@ class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):
     """The barrier can't fill: a party died (it is named) or timed out, the action raised, it was aborted or reset."""
 
 
+class ResourceTimeoutError(OrchestratorError, TimeoutError):
+    """All resources of a pool were taken for as long as you were willing to wait; the text says by which processes."""
+
+
 class ResumeMismatchError(OrchestratorError):
     """A run can't be resumed, because something that shapes its output is not as it was; the text says what."""
 

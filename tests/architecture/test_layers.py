@@ -30,7 +30,7 @@ LAYERS = (
     ("orchestrator.fingerprint", "orchestrator.journal"),
     ("orchestrator.sources", "orchestrator.sinks"),
     ("orchestrator.events",),
-    ("orchestrator.barrier", "orchestrator.launch", "orchestrator.lane", "orchestrator.share"),
+    ("orchestrator.barrier", "orchestrator.resources", "orchestrator.launch", "orchestrator.lane", "orchestrator.share"),
     ("orchestrator.failures", "orchestrator.workflow"),
     ("orchestrator.calls", "orchestrator.definitions"),
     ("orchestrator.supervisor",),

@@ -1,0 +1,14 @@
+"""The resource pool of `workers`, raising this package's own errors; all state is in `workers.resources`."""
+
+from __future__ import annotations
+
+import workers.resources
+from orchestrator.errors import ClosedError, ConfigError, ResourceTimeoutError
+
+
+class ResourcePool(workers.resources.ResourcePool):  # noqa: D101 - the docstring is the other one's
+    __doc__ = workers.resources.ResourcePool.__doc__
+
+    settings_error = ConfigError
+    closed_error = ClosedError
+    timeout_error = ResourceTimeoutError

@@ -1,0 +1,153 @@
+"""An anonymous file that processes share: memory, a mutex, and signs of life that the kernel takes from who ends.
+
+The locks are POSIX record locks. They belong to a process: a forked child has none of them, and they are gone when the
+process has ended, however it ended. Their price: closing *any* descriptor of the file drops all of them, so a process
+keeps to one `SharedFile` for each file, and to every descriptor of it until the object goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import context, reduction
+from typing import Any
+
+from workers.arena import create_fd
+
+TOKEN_BYTES = 16
+_MUTEX_AT = 0  # a lock touches no content: the same byte may hold anything
+_FLOCK = struct.Struct("hhqqi0q")
+
+
+class SharedFile:
+    """One process's hold on the file. Its first 16 bytes are a random token, by which it is told from any other."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.bytes = mmap.mmap(fd, os.fstat(fd).st_size)
+        self.token = self.bytes[:TOKEN_BYTES]
+        self._spare_fds: list[int] = []
+        self._threads = threading.Lock()
+        _FILES[self.token] = self
+
+    @classmethod
+    def create(cls, name: str, size: int) -> SharedFile:
+        """Make a new one of `size` bytes, zeros behind the token; they are reserved, so that no write can fail."""
+        fd = create_fd(name)
+        try:
+            os.posix_fallocate(fd, 0, size)
+            os.pwrite(fd, os.urandom(TOKEN_BYTES), 0)
+            return cls(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def __del__(self) -> None:
+        for fd in (self.fd, *self._spare_fds):
+            with suppress(OSError):
+                os.close(fd)
+
+    def keep(self, fd: int) -> None:
+        """Hold one more descriptor of this file."""
+        self._spare_fds.append(fd)
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: the parent's thread that may hold the mutex does not exist here."""
+        self._threads = threading.Lock()
+
+    @contextmanager
+    def mutex(self) -> Iterator[None]:
+        """Exclude all other threads and processes, for microseconds; not to be entered twice by one thread."""
+        with self._threads:
+            while True:
+                try:
+                    fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, _MUTEX_AT)
+                    break
+                except OSError as error:
+                    # The kernel counts processes, not threads: two mutexes may look like a deadlock to it.
+                    if error.errno != errno.EDEADLK:
+                        raise
+                    time.sleep(0.001)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _MUTEX_AT)
+
+    def claim(self, at: int) -> None:
+        """Set this process's sign of life on a byte from 1 on, which nobody may have."""
+        fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
+
+    def yield_up(self, at: int) -> None:
+        """Take the sign of life away again."""
+        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, at)
+
+    def holder(self, at: int) -> int | None:
+        """Return the pid of the other process whose sign of life is there (0: one that this one can't see), or None."""
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, at, 1, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else max(pid, 0)
+
+    def address(self) -> Any:
+        """Return what `reach` takes in another process; goes into a pickle."""
+        if context.get_spawning_popen() is not None:
+            return reduction.DupFd(self.fd)  # the child of a `multiprocessing.Process` is given a descriptor
+        return os.getpid(), self.fd, self.token
+
+
+_FILES: weakref.WeakValueDictionary[bytes, SharedFile] = weakref.WeakValueDictionary()
+_reaching = threading.Lock()
+"""Two threads that unpickle at once must come to one `SharedFile`."""
+
+
+def _forget_thread() -> None:
+    global _reaching  # noqa: PLW0603 - the thread that may hold it does not exist in a forked child
+    _reaching = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_thread)
+
+
+def reach(address: Any) -> SharedFile:
+    """Return this process's hold on the file.
+
+    Raises:
+        FileNotFoundError: The process that made the address has ended, or has dropped the file.
+    """
+    with _reaching:
+        return _borrow(*address) if isinstance(address, tuple) else _attach(address.detach())
+
+
+def _attach(fd: int) -> SharedFile:
+    found = _FILES.get(os.pread(fd, TOKEN_BYTES, 0))
+    if found is None:
+        return SharedFile(fd)
+    found.keep(fd)
+    return found
+
+
+def _borrow(pid: int, fd: int, token: bytes) -> SharedFile:
+    """Open the file through the process that has it."""
+    found = _FILES.get(token)
+    if found is not None:
+        return found
+    try:
+        own = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        msg = f"it can't be reached: process {pid}, which pickled it, has ended or dropped it"
+        raise FileNotFoundError(error.errno, msg) from error
+    if (seen := os.pread(own, TOKEN_BYTES, 0)) != token:
+        if other := _FILES.get(seen):
+            other.keep(own)
+        else:
+            os.close(own)
+        msg = f"it can't be reached: process {pid} is not the one that pickled it, or has dropped it"
+        raise FileNotFoundError(errno.ENOENT, msg)
+    return SharedFile(own)
