@@ -107,7 +107,7 @@ class Pool:
         memory_limit: bytes (or "2G") of resident memory that a worker may hold. Above it a worker is replaced when it
             has finished what it has; far above it (by a quarter) at once, and an item that takes `max_deaths` workers
             there alone is given up.
-        items_per_worker: a worker that has done so many items is replaced.
+        items_per_worker: a worker that was given so many items (a chunk's more, at most) is replaced.
 
     Raises:
         ConfigError: an argument can't be used; nothing was started.

@@ -1,0 +1,193 @@
+"""Deadlines, memory limits, a share of items, and live resize: against plain Python, with hostile functions."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import ConfigError, Failure, ItemTimeoutError, Pool, Stream, WorkerStartError, run
+
+
+def sleeps_at_seven(x):
+    if x == 7:
+        time.sleep(60)
+    return x * 2
+
+
+def ignores_sigterm(x):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if x == 3:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        with open(os.environ["CHILD_PID"], "w") as file:
+            file.write(str(child.pid))
+        time.sleep(60)
+    return x
+
+
+def slow_once(x):
+    import workers
+
+    if x == 5 and workers.current().attempt == 1:
+        time.sleep(60)
+    return (x, workers.current().attempt)
+
+
+def stops_itself(x):
+    if x == 11 and not os.path.exists(os.environ["STOPPED"]):
+        open(os.environ["STOPPED"], "w").close()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return x
+
+
+def pid_of(_):
+    return os.getpid()
+
+
+HOARD = []
+
+
+def hoards(x):
+    HOARD.append(bytearray(8 << 20))
+    return (x, os.getpid())
+
+
+def hoards_too_much(x):
+    if x == 20:
+        HOARD.append(bytearray(600 << 20))
+        time.sleep(5)
+    return x
+
+
+def short(x):
+    time.sleep(0.001)
+    return x + 1
+
+
+def refuses_to_start():
+    print("no licence was found", file=sys.stderr, flush=True)
+    os._exit(3)
+
+
+@pytest.mark.parametrize("chunk", ["auto", 1, 50])
+def test_only_the_item_that_takes_too_long_fails(chunk):
+    with Pool(2) as pool:
+        results = list(pool.map(sleeps_at_seven, range(200), timeout=0.5, chunk=chunk, on_error="return"))
+    failures = [each for each in results if isinstance(each, Failure)]
+    assert [each.index for each in failures] == [7]
+    assert isinstance(failures[0].error, ItemTimeoutError)
+    assert isinstance(failures[0].error, TimeoutError)
+    assert [each for each in results if not isinstance(each, Failure)] == [x * 2 for x in range(200) if x != 7]
+
+
+def test_a_timeout_in_a_stream_of_fused_steps():
+    out = []
+    with Pool(2) as pool:
+        report = run(Stream(range(100)).map(sleeps_at_seven, timeout=0.5, on_error="skip").filter(bool).to(out), pool=pool)
+    assert out == [x * 2 for x in range(1, 100) if x != 7]
+    assert report.failed == 1
+
+
+def test_one_that_ignores_sigterm_dies_and_its_children_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHILD_PID", str(tmp_path / "pid"))
+    with Pool(2) as pool, pytest.raises(ItemTimeoutError, match="item 3"):
+        list(pool.map(ignores_sigterm, range(10), timeout=0.7))
+    child = int((tmp_path / "pid").read_text())
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+                break
+        except FileNotFoundError:
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("the child of a function outlived it")
+
+
+def test_a_timeout_is_an_attempt():
+    with Pool(2) as pool:
+        results = list(pool.map(slow_once, range(20), timeout=0.5, retries=1))
+    assert results == [(x, 2 if x == 5 else 1) for x in range(20)]
+
+
+def test_a_stopped_worker_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("STOPPED", str(tmp_path / "stopped"))
+    with Pool(2) as pool:
+        assert list(pool.map(stops_itself, range(50), timeout=0.5, retries=1)) == list(range(50))
+
+
+def test_a_worker_with_its_share_of_items_is_replaced():
+    with Pool(2, items_per_worker=50) as pool:
+        assert len(set(pool.map(pid_of, range(1000)))) > 1000 / 100  # its last chunk may take it past its share
+        assert pool.stats()["deaths"] == 0
+
+
+def test_a_leaking_function_runs_on_in_bounded_memory():
+    with Pool(2, memory_limit="120M") as pool:
+        results = []
+        for each in pool.map(hoards, range(120), chunk=1):
+            results.append(each)
+            time.sleep(0.01)
+    assert [x for x, _ in results] == list(range(120))
+    assert len({pid for _, pid in results}) > 2
+
+
+def test_an_item_that_alone_exceeds_the_memory_limit_is_given_up():
+    with Pool(2, memory_limit="200M", max_deaths=2) as pool:
+        results = list(pool.map(hoards_too_much, range(40), on_error="return"))
+    failures = [each for each in results if isinstance(each, Failure)]
+    assert [each.index for each in failures] == [20]
+    assert "memory_limit" in str(failures[0].error)
+    assert [each for each in results if not isinstance(each, Failure)] == [x for x in range(40) if x != 20]
+
+
+def test_resized_at_random_while_workers_are_killed_nothing_is_lost_or_moved():
+    chance = random.Random(5)
+    done = threading.Event()
+    with Pool(2) as pool:
+
+        def storm():
+            while not done.is_set():
+                pool.resize(chance.randrange(0, 6))
+                for worker in pool.workers:
+                    if chance.random() < 0.1:
+                        os.kill(worker.pid, signal.SIGKILL)
+                time.sleep(0.03)
+            pool.resize(2)
+
+        thread = threading.Thread(target=storm)
+        results = pool.map(short, range(3000))
+        first = next(results)
+        thread.start()
+        threading.Timer(2.0, done.set).start()
+        assert [first, *results] == [x + 1 for x in range(3000)]
+        done.set()
+        thread.join()
+        assert pool.size == 2
+
+
+def test_a_paused_pool_goes_on():
+    with Pool(2) as pool:
+        pool.resize(0)
+        threading.Timer(1.5, lambda: pool.resize(3)).start()  # longer than a stuck graph is given
+        assert list(pool.map(short, range(100))) == list(range(1, 101))
+        assert pool.size == 3
+
+
+def test_workers_that_can_not_start_say_why(capfd):
+    said = r"left with exit code 3[^$]*no licence was found"
+    with pytest.raises(WorkerStartError, match=said), Pool(2, initializer=refuses_to_start) as pool:
+        list(pool.map(short, range(10)))
+
+
+@pytest.mark.parametrize("bad", [{"timeout": 0}, {"timeout": -1}])
+def test_a_timeout_that_can_not_be(bad):
+    with Pool(1) as pool, pytest.raises(ConfigError, match="timeout"):
+        pool.map(short, [1], **bad)
+    with pytest.raises(ConfigError, match="items_per_worker"):
+        Pool(1, items_per_worker=0)
