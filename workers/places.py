@@ -157,9 +157,10 @@ class Places:
         return claim
 
     def queue_for_end(self) -> int:
-        """Wait until no place is taken any more."""
+        """Wait until no place is taken any more; in a pool that is closed already, and all back, no time at all."""
         claim = self._enter(DRAINING)
         self._ring(self._owners[claim])
+        self._grant()
         return claim
 
     def mark(self, claim: int, state: int) -> None:

@@ -49,7 +49,7 @@ example, words.toml, with its functions in words.py beside it:
     from = "kind.rest"
     write = "others.jsonl"
 
-tables: source, step, workflow, route, tee, window, join, merge, demultiplex, barrier, sink, and [pool]
+tables: source, step, workflow, route, tee, window, join, merge, in_step, demultiplex, barrier, sink, and [pool]
 
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the file (nothing was
 started), 130 Ctrl-C, 143 SIGTERM

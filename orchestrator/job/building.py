@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.job.model import Job, JobNode, NamedFunction, Ref
+from orchestrator.job.model import OTHERS, Job, JobNode, NamedFunction, Ref
 from orchestrator.job.schema import ACTIONS, INLINE, OPTIONS
 from orchestrator.workflow import Workflow
 
@@ -75,7 +75,7 @@ class _Builder:
         values = node.values
         if "items" in values:
             return self._stream(values["items"]())
-        return self._stream.read(values["read"], format=values.get("format", "lines"))
+        return self._stream.read(values["read"], **_given(values, "format", "errors", "block_bytes"))
 
     def _step(self, node: JobNode) -> Any:
         values = node.values
@@ -124,7 +124,7 @@ class _Builder:
             return self._stream.merge_sorted(*streams, **_given(values, "key"))
         if order == "priority":
             ranks = [values["priorities"][str(ref)] for ref in refs]
-            return self._stream.merge_by_priority(list(zip(streams, ranks, strict=True)))
+            return self._stream.merge_by_priority(list(zip(streams, ranks, strict=True)), **_given(values, "ageing"))
         if order == "multiplex":
             return self._stream.multiplex(dict(zip(map(str, refs), streams, strict=True)))
         return self._stream.merge(*streams)
@@ -135,8 +135,12 @@ class _Builder:
         if "to" in values:
             path: str = values["to"]
             return stream.demultiplex(key, to=lambda found: path.replace("{key}", _file_name(found)))
-        made = stream.demultiplex(key, keys=values["keys"])
-        return {str(label): made[label] for label in values["keys"]}
+        made = stream.demultiplex(key, keys=values["keys"], **_given(values, "unknown"))
+        return {OTHERS if label is None else str(label): branch for label, branch in made.items()}
+
+    def _in_step(self, node: JobNode) -> Any:
+        first, *others = [self._take(ref) for ref in node.values["from"]]
+        return first.in_step(*others, **_given(node.values, "missing"))
 
     def _barrier(self, node: JobNode) -> Any:
         return self._take(node.values["from"]).barrier()

@@ -10,6 +10,10 @@ from orchestrator.workflow import Workflow
 from workers import handler
 
 
+OTHERS = "others"
+"""The output of a demultiplexer for the keys that it does not name."""
+
+
 class Ref(NamedTuple):
     """One output of a node."""
 
@@ -81,7 +85,8 @@ class JobNode:
         if self.kind == "route":
             return (*self.values.get("to", ()), self.values.get("default", "rest"))
         if self.kind == "demultiplex":
-            return tuple(map(str, self.values.get("keys", ())))
+            others = (OTHERS,) if self.values.get("unknown") == "default" else ()
+            return (*map(str, self.values.get("keys", ())), *others)
         return (None,)
 
 

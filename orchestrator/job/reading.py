@@ -141,13 +141,19 @@ class _Reader:
             self._check_merge(node)
         if node.kind == "demultiplex" and "to" in values and "{" not in values["to"]:
             mistakes.add((*path, "to"), "'to' is a path with {key} in it: an output for each key")
+        if node.kind == "demultiplex" and "unknown" in values and "to" in values:
+            mistakes.add((*path, "unknown"), "'unknown' goes with 'keys': with 'to' every key has its output")
+        if node.kind == "source" and "items" in values:
+            for key in ("format", "errors", "block_bytes"):
+                if key in values:
+                    mistakes.add((*path, key), f"{key!r} goes with 'read': 'items' is a function that gives the items")
         if node.kind == "route" and values.get("default", "rest") in values.get("to", {}):
             mistakes.add((*path, "to"), f"{values.get('default', 'rest')!r} is the default output; rename one of them")
 
     def _check_merge(self, node: JobNode) -> None:
         values, path = node.values, ("merge", node.name)
         order = values.get("order", "fair")
-        for key, wants in (("key", "sorted"), ("priorities", "priority")):
+        for key, wants in (("key", "sorted"), ("priorities", "priority"), ("ageing", "priority")):
             if key in values and order != wants:
                 self._mistakes.add((*path, key), f"{key!r} goes with order = {wants!r}")
         if order == "priority" and "from" in values:

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "function", "functions", "stream", "streams", "workflow",
-    "priorities", "values", "chunk", "names",
+    "priorities", "values", "chunk", "names", "anything",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
 
@@ -27,6 +27,7 @@ TAKES: dict[Kind, str] = {
     "values": "a list of values",
     "names": "a table, label = 'name of a workflow', or '' for items that pass unchanged",
     "chunk": "a whole number of at least 1, or 'auto'",
+    "anything": "any value",
 }
 
 
@@ -68,6 +69,8 @@ NODES: dict[str, dict[str, Field]] = {
     "source": {
         "read": Field("texts"),
         "format": _text("lines", "jsonl", "csv", "blocks", "files"),
+        "errors": _text("strict", "replace"),
+        "block_bytes": Field("size"),
         "items": _FUNCTION,
     },
     "step": {
@@ -118,11 +121,14 @@ NODES: dict[str, dict[str, Field]] = {
         "order": _text("fair", "sorted", "priority", "multiplex"),
         "key": _FUNCTION,
         "priorities": Field("priorities"),
+        "ageing": Field("count"),
     },
+    "in_step": {"from": Field("streams", required=True), "missing": Field("anything")},
     "demultiplex": {
         "from": _FROM,
         "key": Field("function", required=True),
         "keys": Field("values"),
+        "unknown": _text("error", "default"),
         "to": _text(),
     },
     "barrier": {"from": _FROM},

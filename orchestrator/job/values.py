@@ -62,6 +62,7 @@ class Values:
             "count": is_number and isinstance(value, int) and value >= least,
             "number": is_number and value >= 0,
             "flag": isinstance(value, bool),
+            "anything": True,
             "values": isinstance(value, list) and value != [],
             "chunk": value == "auto" or (is_number and isinstance(value, int) and value >= 1),
             "names": isinstance(value, dict) and value != {} and all(isinstance(name, str) for name in value.values()),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
+from itertools import count
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node
-
-if TYPE_CHECKING:
-    from workers.steps import StepCounts
 
 _SHOWN_S = 0.01
 
@@ -41,7 +37,7 @@ class Report:
     """Items that the sinks took."""
     failed: int
     nodes: dict[str, NodeReport] = field(default_factory=dict)
-    """By name, in the order of the data; fused steps have an entry each."""
+    """By name, in the order of the data; fused steps have an entry each. A name that is taken gets a number: "parse-2"."""
 
     def __str__(self) -> str:
         """Return it as a table: a line a node, then the sums."""
@@ -72,27 +68,32 @@ def report_on(nodes: Iterable[Node], seconds: float) -> Report:
     items_in = items_out = failed = 0
     for node in nodes:
         if isinstance(node, FeedNode):
-            found[node.source_name] = NodeReport(0, node.items_in)
             items_in += node.items_in
         elif not node.inlets:
             items_in += node.items_out
         items_out += node.items_in if not node.outlets else 0
-        if isinstance(node, MapNode):
-            counts = node.stage.counts
-            failed += counts.failures
-            found |= _steps_of(node) or {
-                node.name: NodeReport(node.items_in, node.items_out, counts.failures, counts.seconds, node.full_s)
-            }
-        else:
-            found[node.name] = NodeReport(node.items_in, node.items_out, full_s=node.full_s)
+        failed += node.stage.counts.failures if isinstance(node, MapNode) else 0
+        for name, entry in _entries(node):
+            found[_free_name(name, found)] = entry
     return Report(seconds, items_in, items_out, failed, found)
 
 
-def _steps_of(node: MapNode) -> dict[str, NodeReport]:
-    """Return an entry for each fused step; what held the others up is entered for the first."""
-    entries: dict[str, NodeReport] = {}
-    steps: dict[str, StepCounts] = node.stage.counts.steps
-    for number, (name, counts) in enumerate(steps.items()):
-        full_s = node.full_s if number == 0 else 0.0
-        entries[name] = NodeReport(counts.items_in, counts.items_out, counts.failed, counts.seconds, full_s)
-    return entries
+def _free_name(name: str, taken: dict[str, NodeReport]) -> str:
+    """Return the name, with a number if two stages have steps of that name."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(each for each in names if each not in taken)
+
+
+def _entries(node: Node) -> Iterator[tuple[str, NodeReport]]:
+    """Yield what a node has done, by name: the source that it cuts from, then it, or each step that is fused in it."""
+    if isinstance(node, FeedNode):
+        yield node.source_name, NodeReport(0, node.items_in)
+    if not isinstance(node, MapNode):
+        yield node.name, NodeReport(node.items_in, node.items_out, full_s=node.full_s)
+        return
+    counts = node.stage.counts
+    if not counts.steps:
+        yield node.name, NodeReport(node.items_in, node.items_out, counts.failures, counts.seconds, node.full_s)
+    for number, (name, step) in enumerate(counts.steps.items()):
+        full_s = node.full_s if number == 0 else 0.0  # what held the others up is entered for the first
+        yield name, NodeReport(step.items_in, step.items_out, step.failed, step.seconds, full_s)

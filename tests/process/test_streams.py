@@ -80,6 +80,12 @@ def test_steps_with_other_options_are_stages_of_their_own(pool):
     assert out == [x**4 for x in range(100) if x % 2 == 0]
 
 
+def test_a_step_that_stands_in_two_stages_is_reported_twice(pool):
+    report = run(Stream(range(100)).map(square).barrier().filter(is_even).map(square).to(None), pool=pool)
+    assert list(report.nodes) == ["source", "square", "barrier", "is_even", "square-2", "sink"]
+    assert (report.nodes["square"].items_in, report.nodes["square-2"].items_in) == (100, 50)
+
+
 def test_a_whole_flow(pool, tmp_path):
     """Merged by priority, worked on, routed three ways, one windowed, one joined, a tee."""
     urgent, usual = Stream(range(300)), Stream(range(300, 1000))

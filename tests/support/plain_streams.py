@@ -1,6 +1,7 @@
 """`Stream` as plain lists, in a few lines a method: what a job that is built must give, whatever runs it."""
 
 import heapq
+import itertools
 import json
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,8 @@ class PlainStream:
         self.items = list(items)
 
     @classmethod
-    def read(cls, paths, format="lines"):  # noqa: A002 - the name of the contract
+    def read(cls, paths, format="lines", **options):  # noqa: A002 - the name of the contract
+        cls.calls.append(("read", options))
         lines = [line for path in paths for line in Path(path).read_text().splitlines()]
         return cls(map(json.loads, lines) if format == "jsonl" else lines)
 
@@ -82,20 +84,28 @@ class PlainStream:
         return cls(heapq.merge(*(stream.items for stream in streams), key=key))
 
     @classmethod
-    def merge_by_priority(cls, ranked):
+    def merge_by_priority(cls, ranked, **options):
+        cls.calls.append(("merge_by_priority", options))
         return cls.merge(*(stream for stream, _ in sorted(ranked, key=lambda pair: -pair[1])))
 
     @classmethod
     def multiplex(cls, streams):
         return cls((tag, item) for tag, stream in streams.items() for item in stream.items)
 
-    def demultiplex(self, key, keys=None, to=None):
+    def in_step(self, *others, missing=None):
+        branches = [self.items, *(other.items for other in others)]
+        return PlainStream(itertools.zip_longest(*branches, fillvalue=missing))
+
+    def demultiplex(self, key, keys=None, to=None, unknown="error"):
         if to is not None:
             for item in self.items:
                 with Path(to(key(item))).open("a") as file:
                     file.write(f"{item}\n")
             return self
-        return {name: PlainStream(item for item in self.items if key(item) == name) for name in keys}
+        made = {name: PlainStream(item for item in self.items if key(item) == name) for name in keys}
+        if unknown == "default":
+            made[None] = PlainStream(item for item in self.items if key(item) not in keys)
+        return made
 
     def barrier(self):
         return self

@@ -285,6 +285,42 @@ write = "total.jsonl"
     assert list(job.nodes).index("all") > list(job.nodes).index("double")
 
 
+def test_branches_in_step_and_keys_that_are_not_named(built):
+    built("""
+[source.in]
+read = "in.jsonl"
+format = "jsonl"
+errors = "replace"
+block_bytes = "64K"
+
+[demultiplex.split]
+from = "in"
+key = "job_functions.py:key"
+keys = [0]
+unknown = "default"
+
+[merge.urgent]
+from = ["split.0"]
+order = "priority"
+priorities = { "split.0" = 3 }
+ageing = 10
+
+[in_step.pairs]
+from = ["urgent", "split.others"]
+missing = "none left"
+
+[sink.pairs]
+from = "pairs"
+write = "pairs.jsonl"
+""")
+    threes, others = [n for n in range(12) if n % 3 == 0], [n for n in range(12) if n % 3]
+    pairs = results("pairs.jsonl")
+    assert [b["n"] for _, b in pairs] == others
+    assert [a["n"] if a != "none left" else None for a, _ in pairs] == [*threes, *[None] * 4]
+    assert ("read", {"errors": "replace", "block_bytes": 64 * 1024}) in PlainStream.calls
+    assert ("merge_by_priority", {"ageing": 10}) in PlainStream.calls
+
+
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
