@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from orchestrator.workflow import Workflow
 from workers import handler
 
-
 OTHERS = "others"
 """The output of a demultiplexer for the keys that it does not name."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.job import schema
+from orchestrator.job.agreement import check_agreement
 from orchestrator.job.mistakes import JobFileError, Mistakes
 from orchestrator.job.model import Job, JobNode, Ref
 from orchestrator.job.places import Path, places
@@ -90,7 +91,7 @@ class _Reader:
         for kind in schema.NODES:
             self._tables(kind)
         for node in self._nodes.values():
-            self._check_node(node, workflows)
+            check_agreement(node, workflows, mistakes)
         self._check_reading()
         self._check_writing()
         nodes = self._in_order()
@@ -124,47 +125,6 @@ class _Reader:
             self._mistakes.add(
                 path, f"[{'.'.join(map(str, path))}] has {' and '.join(given) or 'nothing to do'}; give it {wants}"
             )
-
-    def _check_node(self, node: JobNode, workflows: dict[str, Any]) -> None:
-        path, values, mistakes = (node.kind, node.name), node.values, self._mistakes
-        if "through" in values and values["through"] not in workflows:
-            mistakes.unknown((*path, "through"), values["through"], "there is no workflow", workflows)
-        if node.kind == "step":
-            if "when" in values and "map" not in values:
-                mistakes.add((*path, "when"), "'when' goes with 'map': an item for which it is false passes unchanged")
-            for key in schema.OPTIONS:
-                if key in values and any(inline in values for inline in schema.INLINE):
-                    mistakes.add((*path, key), f"{key!r} is for steps that run in workers, not for inline ones")
-        if node.kind == "window" and "length_s" in values and "at" not in values:
-            mistakes.add(path, f"[window.{node.name}] lacks 'at': a function that gives an item's time in seconds")
-        if node.kind == "merge":
-            self._check_merge(node)
-        if node.kind == "demultiplex" and "to" in values and "{" not in values["to"]:
-            mistakes.add((*path, "to"), "'to' is a path with {key} in it: an output for each key")
-        if node.kind == "demultiplex" and "unknown" in values and "to" in values:
-            mistakes.add((*path, "unknown"), "'unknown' goes with 'keys': with 'to' every key has its output")
-        if node.kind == "source" and "items" in values:
-            for key in ("format", "errors", "block_bytes"):
-                if key in values:
-                    mistakes.add((*path, key), f"{key!r} goes with 'read': 'items' is a function that gives the items")
-        if node.kind == "route" and values.get("default", "rest") in values.get("to", {}):
-            mistakes.add((*path, "to"), f"{values.get('default', 'rest')!r} is the default output; rename one of them")
-
-    def _check_merge(self, node: JobNode) -> None:
-        values, path = node.values, ("merge", node.name)
-        order = values.get("order", "fair")
-        for key, wants in (("key", "sorted"), ("priorities", "priority"), ("ageing", "priority")):
-            if key in values and order != wants:
-                self._mistakes.add((*path, key), f"{key!r} goes with order = {wants!r}")
-        if order == "priority" and "from" in values:
-            names = [str(ref) for ref in values["from"]]
-            given = values.get("priorities", {})
-            for name in given:
-                if name not in names:
-                    self._mistakes.unknown((*path, "priorities", name), name, "'from' has no stream", names)
-            for name in names:
-                if name not in given:
-                    self._mistakes.add(path, f"[merge.{node.name}] lacks a priority of {name!r} in 'priorities'")
 
     # ---- outside the file -------------------------------------------------------------------------------------
 

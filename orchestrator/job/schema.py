@@ -176,4 +176,12 @@ ONE_OF: dict[str, tuple[str, ...]] = {
 }
 """Kind -> keys of which exactly one stands in the table."""
 
+_WITH_READ = ("read", "'items' is a function that gives the items themselves")
+GOES_WITH: dict[str, dict[str, tuple[str, str]]] = {
+    "source": dict.fromkeys(("format", "errors", "block_bytes"), _WITH_READ),
+    "step": {"when": ("map", "an item for which it is false passes unchanged")},
+    "demultiplex": {"unknown": ("keys", "with 'to' every key has its output")},
+}
+"""Kind -> key -> the key that it says something of, and why."""
+
 TOP = ("pool", "workflow", *NODES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node
@@ -37,7 +38,7 @@ class Report:
     """Items that the sinks took."""
     failed: int
     nodes: dict[str, NodeReport] = field(default_factory=dict)
-    """By name, in the order of the data; fused steps have an entry each. A name that is taken gets a number: "parse-2"."""
+    """By name, in the order of the data; fused steps have one each. A taken name gets a number, like "x-2"."""
 
     def __str__(self) -> str:
         """Return it as a table: a line a node, then the sums."""

@@ -1,10 +1,9 @@
 """The resource pool within one process against a model: who gets a place, what is closed, and that a drain ends."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-import pytest
 
 from orchestrator import ClosedError, ResourcePool, ResourceTimeoutError
 

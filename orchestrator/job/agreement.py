@@ -1,0 +1,65 @@
+"""Do the keys of one table agree with each other? Each kind of table has its rules here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from orchestrator.job import schema
+from orchestrator.job.mistakes import Mistakes
+from orchestrator.job.model import JobNode
+
+_ORDER_OF = {"key": "sorted", "priorities": "priority", "ageing": "priority"}
+"""Keys of a merge -> the order that they belong to."""
+
+
+def check_agreement(node: JobNode, workflows: Collection[str], mistakes: Mistakes) -> None:
+    """Report keys of a table that don't go together, or lack another one."""
+    path, values = (node.kind, node.name), node.values
+    for key, (partner, reason) in schema.GOES_WITH.get(node.kind, {}).items():
+        if key in values and partner not in values:
+            mistakes.add((*path, key), f"{key!r} goes with {partner!r}: {reason}")
+    special = {"step": _step, "merge": _merge, "demultiplex": _demultiplex, "route": _route, "window": _window}
+    if node.kind in special:
+        special[node.kind](path, values, mistakes)
+    if "through" in values and values["through"] not in workflows:
+        mistakes.unknown((*path, "through"), values["through"], "there is no workflow", workflows)
+
+
+def _step(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
+    for key in schema.OPTIONS:
+        if key in values and any(inline in values for inline in schema.INLINE):
+            mistakes.add((*path, key), f"{key!r} is for steps that run in workers, not for inline ones")
+
+
+def _window(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
+    if "length_s" in values and "at" not in values:
+        mistakes.add(path, f"[window.{path[1]}] lacks 'at': a function that gives an item's time in seconds")
+
+
+def _demultiplex(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
+    if "to" in values and "{" not in values["to"]:
+        mistakes.add((*path, "to"), "'to' is a path with {key} in it: an output for each key")
+
+
+def _route(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
+    default = values.get("default", "rest")
+    if default in values.get("to", {}):
+        mistakes.add((*path, "to"), f"{default!r} is the default output; rename one of them")
+
+
+def _merge(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
+    order = values.get("order", "fair")
+    for key, wants in _ORDER_OF.items():
+        if key in values and order != wants:
+            mistakes.add((*path, key), f"{key!r} goes with order = {wants!r}")
+    if order != "priority" or "from" not in values:
+        return
+    names = [str(ref) for ref in values["from"]]
+    given = values.get("priorities", {})
+    for name in given:
+        if name not in names:
+            mistakes.unknown((*path, "priorities", name), name, "'from' has no stream", names)
+    for name in names:
+        if name not in given:
+            mistakes.add(path, f"[merge.{path[1]}] lacks a priority of {name!r} in 'priorities'")
