@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import Literal, NamedTuple
 
@@ -57,6 +58,8 @@ class Lost(NamedTuple):
     """Whether it held nothing else."""
     ended: Ended | None = None
     """None: it died by itself."""
+    begun: int = sys.maxsize
+    """Items of the chunk, from its first on, that may have run; all of them, if nobody knows better."""
 
 
 class Broken(NamedTuple):

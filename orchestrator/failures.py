@@ -102,7 +102,7 @@ def _how_it_ended(lost: Lost) -> str:
     return describe_exit(lost.exitcode)
 
 
-def death_error(lost: Lost, item: Any, index: int, deaths: int) -> WorkerDiedError:
+def death_error(lost: Lost, item: Any, index: int, deaths: int, attempts: int) -> WorkerDiedError:
     """Return the error of an item that is given up because workers died of it."""
     return WorkerDiedError(
         f"worker {lost.worker} (pid {lost.pid}) {_how_it_ended(lost)} while it ran item {index} "
@@ -112,5 +112,5 @@ def death_error(lost: Lost, item: Any, index: int, deaths: int) -> WorkerDiedErr
         exitcode=lost.exitcode,
         item=item,
         index=index,
-        attempts=deaths,
+        attempts=attempts,
     )

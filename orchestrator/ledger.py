@@ -41,12 +41,14 @@ class Chunk:
     """A run of items sent to a worker together.
 
     `seq` is its place in its call; `first_index` the index of its first item in the source. A part is a chunk of one
-    that stands for the item at `position` of `parent`.
+    that stands for the item at `position` of `parent`. `attempt` is 1 if its items have never run, and one more each
+    time that they may have; `failures` of these tries ended with the function's own exception, or at a deadline,
+    `deaths` with the worker.
     """
 
     __slots__ = (
-        "alone", "attempt", "call", "deaths", "first_index", "ident", "items", "lane", "parent", "position", "seq",
-        "size_bytes", "state",
+        "alone", "attempt", "call", "deaths", "failures", "first_index", "ident", "items", "lane", "parent", "position",
+        "seq", "size_bytes", "state",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +61,7 @@ class Chunk:
         parent: Chunk | None = None,
         position: int = 0,
         attempt: int = 1,
+        failures: int = 0,
         deaths: int = 0,
     ) -> None:
         self.call = call
@@ -68,6 +71,7 @@ class Chunk:
         self.parent = parent
         self.position = position
         self.attempt = attempt
+        self.failures = failures
         self.deaths = deaths
         self.alone = deaths > 0  # under suspicion: nothing else may be in its worker
         self.ident = -1

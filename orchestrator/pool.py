@@ -25,6 +25,7 @@ from orchestrator.settings import (
     MapOptions,
     OnError,
     PoolSettings,
+    Retries,
     StartMethod,
     parse_size,
     refuse_fork_with_threads,
@@ -157,7 +158,7 @@ class Pool:
         ordered: bool = True,
         chunk: int | Literal["auto"] = "auto",
         timeout: float | None = None,
-        retries: int = 0,
+        retries: Retries = 0,
         retry_delay: float = 0.0,
         on_error: OnError = "raise",
         progress: bool = False,
@@ -176,8 +177,12 @@ class Pool:
             timeout: seconds that an item may take, and its pickling both ways; then its worker is ended and replaced,
                 with the processes that the function started, and the item counts as tried once. Looked at while results
                 are being waited for.
-            retries: how often an item whose function raised is tried again.
-            retry_delay: seconds before the first retry; doubled for each further one.
+            retries: how often an item is tried again whose function raised, or that took too long. By class of
+                exception: `{ConnectionError: 5, TimeoutError: 2}`; subclasses count too, the nearest class of what was
+                raised last decides how many tries in all are allowed, an `ItemTimeoutError` is a `TimeoutError`, and
+                what is in no class is not tried again. Deaths of workers are `max_deaths`' business.
+            retry_delay: seconds before the first retry, doubled for each further one up to ten minutes, of which a
+                random part of the second half is left out, so that what failed together is not tried together again.
             on_error: "raise" ends with `ItemError` at the item's place, "skip" leaves it out, "return" puts a
                 `Failure` in its place.
             progress: whether to draw a bar on stderr.

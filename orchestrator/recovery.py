@@ -15,15 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from orchestrator.errors import ItemError
+from orchestrator.errors import ItemError, ItemTimeoutError
 from orchestrator.events import Ended, Lost
 from orchestrator.failures import death_error, item_error, timeout_error
 from orchestrator.ledger import Chunk
 from orchestrator.retry import RetryPolicy, Verdict
-from workers.errors import ExceptionRecord
+from workers.errors import ExceptionRecord, class_names
 from workers.steps import StepCounts
 
 _MISSING: Any = object()
+_TIMEOUT = class_names(ItemTimeoutError)
 
 
 class StageCounts:
@@ -132,10 +133,16 @@ class Recovery:
 
     # ---- what happened ----------------------------------------------------------------------------------------
 
-    def split(self, chunk: Chunk, size_bytes: int = 0) -> Assembly:
-        """Run the items of a chunk again, each on its own; `size_bytes` is what the chunk still holds."""
+    def split(self, chunk: Chunk, size_bytes: int = 0, *, ran: bool = False) -> Assembly:
+        """Run the items of a chunk each on its own.
+
+        Args:
+            chunk: a whole one.
+            size_bytes: what it still holds.
+            ran: whether its items have run, or may have.
+        """
         assembly = self._assemblies[chunk.seq] = Assembly(chunk, size_bytes)
-        self._again.extend(_part(chunk, position, chunk.deaths) for position in range(len(chunk.items)))
+        self._again.extend(_part(chunk, position, ran=ran) for position in range(len(chunk.items)))
         return assembly
 
     def retry_failed(self, chunk: Chunk, results: Iterable[Any], failures: list[tuple[int, ExceptionRecord]]) -> None:
@@ -152,17 +159,18 @@ class Recovery:
 
     def item_failed(self, chunk: Chunk, record: ExceptionRecord) -> None:
         """Take in that an item's function raised: run it again if the policy says so, else that is its outcome."""
-        if not self._tried_again(chunk):
+        if not self._tried_again(chunk, record.classes):
             self.settle(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
 
-    def _tried_again(self, chunk: Chunk) -> bool:
-        """Have a single item run again, now or later, if the policy says so."""
-        delay = self._policy.delay_before(chunk.attempt + 1)
+    def _tried_again(self, chunk: Chunk, classes: tuple[str, ...]) -> bool:
+        """Have a single item that failed run again, now or later, if the policy says so."""
+        failures = chunk.failures + 1
+        delay = self._policy.delay_after(failures, classes, chunk.first_index)
         if delay is None:
             return False
         self._counts.retries += 1
-        again = _part(chunk.parent or chunk, chunk.position)
-        again.attempt = chunk.attempt + 1
+        again = _same_item(chunk)
+        again.failures = failures
         if delay:
             self._later.append((time.monotonic() + delay, again))
         else:
@@ -180,11 +188,11 @@ class Recovery:
         single = len(chunk.items) == 1
         verdict = self._policy.after_death(chunk.deaths, alone=single and event.alone)
         if verdict is Verdict.GIVE_UP:
-            self.settle(chunk, death_error(event, chunk.items[0], chunk.first_index, chunk.deaths))
+            self.settle(chunk, death_error(event, chunk.items[0], chunk.first_index, chunk.deaths, chunk.attempt))
         elif chunk.parent is not None:
-            self._again.append(_part(chunk.parent, chunk.position, chunk.deaths))
+            self._again.append(_same_item(chunk, ran=event.begun > 0))
         else:
-            self.split(chunk)
+            self.split(chunk, ran=True)
 
     def _ended(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
         """The worker was ended for the sake of one item, which may be of this chunk; all others are innocent."""
@@ -193,16 +201,17 @@ class Recovery:
             position = 0  # before or behind the function: unpickling the item, pickling its result
         if chunk.parent is not None or (len(chunk.items) == 1 and position is not None):
             if position is None:
-                self._again.append(_part(chunk.parent or chunk, chunk.position, chunk.deaths))
-            elif not self._tried_again(chunk):
+                self._again.append(_same_item(chunk, ran=event.begun > 0))
+            elif not self._tried_again(chunk, _TIMEOUT):
                 self.settle(chunk, timeout_error(event, chunk.items[0], chunk.first_index, chunk.attempt))
             return
         self._assemblies[chunk.seq] = Assembly(chunk)
         for at in range(len(chunk.items)):
-            part = _part(chunk, at, chunk.deaths)
             if at != position:
-                self._again.append(part)
-            elif not self._tried_again(part):
+                self._again.append(_part(chunk, at, ran=at < event.begun))
+                continue
+            part = _part(chunk, at)
+            if not self._tried_again(part, _TIMEOUT):
                 self.settle(part, timeout_error(event, part.items[0], part.first_index, part.attempt))
 
     def settle(self, chunk: Chunk, outcome: Any) -> None:
@@ -225,8 +234,17 @@ class Recovery:
             self._whole(assembly)
 
 
-def _part(chunk: Chunk, position: int, deaths: int = 0) -> Chunk:
-    """Return the item at `position` of a chunk as a chunk of its own."""
+def _same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
+    """Return a single item once more, with all that it has been through; `ran`: it has run once more, or may have."""
+    again = _part(chunk.parent or chunk, chunk.position, ran=ran)
+    again.attempt, again.failures = chunk.attempt + ran, chunk.failures
+    again.deaths = chunk.deaths
+    again.alone = chunk.deaths > 0
+    return again
+
+
+def _part(chunk: Chunk, position: int, *, ran: bool = False) -> Chunk:
+    """Return the item at `position` of a whole chunk as a chunk of its own; `ran`: it has run, or may have."""
     return Chunk(
         chunk.call,
         chunk.seq,
@@ -234,6 +252,6 @@ def _part(chunk: Chunk, position: int, deaths: int = 0) -> Chunk:
         chunk.first_index + position,
         parent=chunk,
         position=position,
-        attempt=chunk.attempt,
-        deaths=deaths,
+        attempt=chunk.attempt + ran,
+        deaths=chunk.deaths,
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, WorkerDiedError
+from workers.errors import class_names
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 OnError = Literal["raise", "skip", "return"]
+Retries = int | Mapping[type[BaseException], int]
+"""How often an item that failed is tried again; or that by class of exception; the nearest class decides."""
 
 START_METHODS = ("forkserver", "spawn", "fork")
 ON_ERROR = ("raise", "skip", "return")
@@ -95,13 +98,63 @@ class PoolSettings:
             raise ConfigError(f"items_per_worker must be at least 1, or None; not {self.items_per_worker!r}")
 
 
+def _check_retries(retries: Retries) -> None:
+    if isinstance(retries, Mapping):
+        for kind in retries:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise ConfigError(f"retries by class has exception classes as its keys, not {kind!r}")
+            if issubclass(kind, WorkerDiedError):
+                raise ConfigError("retries don't count the deaths of workers; Pool(max_deaths=...) does")
+    for times in retries.values() if isinstance(retries, Mapping) else (retries,):
+        if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+            raise ConfigError(
+                f"retries is a whole number of at least 0, or such numbers by class of exception; not {times!r}"
+            )
+
+
+def exception_class(name: str, folder: str | None = None) -> type[BaseException]:
+    """Return the class that a name in a job file, or on the command line, means.
+
+    Args:
+        name: of a built-in exception or one of ours, or "module:Class", "path/file.py:Class".
+        folder: where modules and relative paths are looked for; the current directory by default.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    import builtins  # noqa: PLC0415 - these only for names
+
+    from orchestrator import errors  # noqa: PLC0415
+    from workers import handler  # noqa: PLC0415
+
+    try:
+        found = handler.load(name, folder) if ":" in name else getattr(errors, name, getattr(builtins, name, None))
+    except handler.HandlerError as wrong:
+        raise ConfigError(str(wrong)) from None
+    if isinstance(found, type) and issubclass(found, BaseException):
+        return found
+    import difflib  # noqa: PLC0415
+
+    known = [each for each in dir(builtins) if each.endswith(("Error", "Exception"))]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "write a built-in's name, or 'module:Class'"
+    raise ConfigError(f"there is no exception {name!r}; {hint}")
+
+
+def retries_by_name(retries: Retries) -> int | dict[str, int]:
+    """Return the retries with the full names of the classes, by which failures in workers are known."""
+    if isinstance(retries, Mapping):
+        return {class_names(kind)[0]: times for kind, times in retries.items()}
+    return retries
+
+
 @dataclass(frozen=True, slots=True)
 class MapOptions:
     """What one `map` was asked for, checked."""
 
     ordered: bool = True
     chunk: int | Literal["auto"] = "auto"
-    retries: int = 0
+    retries: Retries = 0
     retry_delay_s: float = 0.0
     on_error: OnError = "raise"
     timeout_s: float | None = None
@@ -115,8 +168,9 @@ class MapOptions:
             raise ConfigError(f"on_error must be one of {', '.join(ON_ERROR)}, not {self.on_error!r}")
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ConfigError(f"timeout must be more than 0 seconds, or None; not {self.timeout_s!r}")
-        if self.retries < 0 or self.retry_delay_s < 0:
-            raise ConfigError("retries and retry_delay must not be negative")
+        _check_retries(self.retries)
+        if self.retry_delay_s < 0:
+            raise ConfigError(f"retry_delay must not be negative, as it is seconds; not {self.retry_delay_s!r}")
 
 
 MAP_OPTIONS = {

@@ -9,6 +9,7 @@ graph feed and drain a stage by the same four methods: `wants`, `send`, `settle`
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from collections import deque
@@ -25,7 +26,7 @@ from orchestrator.ledger import Chunk
 from orchestrator.recovery import Assembly, FailedItem, Recovery, StageCounts
 from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
-from orchestrator.settings import MapOptions, PoolSettings
+from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.window import Window
 from workers import payload
 from workers.errors import ExceptionRecord, capture, text_of
@@ -78,7 +79,8 @@ class Stage:
         if isinstance(function, Steps):
             self.counts.steps = {name: StepCounts() for name in function.names}
         self._tallies = tuple(self.counts.steps.values())
-        policy = RetryPolicy(options.retries, options.retry_delay_s, settings.max_deaths)
+        seed = int.from_bytes(os.urandom(8)) if options.retry_delay_s else 0
+        policy = RetryPolicy(retries_by_name(options.retries), options.retry_delay_s, settings.max_deaths, seed)
         self._recovery = Recovery(policy, self.counts, self._assembled)
         self._workers = coordinator.size or 1
         self._sizer = ChunkSizer(options.chunk, self._workers, total)
@@ -334,7 +336,7 @@ class Stage:
         if len(chunk.items) == 1:
             self._consumed(chunk.size_bytes)
             return self._deliver(chunk, [FailedItem(self._undecodable(chunk, error))])
-        self._head = self._recovery.split(chunk, chunk.size_bytes)
+        self._head = self._recovery.split(chunk, chunk.size_bytes, ran=True)
         return None
 
     @staticmethod

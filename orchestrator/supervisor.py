@@ -176,13 +176,14 @@ class Supervisor:
             self.collect(lane)
         was_ready = lane.state is not LaneState.STARTING
         expected = lane.state is LaneState.STOPPING or lane.ended is not None
+        glance = watch.look(lane.slot)
         exitcode = self._remove(lane)
         lost = self._ledger.close_lane(lane.key)
         if not expected and not self.closing:
             self.deaths += 1
             if not was_ready:
                 self._died_early(lane, exitcode)
-        self._lose(lane, lost, exitcode)
+        self._lose(lane, lost, exitcode, glance)
         if not self.closing:
             self._fill_or_break()
 
@@ -200,13 +201,13 @@ class Supervisor:
             )
         )
 
-    def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None) -> None:
-        for chunk in lost:
+    def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None, glance: watch.Glance) -> None:
+        for chunk, begun in zip(lost, _begun(lost, lane.ended, glance), strict=True):
             self.gave_up(chunk.size_bytes)
             events = self._calls.events(chunk.call)
             if events is not None:
                 alone = len(lost) == 1
-                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended))
+                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended, begun))
 
     def _remove(self, lane: Lane) -> int | None:
         for fd in (lane.reader_fd, lane.sentinel):
@@ -297,6 +298,15 @@ class Supervisor:
         _kill_group(lane)
         with contextlib.suppress(ProcessLookupError):
             lane.process.kill()  # it may not lead its group yet
+
+
+def _begun(lost: list[Chunk], ended: Ended | None, glance: watch.Glance) -> list[int]:
+    """Return how many items of each lost chunk may have run: all, but behind the one that a worker was ended at."""
+    counts = [len(chunk.items) for chunk in lost]
+    if ended is None or glance.position is None or (glance.ident, glance.position) != (ended.ident, ended.position):
+        return counts
+    place = next(number for number, chunk in enumerate(lost) if chunk.ident == ended.ident)
+    return [*counts[:place], glance.position + 1, *[0] * (len(lost) - place - 1)]
 
 
 def _kill_group(lane: Lane) -> None:

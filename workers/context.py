@@ -22,7 +22,7 @@ class WorkerContext:
     pool_size: int
     """How many workers the pool had when this one was started."""
     attempt: int = 1
-    """Which try at the present chunk this is, from 1."""
+    """Which try at the present items this is, from 1; above it, they have run before, or may have (a worker died)."""
     step: Step | None = field(default=None, repr=False)
     """The superstep that runs here now; for programs, its parts below."""
 

@@ -31,6 +31,8 @@ class ExceptionRecord:
     """The fused step that raised it, if the function had steps."""
     workflow: str | None = None
     """The workflow of that step."""
+    classes: tuple[str, ...] = ()
+    """Its class and those that this derives from, nearest first, as `class_names` calls them."""
 
 
 def _user_frames(tb: TracebackType | None) -> TracebackType | None:
@@ -72,6 +74,11 @@ def _survivor(exc: BaseException) -> bytes | None:
         return None
 
 
+def class_names(kind: type) -> tuple[str, ...]:
+    """Return the full names ("builtins.ValueError") of a class and of all that it derives from, nearest first."""
+    return tuple(f"{each.__module__}.{each.__qualname__}" for each in kind.__mro__ if each is not object)
+
+
 def add_note(exc: BaseException, note: str) -> None:
     """Add a note, also to an exception that refuses attributes (a frozen dataclass)."""
     BaseException.__setattr__(exc, "__notes__", [*_notes(exc), note])
@@ -87,4 +94,5 @@ def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
         notes=_notes(exc),
         pickled=_survivor(exc),
         cause=capture(cause, depth + 1) if cause is not None and depth < _MAX_CAUSES else None,
+        classes=class_names(type(exc)),
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "function", "functions", "stream", "streams", "workflow",
-    "priorities", "values", "chunk", "names", "anything",
+    "priorities", "values", "chunk", "names", "anything", "retries",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
 
@@ -28,6 +28,7 @@ TAKES: dict[Kind, str] = {
     "names": "a table, label = 'name of a workflow', or '' for items that pass unchanged",
     "chunk": "a whole number of at least 1, or 'auto'",
     "anything": "any value",
+    "retries": "a whole number of at least 0, or a table, class of exception = such a number",
 }
 
 
@@ -55,7 +56,7 @@ OPTIONS = {
     "ordered": Field("flag"),
     "chunk": Field("chunk"),
     "timeout": _NUMBER,
-    "retries": Field("count", at_least=0),
+    "retries": Field("retries"),
     "retry_delay": _NUMBER,
     "on_error": _text("raise", "skip", "return"),
     "dead_letters": _text(),

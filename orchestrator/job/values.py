@@ -9,11 +9,15 @@ from orchestrator.job.mistakes import Mistakes
 from orchestrator.job.model import NamedFunction, Ref
 from orchestrator.job.places import Path
 from orchestrator.job.schema import TAKES, Field
-from orchestrator.settings import parse_size
+from orchestrator.settings import exception_class, parse_size
 from workers import handler
 
 WRONG: Any = object()
 """Stands for a value that was reported as a mistake."""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 class Values:
@@ -83,6 +87,20 @@ class Values:
         except ConfigError as wrong:
             self._mistakes.add(path, str(wrong))
             return WRONG
+
+    def _retries(self, value: Any, _field: Field, path: Path) -> Any:
+        """Return a number, or numbers by class: a built-in's name, one of ours, or 'module:Class'."""
+        if not isinstance(value, dict):
+            return value if _is_count(value) else None
+        found = {}
+        for name, times in value.items():
+            try:
+                found[exception_class(name, self._folder)] = times
+            except ConfigError as wrong:
+                self._mistakes.add((*path, name), str(wrong))
+            if not _is_count(times):
+                self._mistakes.add((*path, name), f"{name!r} is a whole number of at least 0, not {times!r}")
+        return found if len(found) == len(value) and all(map(_is_count, value.values())) else WRONG
 
     def _function(self, value: Any, _field: Field, path: Path) -> Any:
         if not isinstance(value, str):

@@ -165,7 +165,7 @@ def test_an_item_that_can_not_be_shown_breaks_nothing():
     assert item_error(record(), item, 4, 1).item is item
     assert "item 4" in str(unsendable_error(TypeError("no"), item, 4))
     lost = Lost(None, 0, 1, 1, alone=True)
-    assert death_error(lost, item, 4, 1).item is item
+    assert death_error(lost, item, 4, 1, 1).item is item
 
 
 def test_an_item_that_can_not_be_sent():
@@ -189,13 +189,13 @@ def test_an_item_that_can_not_be_sent():
     ],
 )
 def test_the_error_of_a_death_tells_who_died_of_what_and_how_often(exitcode, said):
-    error = death_error(Lost(None, 2, 4711, exitcode, alone=True), "item", 5, 3)
+    error = death_error(Lost(None, 2, 4711, exitcode, alone=True), "item", 5, 3, attempts=4)
     assert isinstance(error, WorkerDiedError)
     assert said in str(error)
     assert "worker 2 (pid 4711)" in str(error)
     assert "item 5 ('item'), death 3 of 3 allowed; the item is given up" in str(error)
     assert (error.worker, error.pid, error.exitcode) == (2, 4711, exitcode)
-    assert (error.item, error.index, error.attempts) == ("item", 5, 3)
+    assert (error.item, error.index, error.attempts) == ("item", 5, 4)
     assert not error.raised_by_function
 
 

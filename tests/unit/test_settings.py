@@ -189,7 +189,7 @@ def test_good_chunks(chunk):
         ({"chunk": "big"}, "not 'big'"),
         ({"chunk": None}, "not None"),
         ({"on_error": "ignore"}, "must be one of raise, skip, return, not 'ignore'"),
-        ({"retries": -1}, "must not be negative"),
+        ({"retries": -1}, "at least 0"),
         ({"retry_delay_s": -0.1}, "must not be negative"),
     ],
 )
