@@ -16,6 +16,7 @@ from pathlib import Path
 import functions
 from barrier_rounds import barrier2, barrier4, barrier16
 from sides import OURS, SIDES
+from flows import branches, chain
 from together import gather4, k_means, share
 
 WORKERS = 2
@@ -156,7 +157,11 @@ def sleepers(side, *, quick):
 
 BARRIERS = (barrier2, barrier4, barrier16)
 TOGETHER = (gather4, k_means, share)
-ROWS = (chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, sleepers, *BARRIERS, *TOGETHER)
+FLOWS = (chain, branches)
+ROWS = (
+    chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, sleepers,
+    *FLOWS, *BARRIERS, *TOGETHER,
+)  # fmt: skip
 
 if __name__ == "__main__":
     row, side, quick = sys.argv[1:4]

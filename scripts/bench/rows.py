@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from barrier_rounds import BARRIER_SIDES
+from flows import CHAIN_SIDES, FEW, MANY
 from observe import MeasurementError, observe
 from operators import OPERATORS
 from sides import OURS
@@ -350,6 +351,24 @@ ROWS = (
         value_of(OURS, "of the ideal throughput", 0.9, at_least=True),
     ),
     *OPERATOR_ROWS,
+    Row(
+        "chain",
+        "steps that are not fused, in the coordinator, an item and step",
+        "ns",
+        False,
+        CHAIN_SIDES,
+        in_child,
+        value_of(CHAIN_SIDES[0], "ns an item and step", 1_000),
+    ),
+    Row(
+        "branches",
+        "peak memory of a stage and broadcast(3), one branch 100 times slower, by number of items",
+        "MB",
+        False,
+        (FEW, MANY),
+        peak_memory,
+        value_of(MANY, f"× the peak at {FEW} items", 1.1, per=FEW),
+    ),
     *(
         Row(
             f"barrier{parties}",
