@@ -26,7 +26,7 @@ from workers.desk import Desk
 from workers.loans import CLOSED, NOTHING, Loan, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
 from workers.places import Places
 from workers.porter import Errand, Porter
-from workers.sharing import reach
+from workers.sharing import SharedFile, reach
 
 
 class ResourcePool:
@@ -335,7 +335,7 @@ _rebuilding = threading.Lock()
 
 def _rebuild(cls: type[ResourcePool], address: Any, settings: ResourceSettings) -> ResourcePool:
     with _rebuilding:
-        file = reach(address)
+        file = reach(SharedFile, address)
         pool = _POOLS.get(file.token)
         if pool is None:
             pool = cls.__new__(cls)

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import context, reduction
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from workers.arena import create_fd
 
@@ -30,8 +30,10 @@ _FLOCK = struct.Struct("hhqqi0q")
 class SharedFile:
     """One process's hold on the file. Its first 16 bytes are a random token, by which it is told from any other."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
+        self.name = name
+        """What errors call it: "barrier"."""
         self.bytes = mmap.mmap(fd, os.fstat(fd).st_size)
         self.token = self.bytes[:TOKEN_BYTES]
         self._spare_fds: list[int] = []
@@ -39,13 +41,13 @@ class SharedFile:
         _FILES[self.token] = self
 
     @classmethod
-    def create(cls, name: str, size: int) -> SharedFile:
+    def create(cls, name: str, size: int) -> Self:
         """Make a new one of `size` bytes, zeros behind the token; they are reserved, so that no write can fail."""
         fd = create_fd(name)
         try:
             os.posix_fallocate(fd, 0, size)
             os.pwrite(fd, os.urandom(TOKEN_BYTES), 0)
-            return cls(fd)
+            return cls(fd, name)
         except BaseException:
             os.close(fd)
             raise
@@ -97,11 +99,13 @@ class SharedFile:
 
     def address(self) -> Any:
         """Return what `reach` takes in another process; goes into a pickle."""
+        where: Any = (os.getpid(), self.fd, self.token)
         if context.get_spawning_popen() is not None:
-            return reduction.DupFd(self.fd)  # the child of a `multiprocessing.Process` is given a descriptor
-        return os.getpid(), self.fd, self.token
+            where = reduction.DupFd(self.fd)  # the child of a `multiprocessing.Process` is given a descriptor
+        return where, self.name
 
 
+_Hold = TypeVar("_Hold", bound=SharedFile)
 _FILES: weakref.WeakValueDictionary[bytes, SharedFile] = weakref.WeakValueDictionary()
 _reaching = threading.Lock()
 """Two threads that unpickle at once must come to one `SharedFile`."""
@@ -115,39 +119,48 @@ def _forget_thread() -> None:
 os.register_at_fork(after_in_child=_forget_thread)
 
 
-def reach(address: Any) -> SharedFile:
-    """Return this process's hold on the file.
+def reach(kind: type[_Hold], address: Any) -> _Hold:
+    """Return this process's hold on the file; `kind` is how its maker holds it.
 
     Raises:
         FileNotFoundError: The process that made the address has ended, or has dropped the file.
     """
+    where, name = address
     with _reaching:
-        return _borrow(*address) if isinstance(address, tuple) else _attach(address.detach())
+        if not isinstance(where, tuple):
+            return _attach(kind, where.detach(), name)
+        pid, fd, token = where
+        return _borrow(kind, pid, fd, token, name)
 
 
-def _attach(fd: int) -> SharedFile:
-    found = _FILES.get(os.pread(fd, TOKEN_BYTES, 0))
+def _known(kind: type[_Hold], token: bytes) -> _Hold | None:
+    found = _FILES.get(token)
+    return found if isinstance(found, kind) else None
+
+
+def _attach(kind: type[_Hold], fd: int, name: str) -> _Hold:
+    found = _known(kind, os.pread(fd, TOKEN_BYTES, 0))
     if found is None:
-        return SharedFile(fd)
+        return kind(fd, name)
     found.keep(fd)
     return found
 
 
-def _borrow(pid: int, fd: int, token: bytes) -> SharedFile:
+def _borrow(kind: type[_Hold], pid: int, fd: int, token: bytes, name: str) -> _Hold:
     """Open the file through the process that has it."""
-    found = _FILES.get(token)
+    found = _known(kind, token)
     if found is not None:
         return found
     try:
         own = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        msg = f"it can't be reached: process {pid}, which pickled it, has ended or dropped it"
+        msg = f"the {name} can't be reached: process {pid}, which pickled it, has ended or dropped it"
         raise FileNotFoundError(error.errno, msg) from error
     if (seen := os.pread(own, TOKEN_BYTES, 0)) != token:
         if other := _FILES.get(seen):
             other.keep(own)
         else:
             os.close(own)
-        msg = f"it can't be reached: process {pid} is not the one that pickled it, or has dropped it"
+        msg = f"the {name} can't be reached: process {pid} is not the one that pickled it, or has dropped it"
         raise FileNotFoundError(errno.ENOENT, msg)
-    return SharedFile(own)
+    return kind(own, name)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import functions
 from barrier_rounds import barrier2, barrier4, barrier16
-from sides import OURS, SIDES
 from flows import branches, chain
+from sides import OURS, SIDES
 from together import gather4, k_means, share
 
 WORKERS = 2

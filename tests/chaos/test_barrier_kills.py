@@ -13,9 +13,10 @@ import time
 import pytest
 
 from orchestrator import Barrier, BrokenBarrierError
-from workers import barrier as module
+from workers import barrier, barrier_memory, sharing
 
 AT_ONCE = 16
+FILES = {module.__file__ for module in (barrier, barrier_memory, sharing)}
 LEFT = 2
 LINES = 120
 """More than a round has in any role: from its last line on a party dies behind the round."""
@@ -51,7 +52,7 @@ def look_until(condition, limit_s):
 
 
 def kill_at(point):
-    """Have the kernel kill this process before the `point`-th line that it runs in the barrier's module."""
+    """Have the kernel kill this process before the `point`-th line that it runs in the barrier's modules."""
     lines = 0
 
     def line(_frame, event, _argument):
@@ -61,10 +62,10 @@ def kill_at(point):
             os.kill(os.getpid(), signal.SIGKILL)
         return line
 
-    sys.settrace(lambda frame, *_: line if frame.f_code.co_filename == module.__file__ else None)
+    sys.settrace(lambda frame, *_: line if frame.f_code.co_filename in FILES else None)
 
 
-def die_at(barrier, role, point):
+def die_at(barrier, _join, role, point):
     """One round untouched, then one in which this party arrives as `role` says, and dies at the point."""
     barrier.wait(TIMEOUT_S)
     if role == "last":
@@ -95,10 +96,11 @@ def case(victim_does, role, kill_after_s=None):
     barrier = Barrier(1 + LEFT)
     told, say = os.pipe()
     go_on, let_go = os.pipe()
-    victim, silence = forked(lambda: victim_does(barrier))
+    joined, join = os.pipe()
+    victim, silence = forked(lambda: victim_does(barrier, join))
     left = [forked(lambda: wait_until_broken(barrier, role, say, go_on)) for _ in range(LEFT)]
     if kill_after_s is not None:
-        look_until(lambda: barrier.n_waiting, TIMEOUT_S)
+        os.read(joined, 1)
         time.sleep(kill_after_s)
         os.kill(victim, signal.SIGKILL)
     os.waitpid(victim, 0)
@@ -143,13 +145,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("role", ["first", "last"])
 def test_killed_at_every_line_of_a_round(role):
     cases = {
-        f"{role}, line {point}": lambda point=point: case(lambda barrier: die_at(barrier, role, point), role)
+        f"{role}, line {point}": lambda point=point: case(lambda *given: die_at(*given, role, point), role)
         for point in range(1, LINES + 1)
     }
     assert wrong_in(cases) == {}
 
 
-def go_round(barrier):
+def go_round(barrier, join):
+    """A forked child is a party from its first wait on; so it says when it has been through one."""
+    barrier.wait(TIMEOUT_S)
+    os.write(join, b"!")
     while True:
         barrier.wait(TIMEOUT_S)
 

@@ -100,7 +100,7 @@ def step(world: World, who: int, actor: Actor, resized: int) -> World | None:  #
             return world._replace(parties=resized, mutex=FREE_MUTEX).move(who, "lock")
         case "choose":  # Barrier._choose
             return choose(world, who)
-        case "tell":  # _Memory.tell, a slot at a time
+        case "tell":  # BarrierMemory.tell, a slot at a time
             if actor.chosen:
                 first, *rest = actor.chosen
                 return world.put(first, actor.verdict).move(who, "tell", chosen=tuple(rest))
