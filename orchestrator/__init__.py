@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.barrier import Barrier
+    from orchestrator.dead_letters import DeadLetter, read_dead_letters
     from orchestrator.errors import (
         BrokenBarrierError,
         ClosedError,
@@ -38,6 +39,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Barrier": "barrier",
     "BrokenBarrierError": "errors",
+    "DeadLetter": "dead_letters",
+    "read_dead_letters": "dead_letters",
     "Pool": "pool",
     "PoolStats": "pool",
     "WorkerInfo": "pool",
@@ -67,6 +70,7 @@ __all__ = [
     "BrokenBarrierError",
     "ClosedError",
     "ConfigError",
+    "DeadLetter",
     "Failure",
     "InternalError",
     "ItemError",
@@ -86,6 +90,7 @@ __all__ = [
     "WorkerInfo",
     "WorkerStartError",
     "Workflow",
+    "read_dead_letters",
     "run",
 ]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workers.errors import ExceptionRecord
 
 
 class OrchestratorError(Exception):
@@ -44,6 +47,11 @@ class ItemError(OrchestratorError):
         self.raised_by_function = False
         self.step: str | None = None
         """The step of a workflow, or of fused functions, that failed."""
+        self.record: ExceptionRecord | None = None
+        """What the worker told of the function's exception."""
+        self.worker: int | None = None
+        """The id of the worker, if it died of the item or was ended because of it; and its `pid`."""
+        self.pid: int | None = None
 
 
 class WorkerDiedError(ItemError):

@@ -7,6 +7,7 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.dead_letters import DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
 from workers.errors import ExceptionRecord, text_of
@@ -29,6 +30,24 @@ class Failure:
     def __bool__(self) -> bool:
         """A failure is false, so that `filter(None, results)` leaves failures out."""
         return False
+
+
+def dead_letter(error: ItemError, item: Any, index: int, function: str) -> DeadLetter:
+    """Return the letter of an item that is given up on with this error."""
+    record = error.record
+    return DeadLetter(
+        item,
+        index,
+        ErrorText(type(error).__name__, str(error)) if record is None else ErrorText(record.type_name, record.text),
+        "" if record is None else record.traceback,
+        error.attempts,
+        function,
+        step=error.step,
+        workflow=None if record is None else record.workflow,
+        worker=error.worker,
+        pid=error.pid,
+        exitcode=error.exitcode if isinstance(error, WorkerDiedError) else None,
+    )
 
 
 def rebuild(record: ExceptionRecord) -> BaseException:
@@ -67,6 +86,7 @@ def item_error(record: ExceptionRecord, item: Any, index: int, attempts: int) ->
     error.__cause__ = rebuild(record)
     error.raised_by_function = True
     error.step = record.step
+    error.record = record
     return error
 
 
@@ -85,13 +105,15 @@ def timeout_error(lost: Lost, item: Any, index: int, attempts: int) -> ItemTimeo
     """Return the error of an item that took too long."""
     limit_s = lost.ended.limit if lost.ended is not None else 0.0
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
-    return ItemTimeoutError(
+    error = ItemTimeoutError(
         f"item {index} ({reprlib.repr(item)}) took longer than its timeout of {limit_s:g} s{tried}; "
         f"worker {lost.worker} (pid {lost.pid}), which ran it, was ended and replaced",
         item=item,
         index=index,
         attempts=attempts,
     )
+    error.worker, error.pid = lost.worker, lost.pid
+    return error
 
 
 def _how_it_ended(lost: Lost) -> str:

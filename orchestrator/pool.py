@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from orchestrator.coordinator import Coordinator
+from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.futures import FutureDriver
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.holding import Hold
 from orchestrator.graph.mapping import MapNode
 from orchestrator.lane import LaneState
+from orchestrator.letter_sinks import LetterSink
 from orchestrator.recovery import StageCounts
 from orchestrator.results import MapResults
 from orchestrator.settings import (
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from orchestrator.graph.node import Node
 
 
+DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink
+"""Where the items may go that are given up on."""
 _open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
 
 
@@ -161,6 +165,7 @@ class Pool:
         retries: Retries = 0,
         retry_delay: float = 0.0,
         on_error: OnError = "raise",
+        dead_letters: DeadLetters | None = None,
         progress: bool = False,
         desc: str | None = None,
     ) -> MapResults:
@@ -185,11 +190,14 @@ class Pool:
                 random part of the second half is left out, so that what failed together is not tried together again.
             on_error: "raise" ends with `ItemError` at the item's place, "skip" leaves it out, "return" puts a
                 `Failure` in its place.
+            dead_letters: where to keep the items that are given up on, whatever `on_error` does with them: the path of
+                a file that a line of JSON is appended to for each, or a function that is called with each `DeadLetter`
+                in the thread that consumes the results. `read_dead_letters(path)` gives them back.
             progress: whether to draw a bar on stderr.
             desc: the bar's label.
 
         Raises:
-            ConfigError: an option can't be used.
+            ConfigError: an option can't be used, or dead letters can't be written where they are to go.
             ClosedError: the pool is closed.
             ItemError: while iterating: an item failed, or can't be pickled.
             ItemTimeoutError: while iterating: an item took longer than `timeout`.
@@ -202,7 +210,7 @@ class Pool:
                 raise ConfigError("a workflow takes one item at a time: pool.map(workflow, zip(xs, ys))")
         elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
-        options = MapOptions(ordered, chunk, retries, retry_delay, on_error, timeout)
+        options = MapOptions(ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters)
         star = len(iterables) > 1
         total = _known_length(iterables)
         source: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]

@@ -159,6 +159,8 @@ class MapOptions:
     on_error: OnError = "raise"
     timeout_s: float | None = None
     """What an item may take."""
+    dead_letters: Any = None
+    """Where items go that are given up on: a path, a function, or what has `write(letter)` and `close()`."""
 
     def __post_init__(self) -> None:
         number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1
@@ -180,6 +182,7 @@ MAP_OPTIONS = {
     "retry_delay": "retry_delay_s",
     "on_error": "on_error",
     "timeout": "timeout_s",
+    "dead_letters": "dead_letters",
 }
 """What `Pool.map` calls its options, and what `MapOptions` does."""
 

@@ -21,8 +21,9 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.credits import depth_for
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
-from orchestrator.failures import Failure, item_error, unsendable_error
+from orchestrator.failures import Failure, dead_letter, item_error, unsendable_error
 from orchestrator.ledger import Chunk
+from orchestrator.letter_sinks import LetterSink, open_dead_letters
 from orchestrator.recovery import Assembly, FailedItem, Recovery, StageCounts
 from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
@@ -70,6 +71,7 @@ class Stage:
         Raises:
             ItemError: the function can't be pickled.
             ClosedError: the pool is closed.
+            ConfigError: dead letters can't be written where they are to go.
         """
         self._coordinator = coordinator
         self._options = options
@@ -102,7 +104,16 @@ class Stage:
         self._function: object = function  # kept, as what it shares (`Pool.share`) lives as long as its handle here
         spec = CallSpec(function, star, stop_at_failure, forward_output, watched=options.timeout_s is not None)
         self._most_items = settings.items_per_worker or sys.maxsize
-        self._number = coordinator.open(self.events, encoded_function(spec), options.timeout_s)
+        encoded = encoded_function(spec)
+        self.dead_letters: LetterSink | None = None
+        """Where the items go that are given up on."""
+        if options.dead_letters is not None:
+            self.dead_letters = open_dead_letters(options.dead_letters)
+        try:
+            self._number = coordinator.open(self.events, encoded, options.timeout_s)
+        except BaseException:
+            self._close_letters()
+            raise
 
     # ---- into the pool ----------------------------------------------------------------------------------------
 
@@ -358,6 +369,9 @@ class Stage:
                 continue
             error = self._complete_error(outcome, chunk, position)
             self.counts.failures += 1
+            if self.dead_letters is not None:
+                item, index = chunk.items[position], chunk.first_index + position
+                self.dead_letters.write(dead_letter(error, item, index, name_of(self._function)))
             if self._options.on_error == "raise":
                 return Delivery(results, error, count, chunk.first_index, chunk.size_bytes)
             if self._options.on_error == "return":
@@ -405,6 +419,11 @@ class Stage:
         self._freed_bytes = 0
         self._coordinator.consumed(freed)
         self._coordinator.close_call(self._number)
+        self._close_letters()
+
+    def _close_letters(self) -> None:
+        if self.dead_letters is not None:
+            self.dead_letters.close()
 
 
 def _merge(results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> list[Any]:
@@ -413,6 +432,15 @@ def _merge(results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> l
     values = iter(results)
     positions = range(len(results) + len(failures))
     return [FailedItem(failed[position]) if position in failed else next(values) for position in positions]
+
+
+def name_of(function: object) -> str:
+    """Return what messages call a function, or the names of steps that run as one."""
+    if isinstance(function, Steps):
+        return "+".join(function.names)
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    module = getattr(function, "__module__", None)
+    return repr(function) if name is None else f"{module}.{name}" if module else str(name)
 
 
 def _fresh(error: OrchestratorError) -> OrchestratorError:

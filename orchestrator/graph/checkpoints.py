@@ -82,7 +82,10 @@ class Checkpoints:
                 self._journal.discard()
             raise
         self._nodes = nodes
-        if self._journal.state is not None:
+        if self._journal.state is None:
+            if any(getattr(sink, "appends", False) for node in nodes for sink in node.own_sinks()):
+                self.save()  # how much was there before this run
+        else:
             for node, state in zip(nodes, self._journal.state, strict=True):
                 node.resume(state)
 

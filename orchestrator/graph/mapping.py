@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ class MapNode(Node):
     Fails when: an item fails under `on_error="raise"`, or the pool can't go on.
     """
 
-    __slots__ = ("_at", "_open", "_pending", "_unsettled", "items_done", "stage")
+    __slots__ = ("_at", "_next_index", "_open", "_pending", "_resumed", "_unsettled", "items_done", "stage")
 
     def __init__(self, name: str, open_stage: Callable[[], Stage], *, inputs: int = 1) -> None:
         super().__init__(name, inputs=inputs)
@@ -36,6 +37,8 @@ class MapNode(Node):
         self.stage: Stage
         self._pending: list[Any] = []
         self._at = 0  # items before this one are cut
+        self._next_index = 0  # of the next item to be cut, among all that came
+        self._resumed: deque[tuple[int, Sequence[Any]]] = deque()  # cut in a run before this one, by their first index
         self._unsettled: dict[int, Sequence[Any]] = {}  # chunks that are not passed on yet, by their first index
         self.items_done = 0
         """Items whose fate is settled and passed on."""
@@ -69,11 +72,24 @@ class MapNode(Node):
         self.stage.feed(self._cut)
 
     def _cut(self, size: int) -> Sequence[Any]:
+        if self._resumed:
+            return self._cut_again(size)
         start = self._at
         items = self._pending[start : start + size] if start or size < len(self._pending) else self._pending
         self._at = start + len(items)
         if items:
-            self._unsettled[self.stage.cut_items] = items
+            self.stage.cut_items = self._next_index
+            self._unsettled[self._next_index] = items
+            self._next_index += len(items)
+        return items
+
+    def _cut_again(self, size: int) -> Sequence[Any]:
+        first, items = self._resumed.popleft()
+        if len(items) > size:
+            self._resumed.appendleft((first + size, items[size:]))
+            items = items[:size]
+        self.stage.cut_items = first
+        self._unsettled[first] = items
         return items
 
     def end(self, port: int) -> None:
@@ -85,7 +101,7 @@ class MapNode(Node):
         """Whether `pump` could do something now."""
         if self.stage.events:
             return True
-        return self._at < len(self._pending) and self.stage.wants_room()
+        return self._has_items and self.stage.wants_room()
 
     @property
     def again(self) -> bool:
@@ -118,19 +134,30 @@ class MapNode(Node):
 
     @property
     def _all_cut(self) -> bool:
-        return self.ended[0] and self._at == len(self._pending)
+        return self.ended[0] and not self._has_items
+
+    @property
+    def _has_items(self) -> bool:
+        return self._at < len(self._pending) or bool(self._resumed)
 
     def close(self) -> None:
         """End the call: chunks that run are not waited for."""
         if hasattr(self, "stage"):
             self.stage.close()
 
+    def own_sinks(self) -> list[Any]:
+        """Return where dead letters go."""
+        return [] if self.stage.dead_letters is None else [self.stage.dead_letters]
+
     def snapshot(self) -> Any:
         """Return the items that are not settled: what runs when the process dies has to run again."""
-        waiting = [item for items in self._unsettled.values() for item in items]
-        return {"waiting": waiting + self._pending[self._at :], "counts": self.stage.counts}
+        unsettled = sorted((first, list(items)) for first, items in (*self._unsettled.items(), *self._resumed))
+        own = {"unsettled": unsettled, "pending": self._pending[self._at :], "next_index": self._next_index}
+        return {**own, "counts": self.stage.counts}
 
     def restore(self, state: Any) -> None:
-        """Run those items first."""
-        self._pending, self._at = list(state["waiting"]), 0
+        """Run those items first, under the indexes that they had."""
+        self._resumed.extend(state["unsettled"])
+        self._pending, self._at = list(state["pending"]), 0
+        self._next_index = state["next_index"]
         self.stage.counts.take_over(state["counts"])

@@ -139,6 +139,7 @@ class _Reader:
     def _check_writing(self) -> None:
         """No path is written twice, or both read and written; its folder is there."""
         written: dict[FilePath, str] = {}
+        letters: set[FilePath] = set()
         read = {
             FilePath(entry.path).resolve()
             for node in self._nodes.values()
@@ -146,19 +147,20 @@ class _Reader:
             for entry in _expanded(path)
         }
         for node in self._nodes.values():
-            for key in ("write", "to", "late", "unmatched"):
+            for key in ("write", "to", "late", "unmatched", "dead_letters"):
                 value = node.values.get(key, ())
                 for path in [value] if isinstance(value, str) else value if node.kind == "tee" else ():
                     place = (node.kind, node.name, key)
                     final = FilePath(path).resolve()
                     if path == "-":
                         continue
-                    if final in written:
+                    if final in written and not (key == "dead_letters" and final in letters):  # steps may share them
                         self._mistakes.add(place, f"{path} is written by [{written[final]}] too")
                     if final in read:
                         self._mistakes.add(place, f"{path} is one of the inputs")
                     if "{" not in str(final.parent) and not final.parent.is_dir():
                         self._mistakes.add(place, f"can't write to {path}: there is no folder {final.parent}")
+                    letters |= {final} if key == "dead_letters" else set()
                     written[final] = f"{node.kind}.{node.name}"
 
     # ---- the graph --------------------------------------------------------------------------------------------

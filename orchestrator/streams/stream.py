@@ -18,6 +18,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.holding import Hold
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
+from orchestrator.letter_sinks import refuse_unwritable
 from orchestrator.settings import map_options
 from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
@@ -97,7 +98,7 @@ class Stream:
         Args:
             fn: called with one item; a `Workflow` is run as by `through`.
             desc: what reports, bars and errors call the step; by default the function's name.
-            options: ordered, chunk, retries, retry_delay, on_error.
+            options: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters.
 
         Raises:
             ConfigError: an option can't be.
@@ -118,7 +119,7 @@ class Stream:
         """Run a workflow's steps, in the workers; a barrier in it holds everything back until all are through."""
         if not isinstance(workflow, Workflow):
             raise ConfigError(f"through needs a Workflow, not {type(workflow).__name__}; for a function there is map")
-        map_options(options)
+        _check(options)
         stream = self
         for number, steps in enumerate(workflow.stages):
             stream = stream.barrier() if number else stream
@@ -362,7 +363,7 @@ class Stream:
     def _work(self, kind: StepKind, fn: Any, desc: str | None, options: dict[str, Any] | None) -> Self:
         if not callable(fn):
             raise ConfigError(f"{kind} needs a function, not {type(fn).__name__}: stream.{kind}(fn)")
-        map_options(options or {})
+        _check(options)
         name = desc or _name_of(fn, kind)
         return self._then(Op(kind, name, (self._port,), None, ("",), (Step(name, kind, fn),), options))
 
@@ -390,6 +391,11 @@ class _Files:
             yield from source
         finally:
             source.close()
+
+
+def _check(options: dict[str, Any] | None) -> None:
+    """Refuse options of a map that can't be, before anything starts."""
+    refuse_unwritable(map_options(options or {}).dead_letters)
 
 
 def _port_of(stream: Any) -> Port:

@@ -80,6 +80,7 @@ def test_the_pool(names, capfd):
 def test_the_options_of_a_map(names):
     with Pool(2) as pool:
         names |= {"pool": pool, "f": max, "xs": [[1], [2]], "ys": [[3], [4]]}
+        exec("import orchestrator", names)
         exec(block("retry_delay"), names)
 
 

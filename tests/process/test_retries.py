@@ -83,8 +83,8 @@ def test_behind_a_deadline_the_attempt_is_how_often_the_item_has_begun(tmp_path,
     monkeypatch.setenv("RUNS", str(tmp_path))
     out = []
     with Pool(2) as pool:
-        run(Stream(range(10)).map(late_once, chunk=5, timeout=0.4, retries={ItemTimeoutError: 1}).to(out), pool=pool)
-    assert all(runs == attempt for runs, attempt in out)
+        run(Stream(range(10)).map(late_once, chunk=5, timeout=1.0, retries={ItemTimeoutError: 1}).to(out), pool=pool)
+    assert all(runs == attempt for runs, attempt in out), out
     assert [runs for runs, _ in out] == [2, 2, 2, 2, 1] * 2
 
 

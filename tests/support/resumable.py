@@ -5,10 +5,12 @@ Each is slow enough to be hit in the middle, and gives the same in every undistu
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from orchestrator import Pool, Stream, Workflow, run
 from orchestrator.graph import holding
+from orchestrator.journal import Journal
 
 
 def pace(x):
@@ -71,12 +73,35 @@ def unordered(folder):
     return [Stream(range(30_000)).map(pace, ordered=False).to(f"{folder}/out.txt")]
 
 
-RUNS = {each.__name__: each for each in (one_stage, patterns, behind_a_barrier, unordered)}
+def fails_at_13(x):
+    pace(x)
+    if x % 97 == 13:
+        raise ValueError(x)
+    return x
+
+
+def fails_at_6(x):
+    pace(x)
+    if x % 89 == 6:
+        raise KeyError((x, "a tuple"))
+    return x
+
+
+def with_dead_letters(folder):
+    first = Stream(numbers(12_000)).map(fails_at_13, on_error="skip", dead_letters=f"{folder}/first")
+    both = {"on_error": "skip", "retries": 1, "dead_letters": f"{folder}/second"}
+    return [first.filter_inline(is_even).map(fails_at_6, **both).to(f"{folder}/out.txt")]
+
+
+RUNS = {each.__name__: each for each in (one_stage, patterns, behind_a_barrier, unordered, with_dead_letters)}
 ANY_ORDER = {"unordered"}
 
 if __name__ == "__main__":
     name, where = sys.argv[1:]
     output = Path(where, "out")
     output.mkdir(parents=True, exist_ok=True)
+    with closing(Journal(str(Path(where, "journal")))) as journal:
+        if journal.complete:  # killed behind its end: once more would add to the dead letters
+            sys.exit()
     with Pool(2) as shared:
         run(*RUNS[name](output), pool=shared, checkpoint=Path(where, "journal"), checkpoint_every_s=0.02)
