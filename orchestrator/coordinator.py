@@ -250,7 +250,7 @@ class Coordinator:
         ident = self._ledger.sent(chunk, lane.key)
         chunk.size_bytes = encoded.size
         self.in_flight_bytes += encoded.size
-        lane.put_object(Kind.CHUNK, encoded, number, ident)
+        lane.put_object(Kind.CHUNK, encoded, number, ident, Flag.WATCHED if chunk.watched else 0)
         if self._watches_items:
             self.supervisor.count_sent(lane, len(chunk.items))
         if lane.inputs.failure is not None:

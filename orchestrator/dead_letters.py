@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.errors import ConfigError
+from workers.chunks import Place
 
 _LINE_BEGINS = b'{"index": '
 NO_ITEM: Any = type("NoItem", (), {"__repr__": lambda _: "NO_ITEM"})()
@@ -43,19 +44,6 @@ class ErrorText(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.type}: {self.text}" if self.text else self.type
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands in a file."""
-
-    path: str
-    start: int | None = None
-    """Its first byte, from 0; None: not known."""
-    end: int | None = None
-    """Behind its last byte."""
-    line: int | None = None
-    """From 1."""
 
 
 class _Pickled(NamedTuple):

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workers.chunks import Place
     from workers.errors import ExceptionRecord
 
 
@@ -45,6 +46,8 @@ class ItemError(OrchestratorError):
         self.index = index
         self.attempts = attempts
         self.raised_by_function = False
+        self.place: Place | None = None
+        """Where the record stands, if the item is one of a file; `item` is the record itself then."""
         self.step: str | None = None
         """The step of a workflow, or of fused functions, that failed."""
         self.record: ExceptionRecord | None = None

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import Chunk
 from workers.arena import ArenaReader
+from workers.watch import Glance
 
 
 class Finished(NamedTuple):
@@ -45,6 +46,8 @@ class Ended(NamedTuple):
     """Of the item in that chunk; None: not known."""
     limit: float
     """Seconds that an item may take; or, for memory, bytes that the worker held."""
+    record: int | None = None
+    """Index of the record in that item, if it is a block of them; None: not known."""
 
 
 class Lost(NamedTuple):
@@ -60,6 +63,8 @@ class Lost(NamedTuple):
     """None: it died by itself."""
     begun: int = sys.maxsize
     """Items of the chunk, from its first on, that may have run; all of them, if nobody knows better."""
+    glance: Glance | None = None
+    """What the worker was at, if that is known."""
 
 
 class Broken(NamedTuple):

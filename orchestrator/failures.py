@@ -7,9 +7,10 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.dead_letters import DeadLetter, ErrorText
+from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
+from workers.chunks import ByteRange
 from workers.errors import ExceptionRecord, text_of
 
 
@@ -35,6 +36,8 @@ class Failure:
 def dead_letter(error: ItemError, item: Any, index: int, function: str) -> DeadLetter:
     """Return the letter of an item that is given up on with this error."""
     record = error.record
+    if error.place is not None:  # a record of a file
+        item = NO_ITEM if isinstance(error.item, ByteRange) else error.item
     return DeadLetter(
         item,
         index,
@@ -47,6 +50,7 @@ def dead_letter(error: ItemError, item: Any, index: int, function: str) -> DeadL
         worker=error.worker,
         pid=error.pid,
         exitcode=error.exitcode if isinstance(error, WorkerDiedError) else None,
+        place=error.place,
     )
 
 
@@ -71,14 +75,20 @@ def rebuild(record: ExceptionRecord) -> BaseException:
     return error
 
 
-def item_error(record: ExceptionRecord, item: Any, index: int, attempts: int) -> ItemError:
-    """Return the error of an item whose function raised."""
+def _named(item: Any, index: int) -> str:
+    return f"item {index} ({reprlib.repr(item)})"
+
+
+def item_error(
+    record: ExceptionRecord, item: Any, index: int, attempts: int, name: str | None = None
+) -> ItemError:
+    """Return the error of an item whose function raised; `name` is what messages call the item."""
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
     where = f" in step {record.step!r}" if record.step is not None else ""
     if record.workflow is not None:
         where += f" of workflow {record.workflow!r}"
     error = ItemError(
-        f"item {index} ({reprlib.repr(item)}) failed{where}{tried}: {record.type_name}: {record.text}",
+        f"{name or _named(item, index)} failed{where}{tried}: {record.type_name}: {record.text}",
         item=item,
         index=index,
         attempts=attempts,
@@ -101,12 +111,12 @@ def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:
     return error
 
 
-def timeout_error(lost: Lost, item: Any, index: int, attempts: int) -> ItemTimeoutError:
+def timeout_error(lost: Lost, item: Any, index: int, attempts: int, name: str | None = None) -> ItemTimeoutError:
     """Return the error of an item that took too long."""
     limit_s = lost.ended.limit if lost.ended is not None else 0.0
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
     error = ItemTimeoutError(
-        f"item {index} ({reprlib.repr(item)}) took longer than its timeout of {limit_s:g} s{tried}; "
+        f"{name or _named(item, index)} took longer than its timeout of {limit_s:g} s{tried}; "
         f"worker {lost.worker} (pid {lost.pid}), which ran it, was ended and replaced",
         item=item,
         index=index,
@@ -124,11 +134,13 @@ def _how_it_ended(lost: Lost) -> str:
     return describe_exit(lost.exitcode)
 
 
-def death_error(lost: Lost, item: Any, index: int, deaths: int, attempts: int) -> WorkerDiedError:
+def death_error(  # noqa: PLR0917 - all that there is to tell
+    lost: Lost, item: Any, index: int, deaths: int, attempts: int, name: str | None = None
+) -> WorkerDiedError:
     """Return the error of an item that is given up because workers died of it."""
     return WorkerDiedError(
-        f"worker {lost.worker} (pid {lost.pid}) {_how_it_ended(lost)} while it ran item {index} "
-        f"({reprlib.repr(item)}), death {deaths} of {deaths} allowed; the item is given up",
+        f"worker {lost.worker} (pid {lost.pid}) {_how_it_ended(lost)} while it ran "
+        f"{name or _named(item, index)}, death {deaths} of {deaths} allowed; the item is given up",
         worker=lost.worker,
         pid=lost.pid,
         exitcode=lost.exitcode,

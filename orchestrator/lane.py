@@ -145,9 +145,9 @@ class Lane:
         for part in parts:
             outgoing += part
 
-    def put_object(self, kind: int, encoded: payload.Encoded, number: int, ident: int) -> None:
+    def put_object(self, kind: int, encoded: payload.Encoded, number: int, ident: int, flags: int = 0) -> None:
         """Put a frame that carries an object behind what waits to be written."""
-        self.put(payload.frame(kind, encoded, self.inputs, number, ident))
+        self.put(payload.frame(kind, encoded, self.inputs, number, ident, flags))
 
     def flush(self) -> bool:
         """Write what the pipe takes; return whether nothing is left over."""

@@ -44,11 +44,13 @@ class Chunk:
     that stands for the item at `position` of `parent`. `attempt` is 1 if its items have never run, and one more each
     time that they may have; `failures` of these tries ended with the function's own exception, or at a deadline,
     `deaths` with the worker.
+
+    An item that is a block of records may be divided: then its parts are the items of a chunk that `divides` it.
     """
 
     __slots__ = (
-        "alone", "attempt", "call", "deaths", "failures", "first_index", "ident", "items", "lane", "parent", "position",
-        "seq", "size_bytes", "state",
+        "alone", "attempt", "call", "deaths", "divides", "failures", "first_index", "ident", "items", "lane", "parent",
+        "position", "seq", "size_bytes", "state", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +65,7 @@ class Chunk:
         attempt: int = 1,
         failures: int = 0,
         deaths: int = 0,
+        divides: bool = False,
     ) -> None:
         self.call = call
         self.seq = seq
@@ -73,6 +76,8 @@ class Chunk:
         self.attempt = attempt
         self.failures = failures
         self.deaths = deaths
+        self.divides = divides
+        self.watched = False  # whether its worker is to say where in a block of records it is
         self.alone = deaths > 0  # under suspicion: nothing else may be in its worker
         self.ident = -1
         self.lane = -1

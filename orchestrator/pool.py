@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.node import Node
+    from orchestrator.sources.dividing import Divider
 
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink
@@ -287,6 +288,7 @@ class Pool:
         star: bool = False,
         total: int | None = None,
         forward_output: bool = False,
+        divider: Divider | None = None,
     ) -> Stage:
         """Open a call for a node that feeds and drains it itself; not for programs, which use `map` or `Stream`.
 
@@ -295,7 +297,16 @@ class Pool:
             ItemError: the function can't be pickled.
         """
         forward = forward_output or self._coordinator.on_output is not None
-        stage = Stage(self._coordinator, self._settings, fn, options, star=star, total=total, forward_output=forward)
+        stage = Stage(
+            self._coordinator,
+            self._settings,
+            fn,
+            options,
+            star=star,
+            total=total,
+            forward_output=forward,
+            divider=divider,
+        )
         self._remember(stage)
         return stage
 

@@ -5,23 +5,38 @@
       -> each part's outcome, in any order, put into the assembly
       -> the assembly whole: it takes the chunk's turn in the order of results
 
-A part is alone by construction, so the item at fault is known. Owner: the stage, in its consumer's thread.
+A part is alone by construction, so the item at fault is known. An item may be a block of records, of a file:
+
+    block lost                -> it runs again, watched: its worker says which record it is at
+    lost again, in record k   -> records before k, record k, records behind it: parts of a chunk that divides the block
+    what came of all of them  -> joined, the block's outcome                                 (`sources/dividing.py`)
+
+so the record at fault is known, too. Owner: the stage, in its consumer's thread.
 """
 
 from __future__ import annotations
 
+import reprlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.errors import ItemError, ItemTimeoutError
 from orchestrator.events import Ended, Lost
 from orchestrator.failures import death_error, item_error, timeout_error
 from orchestrator.ledger import Chunk
 from orchestrator.retry import RetryPolicy, Verdict
+from workers.chunks import FailedRecord
 from workers.errors import ExceptionRecord, class_names
 from workers.steps import StepCounts
+
+if TYPE_CHECKING:
+    from orchestrator.sources.dividing import Divider
+    from workers.chunks import Place
+    from workers.runner import Failures
 
 _MISSING: Any = object()
 _TIMEOUT = class_names(ItemTimeoutError)
@@ -69,6 +84,16 @@ class FailedItem:
         self.what = what
 
 
+class InPart:
+    """Stands in a list of outcomes for a block of which records failed."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, pieces: list[Any]) -> None:
+        self.pieces = pieces
+        """In order: lists of results, and a `FailedItem` for each record that failed."""
+
+
 class Assembly:
     """A chunk whose items come back one by one."""
 
@@ -89,14 +114,28 @@ class Assembly:
 class Recovery:
     """What runs again, now or at a time, and the assemblies that wait for it."""
 
-    def __init__(self, policy: RetryPolicy, counts: StageCounts, whole: Callable[[Assembly], None]) -> None:
-        """Begin with nothing to run again; `whole` is told of each assembly that has all its outcomes."""
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        counts: StageCounts,
+        whole: Callable[[Assembly], None],
+        divider: Divider | None = None,
+    ) -> None:
+        """Begin with nothing to run again.
+
+        Args:
+            policy: of the call.
+            counts: where retries and deaths are counted.
+            whole: told of each assembly that has all its outcomes.
+            divider: knows the records of items that are blocks of them; None: they are none.
+        """
         self._policy = policy
+        self._divider = divider
         self._counts = counts
         self._whole = whole
         self._again: deque[Chunk] = deque()
         self._later: list[tuple[float, Chunk]] = []  # (monotonic time, part)
-        self._assemblies: dict[int, Assembly] = {}  # by the chunk's seq
+        self._assemblies: dict[Chunk, Assembly] = {}
         self.freed_bytes = 0
         """Of parts that have their outcome: to be given back to the budget, and set to 0, by the stage."""
 
@@ -141,13 +180,18 @@ class Recovery:
             size_bytes: what it still holds.
             ran: whether its items have run, or may have.
         """
-        assembly = self._assemblies[chunk.seq] = Assembly(chunk, size_bytes)
-        self._again.extend(_part(chunk, position, ran=ran) for position in range(len(chunk.items)))
+        assembly = self._assemblies[chunk] = Assembly(chunk, size_bytes)
+        self._again.extend(self._suspect(_part(chunk, position, ran=ran)) for position in range(len(chunk.items)))
         return assembly
 
-    def retry_failed(self, chunk: Chunk, results: Iterable[Any], failures: list[tuple[int, ExceptionRecord]]) -> None:
+    def _suspect(self, part: Chunk) -> Chunk:
+        """Have a worker say where it is in an item that is a block of records."""
+        part.watched = self._divider is not None
+        return part
+
+    def retry_failed(self, chunk: Chunk, results: Iterable[Any], failures: Failures) -> None:
         """Keep the results of a chunk, and run the items that failed again."""
-        assembly = self._assemblies[chunk.seq] = Assembly(chunk, chunk.size_bytes)
+        assembly = self._assemblies[chunk] = Assembly(chunk, chunk.size_bytes)
         failed = dict(failures)
         values = iter(results)
         for position in range(len(chunk.items)):
@@ -157,10 +201,70 @@ class Recovery:
                 assembly.put(position, next(values))
         self._finish(assembly)
 
-    def item_failed(self, chunk: Chunk, record: ExceptionRecord) -> None:
-        """Take in that an item's function raised: run it again if the policy says so, else that is its outcome."""
+    def item_failed(self, chunk: Chunk, what: ExceptionRecord | list[Any]) -> None:
+        """Take in that an item's function raised: run it again if the policy says so, else that is its outcome.
+
+        Args:
+            chunk: the item.
+            what: what it raised; or the pieces of a block of which records failed.
+        """
+        if isinstance(what, list):
+            if len(what) > 1:
+                self._records_failed(chunk, what)
+                return
+            what = what[0].what  # it is one record
+        record = cast("ExceptionRecord", what)
         if not self._tried_again(chunk, record.classes):
-            self.settle(chunk, item_error(record, chunk.items[0], chunk.first_index, chunk.attempt))
+            self.give_up(chunk, partial(item_error, record), chunk.attempt)
+
+    def _records_failed(self, chunk: Chunk, pieces: list[Any]) -> None:
+        """Keep what a block gave, and run its records that failed again."""
+        assert self._divider is not None  # noqa: S101 - for the type checker: only blocks come in pieces
+        block = chunk.items[0]
+        items = [self._divider.record(block, each) if isinstance(each, FailedRecord) else None for each in pieces]
+        divided = self._divided(chunk, items)
+        assembly = self._assemblies[divided]
+        for position, piece in enumerate(pieces):
+            if not isinstance(piece, FailedRecord):
+                assembly.put(position, piece)
+        for position, piece in enumerate(pieces):
+            if isinstance(piece, FailedRecord):
+                self.item_failed(_part(divided, position), piece.what)
+
+    def in_part(self, chunk: Chunk, pieces: list[Any]) -> InPart:
+        """Return the outcome of a block of which records failed that are not tried again."""
+        assert self._divider is not None  # noqa: S101 - as above
+        outcomes: list[Any] = []
+        for piece in pieces:
+            if isinstance(piece, FailedRecord):
+                place = self._divider.with_line(piece.place)
+                error = item_error(piece.what, piece.value, chunk.first_index, chunk.attempt, _name(place, piece.value))
+                error.place = place
+                outcomes.append(FailedItem(error))
+            else:
+                outcomes.append(piece)
+        return InPart(outcomes)
+
+    def error_of(self, record: ExceptionRecord, item: Any, index: int, attempts: int) -> ItemError:
+        """Return the error of an item that failed, a whole block of records too, and that is not tried again."""
+        if self._divider is None:
+            return item_error(record, item, index, attempts)
+        place = self._divider.look(item).place
+        error = item_error(record, item, index, attempts, place.told())
+        error.place = place
+        return error
+
+    def give_up(self, chunk: Chunk, make: Callable[..., ItemError], *more: Any) -> None:
+        """Settle a single item with its error: what `make` returns for the item, its index, `more` and its name."""
+        item, index = chunk.items[0], chunk.first_index
+        if self._divider is None:
+            self.settle(chunk, make(item, index, *more))
+            return
+        looked = self._divider.look(item)
+        error = make(item if looked.value is None else looked.value, index, *more, _name(looked.place, looked.value))
+        error.place = looked.place
+        outcomes = self._divider.outcomes
+        self.settle(chunk, error if outcomes is None else outcomes.gave_up(item, error, looked))
 
     def _tried_again(self, chunk: Chunk, classes: tuple[str, ...]) -> bool:
         """Have a single item that failed run again, now or later, if the policy says so."""
@@ -184,15 +288,78 @@ class Recovery:
             self._ended(event, chunk, ended)
             return
         self._counts.deaths += 1
-        chunk.deaths += 1
         single = len(chunk.items) == 1
+        known = chunk.watched or (single and event.glance is not None)
+        if known and self._divider is not None and self._divide_lost(event, chunk):
+            return
+        chunk.deaths += 1
         verdict = self._policy.after_death(chunk.deaths, alone=single and event.alone)
         if verdict is Verdict.GIVE_UP:
-            self.settle(chunk, death_error(event, chunk.items[0], chunk.first_index, chunk.deaths, chunk.attempt))
+            self.give_up(chunk, partial(death_error, event), chunk.deaths, chunk.attempt)
         elif chunk.parent is not None:
             self._again.append(_same_item(chunk, ran=event.begun > 0))
         else:
             self.split(chunk, ran=True)
+
+    def _divide_lost(self, event: Lost, chunk: Chunk) -> bool:
+        """Divide a block that a worker died with, if it is more than one record: around the one that ran, or in halves.
+
+        The death counts for that record only, and what is known of the block before it is no suspicion against it.
+        """
+        glance = event.glance
+        if glance is not None and glance.ident != chunk.ident:
+            self._again.append(_same_item(chunk, ran=False))  # the worker was at another one
+            return True
+        divided = self._divide(chunk, None if glance is None else glance.record)
+        if divided is None:
+            return False
+        parts, suspect = divided
+        for position, part in enumerate(parts):
+            part.deaths = int(position == suspect)
+            part.alone = True
+            self._again.append(part)
+        return True
+
+    def _divide(self, chunk: Chunk, record: int | None) -> tuple[list[Chunk], int | None] | None:
+        """Put the parts of a block in its place, none of them sent yet; None: it is one record, or can't be read."""
+        assert self._divider is not None  # noqa: S101 - as above
+        found = self._divider.divide(chunk.items[0], record)
+        if found is None:
+            return None
+        divided = self._divided(chunk, found.parts)
+        parts = [self._suspect(_part(divided, position, ran=True)) for position in range(len(found.parts))]
+        return parts, found.suspect
+
+    def halve(self, chunk: Chunk, size_bytes: int = 0) -> Assembly | None:
+        """Run a block again in halves, since one of its records, nobody knows which, is at fault.
+
+        Returns:
+            What stands in the place of the chunk; None: it is one item and can't be divided.
+        """
+        divided = None if self._divider is None else self._divide(chunk, None)
+        if divided is None:
+            return None
+        self._again.extend(divided[0])
+        whole = chunk.parent or chunk
+        if whole is chunk:
+            self._assemblies[chunk] = Assembly(chunk, size_bytes)
+        return self._assemblies.get(whole)
+
+    def _divided(self, chunk: Chunk, items: list[Any]) -> Chunk:
+        """Return a chunk of the parts of an item, which stands in its place from now on."""
+        divided = Chunk(
+            chunk.call,
+            chunk.seq,
+            items,
+            chunk.first_index,
+            parent=chunk.parent or chunk,
+            position=chunk.position,
+            attempt=chunk.attempt,
+            failures=chunk.failures,
+            divides=True,
+        )
+        self._assemblies[divided] = Assembly(divided)
+        return divided
 
     def _ended(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
         """The worker was ended for the sake of one item, which may be of this chunk; all others are innocent."""
@@ -202,24 +369,36 @@ class Recovery:
         if chunk.parent is not None or (len(chunk.items) == 1 and position is not None):
             if position is None:
                 self._again.append(_same_item(chunk, ran=event.begun > 0))
-            elif not self._tried_again(chunk, _TIMEOUT):
-                self.settle(chunk, timeout_error(event, chunk.items[0], chunk.first_index, chunk.attempt))
+            else:
+                self._overdue(event, chunk, ended)
             return
-        self._assemblies[chunk.seq] = Assembly(chunk)
+        self._assemblies[chunk] = Assembly(chunk)
         for at in range(len(chunk.items)):
             if at != position:
                 self._again.append(_part(chunk, at, ran=at < event.begun))
-                continue
-            part = _part(chunk, at)
-            if not self._tried_again(part, _TIMEOUT):
-                self.settle(part, timeout_error(event, part.items[0], part.first_index, part.attempt))
+            else:
+                self._overdue(event, _part(chunk, at), ended)
+
+    def _overdue(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
+        """A single item took too long, or one of the records that it is a block of."""
+        divided = None if self._divider is None else self._divide(chunk, ended.record)
+        if divided is not None:
+            parts, suspect = divided
+            for position, part in enumerate(parts):
+                if position != suspect:
+                    self._again.append(part)
+                else:
+                    part.attempt = chunk.attempt
+                    self._overdue(event, part, ended)
+        elif not self._tried_again(chunk, _TIMEOUT):
+            self.give_up(chunk, partial(timeout_error, event), chunk.attempt)
 
     def settle(self, chunk: Chunk, outcome: Any) -> None:
         """Enter the outcome of a single item: its result, or its `ItemError`."""
         parent = chunk.parent or chunk
-        assembly = self._assemblies.get(parent.seq)
+        assembly = self._assemblies.get(parent)
         if assembly is None:
-            assembly = self._assemblies[parent.seq] = Assembly(parent, parent.size_bytes)
+            assembly = self._assemblies[parent] = Assembly(parent, parent.size_bytes)
         assembly.put(chunk.position, FailedItem(outcome) if isinstance(outcome, ItemError) else outcome)
         self._finish(assembly)
 
@@ -229,9 +408,29 @@ class Recovery:
             self.freed_bytes += chunk.size_bytes
 
     def _finish(self, assembly: Assembly) -> None:
-        if not assembly.missing:
-            self._assemblies.pop(assembly.chunk.seq, None)
+        if assembly.missing:
+            return
+        chunk = assembly.chunk
+        self._assemblies.pop(chunk, None)
+        if chunk.divides:
+            self.settle(chunk, self._joined(chunk, assembly.outcomes))
+        else:
             self._whole(assembly)
+
+    def _joined(self, divided: Chunk, outcomes: list[Any]) -> Any:
+        """Return the outcome of a block, given those of its parts."""
+        assert self._divider is not None  # noqa: S101 - as above
+        assert divided.parent is not None  # noqa: S101 - it stands for one of its items
+        joins = self._divider.outcomes
+        if joins is not None:
+            told = [each.what if isinstance(each, FailedItem) else each for each in outcomes]
+            return joins.join(divided.parent.items[divided.position], told)
+        pieces: list[Any] = []
+        for outcome in outcomes:
+            pieces += outcome.pieces if isinstance(outcome, InPart) else [outcome]
+        if any(isinstance(piece, FailedItem) for piece in pieces):
+            return InPart(pieces)
+        return list(chain.from_iterable(pieces))
 
 
 def _same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
@@ -239,7 +438,8 @@ def _same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
     again = _part(chunk.parent or chunk, chunk.position, ran=ran)
     again.attempt, again.failures = chunk.attempt + ran, chunk.failures
     again.deaths = chunk.deaths
-    again.alone = chunk.deaths > 0
+    again.alone = chunk.deaths > 0 or chunk.alone
+    again.watched = chunk.watched
     return again
 
 
@@ -249,9 +449,14 @@ def _part(chunk: Chunk, position: int, *, ran: bool = False) -> Chunk:
         chunk.call,
         chunk.seq,
         [chunk.items[position]],
-        chunk.first_index + position,
+        chunk.first_index + (0 if chunk.divides else position),
         parent=chunk,
         position=position,
         attempt=chunk.attempt + ran,
         deaths=chunk.deaths,
     )
+
+
+def _name(place: Place, value: Any) -> str:
+    """Return what messages call a record, or a block of them."""
+    return place.told() + ("" if value is None or value == place.path else f" ({reprlib.repr(value)})")

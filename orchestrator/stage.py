@@ -13,8 +13,9 @@ import os
 import pickle
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.chunking import ChunkSizer
 from orchestrator.coordinator import Coordinator
@@ -24,16 +25,19 @@ from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
 from orchestrator.failures import Failure, dead_letter, item_error, unsendable_error
 from orchestrator.ledger import Chunk
 from orchestrator.letter_sinks import LetterSink, open_dead_letters
-from orchestrator.recovery import Assembly, FailedItem, Recovery, StageCounts
+from orchestrator.recovery import Assembly, FailedItem, InPart, Recovery, StageCounts
 from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.window import Window
 from workers import payload
 from workers.errors import ExceptionRecord, capture, text_of
-from workers.runner import CallSpec
+from workers.runner import CallSpec, Failures
 from workers.steps import StepCounts, Steps
 from workers.wire import Flag
+
+if TYPE_CHECKING:
+    from orchestrator.sources.dividing import Divider
 
 _WEIGHT = 0.3
 _MISSING: Any = object()
@@ -65,6 +69,7 @@ class Stage:
         total: int | None,
         forward_output: bool,
         stop_at_failure: bool | None = None,
+        divider: Divider | None = None,
     ) -> None:
         """Begin the call.
 
@@ -83,7 +88,7 @@ class Stage:
         self._tallies = tuple(self.counts.steps.values())
         seed = int.from_bytes(os.urandom(8)) if options.retry_delay_s else 0
         policy = RetryPolicy(retries_by_name(options.retries), options.retry_delay_s, settings.max_deaths, seed)
-        self._recovery = Recovery(policy, self.counts, self._assembled)
+        self._recovery = Recovery(policy, self.counts, self._assembled, divider)
         self._workers = coordinator.size or 1
         self._sizer = ChunkSizer(options.chunk, self._workers, total)
         self._reorder: ReorderBuffer[Finished | Assembly] = ReorderBuffer(ordered=options.ordered)
@@ -283,7 +288,8 @@ class Stage:
         try:
             decoded = self._decode(event)
         except BaseException as error:
-            recovery.settle(chunk, self._undecodable(chunk, error))
+            if recovery.halve(chunk) is None:
+                recovery.give_up(chunk, partial(_undecodable, error), chunk.attempt)
             return
         if event.flags & Flag.FAILED:
             recovery.item_failed(chunk, decoded[1][0][1])
@@ -334,7 +340,7 @@ class Stage:
             if not done.flags & Flag.FAILED:
                 self.counts.items += len(chunk.items)
                 return Delivery(decoded, None, len(chunk.items), chunk.first_index, chunk.size_bytes)
-            return self._deliver(chunk, _merge(*decoded))
+            return self._deliver(chunk, self._merged(chunk, *decoded))
         assert isinstance(done, Assembly)  # noqa: S101 - for the type checker
         self._consumed(done.size_bytes)
         return self._deliver(done.chunk, done.outcomes)
@@ -345,24 +351,21 @@ class Stage:
         if isinstance(error, KeyboardInterrupt):
             raise error
         if len(chunk.items) == 1:
+            self._head = self._recovery.halve(chunk, chunk.size_bytes)
+            if self._head is not None:
+                return None
             self._consumed(chunk.size_bytes)
-            return self._deliver(chunk, [FailedItem(self._undecodable(chunk, error))])
+            failed = _undecodable(error, chunk.items[0], chunk.first_index, chunk.attempt)
+            return self._deliver(chunk, [FailedItem(failed)])
         self._head = self._recovery.split(chunk, chunk.size_bytes, ran=True)
         return None
-
-    @staticmethod
-    def _undecodable(chunk: Chunk, error: BaseException) -> ItemError:
-        record = capture(error)
-        failed = item_error(record, chunk.items[0], chunk.first_index, chunk.attempt)
-        failed.add_note("the function returned, but its result could not be unpickled in the coordinator")
-        return failed
 
     def _deliver(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
         """Apply `on_error` to a chunk of which some items failed."""
         results: list[Any] = []
         count = len(chunk.items)
         add = results.extend if self._fused else results.append
-        for position, outcome in enumerate(outcomes):
+        for position, outcome in _one_by_one(outcomes):
             if not isinstance(outcome, FailedItem):
                 self.counts.items += 1
                 add(outcome)
@@ -376,14 +379,25 @@ class Stage:
                 return Delivery(results, error, count, chunk.first_index, chunk.size_bytes)
             if self._options.on_error == "return":
                 self.counts.items += 1
-                results.append(Failure(chunk.items[position], chunk.first_index + position, error))
+                item = chunk.items[position] if error.place is None else error.item
+                results.append(Failure(item, chunk.first_index + position, error))
         return Delivery(results, None, count, chunk.first_index, chunk.size_bytes)
 
-    @staticmethod
-    def _complete_error(failed: FailedItem, chunk: Chunk, position: int) -> ItemError:
+    def _complete_error(self, failed: FailedItem, chunk: Chunk, position: int) -> ItemError:
         if isinstance(failed.what, ItemError):
             return failed.what
-        return item_error(failed.what, chunk.items[position], chunk.first_index + position, chunk.attempt)
+        index = chunk.first_index + position
+        return self._recovery.error_of(failed.what, chunk.items[position], index, chunk.attempt)
+
+    def _merged(self, chunk: Chunk, results: list[Any], failures: Failures) -> list[Any]:
+        """Return results and failures by position; a chunk that stopped at a failure gives a shorter list."""
+        failed = {position: self._failed(chunk, what) for position, what in failures}
+        values = iter(results)
+        positions = range(len(results) + len(failures))
+        return [failed[position] if position in failed else next(values) for position in positions]
+
+    def _failed(self, chunk: Chunk, what: ExceptionRecord | list[Any]) -> FailedItem | InPart:
+        return self._recovery.in_part(chunk, what) if isinstance(what, list) else FailedItem(what)
 
     def _decode(self, event: Finished | Refused) -> Any:
         """Return what a frame carries; of fused steps as of one function, and what the steps counted is entered."""
@@ -426,12 +440,22 @@ class Stage:
             self.dead_letters.close()
 
 
-def _merge(results: list[Any], failures: list[tuple[int, ExceptionRecord]]) -> list[Any]:
-    """Return results and failures by position; a chunk that stopped at a failure gives a shorter list."""
-    failed = dict(failures)
-    values = iter(results)
-    positions = range(len(results) + len(failures))
-    return [FailedItem(failed[position]) if position in failed else next(values) for position in positions]
+def _undecodable(
+    error: BaseException, item: Any, index: int, attempts: int, name: str | None = None
+) -> ItemError:
+    failed = item_error(capture(error), item, index, attempts, name)
+    failed.add_note("the function returned, but its result could not be unpickled in the coordinator")
+    return failed
+
+
+def _one_by_one(outcomes: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Give outcomes with the positions of their items; of a block of which records failed, one after another."""
+    for position, outcome in enumerate(outcomes):
+        if isinstance(outcome, InPart):
+            for piece in outcome.pieces:
+                yield position, piece
+        else:
+            yield position, outcome
 
 
 def name_of(function: object) -> str:

@@ -207,7 +207,8 @@ class Supervisor:
             events = self._calls.events(chunk.call)
             if events is not None:
                 alone = len(lost) == 1
-                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended, begun))
+                seen = glance if glance.ident >= 0 else None
+                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended, begun, seen))
 
     def _remove(self, lane: Lane) -> int | None:
         for fd in (lane.reader_fd, lane.sentinel):
@@ -280,7 +281,7 @@ class Supervisor:
             return
         if watch.look(lane.slot) == glance:
             self.timeouts += 1
-            self._kill(lane, Ended("timeout", chunk.ident, glance.position, limit_s))
+            self._kill(lane, Ended("timeout", chunk.ident, glance.position, limit_s, glance.record))
 
     def _judge_memory(self, lane: Lane, limit: int) -> None:
         """Retire a worker above its limit; end one that is far above it."""

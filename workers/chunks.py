@@ -6,10 +6,12 @@ All are frozen and are made in one process and read in another; nothing is ever 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pickle import PickleBuffer
+
+    from workers.errors import ExceptionRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Origin:
     """No chunk of this file follows."""
     size_bytes: int
     """How much of the input this chunk is, in the input's own (maybe compressed) bytes; for progress."""
+    divided: bool = False
+    """It is a part of the chunk of this `seq`: its output is put together with the others', and compressed then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,52 @@ Chunk = ByteRange | Block | Paths
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands."""
+
+    path: str
+    """For the format "files", the record itself."""
+    start: int | None = None
+    """Its first byte in the (decompressed) file, from 0; None: the record is no part of a file, or not known."""
+    end: int | None = None
+    """Behind its last byte."""
+    line: int | None = None
+    """From 1; None where only the bytes are known."""
+
+    def told(self) -> str:
+        """Return it in words: "a.txt, line 3"."""
+        name = "standard input" if self.path == "-" else self.path
+        if self.line is not None:
+            return f"{name}, line {self.line}"
+        return name if self.start is None else f"{name}, bytes {self.start} to {self.end}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRecord:
+    """Stands among what came of a chunk in the place of a record whose function raised."""
+
+    index: int
+    """Among the records of the chunk."""
+    place: Place
+    value: Any
+    """The record."""
+    what: ExceptionRecord
+
+
+class PartlyFailedError(Exception):
+    """Some records of a chunk failed, and what is to become of them is the coordinator's to say.
+
+    Args:
+        pieces: what came of the chunk, in order: a `FailedRecord` for each record that failed, and for each run of
+            records between them what the function gave.
+    """
+
+    def __init__(self, pieces: list[Any]) -> None:
+        super().__init__(pieces)
+        self.pieces = pieces
+
+
+@dataclass(frozen=True, slots=True)
 class RecordFailure:
     """One record that could not be transformed."""
 
@@ -81,6 +131,12 @@ class RecordFailure:
     text: str
     traceback: str
     """The user's own frames; empty if the exception was not raised in user code."""
+    attempts: int = 1
+    """How often the record was tried."""
+    extent: tuple[int, int] | None = None
+    """First byte of the record in the (decompressed) file, and the one behind its last; if it is known."""
+    record: bytes | None = None
+    """Its bytes, where they were asked for."""
 
 
 class RecordError(Exception):

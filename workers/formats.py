@@ -10,8 +10,9 @@ import csv
 import io
 import json
 import sys
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,17 @@ class SplitError(Exception):
         self.byte_index = byte_index
 
 
+class Span(NamedTuple):
+    """Where a record stands in its block."""
+
+    line: int
+    """From 0."""
+    start: int
+    """In bytes."""
+    end: int
+    """Behind its line end."""
+
+
 class Records:
     """The records of one block, and the way back from a record to its line."""
 
@@ -41,6 +53,7 @@ class Records:
         parse: Callable[[Any], Any] | None = None,
         line_index: Callable[[int], int] | None = None,
         bad: Iterable[SplitError] = (),
+        find_rows: Callable[[bytes], list[Span]] | None = None,
     ) -> None:
         """Keep the records.
 
@@ -49,11 +62,33 @@ class Records:
             parse: applied to each value first; None if the values are the records.
             line_index: from a value's index to the index of its first line in the block.
             bad: lines that are no records at all.
+            find_rows: where the records stand in the block's bytes; None: each is a line.
         """
         self.values = values
         self.parse = parse
         self.line_index = line_index or (lambda index: index)
         self.bad = tuple(bad)
+        self._find = find_rows or self._find_lines
+
+    def spans(self, data: bytes) -> list[Span]:
+        """Return where each record stands in the block's bytes, which are `data`."""
+        return self._find(data)
+
+    def value(self, index: int) -> Any:
+        """Return a record as the function gets it, or as it was read if it can't be parsed."""
+        found = self.values[index]
+        if self.parse is None:
+            return found
+        try:
+            return self.parse(found)
+        except Exception:
+            return found
+
+    def _find_lines(self, data: bytes) -> list[Span]:
+        ends = list(accumulate((len(line) + 1 for line in data.split(b"\n")), initial=0))
+        ends[-1] -= 1  # no line end stands behind the last piece
+        lines = map(self.line_index, range(len(self.values)))
+        return [Span(line, ends[line], ends[line + 1]) for line in lines]
 
 
 def split(
@@ -74,7 +109,7 @@ def split(
     if not len(raw.data):
         return Records([])
     if record_format == "blocks":
-        return Records([bytes(raw.data)], line_index=lambda _: 0)
+        return Records([bytes(raw.data)], line_index=lambda _: 0, find_rows=lambda data: [Span(0, 0, len(data))])
     text, bad = _decode(raw, errors, skip=skip)
     if record_format == "csv":
         names = fieldnames or ()
@@ -134,10 +169,11 @@ def _json_lines(lines: list[str]) -> Records:
     if len(values) == len(lines):
         return Records(values, parse_json)
 
-    def line_index(index: int) -> int:
-        return [i for i, line in enumerate(lines) if line.strip()][index]
+    @cache
+    def not_blank() -> list[int]:
+        return [i for i, line in enumerate(lines) if line.strip()]
 
-    return Records(values, parse_json, line_index)
+    return Records(values, parse_json, lambda index: not_blank()[index])
 
 
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -164,7 +200,13 @@ def _rows_without_bad(raw: Raw, names: tuple[str, ...], bad: list[SplitError]) -
             gone.append(next((error for error in bad if error.line_index >= line), bad[-1]))
         else:
             kept.append(index)
-    return Records([records.values[i] for i in kept], None, lambda i: records.line_index(kept[i]), gone)
+
+    def find_rows(data: bytes) -> list[Span]:
+        spans = records.spans(data)
+        return [spans[i] for i in kept]
+
+    values = [records.values[i] for i in kept]
+    return Records(values, None, lambda i: records.line_index(kept[i]), gone, find_rows)
 
 
 def _flat_text(value: Any) -> str:
@@ -184,26 +226,31 @@ def _rows(text: str, names: tuple[str, ...], *, last: bool) -> Records:
                 0,
             )
 
-    def line_index(index: int) -> int:
-        reader = csv.reader(io.StringIO(text, newline=""))
-        before = 0
-        for row in reader:
-            if row:
-                if index == 0:
-                    break
-                index -= 1
-            before = text.count("\n", 0, _length_of_lines(text, reader.line_num))
-        return before
+    @cache
+    def spans() -> list[Span]:
+        return _row_spans(text.encode("utf-8", "surrogateescape"))
 
-    return Records(rows, line_index=line_index)
+    return Records(rows, line_index=lambda index: spans()[index].line, find_rows=_row_spans)
 
 
-def _length_of_lines(text: str, count: int) -> int:
-    """Return how many characters the first `count` lines have, as the csv module counts lines."""
-    source = io.StringIO(text, newline="")
-    for _ in range(count):
-        source.readline()
-    return source.tell()
+def _row_spans(data: bytes) -> list[Span]:
+    """Return where each row stands that is not blank; the csv module takes a line only when a row needs it."""
+    taken = line_ends = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal taken, line_ends
+        for line in io.StringIO(str(data, "utf-8", "surrogateescape"), newline=""):
+            taken += len(line.encode("utf-8", "surrogateescape"))
+            line_ends += line.count("\n")
+            yield line
+
+    found = []
+    line, start = 0, 0
+    for row in csv.reader(lines()):
+        if row:
+            found.append(Span(line, start, taken))
+        line, start = line_ends, taken
+    return found
 
 
 def _with_end_mark(text: str, *, last: bool) -> Iterable[str]:

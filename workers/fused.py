@@ -59,7 +59,7 @@ class FusedRunner:
     def __init__(self, spec: CallSpec, steps: Steps) -> None:
         self.spec = spec
         self._counts: list[StepCounts] = []
-        self._chain = _Chain(steps.steps, self._counts, stop=spec.stop_at_failure)
+        self._chain = Chain(steps.steps, self._counts, stop=spec.stop_at_failure)
         self._pace = Pace()
 
     def run(
@@ -88,16 +88,17 @@ class FusedRunner:
             self._pace.took(wanted, perf_counter() - started)
             if done < total and abandoned():
                 break
-        return FusedResults(flows, failures, self._tally())
+        return FusedResults(flows, failures, taken(self._counts))
 
-    def _tally(self) -> Tally:
-        """Return what was counted in this chunk, and count from 0 again."""
-        found: list[float] = []
-        for counts in self._counts:
-            found += (counts.items_in, counts.items_out, counts.failed, counts.skipped, counts.seconds)
-            counts.items_in = counts.items_out = counts.failed = counts.skipped = 0
-            counts.seconds = 0.0
-        return tuple(found)
+
+def taken(steps: list[StepCounts]) -> Tally:
+    """Return what was counted in a chunk, and count from 0 again."""
+    found: list[float] = []
+    for counts in steps:
+        found += (counts.items_in, counts.items_out, counts.failed, counts.skipped, counts.seconds)
+        counts.items_in = counts.items_out = counts.failed = counts.skipped = 0
+        counts.seconds = 0.0
+    return tuple(found)
 
 
 class _Operator(Protocol):
@@ -109,7 +110,7 @@ class _Operator(Protocol):
         """Replace the flow's values by what comes of them; return the failures by position among them before."""
 
 
-class _Chain:
+class Chain:
     """Steps in order, made ready to run."""
 
     def __init__(self, steps: tuple[Step, ...], counts: list[StepCounts], *, stop: bool) -> None:
@@ -233,7 +234,7 @@ class _Branch:
         inner = [steps for _, steps in step.branches]
         if step.default is not None:
             inner.append(step.default)
-        self._chains = [_Chain(steps, counts, stop=calls.stop) for steps in inner]
+        self._chains = [Chain(steps, counts, stop=calls.stop) for steps in inner]
 
     def run(self, flow: Flow) -> Bad:
         values = flow.values
@@ -265,7 +266,7 @@ class _Numbers(dict[Hashable, int]):
 class _When:
     """A step for the values that fulfil its condition; the others pass unchanged."""
 
-    def __init__(self, step: Step, calls: _Calls, inner: _Operator | _Chain, counts: StepCounts) -> None:
+    def __init__(self, step: Step, calls: _Calls, inner: _Operator | Chain, counts: StepCounts) -> None:
         self.counts = counts
         self._condition: Any = step.when
         self._calls = calls
@@ -291,7 +292,7 @@ def _operator(step: Step, counts: list[StepCounts], *, stop: bool) -> _Operator:
     if step.kind == "chain":
         own = StepCounts()
         counts.append(own)
-        return _When(step, calls, _Chain(step.branches[0][1], counts, stop=stop), own)
+        return _When(step, calls, Chain(step.branches[0][1], counts, stop=stop), own)
     kinds: dict[str, Callable[[Step, _Calls], _Operator]] = {"map": _Map, "filter": _Filter, "flat_map": _FlatMap}
     plain = kinds[step.kind](step, calls)
     counts.append(plain.counts)

@@ -18,6 +18,7 @@ from typing import Any
 from workers import context, payload, shared
 from workers.errors import ExceptionRecord, add_note, capture, text_of
 from workers.fused import FusedResults, FusedRunner
+from workers.fused_records import ReadResults, RecordsRunner, reader_of
 from workers.lane import WorkerLane
 from workers.mirror import MainMirror, forget
 from workers.output import ForwardedStream
@@ -34,6 +35,9 @@ class UnpicklableResultError(TypeError):
     """The function's result can't be sent back; the text says why."""
 
 
+Runner = CallRunner | FusedRunner | RecordsRunner
+
+
 class ChunkLoop:
     """Serves one lane until it is told to stop."""
 
@@ -43,7 +47,7 @@ class ChunkLoop:
         self._abandoned_calls = abandoned_calls  # written by the coordinator only: slot number % slots holds number
         self._slots = len(abandoned_calls)
         self._watch = watch
-        self._calls: dict[int, CallRunner | FusedRunner | ExceptionRecord] = {}
+        self._calls: dict[int, Runner | ExceptionRecord] = {}
         self._plain = (sys.stdout, sys.stderr)
         self._forwarded = (ForwardedStream(lane, "stdout", 1), ForwardedStream(lane, "stderr", 2))
         self._flushed_at = perf_counter()
@@ -75,7 +79,7 @@ class ChunkLoop:
         try:
             spec: CallSpec = payload.decode(frame[1], frame[2], frame[5], self._lane.inputs)
             steps = spec.function
-            self._calls[frame[3]] = FusedRunner(spec, steps) if isinstance(steps, Steps) else CallRunner(spec)
+            self._calls[frame[3]] = _runner(spec, steps)
             if spec.forward_output:
                 sys.stdout, sys.stderr = self._forwarded
             else:
@@ -95,14 +99,15 @@ class ChunkLoop:
             payload.discard(buffers, body, self._lane.inputs)
             self._refuse(ident, call)
             return
-        watch = self._watch if call.spec.watched else None
+        watch = self._watch if call.spec.watched or flags & Flag.WATCHED else None
         if watch is not None:
             watch.begin(ident)
         try:
             attempt, items = payload.decode(flags, buffers, body, self._lane.inputs)
         except BaseException as error:
             add_note(error, "the item could not be unpickled in the worker")
-            self._watch.end()
+            if watch is not None:
+                watch.end()
             self._refuse(ident, capture(error))
             return
         context.begin(attempt)
@@ -113,11 +118,12 @@ class ChunkLoop:
             watch.encoding()
         del items
         microseconds = min(int((ended - started) * 1e6), MAX_NUMBER)
-        if isinstance(done, FusedResults):
-            self._answer_fused(ident, microseconds, done, stop=call.spec.stop_at_failure)
-        else:
+        if isinstance(done, tuple):
             self._answer(ident, microseconds, *done)
-        self._watch.end()
+        else:
+            self._answer_fused(ident, microseconds, done, stop=call.spec.stop_at_failure)
+        if watch is not None:
+            watch.end()
         if ended - self._flushed_at > _FLUSH_S:
             self._lane.flush()
             self._flushed_at = ended
@@ -137,13 +143,17 @@ class ChunkLoop:
             encoded = payload.encode((results, failures))
         self._send_result(ident, microseconds, encoded, Flag.FAILED if failures else 0)
 
-    def _answer_fused(self, ident: int, microseconds: int, done: FusedResults, *, stop: bool) -> None:
+    def _answer_fused(self, ident: int, microseconds: int, done: FusedResults | ReadResults, *, stop: bool) -> None:
         """Send a flat list of results, or the results of each item if one failed, with the tally of the steps."""
-        failures = done.failures
+        failures: Any = done.failures
         try:
             encoded = payload.encode((done.by_item(stop=stop) if failures else done.flat(), failures, done.tally))
         except BaseException as error:
-            groups, failures = _without_unsendable(done.by_item(stop=stop), failures, error, grouped=True)
+            if isinstance(done, ReadResults):
+                done.refuse(lambda group: _unsendable(group, grouped=True))
+                groups, failures = done.by_item(stop=stop), done.failures
+            else:
+                groups, failures = _without_unsendable(done.by_item(stop=stop), failures, error, grouped=True)
             encoded = payload.encode((groups, failures, done.tally))
         self._send_result(ident, microseconds, encoded, Flag.FAILED if failures else 0)
 
@@ -157,6 +167,12 @@ class ChunkLoop:
         figures = (time.process_time(), used.ru_maxrss * 1024)
         self._lane.send([pack(Kind.GOODBYE, pickle.dumps(figures))])
         self._lane.flush()
+
+
+def _runner(spec: CallSpec, function: Any) -> Runner:
+    if not isinstance(function, Steps):
+        return CallRunner(spec)
+    return FusedRunner(spec, function) if reader_of(function) is None else RecordsRunner(spec, function)
 
 
 def _without_unsendable(

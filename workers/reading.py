@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workers.chunks import Chunk, Paths, RecordError, RecordFailure
-from workers.formats import SplitError, split
-from workers.ranges import read_block, read_range
+from workers.chunks import Chunk, Paths, RecordError
+from workers.describing import describe
+from workers.formats import Records, SplitError, split
+from workers.locating import Located, read
 
 if TYPE_CHECKING:
-    from workers.ranges import Raw
+    from workers.chunks import Place
+
+
+class ReadRecords:
+    """The records of one chunk in their order; in the places of those that can't be read stands why."""
+
+    def __init__(self, chunk: Chunk, located: Located) -> None:
+        self._origin = chunk.origin
+        self._located = located
+        self.failed: dict[int, RecordError] = {}
+        """By position in `values`; there stands None."""
+        values, numbers = _parsed(located.records, self._unreadable)
+        self.values = values
+        self.numbers = numbers
+        """Which of the chunk's records each value is; -1: a line that is no record."""
+        if located.records.bad:
+            self._put_in_bad_lines()
+
+    def place(self, position: int) -> Place:
+        """Return where the record at a position stands."""
+        number = self.numbers[position]
+        return self._located.place(number) if number >= 0 else self._bad_places[position]
+
+    def value(self, position: int) -> Any:
+        """Return the record at a position; for one that can't be read, its text or its bytes."""
+        number = self.numbers[position]
+        if number >= 0:
+            return self._located.records.value(number)
+        return self._located.record_bytes(self._bad_places[position])
+
+    def _unreadable(self, number: int, error: BaseException) -> None:
+        self.failed[number] = RecordError(describe(self._located.place(number), error), self._origin)
+
+    def _put_in_bad_lines(self) -> None:
+        """Give the lines that can't be decoded their places among the others."""
+        found: list[tuple[int, int, Any, RecordError | None, Place | None]] = []
+        lines = [span.line for span in self._located.spans]
+        for number, value in enumerate(self.values):
+            found.append((lines[number], number, value, self.failed.get(number), None))
+        for error in self._located.records.bad:
+            place = self._located.line_place(error)
+            failed = RecordError(describe(place, error), self._origin)
+            found.append((error.line_index, -1, None, failed, place))
+        found.sort(key=lambda entry: entry[0])
+        self.values = [entry[2] for entry in found]
+        self.numbers = [entry[1] for entry in found]
+        self.failed = {position: entry[3] for position, entry in enumerate(found) if entry[3] is not None}
+        self._bad_places = {position: entry[4] for position, entry in enumerate(found) if entry[4] is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +74,40 @@ class RecordReader:
         Raises:
             RecordError: a record can't be read; it names the file and the line or byte offset.
         """
+        found = self.open(chunk)
+        for error in found.failed.values():
+            raise error
+        return found.values
+
+    def open(self, chunk: Chunk) -> ReadRecords:
+        """Return the records, with those that can't be read and with their places.
+
+        Raises:
+            OSError: the file can't be read.
+            RecordError: where its records begin can't be told.
+        """
+        raw = read(chunk, self.record_format)
         if isinstance(chunk, Paths):
-            return list(chunk.paths)
-        raw = self._raw(chunk)
-        at = 0
+            return ReadRecords(chunk, Located(chunk, raw, Records(list(chunk.paths)), self.record_format))
         try:
-            records = split(raw, self.record_format, self.errors, chunk.fieldnames, skip=False)
-            if records.parse is None:
-                return list(records.values)
-            parsed: list[Any] = []
-            for at, value in enumerate(records.values):  # noqa: B007 - it tells which one failed
-                parsed.append(records.parse(value))
+            records = split(raw, self.record_format, self.errors, chunk.fieldnames, skip=True)
         except SplitError as error:
-            raise RecordError(_failure(raw, error.line_index, error), chunk.origin) from None
-        except ValueError as error:
-            raise RecordError(_failure(raw, records.line_index(at), error), chunk.origin) from None
-        return parsed
-
-    def _raw(self, chunk: Any) -> Raw:
-        text = self.record_format != "blocks"
-        return read_block(chunk, text=text) if hasattr(chunk, "data") else read_range(chunk, text=text)
+            place = Located(chunk, raw, Records([]), self.record_format).line_place(error)
+            raise RecordError(replace(describe(place, error)), chunk.origin) from None
+        return ReadRecords(chunk, Located(chunk, raw, records, self.record_format))
 
 
-def _failure(raw: Raw, line_index: int, error: Exception) -> RecordFailure:
-    """Name the line where its number is known, else the byte at which it begins."""
-    name = "UnreadableRecord" if isinstance(error, SplitError) else type(error).__name__
-    if raw.first_line is not None:
-        return RecordFailure(raw.path, raw.first_line + line_index, None, name, str(error), "")
-    before = bytes(raw.data).split(b"\n")[:line_index]
-    return RecordFailure(raw.path, None, raw.start + sum(len(line) + 1 for line in before), name, str(error), "")
+def _parsed(records: Records, on_failure: Any) -> tuple[list[Any], Any]:
+    """Return the records as functions get them, None for one that can't be parsed, and the number of each."""
+    values = records.values
+    if records.parse is None:
+        return values, range(len(values))
+    parsed: list[Any] = []
+    feed = map(records.parse, iter(values))
+    while len(parsed) < len(values):
+        try:
+            parsed.extend(feed)
+        except Exception as error:
+            on_failure(len(parsed), error)
+            parsed.append(None)
+    return parsed, range(len(values))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
@@ -19,19 +18,28 @@ from workers.chunks import (
     Block,
     BlockResult,
     Chunk,
+    FailedRecord,
+    PartlyFailedError,
     Paths,
     RecordError,
     RecordFailure,
 )
+from workers.describing import describe, described
 from workers.formats import Records, SplitError, split
-from workers.ranges import Raw, read_block, read_range
+from workers.locating import Located, read
 from workers.results import FAILED, Output, ResultError
+from workers.watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import Callable, Iterator
 
-_OUR_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
+    from workers.chunks import Place
+    from workers.errors import ExceptionRecord
+    from workers.ranges import Raw
+    from workers.watch import Watch
+
+INLINE_BYTES = 4096
+"""A failed record up to this size is kept itself, where failures are to be run again; larger ones by their place."""
 _loaded: dict[tuple[str, str], Callable[[Any], Any]] = {}
 """The functions that this process has loaded, by target and folder."""
 
@@ -50,75 +58,114 @@ class RecordRunner:
     on_error: str = "raise"
     compression: str | None = None
     """How the output is compressed; None: not at all."""
+    retries: bool = False
+    """Whether records whose function raises may be tried again: they are handed back then."""
+    keep_failed: bool = False
+    """Whether every failure is kept, and what it takes to run its record again."""
 
     def __call__(self, chunk: Chunk) -> BlockResult:
         """Read the chunk, call the function with each record and return the output.
 
         Raises:
             RecordError: a record failed and `on_error` is "raise".
+            PartlyFailedError: records failed that may be tried again.
             HandlerError: the function can't be loaded here.
         """
-        started_s, clock, cpu = time.time(), time.perf_counter(), time.process_time()
         run = _ChunkRun(self, chunk)
         payload = run.payload()
-        if self.compression and payload:
+        if run.again:
+            raise PartlyFailedError(run.pieces())
+        if self.compression and payload and not chunk.origin.divided:
             payload = compression.compress(self.compression, payload)
-        return BlockResult(
-            origin=chunk.origin,
-            payload=PickleBuffer(payload) if payload else None,
-            records_in=len(run.records.values) + len(run.records.bad),
-            records_out=run.output.records_out,
-            dropped=run.output.dropped,
-            failed=run.failed,
-            failures=tuple(run.failures),
-            csv_fields=run.output.csv_fields,
-            worker=_worker_id(),
-            pid=os.getpid(),
-            started_s=started_s,
-            run_s=time.perf_counter() - clock,
-            cpu_s=time.process_time() - cpu,
-            start=run.raw.start,
-            read_bytes=len(run.raw.data),
-        )
+        records_in = len(run.records.values) + len(run.records.bad)
+        return run.result(run.output, payload, records_in, run.raw.start, len(run.raw.data))
 
 
 class _ChunkRun:
     """One chunk's way through the function; owns the list of what failed."""
 
     def __init__(self, runner: RecordRunner, chunk: Chunk) -> None:
+        self._began = time.time(), time.perf_counter(), time.process_time()
         self._runner = runner
         self._chunk = chunk
         self.failed = 0
         self.failures: list[RecordFailure] = []
-        self._starts: list[int] | None = None
-        self.output = Output(
-            runner.output_format, flat=runner.flat, raw=runner.record_format in ("blocks", "files")
-        )
+        self.again: dict[int, ExceptionRecord] = {}
+        """What records raised that may be tried again, by index."""
+        self._results: list[Any] = []
+        self.output = self._new_output()
         self.raw = self._read()
         self.records = self._split()
+        self._located = Located(chunk, self.raw, self.records, runner.record_format)
 
     def payload(self) -> bytes:
         """Run the function over all records and encode what it returns."""
         runner = self._runner
         for error in self.records.bad:
-            self._fail(error.line_index, error, error.byte_index)
+            self._bad_line(error)
         function = _function(runner.target, runner.folder)
         call = partial(_call_flat, function) if runner.flat else function
-        results = apply(call, self.records, self._record_failed)
-        return self.output.encode(results, self._record_failed)
+        watch = watching()
+        if watch is not None:
+            payload = self.output.one_by_one(self._watched(call, watch), self._record_failed)
+            watch.records_done()
+            return payload
+        self._results = apply(call, self.records, self._record_failed)
+        return self.output.encode(self._results, self._record_failed)
+
+    def pieces(self) -> list[BlockResult | FailedRecord]:
+        """Return what came of the records, run by run, and between them those that are to be tried again."""
+        pieces: list[BlockResult | FailedRecord] = []
+        at, count = 0, len(self.records.values)
+        for index in (*sorted(self.again), count):
+            if at < index or (at == 0 and self.records.bad):
+                pieces.append(self._piece(at, index))
+            if index < count:
+                pieces.append(
+                    FailedRecord(index, self._located.place(index), self.records.value(index), self.again[index])
+                )
+            at = index + 1
+        return pieces
+
+    def result(
+        self, output: Output, payload: bytes, records_in: int, start: int, read_bytes: int
+    ) -> BlockResult:
+        """Return what is told of the chunk, or of one piece of it; the failures are told with the first."""
+        failed, self.failed = self.failed, 0
+        failures, self.failures = tuple(self.failures), []
+        started_s, clock, cpu = self._began
+        return BlockResult(
+            origin=self._chunk.origin,
+            payload=PickleBuffer(payload) if payload else None,
+            records_in=records_in,
+            records_out=output.records_out,
+            dropped=output.dropped,
+            failed=failed,
+            failures=failures,
+            csv_fields=output.csv_fields,
+            worker=_worker_id(),
+            pid=os.getpid(),
+            started_s=started_s,
+            run_s=time.perf_counter() - clock,
+            cpu_s=time.process_time() - cpu,
+            start=start,
+            read_bytes=read_bytes,
+        )
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _new_output(self) -> Output:
+        runner = self._runner
+        return Output(runner.output_format, flat=runner.flat, raw=runner.record_format in ("blocks", "files"))
 
     def _read(self) -> Raw:
-        chunk, text = self._chunk, self._runner.record_format != "blocks"
-        if isinstance(chunk, Paths):
-            return Raw(chunk.origin.path, b"", 0, None, last_of_file=True)
-        if isinstance(chunk, Block):
-            return read_block(chunk, text=text)
+        origin = self._chunk.origin
         try:
-            return read_range(chunk, text=text)
+            return read(self._chunk, self._runner.record_format)
         except OSError as error:
             said = f"can't be read: {error.strerror}"
-            failure = RecordFailure(chunk.origin.path, None, None, type(error).__name__, said, "")
-            raise RecordError(failure, self._chunk.origin) from None
+            failure = RecordFailure(origin.path, None, None, type(error).__name__, said, "")
+            raise RecordError(failure, origin) from None
 
     def _split(self) -> Records:
         chunk, runner = self._chunk, self._runner
@@ -128,43 +175,88 @@ class _ChunkRun:
         try:
             return split(self.raw, runner.record_format, runner.errors, chunk.fieldnames, skip=skip)
         except SplitError as error:
-            failure = self._failure(error.line_index, error, error.byte_index)
-            raise RecordError(failure, chunk.origin) from None
+            self._located = Located(chunk, self.raw, Records([]), runner.record_format)
+            raise RecordError(self._no_record(error), chunk.origin) from None
+
+    def _watched(self, call: Callable[[Any], Any], watch: Watch) -> Iterator[Any]:
+        """Give the result of each record, or FAILED; the watch is told of each before it runs.
+
+        What is done with a result before the next is asked for is part of that record, too.
+        """
+        parse = self.records.parse
+        for index, value in enumerate(self.records.values):
+            watch.record(index)
+            try:
+                result = call(value if parse is None else parse(value))
+            except BaseException as error:
+                self._record_failed(index, error)
+                result = FAILED
+            self._results.append(result)
+            yield result
+
+    def _piece(self, at: int, end: int) -> BlockResult:
+        """Encode the results of records `at` to `end` on their own."""
+        output, raw = self._new_output(), self.raw
+        payload = output.encode(self._results[at:end], _can_not_fail)
+        spans = [] if isinstance(self._chunk, Paths) else self._located.spans[at:end]
+        start, size = (spans[0].start, spans[-1].end - spans[0].start) if spans else (0, 0)
+        bad = 0 if at else len(self.records.bad)
+        result = self.result(output, payload, end - at + bad, raw.start + start, size)
+        self._began = time.time(), time.perf_counter(), time.process_time()
+        return result
+
+    # ---- failures ---------------------------------------------------------------------------------------------
 
     def _record_failed(self, index: int, error: BaseException) -> None:
         """Note a failed record, or end the chunk with it."""
-        if isinstance(self._chunk, Paths):
-            self._keep(_failure(self._chunk.paths[index], None, None, error))
+        if index < len(self._results):
+            self._results[index] = FAILED
+        if self._runner.retries:
+            self.again[index] = described(error)
+        elif self._has_enough():
+            self.failed += 1
         else:
-            self._fail(self.records.line_index(index), error, None)
+            place = self._located.place(index)
+            self._keep(describe(place, error, self._kept(place)))
 
-    def _fail(self, line_index: int, error: BaseException, byte_index: int | None) -> None:
-        if self.failed >= KEPT_FAILURES and self._runner.on_error == "skip":
-            self.failed += 1  # counted only: what it costs to describe a failure must not grow without bound
+    def _bad_line(self, error: SplitError) -> None:
+        if self._has_enough():
+            self.failed += 1
         else:
-            self._keep(self._failure(line_index, error, byte_index))
+            self._keep(self._no_record(error))
+
+    def _has_enough(self) -> bool:
+        """Whether failures are only counted: what it costs to describe them must not grow without bound."""
+        runner = self._runner
+        return self.failed >= KEPT_FAILURES and runner.on_error == "skip" and not runner.keep_failed
 
     def _keep(self, failure: RecordFailure) -> None:
         if self._runner.on_error != "skip":
             raise RecordError(failure, self._chunk.origin) from None
         self.failed += 1
-        if len(self.failures) < KEPT_FAILURES:
-            self.failures.append(failure)
+        self.failures.append(failure)
 
-    def _failure(self, line_index: int, error: BaseException, byte_index: int | None) -> RecordFailure:
-        """Describe a failure at a line of the block, or at a byte of it where that is known better."""
-        raw = self.raw
-        at = raw.start + (self._start_of(line_index) if byte_index is None else byte_index)
-        whole = self._runner.record_format == "blocks"  # a block of bytes has no lines
-        line = None if raw.first_line is None or whole else raw.first_line + line_index
-        return _failure(raw.path, line, at, error)
+    def _no_record(self, error: SplitError) -> RecordFailure:
+        """Describe a line that is no record, by the byte at fault where that is known."""
+        place = self._located.line_place(error)
+        failure = describe(place, error, self._kept(place))
+        if error.byte_index is None:
+            return failure
+        return replace(failure, byte_offset=self.raw.start + error.byte_index)
 
-    def _start_of(self, line_index: int) -> int:
-        if self._starts is None:
-            self._starts = [0]
-            for line in bytes(self.raw.data).split(b"\n"):
-                self._starts.append(self._starts[-1] + len(line) + 1)
-        return self._starts[min(line_index, len(self._starts) - 1)]
+    def _kept(self, place: Place) -> bytes | None:
+        """Return the bytes of a record that is to be run again, if they are few or can't be read a second time."""
+        start, end = place.start, place.end
+        if not self._runner.keep_failed or start is None or end is None:
+            return None
+        if end - start > INLINE_BYTES and not isinstance(self._chunk, Block):
+            return None
+        return self._located.record_bytes(place)
+
+
+def _can_not_fail(_index: int, error: BaseException) -> None:
+    """Stand where results are encoded a second time; those that failed are left out by then."""
+    raise error
 
 
 def apply(
@@ -219,36 +311,3 @@ def _worker_id() -> int:
         return context.current().id
     except RuntimeError:  # not in a pool's worker, as in tests
         return 0
-
-
-def _failure(path: str, line: int | None, at: int | None, error: BaseException) -> RecordFailure:
-    name, trace = type(error).__name__, _users_part(error.__traceback__)
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its text can't be had: __str__ raised)"
-    if isinstance(error, SplitError):
-        return RecordFailure(
-            path, line, at, "UnicodeDecodeError" if "UTF-8" in text else "CsvError", text, ""
-        )
-    if trace is None:
-        return RecordFailure(path, line, at, name, text, "")
-    try:
-        shown = "".join(traceback.TracebackException(type(error), error, trace).format())
-    except Exception:
-        shown = "".join(traceback.format_tb(trace)) + name + "\n"
-    return RecordFailure(path, line, at, name, text, shown)
-
-
-def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out our own frames, and those of the JSON parser that we called."""
-    while trace is not None:
-        filename = trace.tb_frame.f_code.co_filename
-        if not filename.startswith(_OUR_FOLDER) and not _is_our_parser(trace):
-            return trace
-        trace = trace.tb_next
-    return None
-
-
-def _is_our_parser(trace: TracebackType) -> bool:
-    return str(trace.tb_frame.f_globals.get("__name__")).startswith("json.")

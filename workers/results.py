@@ -80,7 +80,7 @@ class Output:
         try:
             return self._at_once(results)
         except Exception:
-            return self._one_by_one(results, on_failure)
+            return self.one_by_one(results, on_failure)
 
     def _at_once(self, results: list[Any]) -> bytes:
         kept = [value for value in results if value is not None and value is not FAILED]
@@ -107,7 +107,8 @@ class Output:
         except TypeError:
             return "\n".join(map(_text, lines))
 
-    def _one_by_one(self, results: list[Any], on_failure: Callable[[int, BaseException], None]) -> bytes:
+    def one_by_one(self, results: Iterable[Any], on_failure: Callable[[int, BaseException], None]) -> bytes:
+        """Do what `encode` does, each result before the next is asked for."""
         rows = _Rows()
         text = rows.text if self._is_csv else _text
         pieces: list[bytes] = []
@@ -123,7 +124,6 @@ class Output:
                 found = [self._bytes(value, text) for value in (result if self._flat else (result,))]
             except Exception as error:
                 rows.fields = fields
-                results[index] = FAILED
                 on_failure(index, error)
             else:
                 pieces += found

@@ -12,13 +12,15 @@ from itertools import islice, starmap
 from time import perf_counter
 from typing import Any
 
+from workers.chunks import PartlyFailedError
 from workers.errors import ExceptionRecord, capture
 from workers.steps import Steps
 
 _SLICE_S = 0.005
 """About how long to run between two looks at whether anybody still waits for the chunk."""
 
-Failures = list[tuple[int, ExceptionRecord]]
+Failures = list[tuple[int, ExceptionRecord | list[Any]]]
+"""By position in the chunk: what the function raised; of a block of records, the pieces of what came of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class CallRunner:
                 failed = error
             done += len(results) - before
             if failed is not None:
-                failures.append((done, capture(failed)))
+                failures.append((done, _told(failed)))
                 done += 1
                 if self.spec.stop_at_failure:
                     break
@@ -94,3 +96,7 @@ class CallRunner:
             if done < total and abandoned():
                 break
         return results, failures
+
+
+def _told(error: BaseException) -> ExceptionRecord | list[Any]:
+    return error.pieces if isinstance(error, PartlyFailedError) else capture(error)

@@ -1,9 +1,11 @@
 """What a worker is at: a slot of words that it alone writes, and the coordinator reads without asking.
 
     word 0: the chunk's ident + 1, or 0: none     word 1: the item's position in it     word 2: since when, in ns
+    word 3: the record's index in that item + 1, if the item is a run of records (a block of a file), or 0
 
-Used only where somebody needs to know: calls with a timeout. The order of the writes makes what is read safe to act on:
-time before position, position before ident, so that a position is never seen with a time that is older than its own.
+Used only where somebody needs to know: calls with a timeout, and runs of records that a worker was lost with and that
+run again. The order of the writes makes what is read safe to act on: time before record, record before position,
+position before ident, so that a position is never seen with a time that is older than its own.
 (Aligned stores of 8 bytes, seen in the order in which they are made: so on x86-64; elsewhere a reader could see an item
 with the time of the one before it, and it looks twice before it acts.) The clock is CLOCK_MONOTONIC, one and the same
 in all processes of a machine.
@@ -33,14 +35,29 @@ class Watch:
         """Say that the items of this chunk are being unpickled."""
         words = self._words
         words[2] = monotonic_ns()
+        words[3] = 0
         words[1] = DECODING
         words[0] = ident + 1
+        _enter(self)
 
     def item(self, position: int) -> None:
         """Say that the item at this position begins."""
         words = self._words
         words[2] = monotonic_ns()
+        words[3] = 0
         words[1] = position
+
+    def record(self, index: int) -> None:
+        """Say that this record of the present item begins."""
+        words = self._words
+        words[2] = monotonic_ns()
+        words[3] = index + 1
+
+    def records_done(self) -> None:
+        """Say that no record of the present item is being run any more."""
+        words = self._words
+        words[2] = monotonic_ns()
+        words[3] = 0
 
     def encoding(self) -> None:
         """Say that the results are being pickled."""
@@ -49,6 +66,20 @@ class Watch:
     def end(self) -> None:
         """Say that the chunk is through, but for the way back."""
         self._words[0] = 0
+        _enter(None)
+
+
+_watching: Watch | None = None
+
+
+def _enter(watch: Watch | None) -> None:
+    global _watching  # noqa: PLW0603 - one worker a process, which runs one chunk at a time
+    _watching = watch
+
+
+def watching() -> Watch | None:
+    """Return the watch that is to be told of every record; None: nobody looks. For functions that run many records."""
+    return _watching
 
 
 class Glance(NamedTuple):
@@ -59,6 +90,8 @@ class Glance(NamedTuple):
     position: int | None
     """None: before the first item, or behind the last."""
     since_ns: int
+    record: int | None = None
+    """Index in the item, of one that is a run of records; None: at none of them."""
 
 
 def look(words: memoryview) -> Glance:
@@ -66,6 +99,7 @@ def look(words: memoryview) -> Glance:
     ident = words[0]
     position = words[1]
     since_ns = words[2]
+    record = words[3]
     if not ident or words[0] != ident or words[1] != position:
         return Glance(-1, None, since_ns)
-    return Glance(ident - 1, position if position < ENCODING else None, since_ns)
+    return Glance(ident - 1, position if position < ENCODING else None, since_ns, record - 1 if record else None)

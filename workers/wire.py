@@ -49,6 +49,7 @@ class Flag:
     BODY_IN_ARENA: Final = 1  # the first table entry is the pickle itself
     FAILED: Final = 2  # a result of which some items failed
     ABANDONED: Final = 4  # a result that nobody waits for; its items were not all run
+    WATCHED: Final = 8  # a chunk: the coordinator has to know, should the worker die, where in it that was
 
 
 def pack(kind: int, body: bytes = b"", number: int = 0, ident: int = 0, flags: int = 0) -> bytes:

@@ -17,11 +17,13 @@ from orchestrator.fingerprint import of_closure, of_function, of_iterable
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.settings import map_options
+from workers.fused_records import reader_of
 from workers.steps import Step, Steps
 
 if TYPE_CHECKING:
     from orchestrator.graph.node import Node
     from orchestrator.pool import Pool
+    from orchestrator.sources.dividing import Divider
 
 _TURN = 256
 """Items that a join takes of one input before it is the other's turn."""
@@ -259,15 +261,26 @@ def _stage_node(group: _Group, pool: Pool | None) -> Node:
     options = map_options(group.options or {})
     steps = Steps(group.steps)
     source = group.cut_from
+    divider = _divider(steps)
     if source is None:
-        return MapNode(group.name, lambda: pool.open_stage(steps, options))
+        return MapNode(group.name, lambda: pool.open_stage(steps, options, divider=divider))
     assert source.iterable is not None  # noqa: S101 - for the type checker
     total = length_hint(source.iterable, -1)
     known = None if total < 0 else total
     return FeedNode(
         group.name,
         source.iterable,
-        lambda: pool.open_stage(steps, options, total=known),
+        lambda: pool.open_stage(steps, options, total=known, divider=divider),
         source_name=source.name,
         closes_source=True,
     )
+
+
+def _divider(steps: Steps) -> Divider | None:
+    """Return what knows the records of a stage's items, if these are blocks of files."""
+    reader = reader_of(steps)
+    if reader is None:
+        return None
+    from orchestrator.sources.dividing import Divider  # noqa: PLC0415 - only for those who read files
+
+    return Divider(reader.record_format, reader.errors)

@@ -1,0 +1,163 @@
+"""Blocks of records that a worker was lost with: cut into parts, so that the record at fault is known, and joined.
+
+    block, worker lost in record k  ->  records before k · record k · records behind it
+    what came of the parts          ->  what came of the block
+
+Runs in the coordinator, only for blocks that were lost or of which records failed: they are read here once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from orchestrator.sources.line_numbers import LineNumbers
+from workers.chunks import Block, ByteRange, Chunk, FailedRecord, Paths, Place
+from workers.formats import Records, split
+from workers.locating import Located, read
+
+if TYPE_CHECKING:
+    from orchestrator.errors import ItemError
+
+
+class Parts(NamedTuple):
+    """What runs in the place of a block."""
+
+    parts: list[Chunk]
+    suspect: int | None
+    """Which of them is the record that a worker was lost in; None: that is not known."""
+
+
+class Looked(NamedTuple):
+    """A block that is given up."""
+
+    place: Place
+    value: Any
+    """The record; None: the block is no single record."""
+    records: int
+    """How many it has, as far as that is known."""
+    data: bytes | None
+    """The record's bytes."""
+
+
+class Outcomes(Protocol):
+    """What comes of blocks, where that is not the list of the results of their records."""
+
+    def gave_up(self, block: Chunk, error: ItemError, looked: Looked) -> Any:
+        """Return the outcome of a block that is given up: the error, or what stands in its place."""
+
+    def join(self, block: Chunk, outcomes: list[Any]) -> Any:
+        """Return the outcome of a block, given those of its parts: results, and `ItemError`s."""
+
+
+class Divider:
+    """Knows the records of one call's blocks."""
+
+    def __init__(self, record_format: str, errors: str, *, skip: bool = True, outcomes: Outcomes | None = None) -> None:
+        """Take how the blocks are read.
+
+        Args:
+            record_format: "lines", "jsonl", "csv", "blocks" or "files".
+            errors: for bytes that are not UTF-8: "strict" or "replace".
+            skip: whether lines that are no records are left out rather than make the block fail.
+            outcomes: what comes of a block; None: a list of results.
+        """
+        self._format = record_format
+        self._errors = errors
+        self._skip = skip
+        self.outcomes = outcomes
+        self._lines = LineNumbers()
+
+    def divide(self, block: Chunk, at: int | None) -> Parts | None:
+        """Return the parts of a block: around record `at`, or halves; None: it is one record, or can't be read."""
+        try:
+            located = self._located(block)
+        except Exception:  # whatever the worker would make of it
+            return None
+        count = len(located.records.values)
+        if count < 2 or (at is not None and at >= count):
+            return None
+        if at is None:
+            half = count // 2
+            return Parts([self._part(block, located, 0, half), self._part(block, located, half, count)], None)
+        parts = [self._part(block, located, at, at + 1)]
+        if at > 0:
+            parts.insert(0, self._part(block, located, 0, at))
+        if at + 1 < count:
+            parts.append(self._part(block, located, at + 1, count))
+        return Parts(parts, 1 if at else 0)
+
+    def record(self, block: Chunk, failed: FailedRecord) -> Chunk:
+        """Return a record of a block as a block of its own."""
+        if isinstance(block, Paths):
+            return replace(block, origin=replace(block.origin, divided=True), paths=(failed.place.path,))
+        return _narrowed(block, failed.place)
+
+    def look(self, block: Chunk) -> Looked:
+        """Return what is known of a block that is given up; nearly always it is one record."""
+        try:
+            located = self._located(block)
+        except Exception:  # as above
+            return Looked(self.with_line(_whole(block)), None, 1, None)
+        values, bad = located.records.values, located.records.bad
+        if not values and len(bad) == 1:
+            place = located.line_place(bad[0])
+            data = located.record_bytes(place)
+            return Looked(self.with_line(place), data, 1, data)
+        if len(values) != 1:
+            return Looked(self.with_line(_whole(block)), None, len(values), None)
+        place = located.place(0)
+        return Looked(self.with_line(place), located.records.value(0), 1, located.record_bytes(place))
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _located(self, block: Chunk) -> Located:
+        raw = read(block, self._format)
+        if isinstance(block, Paths):
+            return Located(block, raw, Records(list(block.paths)), self._format)
+        records = split(raw, self._format, self._errors, block.fieldnames, skip=self._skip)
+        return Located(block, raw, records, self._format)
+
+    def with_line(self, place: Place) -> Place:
+        """Add the number of the line: workers know only the bytes of what they read in the middle of a file."""
+        if place.line is not None or place.start is None or self._format in {"blocks", "files"}:
+            return place
+        try:
+            return replace(place, line=self._lines.of(place.path, place.start))
+        except OSError:
+            return place
+
+    def _part(self, block: Chunk, located: Located, first: int, end: int) -> Chunk:
+        """Return records `first` to `end` of a block; what is no record stays with those before it, or the first."""
+        if isinstance(block, Paths):
+            return replace(block, origin=replace(block.origin, divided=True), paths=block.paths[first:end])
+        raw, spans = located.raw, located.spans
+        start = raw.start + (spans[first].start if first else 0)
+        stop = raw.start + (spans[end].start if end < len(spans) else len(raw.data))
+        line = None if raw.first_line is None else raw.first_line + (spans[first].line if first else 0)
+        return _narrowed(block, Place(raw.path, start, stop, line))
+
+
+def _narrowed(block: Chunk, place: Place) -> Chunk:
+    """Return the bytes at a place of a block as a block."""
+    start, end = place.start or 0, place.end or 0
+    if isinstance(block, ByteRange):
+        whole = end >= block.end
+        origin = replace(block.origin, divided=True, last_of_file=block.origin.last_of_file and whole)
+        return replace(block, origin=origin, start=start, end=end, on_boundaries=True)
+    assert isinstance(block, Block)  # noqa: S101 - for the type checker: paths are no bytes
+    data = memoryview(block.data)
+    whole = end - block.start >= data.nbytes
+    origin = replace(block.origin, divided=True, last_of_file=block.origin.last_of_file and whole)
+    # A copy: a PickleBuffer of a view of a PickleBuffer can crash Python 3.11 in a garbage collection.
+    part = PickleBuffer(bytes(data[start - block.start : end - block.start]))
+    return replace(block, origin=origin, data=part, start=start, first_line=place.line or block.first_line)
+
+
+def _whole(block: Chunk) -> Place:
+    if isinstance(block, Paths):
+        return Place(block.paths[0])
+    if isinstance(block, ByteRange):
+        return Place(block.origin.path, block.start, block.end)
+    return Place(block.origin.path, block.start, block.start + memoryview(block.data).nbytes, block.first_line)

@@ -1,0 +1,54 @@
+"""The numbers of lines in plain files, for records of which only the bytes are known.
+
+Owner of the state: the coordinator's thread.
+"""
+
+# ruff: noqa: PTH123
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
+from __future__ import annotations
+
+_STEP_BYTES = 2**20
+
+
+class LineNumbers:
+    """Counts the lines of files as far as is needed, once; asked for in order, each costs no more than its distance."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _Counted] = {}
+
+    def of(self, path: str, offset: int) -> int:
+        """Return the number of the line, from 1, that a byte of a file stands in.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        counted = self._files.get(path)
+        if counted is None:
+            counted = self._files[path] = _Counted(path)
+        return counted.line_at(offset)
+
+
+class _Counted:
+    """One file, as far as it was counted."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._marks = [1]
+        """The line at the begin of each step."""
+        self._last = (0, 1)
+        """An offset, and its line."""
+
+    def line_at(self, offset: int) -> int:
+        with open(self._path, "rb") as file:
+            while len(self._marks) * _STEP_BYTES <= offset:
+                file.seek((len(self._marks) - 1) * _STEP_BYTES)
+                self._marks.append(self._marks[-1] + file.read(_STEP_BYTES).count(b"\n"))
+            step = offset // _STEP_BYTES
+            start, line = step * _STEP_BYTES, self._marks[step]
+            if start <= self._last[0] <= offset:
+                start, line = self._last
+            file.seek(start)
+            line += file.read(offset - start).count(b"\n")
+        self._last = (offset, line)
+        return line

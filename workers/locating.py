@@ -1,0 +1,77 @@
+"""Where the records of a chunk stand in their file: worked out only when one of them has failed.
+
+Runs in the workers, and in the coordinator for chunks that a worker was lost with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workers.chunks import Block, Chunk, Paths, Place
+from workers.ranges import Raw, read_block, read_range
+
+if TYPE_CHECKING:
+    from workers.formats import Records, Span, SplitError
+
+
+class Located:
+    """The records of one chunk, with their places."""
+
+    def __init__(self, chunk: Chunk, raw: Raw, records: Records, record_format: str) -> None:
+        """Take what was read; nothing is worked out yet."""
+        self.records = records
+        self.raw = raw
+        self._paths = chunk.paths if isinstance(chunk, Paths) else None
+        self._has_lines = record_format != "blocks"
+        self._spans: list[Span] | None = None
+
+    def place(self, index: int) -> Place:
+        """Return where a record stands."""
+        if self._paths is not None:
+            return Place(self._paths[index])
+        span = self.spans[index]
+        return self._at(span.line, span.start, span.end)
+
+    def line_place(self, error: SplitError) -> Place:
+        """Return where a line stands that is no record."""
+        data = bytes(self.raw.data)
+        at = _start_of(data, error.line_index) if error.byte_index is None else error.byte_index
+        start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at) + 1
+        return self._at(error.line_index, start, end or len(data))
+
+    def record_bytes(self, place: Place) -> bytes:
+        """Return the bytes of a record of this chunk."""
+        if place.start is None or place.end is None:
+            return b""
+        return bytes(memoryview(self.raw.data)[place.start - self.raw.start : place.end - self.raw.start])
+
+    @property
+    def spans(self) -> list[Span]:
+        """Of each record, in the chunk's bytes."""
+        if self._spans is None:
+            self._spans = self.records.spans(bytes(self.raw.data))
+        return self._spans
+
+    def _at(self, line_index: int, start: int, end: int) -> Place:
+        raw = self.raw
+        line = raw.first_line + line_index if self._has_lines and raw.first_line is not None else None
+        return Place(raw.path, raw.start + start, raw.start + end, line)
+
+
+def read(chunk: Chunk, record_format: str) -> Raw:
+    """Return the bytes of a chunk; none, if its records are paths.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    if isinstance(chunk, Paths):
+        return Raw(chunk.origin.path, b"", 0, None, last_of_file=True)
+    text = record_format != "blocks"
+    return read_block(chunk, text=text) if isinstance(chunk, Block) else read_range(chunk, text=text)
+
+
+def _start_of(data: bytes, line_index: int) -> int:
+    at = 0
+    for _ in range(line_index):
+        at = data.find(b"\n", at) + 1
+    return at
