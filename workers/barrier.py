@@ -31,6 +31,7 @@ from workers.barrier_memory import (
     STATES_AT,
     WAITING,
     BarrierMemory,
+    give_way,
 )
 from workers.departure import watch_end
 from workers.sharing import reach
@@ -71,7 +72,7 @@ class Barrier:
 
     def _join(self) -> None:
         memory = self._memory
-        with memory.mutex():
+        with memory.mutex:
             if not memory.mine:
                 memory.idle.append(memory.claim_slot())
 
@@ -106,7 +107,7 @@ class Barrier:
         try:
             return memory.idle.pop()
         except IndexError:
-            with memory.mutex():
+            with memory.mutex:
                 return memory.claim_slot()
 
     def _put_back(self, slot: int) -> None:
@@ -120,7 +121,7 @@ class Barrier:
         """Release phases as long as one is complete: its members are chosen first, then the action runs."""
         memory = self._memory
         while True:
-            with memory.mutex():
+            with memory.mutex:
                 chosen = self._choose(shrunk=shrunk)
                 epoch = memory.words[EPOCH]
                 if not chosen or self._action is None:
@@ -129,11 +130,11 @@ class Barrier:
             try:
                 self._action()
             except BaseException:
-                with memory.mutex():
+                with memory.mutex:
                     if memory.words[EPOCH] == epoch:
                         self._break()
                 raise
-            with memory.mutex():
+            with memory.mutex:
                 if memory.words[EPOCH] != epoch:  # reset or broken meanwhile: all have their verdict
                     return
                 self._release(chosen)
@@ -166,6 +167,8 @@ class Barrier:
 
     def _verdict(self, slot: int, generation: int, deadline: float | None) -> int:
         memory, state_at = self._memory, STATES_AT + slot
+        if memory.bytes[state_at] == WAITING:
+            give_way()  # to a party that is about to arrive: where parties share cores, cheaper than sleep and wake-up
         while (state := memory.bytes[state_at]) == WAITING:
             span_s = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
             if span_s > 0:
@@ -181,7 +184,7 @@ class Barrier:
     def _look(self, slot: int, deadline: float | None) -> None:
         """Nothing has happened for a while: break if somebody died or the time is over."""
         memory = self._memory
-        with memory.mutex():
+        with memory.mutex:
             if memory.state(slot) != WAITING:
                 return
             dead = memory.dead()
@@ -215,7 +218,7 @@ class Barrier:
     def reset(self) -> None:
         """Make the barrier as new; those that wait get a `BrokenBarrierError`, and the dead are forgotten."""
         memory = self._memory
-        with memory.mutex():
+        with memory.mutex:
             self._break()
             for slot in memory.dead():
                 memory.bytes[STATES_AT + slot] = FREE
@@ -229,7 +232,7 @@ class Barrier:
         Args:
             culprit: The pid of a process that is known to have died: the error names it.
         """
-        with self._memory.mutex():
+        with self._memory.mutex:
             self._break(culprit)
 
     def resize(self, parties: int) -> None:
@@ -238,7 +241,7 @@ class Barrier:
         If so many wait already, they go on at once, all of them; the action is then run by the caller.
         """
         _check(parties)
-        with self._memory.mutex():
+        with self._memory.mutex:
             self._memory.words[PARTIES] = parties
         self._lead(shrunk=True)
 

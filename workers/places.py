@@ -80,7 +80,7 @@ class Places:
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Hold the mutex; set right first what one who was killed with it left half done."""
-        with self.file.mutex():
+        with self.file.mutex:
             if self._words[_TORN]:
                 self._repair()
             self._words[_TORN] = 1

@@ -15,8 +15,7 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import context, reduction
 from typing import Any, Self, TypeVar
 
@@ -25,6 +24,39 @@ from workers.arena import create_fd
 TOKEN_BYTES = 16
 _MUTEX_AT = 0  # a lock touches no content: the same byte may hold anything
 _FLOCK = struct.Struct("hhqqi0q")
+
+
+class Mutex:
+    """Excludes all other threads and processes, for microseconds; not to be entered twice by one thread."""
+
+    __slots__ = ("_fd", "_threads")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._threads = threading.Lock()  # record locks are between processes only
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        while True:
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _MUTEX_AT)
+                return
+            except OSError as error:
+                # The kernel counts processes, not threads: two mutexes may look like a deadlock to it.
+                if error.errno == errno.EDEADLK:
+                    time.sleep(0.001)
+                    continue
+                self._threads.release()
+                raise
+            except BaseException:
+                self._threads.release()
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _MUTEX_AT)
+        finally:
+            self._threads.release()
 
 
 class SharedFile:
@@ -37,7 +69,7 @@ class SharedFile:
         self.bytes = mmap.mmap(fd, os.fstat(fd).st_size)
         self.token = self.bytes[:TOKEN_BYTES]
         self._spare_fds: list[int] = []
-        self._threads = threading.Lock()
+        self.mutex = Mutex(fd)
         _FILES[self.token] = self
 
     @classmethod
@@ -63,25 +95,7 @@ class SharedFile:
 
     def forget(self) -> None:
         """Begin anew in a forked child: the parent's thread that may hold the mutex does not exist here."""
-        self._threads = threading.Lock()
-
-    @contextmanager
-    def mutex(self) -> Iterator[None]:
-        """Exclude all other threads and processes, for microseconds; not to be entered twice by one thread."""
-        with self._threads:
-            while True:
-                try:
-                    fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, _MUTEX_AT)
-                    break
-                except OSError as error:
-                    # The kernel counts processes, not threads: two mutexes may look like a deadlock to it.
-                    if error.errno != errno.EDEADLK:
-                        raise
-                    time.sleep(0.001)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _MUTEX_AT)
+        self.mutex = Mutex(self.fd)
 
     def claim(self, at: int) -> None:
         """Set this process's sign of life on a byte from 1 on, which nobody may have."""
