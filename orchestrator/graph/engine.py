@@ -194,7 +194,7 @@ class Engine:
                 node.closed = True
                 node.close()
             except BaseException as error:
-                first = first or error
+                first = first or _named(NodeError(node, error))
         if first is not None and not failed:
             raise first
 
@@ -219,7 +219,8 @@ class Engine:
     def _raise_source_error(self) -> None:
         for source in self._sources:
             if source.error is not None:
-                raise NodeError(source, source.error)
+                name = getattr(source, "source_name", source.name) if source.name else ""
+                raise NodeError(source, source.error, name)
 
     def _wait(self) -> None:
         """Wait until a turn would move something."""
@@ -296,9 +297,9 @@ def _never() -> bool:
 def _named(carrier: NodeError) -> BaseException:
     """Return the exception that a node raised, the node named in a note if it has a name."""
     error = carrier.cause
-    if not carrier.node.name:
+    if not carrier.name:
         return error
-    note = f"in node {carrier.node.name!r}"
+    note = f"in node {carrier.name!r}"
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
     return error

@@ -26,9 +26,11 @@ ROOM = 1024
 class NodeError(Exception):
     """Carries an exception out of a node, with the node's name; the graph unwraps it."""
 
-    def __init__(self, node: Node, cause: BaseException) -> None:
+    def __init__(self, node: Node, cause: BaseException, name: str | None = None) -> None:
         super().__init__(node.name)
         self.node = node
+        self.name = node.name if name is None else name
+        """What the error is said to have come from; a source that a stage cuts from has a name of its own."""
         self.cause = cause
 
 

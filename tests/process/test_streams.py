@@ -86,6 +86,24 @@ def test_a_step_that_stands_in_two_stages_is_reported_twice(pool):
     assert (report.nodes["square"].items_in, report.nodes["square-2"].items_in) == (100, 50)
 
 
+def test_errors_of_sources_and_of_closing_sinks_name_their_node(pool):
+    def broken():
+        yield 1
+        raise KeyError("no more")
+
+    with pytest.raises(KeyError) as caught:
+        run(Stream(broken(), name="feed").map(square).to(None), pool=pool)
+    assert caught.value.__notes__ == ["in node 'feed'"]
+
+    class Full(Recorder):
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as caught:
+        run(Stream([1]).map(square).to(Full(), name="last"), pool=pool)
+    assert caught.value.__notes__ == ["in node 'last'"]
+
+
 def test_a_whole_flow(pool, tmp_path):
     """Merged by priority, worked on, routed three ways, one windowed, one joined, a tee."""
     urgent, usual = Stream(range(300)), Stream(range(300, 1000))
