@@ -60,6 +60,11 @@ class Calls:
         """The shortest time that an item of any open call may take; None: no call has such a limit."""
         return min(self._watched.values()) if self._watched else None
 
+    @property
+    def are_open(self) -> bool:
+        """Whether there are any."""
+        return bool(self._events)
+
     def slot(self, number: int) -> memoryview:
         """Return the words in which a worker says what it is at."""
         start = MARKS_BYTES + number * watch.SLOT_BYTES

@@ -41,11 +41,14 @@ from orchestrator.failures import rebuild
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
 from orchestrator.settings import PoolSettings
+from orchestrator.standby import Standby
 from orchestrator.supervisor import Supervisor
 from workers import payload
 from workers.wire import Flag, Frame, Kind, pack
 
 _STOP_GRACE_S = 5.0
+_MOMENT_S = 0.1
+"""Nobody has to look after the workers for so long."""
 
 
 class Coordinator:
@@ -58,6 +61,10 @@ class Coordinator:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._driving = False
+        self._turns = self._turns_seen = 0
+        self._standby = Standby(self._stand_in)
+        # A worker that is forked has only the thread that forks: what another held locked would stay so.
+        self._has_standby = settings.start_method != "fork"
         self._waiters = 0
         self._pid = os.getpid()
         self._selector = selectors.DefaultSelector()
@@ -107,7 +114,10 @@ class Coordinator:
         with self._lock:
             self.check_usable()
             self._undefine_rebound()
-            return self._calls.open(events, function, timeout_s)
+            number = self._calls.open(events, function, timeout_s)
+            if self._has_standby and self.supervisor.every_s is not None:
+                self._standby.need()
+            return number
 
     def notice_rebound(self) -> None:
         """Have the workers forget what `__main__` has defined anew; a call that goes on for long asks for it itself."""
@@ -208,6 +218,7 @@ class Coordinator:
         """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called under the lock."""
         self._forget_calls()
         self._driving = True
+        self._turns += 1
         tick_s = self.supervisor.tick_s()
         if tick_s is not None:
             timeout = tick_s if timeout is None else min(timeout, tick_s)
@@ -236,6 +247,26 @@ class Coordinator:
             if lane.state is not LaneState.DEAD:
                 self.supervisor.settle_death(lane)
         self.supervisor.tick()
+
+    def _stand_in(self) -> float | None:
+        """Take a turn if nobody has for a while; return when to look again, None: there is nothing to be held.
+
+        Runs in the thread of the standby.
+        """
+        with self._lock:
+            every_s = self.supervisor.every_s
+            if every_s is None or self._closing or not self._calls.are_open:
+                self._standby.left()
+                return None
+            if not self._driving and self._turns == self._turns_seen:
+                try:
+                    self._turn(0)
+                except OrchestratorError as error:
+                    self._break(error)
+                except BaseException as error:
+                    self._break(InternalError(f"the loop raised {error!r}"))
+            self._turns_seen = self._turns
+            return max(every_s, _MOMENT_S)
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -475,6 +506,8 @@ class Coordinator:
             self.supervisor.end_all()
             self._changed.notify_all()
             self._release()
+        if not self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - else it ends by itself
+            self._standby.end()
 
     def _release(self) -> None:
         if self._wake_w < 0:

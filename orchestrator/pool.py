@@ -181,8 +181,8 @@ class Pool:
             ordered: whether results come in the order of the items, or as they are ready.
             chunk: items that travel together; "auto" measures and adapts.
             timeout: seconds that an item may take, and its pickling both ways; then its worker is ended and replaced,
-                with the processes that the function started, and the item counts as tried once. Looked at while results
-                are being waited for.
+                with the processes that the function started, and the item counts as tried once. Held while nobody waits
+                for results, too (not with start_method="fork").
             retries: how often an item is tried again whose function raised, or that took too long. By class of
                 exception: `{ConnectionError: 5, TimeoutError: 2}`; subclasses count too, the nearest class of what was
                 raised last decides how many tries in all are allowed, an `ItemTimeoutError` is a `TimeoutError`, and

@@ -13,13 +13,13 @@ Owner of the state: the coordinator, under its lock.
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
-import signal
 from collections.abc import Callable
-from time import monotonic, monotonic_ns
+from time import monotonic
 from typing import TYPE_CHECKING
 
+from orchestrator.deadlines import Deadlines
+from orchestrator.ending import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.events import Ended, Lost
 from orchestrator.lane import Lane, LaneSettings, LaneState
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Chunk, Ledger
 
 _EARLY_DEATHS_MIN = 3
-_TICKS_A_TIMEOUT = 8
-_SHORTEST_TICK_S = 0.01
-_LONGEST_TICK_S = 0.5
-_STILL_S = 1.0
-"""A worker that holds a watched chunk and is at nothing is called stopped after so long, and the timeout."""
 _MEMORY_TICK_S = 0.25
 _FAR_OVER = 1.25
 """So far above its limit a worker is not waited for."""
@@ -68,9 +63,9 @@ class Supervisor:
         self.leaving: set[Lane] = set()
         """Those that finish what they have, and go."""
         self.deaths = 0
-        self.timeouts = 0
         self._early_deaths = 0
         self._next_key = 0
+        self._deadlines = Deadlines(ledger, calls, self._kill)
         self._tick_at = 0.0
         self._memory_at = 0.0
         self.closing = False
@@ -156,9 +151,8 @@ class Supervisor:
     def end_all(self) -> None:
         """End every worker now."""
         self.closing = True
-        for lane in [*self.lanes.values(), *self.leaving]:
-            with contextlib.suppress(ProcessLookupError):
-                lane.process.kill()
+        end_with_children([lane.pid for lane in self.all])
+        for lane in self.all:
             self._ledger.close_lane(lane.key)
             self._remove(lane)
 
@@ -220,7 +214,7 @@ class Supervisor:
             del self.lanes[lane.worker_id]
         self.leaving.discard(lane)
         exitcode = lane.end()
-        _kill_group(lane)  # children that user code left behind
+        end_group(lane.pid)  # children that user code left behind
         return exitcode
 
     def _fill_or_break(self) -> None:
@@ -234,54 +228,33 @@ class Supervisor:
 
     # ---- deadlines and memory -------------------------------------------------------------------------------------
 
+    @property
+    def every_s(self) -> float | None:
+        """How often deadlines and memory are to be looked at; None: there are none."""
+        every_s = self._deadlines.every_s
+        if self._settings.memory_limit is not None:
+            every_s = _MEMORY_TICK_S if every_s is None else min(every_s, _MEMORY_TICK_S)
+        return every_s
+
     def tick_s(self) -> float | None:
         """Return the seconds until the next look at deadlines and memory, None: there are none."""
-        every_s = self._every_s()
-        return None if every_s is None else max(0.0, self._tick_at - monotonic())
-
-    def _every_s(self) -> float | None:
-        timeout_s = self._calls.shortest_timeout_s
-        every_s = _MEMORY_TICK_S if self._settings.memory_limit is not None else None
-        if timeout_s is not None:
-            tick_s = min(max(timeout_s / _TICKS_A_TIMEOUT, _SHORTEST_TICK_S), _LONGEST_TICK_S)
-            every_s = tick_s if every_s is None else min(every_s, tick_s)
-        return every_s
+        every_s = self.every_s
+        return None if every_s is None else max(0.0, min(self._tick_at - monotonic(), every_s))
 
     def tick(self) -> None:
         """Look at deadlines and memory, if it is time to."""
-        every_s = self._every_s()
+        every_s = self.every_s
         now = monotonic()
         if every_s is None or now < self._tick_at or self.closing:
             return
         self._tick_at = now + every_s
-        if self._calls.shortest_timeout_s is not None:
-            for lane in self.all:
-                self._judge_time(lane)
+        if self._deadlines.every_s is not None:
+            self._deadlines.look(self.all)
         if self._settings.memory_limit is not None and now >= self._memory_at:
             self._memory_at = now + _MEMORY_TICK_S
             for lane in self.all:
                 self._judge_memory(lane, self._settings.memory_limit)
             self._fill_or_break()
-
-    def _judge_time(self, lane: Lane) -> None:
-        """End a worker whose item takes too long, or that was stopped with a chunk in its hands."""
-        first = self._ledger.first_of(lane.key)
-        if first is None or lane.state is LaneState.STARTING or lane.ended is not None:
-            return
-        glance = watch.look(lane.slot)
-        now_ns = monotonic_ns()
-        chunk = self._ledger.of(lane.key, glance.ident)
-        if chunk is None:
-            limit_s = self._calls.timeout_s(first.call)
-            if limit_s is not None and now_ns - lane.moved_ns > (limit_s + _STILL_S) * 1e9:
-                self._kill(lane, Ended("stopped", -1, None, limit_s))
-            return
-        limit_s = self._calls.timeout_s(chunk.call)
-        if limit_s is None or now_ns - glance.since_ns <= limit_s * 1e9:
-            return
-        if watch.look(lane.slot) == glance:
-            self.timeouts += 1
-            self._kill(lane, Ended("timeout", chunk.ident, glance.position, limit_s, glance.record))
 
     def _judge_memory(self, lane: Lane, limit: int) -> None:
         """Retire a worker above its limit; end one that is far above it."""
@@ -296,9 +269,7 @@ class Supervisor:
     @staticmethod
     def _kill(lane: Lane, why: Ended) -> None:
         lane.ended = why
-        _kill_group(lane)
-        with contextlib.suppress(ProcessLookupError):
-            lane.process.kill()  # it may not lead its group yet
+        end_with_children([lane.pid])
 
 
 def _begun(lost: list[Chunk], ended: Ended | None, glance: watch.Glance) -> list[int]:
@@ -308,12 +279,6 @@ def _begun(lost: list[Chunk], ended: Ended | None, glance: watch.Glance) -> list
         return counts
     place = next(number for number, chunk in enumerate(lost) if chunk.ident == ended.ident)
     return [*counts[:place], glance.position + 1, *[0] * (len(lost) - place - 1)]
-
-
-def _kill_group(lane: Lane) -> None:
-    """End a worker and the children that its functions started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(lane.pid, signal.SIGKILL)
 
 
 def _nothing(_: object) -> None:

@@ -1,0 +1,69 @@
+"""Deadlines of items: a worker whose item takes longer than its call allows is ended, and so is one that stands still.
+
+What a worker is at, and since when, it writes into its slot (`workers/watch.py`), so looking costs it nothing.
+
+Owner: the coordinator, under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from orchestrator.events import Ended
+from orchestrator.lane import Lane, LaneState
+from workers import watch
+
+if TYPE_CHECKING:
+    from orchestrator.calls import Calls
+    from orchestrator.ledger import Ledger
+
+_TICKS_A_TIMEOUT = 8
+_SHORTEST_TICK_S = 0.01
+_LONGEST_TICK_S = 0.5
+_STILL_S = 1.0
+"""A worker that holds a watched chunk and is at nothing is called stopped after so long, and the timeout."""
+
+
+class Deadlines:
+    """Looks at what the workers are at."""
+
+    def __init__(self, ledger: Ledger, calls: Calls, end: Callable[[Lane, Ended], None]) -> None:
+        self._ledger = ledger
+        self._calls = calls
+        self._end = end
+        self.missed = 0
+        """Items that took too long so far."""
+
+    @property
+    def every_s(self) -> float | None:
+        """How often to look; None: no open call has a timeout."""
+        timeout_s = self._calls.shortest_timeout_s
+        if timeout_s is None:
+            return None
+        return min(max(timeout_s / _TICKS_A_TIMEOUT, _SHORTEST_TICK_S), _LONGEST_TICK_S)
+
+    def look(self, lanes: Iterable[Lane]) -> None:
+        """End the workers that take too long."""
+        for lane in lanes:
+            self._judge(lane)
+
+    def _judge(self, lane: Lane) -> None:
+        first = self._ledger.first_of(lane.key)
+        if first is None or lane.state is LaneState.STARTING or lane.ended is not None:
+            return
+        glance = watch.look(lane.slot)
+        now_ns = monotonic_ns()
+        chunk = self._ledger.of(lane.key, glance.ident)
+        if chunk is None:
+            limit_s = self._calls.timeout_s(first.call)
+            if limit_s is not None and now_ns - lane.moved_ns > (limit_s + _STILL_S) * 1e9:
+                self._end(lane, Ended("stopped", -1, None, limit_s))
+            return
+        limit_s = self._calls.timeout_s(chunk.call)
+        if limit_s is None or now_ns - glance.since_ns <= limit_s * 1e9:
+            return
+        if watch.look(lane.slot) == glance:
+            self.missed += 1
+            self._end(lane, Ended("timeout", chunk.ident, glance.position, limit_s))
