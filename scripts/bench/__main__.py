@@ -5,14 +5,16 @@ every measurement runs in a process of its own.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import time
 from collections import defaultdict
 
 import report
+from before import BEFORE, beside, tree_of
 from observe import MeasurementError
-from rows import ROWS, forget_outputs
+from rows import DATA, ROWS, TREES, Goal, forget_outputs
 from sides import OURS
 
 
@@ -30,6 +32,7 @@ def options():
     parser.add_argument(
         "--quick", action="store_true", help="a fraction of the work, once: does it run at all?"
     )
+    parser.add_argument("--before", metavar="REVISION", help="ours against this older state of ours, and nothing else")
     chosen = parser.parse_args()
     if "operators" in chosen.only.split(","):
         chosen.only = ",".join((chosen.only, *(row.name for row in ROWS if row.name.startswith("operators_"))))
@@ -73,15 +76,23 @@ def medians(by_name):
     }
 
 
+def rows_for(chosen):
+    rows = [row for row in ROWS if {row.name, family(row)} & set(chosen.only.split(","))]
+    if not chosen.before:
+        return rows
+    TREES[BEFORE] = tree_of(chosen.before, DATA)
+    os.chdir(DATA)  # from the clone's own folder a worker would find the packages that lie there
+    chosen.sides = f"{OURS},{BEFORE}"
+    return [both for row in rows if (both := beside(row, Goal))]
+
+
 def main():
     chosen = options()
     repeat = 1 if chosen.quick else chosen.repeat
     started = time.monotonic()
     finished, tables = [], []
     forget_outputs()
-    for row in ROWS:
-        if not {row.name, family(row)} & set(chosen.only.split(",")):
-            continue
+    for row in rows_for(chosen):
         sides = [side for side in row.sides if not chosen.sides or side in chosen.sides.split(",")]
         values, extra, failures = measure(row, sides, repeat, quick=chosen.quick)
         finished.append((row, row.goals(medians(values), medians(extra[OURS]))))

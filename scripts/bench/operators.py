@@ -8,7 +8,6 @@ import asyncio
 import json
 import sys
 import time
-from pathlib import Path
 
 OPERATORS = ("window", "route", "merge", "tee", "join")
 LIST = 1000
@@ -45,7 +44,6 @@ def pair(left, right):
 
 
 def ours(operator, count):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from orchestrator.graph.node import ROOM, Node
     from orchestrator.streams.joining import Join
     from orchestrator.streams.merging import Merge

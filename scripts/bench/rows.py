@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from barrier_rounds import BARRIER_SIDES
+from before import BEFORE, environment_of
 from flows import CHAIN_SIDES, FEW, MANY
 from observe import MeasurementError, observe
 from operators import OPERATORS
@@ -28,6 +29,17 @@ DATA = ROOT / ".bench"
 CPU_SHARE = "the first process's share of CPU"
 POOLS = (OURS, "mp.Pool", "ProcessPoolExecutor", "joblib", "loky", "mpire", "pebble")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE), "PYTHONHASHSEED": "0"}
+TREES = {}
+"""Under "before": where the older packages are, if they take part."""
+
+
+def environment(side):
+    return environment_of(side, ENVIRONMENT, TREES.get(BEFORE))
+
+
+def as_ours(side):
+    """Return by what name a side is measured; the older state is measured as ours is."""
+    return OURS if side == BEFORE else side
 
 
 @dataclass(frozen=True)
@@ -57,8 +69,8 @@ def in_child(row, side, *, quick, memory=False):
     """Run measure.py; with `memory`, `peak_mb` is what all its processes held at most."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        argv = [sys.executable, HERE / "measure.py", row.name, side, str(int(quick)), answer]
-        seen = observe(argv, env=ENVIRONMENT, memory=memory)
+        argv = [sys.executable, HERE / "measure.py", row.name, as_ours(side), str(int(quick)), answer]
+        seen = observe(argv, env=environment(side), memory=memory)
         measured = json.loads(answer.read_text())
     if memory:
         measured["peak_mb"] = seen.peak_bytes / 2**20
@@ -134,9 +146,9 @@ def big_file(*, quick):
 def transform_file(row, side, *, quick):  # noqa: ARG001 - all rows are called alike
     source = big_file(quick=quick)
     out = DATA / f"out-{side.replace(' ', '')}.jsonl"
-    if side == OURS:
+    if as_ours(side) == OURS:
         argv = [sys.executable, "-m", "orchestrator", "run", f"{HERE / 'functions.py'}:transform", source]
-        seen = observe([*argv, "-o", out, "--format", "jsonl", "-j2", "-q"], env=ENVIRONMENT, cpu=True)
+        seen = observe([*argv, "-o", out, "--format", "jsonl", "-j2", "-q"], env=environment(side), cpu=True)
     else:
         block = side.rpartition(" ")[2]
         argv = ["parallel", "--pipepart", "--block", block, "-j2", "-k", "-a", source]
@@ -212,11 +224,12 @@ def coordinator_cpu(_medians, aside):
 PARALLEL = ("parallel --block -1", "parallel --block 10M") if shutil.which("parallel") else ()
 SMALL, LARGE = f"{OURS} 100000", f"{OURS} 10000000"
 
+
 def in_operators(row, side, *, quick):
     """Run operators.py for the operator that the row's name ends with; the peers get fewer items, by their pace."""
-    count = (2_000_000 if side == OURS else 200_000) // (10 if quick else 1)
-    argv = [sys.executable, HERE / "operators.py", row.name.removeprefix("operators_"), side, str(count)]
-    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    count = (2_000_000 if as_ours(side) == OURS else 200_000) // (10 if quick else 1)
+    argv = [sys.executable, HERE / "operators.py", row.name.removeprefix("operators_"), as_ours(side), str(count)]
+    done = subprocess.run(argv, env=environment(side), capture_output=True, text=True, check=False)
     if done.returncode:
         raise MeasurementError(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout)
