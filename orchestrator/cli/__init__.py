@@ -50,9 +50,8 @@ def _job(argv: list[str]) -> int:
     from orchestrator.cli.job import parse_job, run_job  # noqa: PLC0415
     from orchestrator.errors import ConfigError  # noqa: PLC0415
 
-    settings = parse_job(argv)
     try:
-        return run_job(settings)
+        return run_job(parse_job(argv))
     except ConfigError as mistake:
         complain(str(mistake))
         return EXIT_USAGE

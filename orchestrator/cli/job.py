@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.options import Parser, add_showing
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
-from orchestrator.cli.run import Terminated, signals
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.cli.options import Parser, add_resuming, add_showing, seconds
+from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
+from orchestrator.cli.pausing import Asked, Terminated
+from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command
+from orchestrator.cli.run import signals
+from orchestrator.errors import ConfigError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.job.building import build
 from orchestrator.job.drawing import FORMATS, draw
 from orchestrator.job.mistakes import JobFileError
@@ -23,7 +25,10 @@ from orchestrator.job.reading import read_job
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.job.model import Job
+    from orchestrator.streams.plan import Plan
+    from orchestrator.streams.report import Report
 
 _EXAMPLE = """\
 example, words.toml, with its functions in words.py beside it:
@@ -52,7 +57,7 @@ example, words.toml, with its functions in words.py beside it:
 tables: source, step, workflow, route, tee, window, join, merge, in_step, demultiplex, barrier, sink, and [pool]
 
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the file (nothing was
-started), 130 Ctrl-C, 143 SIGTERM
+started), 4 --resume of another run, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -67,6 +72,10 @@ class JobSettings:
     dry_run: bool
     show: str | None
     quiet: bool
+    checkpoint: str | None
+    checkpoint_every_s: float
+    resume: bool
+    grace_s: float
 
 
 def job_parser() -> argparse.ArgumentParser:
@@ -92,6 +101,7 @@ def job_parser() -> argparse.ArgumentParser:
     )
     add("--graph", choices=FORMATS, help="print the graph as text for Mermaid or Graphviz, and start nothing")
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
+    add_resuming(parser)
     add_showing(parser)
     return parser
 
@@ -100,9 +110,12 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
     """Return the settings that the arguments of `job` mean.
 
     Raises:
+        ConfigError: a value that can't be.
         SystemExit: argparse has told the user what is wrong, or shown the help.
     """
     args = job_parser().parse_args(argv)
+    if args.resume and not args.checkpoint:
+        raise ConfigError("--resume needs --checkpoint DIR, the folder of the run to go on with")
     return JobSettings(
         file=args.file,
         overrides=tuple(args.overrides),
@@ -111,6 +124,10 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
         dry_run=args.dry_run,
         show=args.show,
         quiet=args.quiet,
+        checkpoint=args.checkpoint,
+        checkpoint_every_s=seconds("--checkpoint-every", args.checkpoint_every),
+        resume=args.resume,
+        grace_s=seconds("--grace", args.grace),
     )
 
 
@@ -137,37 +154,89 @@ def run_job(settings: JobSettings) -> int:
 
 def _run(job: Job, settings: JobSettings) -> int:
     """Run the job, whatever end that takes."""
+    asked = Asked()
     try:
         with signals():
-            return _go(job, settings)
+            return _go(job, settings, asked)
     except ConfigError:
         raise
-    except OrchestratorError as error:
-        complain(str(error))
-        return EXIT_FAILURES
-    except KeyboardInterrupt:
-        complain("interrupted")
-        return EXIT_SIGINT
-    except Terminated:
-        complain("ended by SIGTERM")
-        return EXIT_SIGTERM
+    except (OrchestratorError, NothingToResumeError, KeyboardInterrupt, Terminated) as end:
+        said, code = _told(end, asked)
+        begun = not isinstance(end, ResumeMismatchError | NothingToResumeError)
+        left = f"; to go on where it was:\n  {resume_command()}" if begun and settings.checkpoint is not None else ""
+        complain(said + left)
+        return code
 
 
-def _go(job: Job, settings: JobSettings) -> int:
+def _told(end: BaseException, asked: Asked) -> tuple[str, int]:
+    """Return what is said of an end before the end, and the exit code."""
+    match end:
+        case ResumeMismatchError():
+            told = str(end), EXIT_MISMATCH
+        case NothingToResumeError():
+            told = str(end), EXIT_FAILURES if end.failed else 0
+        case PausedError():
+            told = f"stopped by {asked.stopped_by.name}", 128 + asked.stopped_by
+        case KeyboardInterrupt():
+            told = "interrupted", EXIT_SIGINT
+        case Terminated():
+            told = "ended by SIGTERM", EXIT_SIGTERM
+        case _:
+            told = f"{end}\norchestrator: stopped", EXIT_FAILURES
+    return told
+
+
+def _go(job: Job, settings: JobSettings, asked: Asked) -> int:
     """Build the graph and run it, or tell what would run."""
     import orchestrator  # noqa: PLC0415 - a file with mistakes does not wait for the engine
-    from orchestrator.streams.running import explain  # noqa: PLC0415
+    from orchestrator.streams.running import plan_of  # noqa: PLC0415
 
-    terminals = build(job, orchestrator.Stream)
+    plan = plan_of(*build(job, orchestrator.Stream))
     if settings.dry_run:
-        sys.stdout.write(f"{explain(*terminals)}\n")
+        sys.stdout.write(f"{plan.explain()}\n")
         return 0
+    if settings.checkpoint is None:
+        return _sum_up(_report(job, plan, settings), settings)
+    with closing(_checkpoints(job, plan, settings, settings.checkpoint)) as kept:
+        return _sum_up(_report(job, plan, settings, kept, asked), settings)
+
+
+def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Checkpoints:
+    """Return the checkpoints that the run writes, and goes on from."""
+    from orchestrator.graph.checkpoints import Checkpoints  # noqa: PLC0415 - only for runs that can be resumed
+    from orchestrator.job.fingerprint import of_job  # noqa: PLC0415
+
+    known_by = of_job(job) | plan.fingerprint_of_sources()
+    look_into(folder, known_by, resume=settings.resume, failed=_failed, of_what="items")
+    return Checkpoints(folder, known_by, settings.checkpoint_every_s)
+
+
+def _failed(state: list[dict[str, Any]]) -> int:
+    """Return how many items had failed, by the nodes' last state."""
+    owned = [node["own"] for node in state]
+    return sum(own["counts"].failures for own in owned if isinstance(own, dict) and "counts" in own)
+
+
+def _report(
+    job: Job, plan: Plan, settings: JobSettings, kept: Checkpoints | None = None, asked: Asked | None = None
+) -> Report:
+    """Run the graph on a pool of its own."""
+    import orchestrator  # noqa: PLC0415 - with the engine
+    from orchestrator.streams.running import run_plan  # noqa: PLC0415
+
+    def starting(engine: Any) -> None:
+        if asked is not None:
+            asked.listen(engine, settings.grace_s)
+
     with orchestrator.Pool(**job.pool) as pool:
-        report = orchestrator.run(*terminals, pool=pool, progress=settings.show is not None)
-    failed = report.failed
-    if failed:
-        complain(f"finished with failures: {failed:,} items were left out")
+        return run_plan(plan, pool, progress=settings.show is not None, kept=kept, starting=starting)
+
+
+def _sum_up(report: Report, settings: JobSettings) -> int:
+    """Tell the counts; return the exit code."""
+    if report.failed:
+        complain(f"finished with failures: {report.failed:,} items were left out")
     if not settings.quiet:
         with suppress(OSError, ValueError):
             sys.stderr.write(f"{report}\n")
-    return EXIT_FAILURES if failed else 0
+    return EXIT_FAILURES if report.failed else 0

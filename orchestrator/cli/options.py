@@ -133,7 +133,7 @@ def run_parser() -> argparse.ArgumentParser:
     )
     _add_reading(parser)
     _add_failing(parser)
-    _add_resuming(parser)
+    add_resuming(parser)
     add_showing(parser)
     return parser
 
@@ -205,7 +205,8 @@ def _add_failing(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
 
 
-def _add_resuming(parser: argparse.ArgumentParser) -> None:
+def add_resuming(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of runs that can be resumed."""
     add = parser.add_argument_group("going on after a stop").add_argument
     add(
         "--checkpoint",
@@ -271,13 +272,18 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         dry_run=args.dry_run,
         start_method=args.start_method,
         checkpoint=args.checkpoint,
-        checkpoint_every_s=_seconds("--checkpoint-every", args.checkpoint_every),
+        checkpoint_every_s=seconds("--checkpoint-every", args.checkpoint_every),
         resume=args.resume,
-        grace_s=_seconds("--grace", args.grace),
+        grace_s=seconds("--grace", args.grace),
     )
 
 
-def _seconds(flag: str, text: str) -> float:
+def seconds(flag: str, text: str) -> float:
+    """Return what a flag that takes seconds was given.
+
+    Raises:
+        ConfigError: it is no such number.
+    """
     try:
         seconds = float(text)
     except ValueError:

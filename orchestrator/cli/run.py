@@ -20,6 +20,7 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.failures import headline, report
 from orchestrator.cli.joblog import Joblog
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
+from orchestrator.cli.pausing import Asked, Terminated
 from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
 from orchestrator.cli.recording import RecordingSink
 from orchestrator.cli.resuming import NothingToResumeError, open_checkpoints, resume_command
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.engine import Engine
     from orchestrator.sinks import Sink
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; not an Exception, so that nothing on the way takes it for a failure."""
 
 
 def run(settings: RunSettings) -> int:
@@ -75,7 +72,7 @@ class Run:
         """Take the plan; nothing is opened before `go`."""
         self._plan = plan
         self._checkpoints = checkpoints
-        self._asked: int | None = None  # the signal that asked the run to stop
+        self._asked = Asked()
         self._tally = Tally()
         self._joblog: Joblog | None = None
         self._sink: Sink | None = None
@@ -99,9 +96,8 @@ class Run:
             return 0
         except PausedError:
             self._drop()
-            asked = self._asked or signal.SIGINT
-            complain(f"stopped by {signal.Signals(asked).name}" + self._nothing_left())
-            return 128 + asked
+            complain(f"stopped by {self._asked.stopped_by.name}" + self._nothing_left())
+            return 128 + self._asked.stopped_by
         except OrchestratorError as error:
             self._drop()
             self._say_why(error)
@@ -132,26 +128,13 @@ class Run:
         self._pool.on_output = console.printed
         engine = _graph(plan, self._pool, RecordingSink(self._sink, tally, console, self._joblog), self._checkpoints)
         if self._checkpoints is not None:
-            self._stop_when_asked(engine)
+            self._asked.listen(engine, settings.grace_s)
         engine.run()
         self._pool.close()
         console.close()
         if self._joblog:
             self._joblog.close()
         return EXIT_FAILURES if self._tally.failed else 0
-
-    def _stop_when_asked(self, engine: Engine) -> None:
-        """At the first signal let what runs finish, and save; at the second end at once."""
-
-        def ask(number: int, _frame: object) -> None:
-            if self._asked is not None:
-                raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-            self._asked = number
-            engine.pause(self._plan.settings.grace_s)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # not in the main thread
-                signal.signal(number, ask)
 
     def _drop(self) -> None:
         """End everything at once and leave nothing behind. A second Ctrl-C is not waited for."""

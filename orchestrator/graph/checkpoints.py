@@ -54,7 +54,7 @@ class Checkpoints:
         """Whether the folder holds a run that is gone on with."""
         try:
             if self.resumes:
-                _refuse_another(self._journal.head["fingerprint"], dict(fingerprint), folder)
+                refuse_another(self._journal.head["fingerprint"], dict(fingerprint), folder)
             else:
                 self._journal.begin({"fingerprint": dict(fingerprint), "plan": plan})
         except BaseException:
@@ -124,7 +124,12 @@ def _refuse_what_blocks(node: Node) -> None:
         )
 
 
-def _refuse_another(old: Mapping[str, Any], new: Mapping[str, Any], folder: str) -> None:
+def refuse_another(old: Mapping[str, Any], new: Mapping[str, Any], folder: str) -> None:
+    """Compare what the run in a folder is known by with what another is.
+
+    Raises:
+        ResumeMismatchError: they differ; it says in what.
+    """
     differences = [
         f"{label}: was {old.get(label, 'not there')}, is {new.get(label, 'not there')}"
         for label in dict.fromkeys((*old, *new))

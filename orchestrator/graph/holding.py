@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+from contextlib import suppress
 from typing import IO, Any
 
 from orchestrator.graph.node import ROOM, Node
@@ -73,7 +74,7 @@ class Hold(Node):
         """Go on with the file as it was then."""
         self._held, self._written = state["held"], state["written"]
         self._held_items = sum(map(len, self._held))
-        if state["size"] and self._path is not None:
+        if self._written and self._path is not None:  # read back to its end, it may be removed already
             self._file = open(self._path, "r+b")  # noqa: PTH123, SIM115 - closed by `close`
             self._file.truncate(state["size"])
             self._file.seek(state["at"])
@@ -105,5 +106,6 @@ class Hold(Node):
         self._held = []
         if self._file is not None:
             self._file.close()
-            if self._path is not None and not self.failed:
+        if self._path is not None and not self.failed:
+            with suppress(FileNotFoundError):
                 os.unlink(self._path)  # noqa: PTH108

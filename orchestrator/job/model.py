@@ -48,6 +48,11 @@ class NamedFunction:
         return handler.load, (self.target, self.folder)
 
     @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The function itself, for who looks at its source."""
+        return self.function
+
+    @property
     def __name__(self) -> str:
         return self.target.rpartition(":")[2]
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _TURN = 256
 """Items that a join takes of one input before it is the other's turn."""
+KEEP_THE_OUTPUT = frozenset({"retries", "retry_delay", "timeout", "chunk"})
+"""Options that say how a step runs, not what it gives: a run may be gone on with after they were changed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,11 +153,19 @@ class Plan:
                 label = f"{op.kind} {op.name}"
                 for step in op.steps:
                     found[f"the function of {label}"] = " ".join(_functions_of(step))
-                if op.iterable is not None:
-                    known = getattr(op.iterable, "fingerprint", None)
-                    found |= {f"the source {op.name}": of_iterable(op.iterable)} if known is None else known()
-                elif op.make is not None:
+                if shaping := _shaping(op.options or {}):
+                    found[f"the options of {label}"] = shaping
+                if op.iterable is None and op.make is not None:
                     found[f"what {label} was given"] = of_closure(op.make)
+        return found | self.fingerprint_of_sources()
+
+    def fingerprint_of_sources(self) -> dict[str, str]:
+        """Return what the sources are known by."""
+        found: dict[str, str] = {}
+        for op in self._ops:
+            if op.iterable is not None:
+                known = getattr(op.iterable, "fingerprint", None)
+                found |= {f"the source {op.name}": of_iterable(op.iterable)} if known is None else known()
         return found
 
     # ---- inside -----------------------------------------------------------------------------------------------
@@ -205,6 +215,10 @@ def _are_apart(ports: tuple[Port, ...]) -> bool:
     together: set[Op] = set().union(*leading)
     apart = sum(map(len, leading)) == len(together)
     return apart and all(op.inputs or op.iterable is not None for op in together)
+
+
+def _shaping(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={options[key]!r}" for key in sorted(options.keys() - KEEP_THE_OUTPUT))
 
 
 def _agree(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:

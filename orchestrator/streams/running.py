@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from itertools import chain
 from time import perf_counter
@@ -56,29 +56,60 @@ def run(
         ResumeMismatchError: the folder holds a run of something else.
         Exception: what a function, a source or a sink raised, the node named in a note. Sinks are aborted then.
     """
+    plan = plan_of(*terminals)
+    if checkpoint is None:
+        return run_plan(plan, pool, progress=progress)
+    with closing(Checkpoints(os.fspath(checkpoint), plan.fingerprint(), checkpoint_every_s)) as kept:
+        return run_plan(plan, pool, progress=progress, kept=kept)
+
+
+def plan_of(*terminals: Terminal) -> Plan:
+    """Return the checked graph that leads to these.
+
+    Raises:
+        ConfigError: it can't run.
+    """
     for terminal in terminals:
         if not isinstance(terminal, Terminal):
             hint = "; end the stream in a sink first: stream.to(sink)" if hasattr(terminal, "to") else ""
             raise ConfigError(f"run takes terminals, not {type(terminal).__name__}{hint}")
     if not terminals:
         raise ConfigError("run needs at least one terminal: run(stream.to(sink))")
-    plan = Plan([terminal.op for terminal in dict.fromkeys(terminals)])
+    return Plan([terminal.op for terminal in dict.fromkeys(terminals)])
+
+
+def run_plan(
+    plan: Plan,
+    pool: Pool | None,
+    *,
+    progress: bool = False,
+    kept: Checkpoints | None = None,
+    starting: Callable[[Engine], object] | None = None,
+) -> Report:
+    """Run a plan once, to its end; `run` says what that means.
+
+    Args:
+        plan: of `plan_of`.
+        pool: as of `run`.
+        progress: as of `run`.
+        kept: its checkpoints; the caller closes them.
+        starting: is given the engine before it runs, to be able to stop it.
+    """
     started = perf_counter()
     with ExitStack() as stack:
-        kept = None
-        if checkpoint is not None:
-            kept = Checkpoints(os.fspath(checkpoint), plan.fingerprint(), checkpoint_every_s)
-            stack.enter_context(closing(kept))
         workers = stack.enter_context(_Workers(plan, pool))
         nodes, _ = plan.nodes(workers)
         bars = stack.enter_context(closing(NodeBars(nodes))) if progress else None
-        Engine(nodes, None if workers is None else workers.coordinator, bars, kept).run()
+        engine = Engine(nodes, None if workers is None else workers.coordinator, bars, kept)
+        if starting is not None:
+            starting(engine)
+        engine.run()
         return report_on(nodes, perf_counter() - started)
 
 
 def explain(*terminals: Terminal) -> str:
     """Return what `run` would do with these, as text: a line a node, what is fused in it and where it runs."""
-    return Plan([terminal.op for terminal in dict.fromkeys(terminals)]).explain()
+    return plan_of(*terminals).explain()
 
 
 def iterate(port: Port) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """The coordinator is killed with SIGKILL at random instants; resumed, it writes what an undisturbed run writes.
 
-`CHAOS_KILLS` says how many kills each run gets at least (the long form of this is `scripts/chaos`), `CHAOS_SEED` when.
+`CHAOS_KILLS` says how many kills each run gets at least, and has all of them run, each graph in a storm too that kills its
+workers meanwhile (`scripts/chaos resume`); `CHAOS_SEED` says when, and `CHAOS_RUNS` which graphs.
 """
 
 import gzip
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,15 @@ import pytest
 from tests.support.resumable import ANY_ORDER, RUNS
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
+LONG = "CHAOS_KILLS" in os.environ
+KILLS = int(os.environ.get("CHAOS_KILLS", "1"))
+CHOSEN = os.environ.get("CHAOS_RUNS", " ".join(RUNS)).split()
+GRAPHS = [(name, storm) for name in CHOSEN for storm in (False, True)] if LONG else [("patterns", False), ("unordered", True)]
+COMMANDS = [
+    ("a.jsonl b.jsonl.gz", "out.jsonl", ["--joblog", "log"]),
+    ("a.jsonl b.jsonl.gz", "out.csv.gz", []),
+    ("a.jsonl c.jsonl", "out/", ["--unordered"]),
+]
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 
 
@@ -33,7 +43,7 @@ def run_with_kills(command, folder, chance, within_s):
     while True:
         with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as child:
             try:
-                _, said = child.communicate(timeout=chance.uniform(0.1, within_s) if hits < 8 else 120)
+                _, said = child.communicate(timeout=chance.uniform(0.1, within_s) if hits < min(8, KILLS) else 120)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
@@ -47,23 +57,25 @@ def path_of_the_code(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_a_killed_graph_goes_on_and_writes_what_an_undisturbed_run_writes(name, tmp_path):
+@pytest.mark.parametrize(("name", "storm"), GRAPHS)
+def test_a_killed_graph_goes_on_and_writes_what_an_undisturbed_run_writes(name, storm, tmp_path):
     command = [sys.executable, "-m", "tests.support.resumable", name]
     started = time.monotonic()
     subprocess.run([*command, str(tmp_path / "calm")], check=True, cwd=ROOT, timeout=120)
     took_s = time.monotonic() - started
     calm = outputs(tmp_path / "calm" / "out", any_order=name in ANY_ORDER)
-    chance = random.Random(f"{SEED} {name}")
-    print(f"CHAOS_SEED={SEED}")
+    chance = random.Random(f"{SEED} {name} {storm}")
     hits = 0
-    while hits < KILLS:
-        folder = tmp_path / f"killed-{hits}"
-        new, code, said = run_with_kills([*command, str(folder)], ROOT, chance, took_s)
-        assert code == 0, said
+    for number in count():
+        folder = tmp_path / f"killed-{number}"
+        weather = [str(chance.randrange(1, 10**9))] if storm else []
+        new, code, said = run_with_kills([*command, str(folder), *weather], ROOT, chance, took_s)
+        assert code == 0, f"CHAOS_SEED={SEED}: {said}"
         hits += new
-        assert outputs(folder / "out", any_order=name in ANY_ORDER) == calm, f"killed {new} times"
-    print(f"killed {hits} times")
+        assert outputs(folder / "out", any_order=name in ANY_ORDER) == calm, f"CHAOS_SEED={SEED}: killed {new} times"
+        if hits >= KILLS:
+            break
+    print(f"{name}{' in a storm' if storm else ''}: killed {hits} times in {number + 1} runs, CHAOS_SEED={SEED}")
 
 
 FUNCTION = """
@@ -79,14 +91,7 @@ def clean(record):
 """
 
 
-@pytest.mark.parametrize(
-    ("inputs", "output", "more"),
-    [
-        ("a.jsonl b.jsonl.gz", "out.jsonl", ["--joblog", "log"]),
-        ("a.jsonl b.jsonl.gz", "out.csv.gz", []),
-        ("a.jsonl c.jsonl", "out/", ["--unordered"]),
-    ],
-)
+@pytest.mark.parametrize(("inputs", "output", "more"), COMMANDS if LONG else COMMANDS[:1])
 def test_a_killed_command_goes_on_and_writes_what_an_undisturbed_run_writes(inputs, output, more, tmp_path):
     lines = b"".join(b'{"number": %d, "text": "%s"}\n' % (number, b"x" * (number % 50)) for number in range(40_000))
     files = {"a.jsonl": lines, "b.jsonl.gz": gzip.compress(lines[:500_000], 1), "c.jsonl": lines[:600_000]}
@@ -111,16 +116,17 @@ def test_a_killed_command_goes_on_and_writes_what_an_undisturbed_run_writes(inpu
     took_s = time.monotonic() - started
     calm = results(tmp_path / "calm", done.stderr)
     chance = random.Random(f"{SEED} {output}")
-    print(f"CHAOS_SEED={SEED}")
     hits = 0
-    while hits < KILLS:
-        folder = tmp_path / f"killed-{hits}"
+    for number in count():
+        folder = tmp_path / f"killed-{number}"
         folder.mkdir()
         again = [*command, "--checkpoint", "ckpt", "--checkpoint-every", "0.01", "--resume"]
         new, code, said = run_with_kills(again, folder, chance, took_s)
-        assert code == 1, said
+        assert code == 1, f"CHAOS_SEED={SEED}: {said}"
         hits += new
         if "nothing to resume" in said:  # killed behind its very end
             said = str(calm[1])
-        assert results(folder, said) == calm, f"killed {new} times"
-    print(f"killed {hits} times")
+        assert results(folder, said) == calm, f"CHAOS_SEED={SEED}: killed {new} times"
+        if hits >= KILLS:
+            break
+    print(f"run -o {output}: killed {hits} times in {number + 1} runs, CHAOS_SEED={SEED}")

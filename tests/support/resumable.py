@@ -1,16 +1,19 @@
 """Runs that can be killed at any instant: `python -m tests.support.resumable NAME FOLDER` runs one, or goes on with it.
 
+A third argument is the seed of a storm that kills a worker of it every 50 ms.
+
 Each is slow enough to be hit in the middle, and gives the same in every undisturbed run.
 """
 
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 from orchestrator import Pool, Stream, Workflow, run
 from orchestrator.graph import holding
 from orchestrator.journal import Journal
+from tests.support.storm import Storm
 
 
 def pace(x):
@@ -97,11 +100,11 @@ RUNS = {each.__name__: each for each in (one_stage, patterns, behind_a_barrier, 
 ANY_ORDER = {"unordered"}
 
 if __name__ == "__main__":
-    name, where = sys.argv[1:]
+    name, where, *weather = sys.argv[1:]
     output = Path(where, "out")
     output.mkdir(parents=True, exist_ok=True)
     with closing(Journal(str(Path(where, "journal")))) as journal:
         if journal.complete:  # killed behind its end: once more would add to the dead letters
             sys.exit()
-    with Pool(2) as shared:
+    with Pool(2, max_deaths=1000) as shared, Storm(shared, weather[0]) if weather else nullcontext():
         run(*RUNS[name](output), pool=shared, checkpoint=Path(where, "journal"), checkpoint_every_s=0.02)

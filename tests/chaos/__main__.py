@@ -1,0 +1,72 @@
+"""The long forms of these tests, by name: `scripts/chaos storm resume --seed 7`. All of them if none is named."""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SCENARIOS = {
+    "matrix": ("test_crash_matrix.py", "where a worker dies, how it dies, and how it was started: all of them"),
+    "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items, three times"),
+    "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),
+    "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
+    "barrier": ("test_barrier_kills.py", "a party of the barrier is killed at every line of a round"),
+}
+
+
+def options():
+    told = "\n".join(f"  {name:8} {what}" for name, (_, what) in SCENARIOS.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts/chaos", description=__doc__, epilog=f"scenarios:\n{told}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("scenario", nargs="*", help="which; all by default")
+    parser.add_argument("--seed", type=int, help="repeats the choices of a run, which prints its seed")
+    parser.add_argument("--kills", type=int, default=200, help="of each run of `resume` (default: 200)")
+    parser.add_argument("--runs", default="", metavar="NAME,...", help="only these graphs of `resume`")
+    parser.add_argument("--items", type=int, default=200_000, help="of each run of `storm` (default: 200000)")
+    parser.add_argument("--minutes", type=float, default=0.0, help="go on with other seeds for so long")
+    chosen = parser.parse_args()
+    for name in chosen.scenario:
+        if name not in SCENARIOS:
+            parser.error(f"no such scenario: {name}; there are {', '.join(SCENARIOS)}")
+    return chosen
+
+
+def run(chosen, seed):
+    """Run the scenarios once; return the exit code of pytest."""
+    environment = {
+        **os.environ,
+        "CHAOS_SEED": str(seed),
+        "CHAOS_MATRIX": "full",
+        "CHAOS_ITEMS": str(chosen.items),
+        "CHAOS_KILLS": str(chosen.kills),
+        "CHAOS_POINTS": "all",
+    }
+    if chosen.runs:
+        environment["CHAOS_RUNS"] = chosen.runs.replace(",", " ")
+    files = [str(HERE / SCENARIOS[name][0]) for name in chosen.scenario or SCENARIOS]
+    command = [sys.executable, "-m", "pytest", "-q", "-rP", "-n", "2", *files]
+    if chosen.runs:
+        command += ["-k", "graph"]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def main():
+    chosen = options()
+    seed = chosen.seed or random.SystemRandom().randrange(1, 10**9)
+    ends = time.monotonic() + chosen.minutes * 60
+    while True:
+        print(f"CHAOS_SEED={seed}", flush=True)
+        code = run(chosen, seed)
+        if code or time.monotonic() >= ends:
+            return code
+        seed += 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
