@@ -120,7 +120,7 @@ class Run:
         """Send every chunk through the pool, write the results, make the output final."""
         plan, settings, tally = self._plan, self._plan.settings, self._tally
         if settings.joblog:
-            resumes = self._checkpoints is not None and self._checkpoints.resumes
+            resumes = self._checkpoints is not None and self._checkpoints.has_state
             self._joblog = Joblog(settings.joblog, settings.target, resumes=resumes)
         self._sink = open_sink(plan)
         console = self._console = Console(plan)

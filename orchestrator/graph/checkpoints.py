@@ -52,6 +52,8 @@ class Checkpoints:
         self._due = perf_counter() + every_s
         self.resumes = self._journal.head is not None and not self._journal.complete
         """Whether the folder holds a run that is gone on with."""
+        self.has_state = self.resumes and self._journal.state is not None
+        """Whether that run had come to a checkpoint; else it begins anew."""
         try:
             if self.resumes:
                 refuse_another(self._journal.head["fingerprint"], dict(fingerprint), folder)
