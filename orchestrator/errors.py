@@ -79,10 +79,17 @@ class WorkerDiedError(ItemError):
         self.worker = worker
         self.pid = pid
         self.exitcode = exitcode
+        self.how = describe_exit(exitcode)
+        """How the last worker ended, in words."""
+        self.deaths = 1
+        """How many workers died of the item."""
 
 
 class ItemTimeoutError(ItemError, TimeoutError):
     """An item took longer than `timeout`; its worker was ended, with all that the function had started."""
+
+    limit_s = 0.0
+    """What it was allowed to take."""
 
 
 class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):

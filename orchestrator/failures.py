@@ -122,7 +122,7 @@ def timeout_error(lost: Lost, item: Any, index: int, attempts: int, name: str | 
         index=index,
         attempts=attempts,
     )
-    error.worker, error.pid = lost.worker, lost.pid
+    error.worker, error.pid, error.limit_s = lost.worker, lost.pid, limit_s
     return error
 
 
@@ -138,7 +138,7 @@ def death_error(  # noqa: PLR0917 - all that there is to tell
     lost: Lost, item: Any, index: int, deaths: int, attempts: int, name: str | None = None
 ) -> WorkerDiedError:
     """Return the error of an item that is given up because workers died of it."""
-    return WorkerDiedError(
+    error = WorkerDiedError(
         f"worker {lost.worker} (pid {lost.pid}) {_how_it_ended(lost)} while it ran "
         f"{name or _named(item, index)}, death {deaths} of {deaths} allowed; the item is given up",
         worker=lost.worker,
@@ -148,3 +148,5 @@ def death_error(  # noqa: PLR0917 - all that there is to tell
         index=index,
         attempts=attempts,
     )
+    error.how, error.deaths = _how_it_ended(lost), deaths
+    return error

@@ -327,7 +327,8 @@ class Recovery:
         if found is None:
             return None
         divided = self._divided(chunk, found.parts)
-        parts = [self._suspect(_part(divided, position, ran=True)) for position in range(len(found.parts))]
+        last = len(found.parts) if found.suspect is None else found.suspect  # those behind had not begun
+        parts = [self._suspect(_part(divided, at, ran=at <= last)) for at in range(len(found.parts))]
         return parts, found.suspect
 
     def halve(self, chunk: Chunk, size_bytes: int = 0) -> Assembly | None:
@@ -408,10 +409,9 @@ class Recovery:
             self.freed_bytes += chunk.size_bytes
 
     def _finish(self, assembly: Assembly) -> None:
-        if assembly.missing:
-            return
         chunk = assembly.chunk
-        self._assemblies.pop(chunk, None)
+        if assembly.missing or self._assemblies.pop(chunk, None) is None:
+            return
         if chunk.divides:
             self.settle(chunk, self._joined(chunk, assembly.outcomes))
         else:

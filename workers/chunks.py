@@ -135,8 +135,13 @@ class RecordFailure:
     """How often the record was tried."""
     extent: tuple[int, int] | None = None
     """First byte of the record in the (decompressed) file, and the one behind its last; if it is known."""
-    record: bytes | None = None
-    """Its bytes, where they were asked for."""
+    record: Any = None
+    """The record before it was parsed, where it is to be kept."""
+    worker: int | None = None
+    """The id of the worker that the record killed, or that was ended because of it; and its `pid`."""
+    pid: int | None = None
+    exitcode: int | None = None
+    """Of that worker; negative: the signal that killed it."""
 
 
 class RecordError(Exception):

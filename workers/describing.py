@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workers.chunks import Place, RecordFailure
 from workers.errors import capture
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _OUR_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
 
 
-def describe(place: Place, error: BaseException, record: bytes | None = None) -> RecordFailure:
+def describe(place: Place, error: BaseException, record: Any = None) -> RecordFailure:
     """Return what is told of a record that failed."""
     name, text = type(error).__name__, _text(error)
     if isinstance(error, SplitError):

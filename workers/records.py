@@ -217,7 +217,8 @@ class _ChunkRun:
             self.failed += 1
         else:
             place = self._located.place(index)
-            self._keep(describe(place, error, self._kept(place)))
+            kept = self.records.values[index] if self._is_kept(place) else None
+            self._keep(describe(place, error, kept))
 
     def _bad_line(self, error: SplitError) -> None:
         if self._has_enough():
@@ -239,19 +240,22 @@ class _ChunkRun:
     def _no_record(self, error: SplitError) -> RecordFailure:
         """Describe a line that is no record, by the byte at fault where that is known."""
         place = self._located.line_place(error)
-        failure = describe(place, error, self._kept(place))
+        kept = self._located.record_bytes(place) if self._is_kept(place) else None
+        failure = describe(place, error, kept)
         if error.byte_index is None:
             return failure
         return replace(failure, byte_offset=self.raw.start + error.byte_index)
 
-    def _kept(self, place: Place) -> bytes | None:
-        """Return the bytes of a record that is to be run again, if they are few or can't be read a second time."""
-        start, end = place.start, place.end
-        if not self._runner.keep_failed or start is None or end is None:
-            return None
-        if end - start > INLINE_BYTES and not isinstance(self._chunk, Block):
-            return None
-        return self._located.record_bytes(place)
+    def _is_kept(self, place: Place) -> bool:
+        return self._runner.keep_failed and keeps(place, is_read=isinstance(self._chunk, Block))
+
+
+def keeps(place: Place, *, is_read: bool) -> bool:
+    """Tell whether a record that failed is kept itself: if it is small, or its place can't be read a second time.
+
+    `is_read`: the coordinator has read the block, from a compressed file or a pipe.
+    """
+    return is_read or place.start is None or place.end is None or place.end - place.start <= INLINE_BYTES
 
 
 def _can_not_fail(_index: int, error: BaseException) -> None:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from orchestrator.cli.failing import FailureSettings, LimitSettings, add_failing, failure_settings, limit_settings
 from orchestrator.cli.outcome import EXIT_USAGE, complain
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_jobs, parse_size
@@ -36,6 +37,10 @@ examples:
   them:
     orchestrator run images.py:describe photos/*.jpg --format files -o out/ --on-error skip
 
+  Go on after failures and keep what failed; later, run only that again:
+    orchestrator run clean.py:clean a.jsonl --format jsonl -o b.jsonl --timeout 10 --dead-letter dead.jsonl
+    orchestrator run clean.py:clean --retry-dead dead.jsonl --format jsonl -o more.jsonl
+
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was
 started), 4 --resume of a run that was another, 130 Ctrl-C, 143 SIGTERM
 """
@@ -58,7 +63,8 @@ class RunSettings:
     """None: whatever a block holds."""
     buffer_bytes: int | None
     ordered: bool
-    on_error: str
+    failing: FailureSettings
+    limits: LimitSettings
     flat: bool
     errors: str
     show: str | None
@@ -114,7 +120,7 @@ def run_parser() -> argparse.ArgumentParser:
     add(
         "inputs",
         metavar="INPUT",
-        nargs="+",
+        nargs="*",
         help="files, patterns ('logs/*.gz'), or - for standard input; .gz .bz2 .xz .zst are decompressed",
     )
     add(
@@ -132,7 +138,8 @@ def run_parser() -> argparse.ArgumentParser:
         help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs)",
     )
     _add_reading(parser)
-    _add_failing(parser)
+    add_failing(parser)
+    _add_logging(parser)
     add_resuming(parser)
     add_showing(parser)
     return parser
@@ -193,14 +200,8 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_failing(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("failures").add_argument
-    add(
-        "--on-error",
-        choices=("raise", "skip"),
-        default="raise",
-        help="a record for which the function fails: stop (default), or leave it out, go on, and list it at the end",
-    )
+def _add_logging(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what runs").add_argument
     add("--joblog", metavar="FILE", help="write a line a chunk, in GNU parallel's columns")
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
 
@@ -246,6 +247,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         SystemExit: argparse has told the user what is wrong, or shown the help.
     """
     args = run_parser().parse_intermixed_args(argv)
+    failing = failure_settings(args)
     if args.chunk != "auto" and args.format == "blocks":
         raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
     if args.resume and not args.checkpoint:
@@ -254,7 +256,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         raise ConfigError("--chunk and --block both say how much goes to a worker at a time; give one of them")
     return RunSettings(
         target=args.target,
-        inputs=tuple(args.inputs),
+        inputs=tuple(args.inputs) if failing.retry_dead is None else (failing.retry_dead,),
         output=args.output,
         workers=parse_jobs(args.jobs if args.jobs is not None else "100%"),
         record_format=args.format,
@@ -263,7 +265,8 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         chunk_records=_count(args.chunk) if args.chunk != "auto" else None,
         buffer_bytes=parse_size(args.buffer) if args.buffer else None,
         ordered=args.ordered,
-        on_error=args.on_error,
+        failing=failing,
+        limits=limit_settings(args),
         flat=args.flat,
         errors=args.errors,
         show=args.show,

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sinks.stdout import StdoutSink
@@ -37,9 +38,18 @@ class RunPlan:
     settings: RunSettings
     inputs: tuple[Input, ...]
     block_bytes: int
-    source: FileSource
+    source: FileSource | LetterSource
     runner: RecordRunner
     to_folder: bool
+    names: tuple[str, ...]
+    """The files that outputs in a folder are named after."""
+    blocks_per_worker: int | None
+    """A worker that was given so many is replaced."""
+
+    @property
+    def leaves_output(self) -> bool:
+        """Whether a run that does not come to its end leaves some of its output."""
+        return self.to_stdout or self.to_folder
 
     @property
     def to_stdout(self) -> bool:
@@ -54,9 +64,16 @@ def make_plan(settings: RunSettings) -> RunPlan:
         ConfigError: anything that can be found wrong without running.
     """
     inputs = expand(settings.inputs)
-    output = settings.output
+    output, failing = settings.output, settings.failing
     to_folder = output != STDIN and (output.endswith("/") or os.path.isdir(output))
-    _check_output(output, inputs, settings, to_folder=to_folder)
+    letters = None if failing.retry_dead is None else LetterSource(failing.retry_dead, settings.record_format)
+    names = [entry.path for entry in inputs] if letters is None else letters.names
+    _check_output(output, names, settings, to_folder=to_folder)
+    refuse_input(output, [entry.path for entry in inputs])
+    if failing.dead_letter is not None:
+        refuse_input(failing.dead_letter, names)
+        others = {"the output": output, "the job log": settings.joblog or STDIN}
+        check_letters(failing.dead_letter, failing.retry_dead, others, resumes=settings.resume)
     kind = None if to_folder or output == STDIN else compression.kind_of(output)
     try:
         compression.require(kind)
@@ -65,12 +82,8 @@ def make_plan(settings: RunSettings) -> RunPlan:
     except (handler.HandlerError, compression.CompressionError) as mistake:
         raise ConfigError(str(mistake)) from None
     block_bytes = _block_bytes(settings, inputs)
-    source = FileSource(
-        inputs,
-        settings.record_format,
-        block_bytes,
-        paths_a_chunk=(settings.chunk_records or 1) if not to_folder else 1,
-    )
+    paths_a_chunk = (settings.chunk_records or 1) if not to_folder else 1
+    source = letters or FileSource(inputs, settings.record_format, block_bytes, paths_a_chunk=paths_a_chunk)
     runner = RecordRunner(
         target=settings.target,
         folder=os.getcwd(),
@@ -78,10 +91,13 @@ def make_plan(settings: RunSettings) -> RunPlan:
         output_format=_output_format(settings, to_folder=to_folder),
         flat=settings.flat,
         errors=settings.errors,
-        on_error=settings.on_error,
+        on_error=failing.on_error,
         compression=kind,
+        retries=bool(failing.retries),
+        keep_failed=failing.dead_letter is not None,
     )
-    return RunPlan(settings, tuple(inputs), block_bytes, source, runner, to_folder)
+    per_worker = None if settings.limits.records is None else _blocks_per_worker(settings, inputs, block_bytes)
+    return RunPlan(settings, tuple(inputs), block_bytes, source, runner, to_folder, tuple(names), per_worker)
 
 
 def open_sink(plan: RunPlan) -> Sink:
@@ -94,7 +110,7 @@ def open_sink(plan: RunPlan) -> Sink:
     if plan.to_stdout:
         return StdoutSink()
     if plan.to_folder:
-        return FolderSink(plan.settings.output, [entry.path for entry in plan.inputs], kept=kept)
+        return FolderSink(plan.settings.output, plan.names, kept=kept)
     return FileSink(plan.settings.output, kept=kept)
 
 
@@ -116,13 +132,13 @@ def describe(plan: RunPlan) -> str:
         f"workers:      {settings.workers} ({settings.start_method})\n"
         f"output:       {output}, {'in order' if settings.ordered else 'as ready'}, "
         f"as {plan.runner.output_format}\n"
-        f"on error:     {settings.on_error}\n"
+        f"on error:     {settings.failing.told()}\n"
+        f"limits:       {settings.limits.told()}\n"
     )
 
 
-def _check_output(output: str, inputs: list[Input], settings: RunSettings, *, to_folder: bool) -> None:
+def _check_output(output: str, names: list[str], settings: RunSettings, *, to_folder: bool) -> None:
     """Find out about outputs that can't be, before anything is loaded or made."""
-    names = [entry.path for entry in inputs]
     if output == STDIN:
         return
     if to_folder:
@@ -145,8 +161,28 @@ def _output_format(settings: RunSettings, *, to_folder: bool) -> str:
     return "lines"
 
 
+def _blocks_per_worker(settings: RunSettings, inputs: list[Input], block_bytes: int) -> int:
+    """Return how many blocks have about as many records as a worker is to run."""
+    records = settings.limits.records or 1
+    if settings.failing.retry_dead is not None:
+        return records
+    if settings.record_format == "files":
+        return max(1, records // (settings.chunk_records or 1))
+    if settings.record_format == "blocks":
+        return records
+    return max(1, records * mean_record_bytes(inputs) // block_bytes)
+
+
 def _block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
-    """Choose how much a worker gets at a time."""
+    """Choose how much a worker gets at a time; no more than it is to run in its life."""
+    found = _wanted_block_bytes(settings, inputs)
+    records, kind = settings.limits.records, settings.record_format
+    if records is None or settings.block_bytes is not None or kind in {"blocks", "files"}:
+        return found
+    return min(found, records * mean_record_bytes(inputs))
+
+
+def _wanted_block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
     if settings.block_bytes is not None:
         return settings.block_bytes
     if settings.chunk_records is not None and settings.record_format != "files":

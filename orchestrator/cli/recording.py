@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.cli.console import Console
     from orchestrator.cli.joblog import Joblog
+    from orchestrator.cli.letters import Letters
     from orchestrator.cli.summary import Tally
     from workers.chunks import BlockResult
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 class RecordingSink:
     """Writes to the output, and keeps the books."""
 
-    def __init__(self, output: Any, tally: Tally, console: Console, joblog: Joblog | None) -> None:
+    def __init__(
+        self, output: Any, tally: Tally, console: Console, joblog: Joblog | None, letters: Letters | None = None
+    ) -> None:
+        self._letters = letters
         self._output = output
         self._tally = tally
         self._console = console
@@ -35,16 +39,22 @@ class RecordingSink:
             self._console.done(result)
             if self._joblog:
                 self._joblog.done(result)
+            if self._letters:
+                for failure in result.failures:
+                    self._letters.write(failure)
 
     def keep(self) -> None:
         """Let what is written outlive this process."""
         self._output.keep()
+        if self._letters:
+            self._letters.keep()
 
     def snapshot(self) -> Any:
         """Make last what was written; return what it takes to go on from here, the counts too."""
         logged = self._joblog.snapshot() if self._joblog else None
+        dead = self._letters.snapshot() if self._letters else None
         counts = {"tally": self._tally.snapshot(), "shown": self._console.shown}
-        return {"output": self._output.snapshot(), "joblog": logged, **counts}
+        return {"output": self._output.snapshot(), "joblog": logged, "letters": dead, **counts}
 
     def restore(self, state: Any) -> None:
         """Go on from what `snapshot` gave."""
@@ -53,6 +63,8 @@ class RecordingSink:
         self._console.resume(state["shown"])
         if self._joblog and state["joblog"] is not None:
             self._joblog.restore(state["joblog"])
+        if self._letters and state["letters"] is not None:
+            self._letters.restore(state["letters"])
 
     def close(self) -> None:
         """Make the output final."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from shlex import join
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.failing import retries_told
 from orchestrator.cli.plan import RunPlan, make_plan
 from orchestrator.errors import ConfigError
 from orchestrator.sources.files import of_inputs
@@ -106,7 +107,11 @@ def _fingerprint(plan: RunPlan) -> dict[str, str]:
         "--output-format": runner.output_format,
         "--flat": settings.flat,
         "--errors": settings.errors,
-        "--on-error": settings.on_error,
+        "--on-error": settings.failing.on_error,
+        "--retries": retries_told(settings.failing.retries),
+        "--timeout": settings.failing.timeout_s,
+        "--dead-letter": settings.failing.dead_letter,
+        "--retry-dead": settings.failing.retry_dead,
         "--block": settings.block_bytes,
         "--chunk": settings.chunk_records,
         "the order of the output": "as the input" if settings.ordered else "as ready",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.console import Console
 from orchestrator.cli.failures import headline, report
 from orchestrator.cli.joblog import Joblog
+from orchestrator.cli.letters import Letters
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.pausing import Asked, Terminated
 from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
@@ -75,6 +76,7 @@ class Run:
         self._asked = Asked()
         self._tally = Tally()
         self._joblog: Joblog | None = None
+        self._letters: Letters | None = None
         self._sink: Sink | None = None
         self._console: Console | None = None
         self._pool: Any = None
@@ -122,11 +124,15 @@ class Run:
         if settings.joblog:
             resumes = self._checkpoints is not None and self._checkpoints.has_state
             self._joblog = Joblog(settings.joblog, settings.target, resumes=resumes)
+        self._letters = _open_letters(plan)
+        if self._letters and self._checkpoints is not None and not self._checkpoints.has_state:
+            self._letters.restore(0)  # what a run that was killed before its first checkpoint has written
         self._sink = open_sink(plan)
         console = self._console = Console(plan)
-        self._pool = _start_pool(settings)
+        self._pool = _start_pool(plan)
         self._pool.on_output = console.printed
-        engine = _graph(plan, self._pool, RecordingSink(self._sink, tally, console, self._joblog), self._checkpoints)
+        recording = RecordingSink(self._sink, tally, console, self._joblog, self._letters)
+        engine = _graph(plan, self._pool, recording, self._checkpoints)
         if self._checkpoints is not None:
             self._asked.listen(engine, settings.grace_s)
         engine.run()
@@ -134,6 +140,8 @@ class Run:
         console.close()
         if self._joblog:
             self._joblog.close()
+        if self._letters:
+            self._letters.close()
         return EXIT_FAILURES if self._tally.failed else 0
 
     def _drop(self) -> None:
@@ -143,6 +151,9 @@ class Run:
                 signal.signal(number, lambda number, _frame: os._exit(128 + number))
         if self._sink is not None:
             self._sink.abort()
+        if self._letters is not None:
+            stays = self._checkpoints is not None or self._plan.leaves_output
+            (self._letters.close if stays else self._letters.remove)()
         if self._pool is not None:
             with suppress(OrchestratorError):
                 self._pool.terminate()
@@ -179,23 +190,50 @@ class Run:
                 sys.stderr.write(tally.summary(self._pool.stats()))
 
 
-def _start_pool(settings: RunSettings) -> Any:
+def _start_pool(plan: RunPlan) -> Any:
     """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
     from orchestrator.pool import Pool  # noqa: PLC0415
 
+    settings = plan.settings
     options: dict[str, Any] = {}
     if settings.buffer_bytes is not None:
         options["buffer_bytes"] = settings.buffer_bytes
+    if plan.blocks_per_worker is not None:
+        options["items_per_worker"] = plan.blocks_per_worker
+    if settings.limits.nice is not None:
+        options |= {"initializer": os.nice, "initargs": (settings.limits.nice,)}
+    options["memory_limit"] = settings.limits.memory_bytes
     return Pool(workers=settings.workers, start_method=settings.start_method, **options)
 
 
+def _open_letters(plan: RunPlan) -> Letters | None:
+    failing = plan.settings.failing
+    if failing.dead_letter is None:
+        return None
+    again = failing.retry_dead is not None
+    return Letters(failing.dead_letter, plan.settings.target, plan.settings.record_format, again=again)
+
+
 def _graph(plan: RunPlan, pool: Any, sink: RecordingSink, checkpoints: Checkpoints | None) -> Engine:
+    from orchestrator.cli.joining import BlockOutcomes  # noqa: PLC0415 - with the pool
     from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
     from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
+    from orchestrator.sources.dividing import Divider  # noqa: PLC0415
 
-    options = MapOptions(ordered=plan.settings.ordered, chunk=1)
-    feed = FeedNode("", plan.source, lambda: pool.open_stage(plan.runner, options))
+    failing = plan.settings.failing
+    options = MapOptions(
+        ordered=plan.settings.ordered,
+        chunk=1,
+        retries=failing.retries,
+        retry_delay_s=failing.retry_delay_s,
+        timeout_s=failing.timeout_s,
+    )
+    skip = failing.on_error == "skip"
+    divider = Divider(
+        plan.runner.record_format, plan.runner.errors, skip=skip, outcomes=BlockOutcomes(plan.runner)
+    )
+    feed = FeedNode("", plan.source, lambda: pool.open_stage(plan.runner, options, divider=divider))
     written = SinkNode("", sink)
     feed.outlets[0].to(written)
     return Engine([feed, written], pool.coordinator, checkpoints=checkpoints)

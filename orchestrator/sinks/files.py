@@ -4,7 +4,7 @@ Owner of the state: the coordinator's thread. Invariant: a regular file has its 
 whole.
 """
 
-# ruff: noqa: PTH103, PTH113, PTH118, PTH119, PTH121
+# ruff: noqa: PTH103, PTH110, PTH113, PTH118, PTH119, PTH121
 # Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
 
 from __future__ import annotations
@@ -182,5 +182,5 @@ def refuse_input(output: str, inputs: Sequence[str]) -> None:
     if not os.path.isfile(output):
         return
     for path in inputs:
-        if path != "-" and os.path.samefile(path, output):
+        if path != "-" and os.path.exists(path) and os.path.samefile(path, output):
             raise ConfigError(f"{output} is one of the inputs; give another output")

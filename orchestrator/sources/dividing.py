@@ -37,8 +37,8 @@ class Looked(NamedTuple):
     """The record; None: the block is no single record."""
     records: int
     """How many it has, as far as that is known."""
-    data: bytes | None
-    """The record's bytes."""
+    raw: Any
+    """The record before it was parsed."""
 
 
 class Outcomes(Protocol):
@@ -107,8 +107,7 @@ class Divider:
             return Looked(self.with_line(place), data, 1, data)
         if len(values) != 1:
             return Looked(self.with_line(_whole(block)), None, len(values), None)
-        place = located.place(0)
-        return Looked(self.with_line(place), located.records.value(0), 1, located.record_bytes(place))
+        return Looked(self.with_line(located.place(0)), located.records.value(0), 1, values[0])
 
     # ---- inside -----------------------------------------------------------------------------------------------
 

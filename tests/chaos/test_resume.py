@@ -11,11 +11,13 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from orchestrator import read_dead_letters
 from tests.support.resumable import ANY_ORDER, RUNS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +26,7 @@ KILLS = int(os.environ.get("CHAOS_KILLS", "1"))
 CHOSEN = os.environ.get("CHAOS_RUNS", " ".join(RUNS)).split()
 GRAPHS = [(name, storm) for name in CHOSEN for storm in (False, True)] if LONG else [("patterns", False), ("unordered", True)]
 COMMANDS = [
-    ("a.jsonl b.jsonl.gz", "out.jsonl", ["--joblog", "log"]),
+    ("a.jsonl b.jsonl.gz", "out.jsonl", ["--joblog", "log", "--dead-letter", "dead", "--retries", "1"]),
     ("a.jsonl b.jsonl.gz", "out.csv.gz", []),
     ("a.jsonl c.jsonl", "out/", ["--unordered"]),
 ]
@@ -107,7 +109,9 @@ def test_a_killed_command_goes_on_and_writes_what_an_undisturbed_run_writes(inpu
         log = folder / "log"
         assert not list(folder.glob(".*"))
         counts = re.search(r"[\d,]+ records in.*failed", said)
-        return written, counts and counts[0], log.read_text().count("\n") if log.exists() else None
+        dead = folder / "dead"
+        letters = [replace(letter, time_s=0) for letter in read_dead_letters(dead)] if dead.exists() else None
+        return written, counts and counts[0], log.read_text().count("\n") if log.exists() else None, letters
 
     (tmp_path / "calm").mkdir()
     started = time.monotonic()

@@ -1,0 +1,138 @@
+"""What comes of a block of the command that was divided, or given up: one `BlockResult`, as of any other.
+
+Runs in the coordinator, only for blocks that a worker was lost with or of which records are tried again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ItemError, ItemTimeoutError, OrchestratorError, WorkerDiedError
+from orchestrator.sinks.columns import Columns
+from workers import compression
+from workers.chunks import Block, BlockResult, Chunk, RecordError, RecordFailure
+from workers.handler import HandlerError
+from workers.records import keeps
+
+if TYPE_CHECKING:
+    from orchestrator.sources.dividing import Looked
+    from workers.records import RecordRunner
+
+
+class BlockOutcomes:
+    """Joins what came of parts, and describes what was given up, as the command's function would have."""
+
+    def __init__(self, runner: RecordRunner) -> None:
+        self._runner = runner
+
+    def gave_up(self, block: Chunk, error: ItemError, looked: Looked) -> Any:
+        """Return a result that counts the records as failed, with `--on-error skip`; else the error."""
+        if isinstance(error.__cause__, RecordError | HandlerError):
+            return error  # no record is to blame: the file can't be read, or the function not loaded
+        failure = self._failure(block, error, looked)
+        if self._runner.on_error != "skip":
+            error.__cause__ = RecordError(failure, block.origin)
+            return error
+        worker = -1 if error.worker is None else error.worker
+        return BlockResult(
+            origin=block.origin,
+            payload=None,
+            records_in=looked.records,
+            records_out=0,
+            dropped=0,
+            failed=looked.records,
+            failures=(failure,),
+            csv_fields=None,
+            worker=worker,
+            pid=error.pid or -1,
+            started_s=time.time(),
+            run_s=0.0,
+            cpu_s=0.0,
+            start=looked.place.start or 0,
+            read_bytes=(looked.place.end or 0) - (looked.place.start or 0),
+        )
+
+    def _failure(self, block: Chunk, error: ItemError, looked: Looked) -> RecordFailure:
+        place = looked.place
+        name, text, trace = _told(error)
+        extent = None if place.start is None or place.end is None else (place.start, place.end)
+        kept = looked.raw if self._runner.keep_failed and keeps(place, is_read=isinstance(block, Block)) else None
+        return RecordFailure(
+            place.path,
+            place.line,
+            place.start,
+            name,
+            text,
+            trace,
+            error.attempts,
+            extent,
+            kept,
+            error.worker,
+            error.pid,
+            error.exitcode if isinstance(error, WorkerDiedError) else None,
+        )
+
+    def join(self, block: Chunk, outcomes: list[Any]) -> Any:
+        """Return the parts' results as one, in order; or the first error among them."""
+        failed = next((outcome for outcome in outcomes if isinstance(outcome, ItemError)), None)
+        if failed is not None:
+            return failed
+        columns = Columns(None)
+        fitted = [_fitted(result, columns) for result in outcomes]
+        payload = b"".join(data for _, data in fitted)
+        if payload and self._runner.compression and not block.origin.divided:
+            payload = compression.compress(self._runner.compression, payload)
+        results = [result for result, _ in fitted]
+        last = results[-1]
+        return replace(
+            last,
+            origin=block.origin,
+            payload=PickleBuffer(payload) if payload else None,
+            records_in=sum(each.records_in for each in results),
+            records_out=sum(each.records_out for each in results),
+            dropped=sum(each.dropped for each in results),
+            failed=sum(each.failed for each in results),
+            failures=tuple(failure for each in results for failure in each.failures),
+            csv_fields=columns.fields,
+            started_s=min(each.started_s for each in results),
+            run_s=sum(each.run_s for each in results),
+            cpu_s=sum(each.cpu_s for each in results),
+            start=min(each.start for each in results),
+            read_bytes=sum(each.read_bytes for each in results),
+        )
+
+
+def _fitted(result: BlockResult, columns: Columns) -> tuple[BlockResult, bytes]:
+    """Return a part's result, and its output with the columns of the parts before; a record with others has failed.
+
+    Raises:
+        OrchestratorError: the columns of a part with more records differ.
+    """
+    if result.payload is None:
+        return result, b""
+    data = memoryview(result.payload)
+    if result.csv_fields is None:
+        return result, bytes(data)
+    try:
+        return result, bytes(columns.fitted(data, result.csv_fields, result.origin.path)[1])
+    except OrchestratorError as error:
+        if result.records_in != 1:
+            raise
+        failure = RecordFailure(result.origin.path, None, result.start, "ResultError", str(error), "")
+        return replace(result, payload=None, records_out=0, failed=1, failures=(failure,)), b""
+
+
+def _told(error: ItemError) -> tuple[str, str, str]:
+    """Return the kind of a failure, what it says, and the traceback in the user's function."""
+    if error.record is not None:
+        return error.record.type_name, error.record.text, error.record.traceback
+    if isinstance(error, WorkerDiedError):
+        times = "1 worker" if error.deaths == 1 else f"{error.deaths} workers, the last of which"
+        return "WorkerDiedError", f"killed {times} (pid {error.pid}) {error.how}", ""
+    if isinstance(error, ItemTimeoutError):
+        tried = f" ({error.attempts} attempts)" if error.attempts > 1 else ""
+        return "ItemTimeoutError", f"took longer than {error.limit_s:g} s{tried}; its worker was ended", ""
+    return type(error).__name__, str(error), ""

@@ -1,0 +1,267 @@
+"""The dead letters of the command: written as results pass, and read back as the input of another run.
+
+A letter has the record itself if it is small or can't be read a second time (standard input, compressed files): the
+text of a line, the dict of a CSV row, the bytes of what can't be decoded. Else it has the record's bytes in the file.
+
+Runs in the coordinator.
+"""
+
+# ruff: noqa: PTH108, PTH113, PTH202
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from contextlib import suppress
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText, read_dead_letters
+from orchestrator.errors import ConfigError
+from orchestrator.letter_sinks import DeadLetterFile, refuse_unwritable
+from orchestrator.sources.line_numbers import LineNumbers
+from workers.chunks import Block, ByteRange, Chunk, Origin, Paths, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from workers.chunks import RecordFailure
+
+
+class Letters:
+    """The file that a run's dead letters are written to."""
+
+    def __init__(self, path: str, target: str, record_format: str, *, again: bool) -> None:
+        """Open it; `again`: the records are dead letters themselves.
+
+        Raises:
+            ConfigError: it can't be written to.
+        """
+        self._file = DeadLetterFile(path)
+        self._target = target
+        self._has_lines = record_format not in {"blocks", "files"}
+        self._again = again
+        self._lines = LineNumbers()
+
+    def write(self, failure: RecordFailure) -> None:
+        """Append the letter of a record.
+
+        Raises:
+            OrchestratorError: the disk is full or broken.
+        """
+        held = NO_ITEM if failure.record is None else failure.record
+        start, end = failure.extent or (None, None)
+        if self._again and held is not NO_ITEM:
+            end = None  # it was not read there
+        self._file.write(
+            DeadLetter(
+                held,
+                None,
+                ErrorText(failure.error, failure.text),
+                failure.traceback,
+                failure.attempts,
+                self._target,
+                worker=failure.worker,
+                pid=failure.pid,
+                exitcode=failure.exitcode,
+                place=Place(failure.path, start, end, self._line(failure)),
+            )
+        )
+
+    def _line(self, failure: RecordFailure) -> int | None:
+        """Return the number of the record's line: workers know only the bytes of what they read inside a file."""
+        if failure.line is not None or failure.extent is None or not self._has_lines:
+            return failure.line
+        try:
+            return self._lines.of(failure.path, failure.extent[0])
+        except OSError:
+            return None
+
+    def keep(self) -> None:
+        """Let what is written outlive this process."""
+        self._file.keep()
+
+    def snapshot(self) -> int:
+        """Make last what was written; return how many bytes that is."""
+        return self._file.snapshot()
+
+    def restore(self, size_bytes: int) -> None:
+        """Go on behind so many bytes."""
+        self._file.restore(size_bytes)
+
+    def close(self) -> None:
+        """Make last what was written."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Remove the file: nothing of the run is left, so nothing was left out of it."""
+        with suppress(OSError):
+            os.unlink(self._file.path)
+        self._file.close()
+
+
+def check_letters(path: str, source: str | None, others: dict[str, str], *, resumes: bool) -> None:
+    """Refuse a file for dead letters that would be mixed up with another one.
+
+    Args:
+        path: where they are to go.
+        source: the dead letters that are run again, if that is the input.
+        others: paths of this run, by what they are.
+        resumes: the run goes on with another one, and with its dead letters.
+
+    Raises:
+        ConfigError: it is not good.
+    """
+    refuse_unwritable(path)
+    if source is not None and _same(path, source):
+        raise ConfigError(f"--dead-letter {path} is the file that --retry-dead reads; give another one")
+    for name, other in others.items():
+        if other != "-" and _same(path, other):
+            raise ConfigError(f"--dead-letter {path} is {name}; give another file")
+    if not resumes and os.path.isfile(path) and os.path.getsize(path):
+        raise ConfigError(
+            f"--dead-letter {path} holds the dead letters of an earlier run; run them again with --retry-dead {path}, "
+            "or give another file"
+        )
+
+
+def _same(path: str, other: str) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+class LetterSource:
+    """The records of dead letters as chunks, one each, in the order of the file."""
+
+    def __init__(self, path: str, record_format: str) -> None:
+        """Read the letters once, to see that they can be run.
+
+        Raises:
+            ConfigError: the file is none of dead letters, or one of them can't be run.
+        """
+        self._path = path
+        self._format = record_format
+        self._left: dict[str, int] = {}  # chunks that are still to come of a file
+        self._columns: dict[str, tuple[str, ...]] = {}
+        count = 0
+        for number, letter in enumerate(read_dead_letters(path), 1):
+            self._check(letter, number)
+            name = _path_of(letter, path)
+            self._left[name] = self._left.get(name, 0) + 1
+            count = number
+        self.names = list(self._left)
+        """The files that the records are from."""
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._given = dict.fromkeys(self.names, 0)
+        self._count = count
+        self.total_bytes: int | None = os.path.getsize(path)
+        self._chunks = self._cut()
+
+    def chunk_count(self) -> int:
+        """Return how many chunks there will be."""
+        return self._count
+
+    def ready(self) -> bool:
+        """Say that the next chunk can be had without waiting."""
+        return True
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Nothing is waited for."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._chunks.close()
+
+    def __iter__(self) -> LetterSource:
+        return self
+
+    def __next__(self) -> Chunk:
+        return next(self._chunks)
+
+    def _cut(self) -> Generator[Chunk]:
+        share = (self.total_bytes or 0) // max(1, self._count)
+        for seq, letter in enumerate(read_dead_letters(self._path)):
+            name = _path_of(letter, self._path)
+            self._left[name] -= 1
+            size = share if seq + 1 < self._count else (self.total_bytes or 0) - share * seq
+            last = not self._left[name]
+            origin = Origin(seq, name, self._numbers[name], self._given[name], last, size)
+            self._given[name] += 1
+            yield self._chunk(letter, origin)
+
+    def _chunk(self, letter: DeadLetter, origin: Origin) -> Chunk:
+        place = letter.place or Place(self._path)
+        if self._format == "files":
+            return Paths(origin, (place.path if letter.held is NO_ITEM else str(letter.item),))
+        if letter.held is NO_ITEM:
+            columns = self._header(place.path) if self._format == "csv" else None
+            start, end = place.start or 0, place.end or 0
+            return ByteRange(origin, start, end, on_boundaries=True, fieldnames=columns)
+        data, columns = self._bytes(letter.item, place.path)
+        return Block(origin, PickleBuffer(data), place.start or 0, place.line or 1, columns)
+
+    def _bytes(self, item: Any, path: str) -> tuple[bytes, tuple[str, ...] | None]:
+        """Return a record as it would stand in a file, and its columns."""
+        if self._format == "csv":
+            if isinstance(item, dict):
+                return _row(item)
+            return _encoded(item) + b"\n", self._header(path)
+        if self._format == "blocks":
+            return _encoded(item), None
+        if self._format == "jsonl" and not isinstance(item, str | bytes):
+            return json.dumps(item).encode() + b"\n", None
+        return _encoded(item).removesuffix(b"\n") + b"\n", None
+
+    def _header(self, path: str) -> tuple[str, ...]:
+        if path not in self._columns:
+            try:
+                with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:  # noqa: PTH123
+                    self._columns[path] = tuple(next(csv.reader(file), []))
+            except OSError:
+                self._columns[path] = ()
+        return self._columns[path]
+
+    def _check(self, letter: DeadLetter, number: int) -> None:
+        where, place = f"{self._path}:{number}", letter.place
+        if letter.held is not NO_ITEM:
+            self._check_item(letter.item, where)
+            return
+        if place is None or (self._format != "files" and (place.start is None or place.end is None)):
+            raise ConfigError(f"{where} has neither a record nor its place in a file, so it can't be run again")
+        try:
+            size = os.path.getsize(place.path)
+        except OSError as error:
+            raise ConfigError(f"{where} is a record of {place.path}, which can't be read: {error.strerror}") from None
+        if place.end is not None and size < place.end:
+            raise ConfigError(
+                f"{where} is bytes {place.start} to {place.end} of {place.path}, which has only {size:,}: the file "
+                "has changed since"
+            )
+
+    def _check_item(self, item: Any, where: str) -> None:
+        kinds = {"csv": (dict, str, bytes), "blocks": (bytes,), "lines": (str, bytes), "files": (str,)}
+        fits = kinds.get(self._format)
+        if fits is None or isinstance(item, fits):
+            return
+        hint = "; was it read with another --format?" if isinstance(item, dict | bytes | str) else ""
+        kind = type(item).__name__
+        raise ConfigError(f"{where} holds a record of type {kind}, which is none of --format {self._format}{hint}")
+
+
+def _path_of(letter: DeadLetter, own: str) -> str:
+    return own if letter.place is None else letter.place.path
+
+
+def _encoded(item: Any) -> bytes:
+    return item if isinstance(item, bytes) else str(item).encode("utf-8", "surrogatepass")
+
+
+def _row(item: dict[Any, Any]) -> tuple[bytes, tuple[str, ...]]:
+    """Return a row as `csv.DictReader` must have read it."""
+    columns = tuple(name for name in item if name is not None)
+    values = [item[name] for name in columns if item[name] is not None] + list(item.get(None, ()))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode("utf-8", "surrogatepass"), columns
