@@ -12,16 +12,19 @@ worker that holds the end of another's lane would keep it open after a death.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import multiprocessing
 import multiprocessing.util
 import os
+import resource
 import sys
 from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ForkServer
 from typing import Any, ClassVar
 
+from orchestrator.errors import WorkerStartError
 from workers import entry
 from workers.entry import WorkerStart
 
@@ -182,6 +185,49 @@ class _LateFd:
     def __reduce__(self) -> Any:
         duplicate: Any = reduction.DupFd(self._fd)
         return entry.received, (duplicate,)
+
+
+_SPARE_FDS = 24
+"""Descriptors that must be free to start a worker: it keeps a handful, while it starts it takes about twenty."""
+
+
+def look_for_room() -> None:
+    """Make sure that a worker won't fail half started for want of descriptors: the fork server would not survive that.
+
+    Raises:
+        OSError: there are too few.
+    """
+    spare: list[int] = []
+    try:
+        spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        spare.extend(os.dup(spare[0]) for _ in range(_SPARE_FDS - 1))
+    finally:
+        for fd in spare:
+            os.close(fd)
+
+
+def cannot_start(worker_id: int, error: Exception) -> WorkerStartError:
+    """Return the error that says why a worker could not be started, and what to do."""
+    number = getattr(error, "errno", None)
+    processes = "look at `ulimit -u` and at the container's limit of processes, or take fewer workers"
+    if number in {errno.EMFILE, errno.ENFILE}:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        why = (
+            f"too many open files; this process may have {limit:,}, of which a worker takes about 6 and {_SPARE_FDS} "
+            "have to be free. Raise the limit (`ulimit -n`), or take fewer workers"
+        )
+    elif number == errno.EAGAIN:
+        why = f"the system refuses another process; {processes}"
+    elif number == errno.ENOMEM:
+        why = "there is no memory for another process; take fewer workers"
+    elif isinstance(error, EOFError | ConnectionError):
+        why = (
+            "the server that forks workers ended meanwhile; what it wrote to stderr tells why. Often the system "
+            f"refuses another process: {processes}"
+        )
+    else:
+        why = getattr(error, "strerror", None) or str(error)
+    return WorkerStartError(f"worker {worker_id} can't be started: {why}")
 
 
 def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from orchestrator import launch
 from orchestrator.deadlines import Deadlines
 from orchestrator.ending import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
@@ -82,7 +83,7 @@ class Supervisor:
         """Start workers until there are as many as are wanted.
 
         Raises:
-            OSError: one can't be started.
+            WorkerStartError: one can't be started.
         """
         for worker_id in range(self.size):
             if worker_id not in self.lanes:
@@ -92,7 +93,12 @@ class Supervisor:
         key = self._next_key
         slot = self._calls.slot(key % watch.SLOTS)
         slot[0] = 0
-        lane = Lane(worker_id, key, slot, self._lane_settings, hears_stderr=self._early_deaths > 0)
+        try:
+            launch.look_for_room()
+            lane = Lane(worker_id, key, slot, self._lane_settings, hears_stderr=self._early_deaths > 0)
+        except (OSError, EOFError) as error:
+            slot.release()
+            raise launch.cannot_start(worker_id, error) from error
         self._next_key += 1
         self.lanes[worker_id] = lane
         self._ledger.open_lane(key)
@@ -222,9 +228,9 @@ class Supervisor:
             return
         try:
             self.fill()
-        except OSError as error:
+        except WorkerStartError as error:
             self.size = len(self.lanes)
-            self.broke(WorkerStartError(f"no worker could be started in place of another: {error}"))
+            self.broke(error)
 
     # ---- deadlines and memory -------------------------------------------------------------------------------------
 

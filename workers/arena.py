@@ -12,9 +12,11 @@ reserved (`posix_fallocate`) before it is written, so that a full memory is an e
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
+import tempfile
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -39,8 +41,20 @@ class Extent(NamedTuple):
 
 
 def create_fd(name: str) -> int:
-    """Return a new anonymous memory file, closed on exec."""
-    return os.memfd_create(name)
+    """Return a new anonymous memory file, closed on exec.
+
+    Where the system refuses those (a seccomp filter), a file whose name is gone at once, in /dev/shm or else in the
+    folder for temporary files: the same, but that such a folder may be small.
+    """
+    try:
+        return os.memfd_create(name)
+    except OSError as error:
+        if error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}:
+            raise
+    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made by its own name, safely
+    fd, path = tempfile.mkstemp(prefix=name, dir=folder)
+    os.unlink(path)  # noqa: PTH108
+    return fd
 
 
 def _round_up(size: int, to: int) -> int:

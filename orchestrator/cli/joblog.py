@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, OrchestratorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workers.chunks import BlockResult, Origin
 
 _COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command")
@@ -26,11 +29,11 @@ class Joblog:
             ConfigError: it can't be written to.
         """
         try:
-            self._file = open(  # noqa: SIM115 - open for as long as the run goes on
-                path, "a" if resumes else "w", encoding="utf-8", errors="surrogateescape", buffering=1
-            )
+            # Unbuffered: what a full disk refuses is told with the line at fault, and not once more when it is closed.
+            self._file = open(path, "ab" if resumes else "wb", buffering=0)  # noqa: SIM115 - for as long as the run
         except OSError as error:
             raise ConfigError(f"can't write the job log {path}: {error.strerror}") from None
+        self._path = path
         self._target = target
         if not resumes:
             self._line(_COLUMNS)
@@ -59,9 +62,13 @@ class Joblog:
         self._line((origin.seq + 1, ":", f"{started_s:.3f}", "0.000", origin.size_bytes, 0, 1, 0, command))
 
     def snapshot(self) -> int:
-        """Make last what was written; return how many bytes that is."""
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
+        """Make last what was written; return how many bytes that is.
+
+        Raises:
+            OrchestratorError: the disk is full or broken.
+        """
+        with self._failing():
+            os.fdatasync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def restore(self, size_bytes: int) -> None:
@@ -73,4 +80,15 @@ class Joblog:
         self._file.close()
 
     def _line(self, values: tuple[object, ...]) -> None:
-        self._file.write("\t".join(str(value).replace("\t", " ").replace("\n", " ") for value in values) + "\n")
+        line = "\t".join(str(value).replace("\t", " ").replace("\n", " ") for value in values) + "\n"
+        data = memoryview(line.encode(errors="surrogateescape"))
+        with self._failing():
+            while data:
+                data = data[self._file.write(data) :]
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OrchestratorError(f"can't write the job log {self._path}: {error.strerror}; make room") from None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.graph.node import ROOM, Node
 
 HELD_ITEMS = 1 << 16
@@ -44,10 +46,12 @@ class Hold(Node):
         self._held.append(items)
         self._held_items += len(items)
         if self._held_items > HELD_ITEMS:
-            if self._file is None:
-                self._file = self._opened()
-            for each in self._held:
-                pickle.dump(each, self._file, pickle.HIGHEST_PROTOCOL)
+            with self._on_disk():
+                if self._file is None:
+                    self._file = self._opened()
+                for each in self._held:
+                    pickle.dump(each, self._file, pickle.HIGHEST_PROTOCOL)
+                self._file.flush()
             self._written += len(self._held)
             self._held, self._held_items = [], 0
 
@@ -55,6 +59,17 @@ class Hold(Node):
         if self._path is None:
             return tempfile.TemporaryFile(prefix="orchestrator-")
         return open(self._path, "w+b")  # noqa: PTH123 - closed by `close`
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = self._path or tempfile.gettempdir()
+            hint = "make room" if self._path else "make room there, or point TMPDIR to a folder that has more"
+            raise OrchestratorError(
+                f"can't write what waits at {self.name!r} to {where}: {error.strerror}; {hint}"
+            ) from None
 
     def keep_written(self, place: str) -> None:
         """Use a file that a later run finds."""
@@ -65,8 +80,8 @@ class Hold(Node):
         """Make last what the file holds; return how far it goes, and what is not in it."""
         at = size = 0
         if self._file is not None:
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
+            with self._on_disk():
+                os.fdatasync(self._file.fileno())
             at, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
         return {"held": self._held, "written": self._written, "at": at, "size": size}
 
@@ -75,16 +90,21 @@ class Hold(Node):
         self._held, self._written = state["held"], state["written"]
         self._held_items = sum(map(len, self._held))
         if self._written and self._path is not None:  # read back to its end, it may be removed already
-            self._file = open(self._path, "r+b")  # noqa: PTH123, SIM115 - closed by `close`
-            self._file.truncate(state["size"])
-            self._file.seek(state["at"])
+            try:
+                self._file = open(self._path, "r+b")  # noqa: PTH123, SIM115 - closed by `close`
+                self._file.truncate(state["size"])
+                self._file.seek(state["at"])
+            except OSError as error:
+                what = f"which is what waits at {self.name!r}"
+                raise OrchestratorError(f"can't go on with {self._path}, {what}: {error.strerror}") from None
 
     def end(self, port: int) -> None:
         """Note it; the items follow as the consumer takes them."""
         self.ended[port] = True
         self._held.reverse()
         if self._file is not None:
-            self._file.seek(0)
+            with self._on_disk():
+                self._file.seek(0)
 
     def pump(self) -> bool:
         """Pass on, once everything is here."""

@@ -5,9 +5,15 @@ Owned by one `Join`. Keys are looked up by their hash, and compared as Python co
 
 from __future__ import annotations
 
+import os
 import pickle
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from orchestrator.errors import OrchestratorError
 
 
 class Spill:
@@ -22,17 +28,19 @@ class Spill:
 
     def add(self, side: int, key: Any, entry: list[Any]) -> None:
         """Put one entry on disk; its first field is its place in the order of arrival."""
-        what = pickle.dumps((key, entry), pickle.HIGHEST_PROTOCOL)
-        self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?)", (entry[0], side, hash(key), what))
+        row = (entry[0], side, hash(key), pickle.dumps((key, entry), pickle.HIGHEST_PROTOCOL))
+        with _on_disk():
+            self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?)", row)
         self.count[side] += 1
 
     def of_key(self, side: int, key: Any) -> list[list[Any]]:
         """Return the entries of a key."""
         if not self.count[side]:
             return []
-        rows = self._database.execute(
-            "SELECT what FROM entry WHERE side = ? AND hash = ? ORDER BY seq", (side, hash(key))
-        )
+        with _on_disk():
+            rows = self._database.execute(
+                "SELECT what FROM entry WHERE side = ? AND hash = ? ORDER BY seq", (side, hash(key))
+            ).fetchall()
         found = [pickle.loads(what) for (what,) in rows]  # our own bytes
         return [entry for stored, entry in found if stored == key]
 
@@ -43,14 +51,28 @@ class Spill:
 
     def remove(self, side: int, entry: list[Any]) -> None:
         """Forget an entry."""
-        self._database.execute("DELETE FROM entry WHERE seq = ?", (entry[0],))
+        with _on_disk():
+            self._database.execute("DELETE FROM entry WHERE seq = ?", (entry[0],))
         self.count[side] -= 1
 
     def of_side(self, side: int) -> Any:
         """Give (key, entry) of a side, oldest first."""
-        for (what,) in self._database.execute("SELECT what FROM entry WHERE side = ? ORDER BY seq", (side,)):
-            yield pickle.loads(what)
+        with _on_disk():
+            for (what,) in self._database.execute("SELECT what FROM entry WHERE side = ? ORDER BY seq", (side,)):
+                yield pickle.loads(what)
 
     def close(self) -> None:
         """Close, which removes the file."""
         self._database.close()
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        folder = os.environ.get("SQLITE_TMPDIR") or tempfile.gettempdir()
+        raise OrchestratorError(
+            f"can't write the items that wait for their partner in a join to a temporary file in {folder}: {error}; "
+            "make room there, or point SQLITE_TMPDIR to a folder that has more"
+        ) from None
