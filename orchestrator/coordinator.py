@@ -127,7 +127,10 @@ class Coordinator:
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a lane may hold."""
         with self._lock:
-            return self._credits.room(depth)
+            room = self._credits.room(depth)
+            if self.supervisor.holds_back:
+                return min(room, 0 if len(self._ledger) else 1)
+            return room
 
     def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
         """Send the chunks in turn while lanes have credit; return how many were sent."""
@@ -136,6 +139,8 @@ class Coordinator:
             touched: set[Lane] = set()
             sent = 0
             for chunk, encoded in batch:
+                if self.supervisor.holds_back and len(self._ledger):
+                    break
                 worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
                 if worker_id is None:
                     break

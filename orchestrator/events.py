@@ -39,15 +39,18 @@ class Refused(NamedTuple):
 class Ended(NamedTuple):
     """Why a worker was ended by its supervisor."""
 
-    reason: Literal["timeout", "memory", "stopped"]
+    reason: Literal["timeout", "memory", "pressure", "stopped"]
+    """"pressure": the machine's memory was short, and what it ran was the youngest work."""
     ident: int
     """Of the chunk that it ran; -1: not known."""
     position: int | None
     """Of the item in that chunk; None: not known."""
     limit: float
-    """Seconds that an item may take; or, for memory, bytes that the worker held."""
+    """Seconds that an item may take; for memory, bytes that the worker held; for pressure, bytes that were left."""
     record: int | None = None
     """Index of the record in that item, if it is a block of them; None: not known."""
+    allowed: int = 0
+    """For memory: bytes that the worker might have held."""
 
 
 class Lost(NamedTuple):

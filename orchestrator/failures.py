@@ -128,7 +128,8 @@ def timeout_error(lost: Lost, item: Any, index: int, attempts: int, name: str | 
 
 def _how_it_ended(lost: Lost) -> str:
     if lost.ended is not None and lost.ended.reason == "memory":
-        return f"was ended, as it held {lost.ended.limit / 2**20:,.0f} MiB and that is far above memory_limit,"
+        held, allowed = lost.ended.limit / 2**20, lost.ended.allowed / 2**20
+        return f"was ended, as it held {held:,.0f} MiB, far above its memory_limit of {allowed:,.0f} MiB,"
     if lost.ended is not None and lost.ended.reason == "stopped":
         return "was ended, as it had stopped (SIGSTOP?)"
     return describe_exit(lost.exitcode)

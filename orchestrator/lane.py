@@ -85,7 +85,6 @@ class Lane:
         self.received_bytes = 0
         self.drained = False
         """Whether the last look found nothing to read, or the end."""
-        self._observed: Any = None
         self._last_words = ""
         self._reader = FrameReader()
         self._outgoing = bytearray()
@@ -202,17 +201,6 @@ class Lane:
     def last_words(self) -> str:
         """Return the last lines that the worker wrote to stderr before it was ready, if they were kept."""
         return self._last_words
-
-    def rss_bytes(self) -> int:
-        """Return the resident memory of the worker; 0 if it is gone."""
-        import psutil  # noqa: PLC0415 - only for pools with a limit
-
-        try:
-            if self._observed is None:
-                self._observed = psutil.Process(self.pid)
-            return int(self._observed.memory_info().rss)
-        except psutil.Error:
-            return 0
 
     def _close_own(self) -> None:
         self.slot.release()

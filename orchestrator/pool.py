@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from orchestrator.graph.holding import Hold
 from orchestrator.graph.mapping import MapNode
 from orchestrator.lane import LaneState
 from orchestrator.letter_sinks import LetterSink
+from orchestrator.memory import Memory, SystemMemory
 from orchestrator.recovery import StageCounts
 from orchestrator.results import MapResults
 from orchestrator.settings import (
@@ -110,10 +112,14 @@ class Pool:
         initargs: its arguments.
         buffer_bytes: the most bytes in flight: items on the way, results waiting for their turn or for the consumer.
         max_deaths: how many workers an item may take down before it is given up.
-        memory_limit: bytes (or "2G") of resident memory that a worker may hold. Above it a worker is replaced when it
-            has finished what it has; far above it (by a quarter) at once, and an item that takes `max_deaths` workers
-            there alone is given up.
+        memory_limit: bytes (or "2G") that a worker may hold of resident memory that it shares with nobody. Above it a
+            worker is replaced when it has finished what it has; far above it (by a quarter) at once, and an item that
+            takes `max_deaths` workers there alone is given up. Lowered, with a warning, if there is less in all.
         items_per_worker: a worker that was given so many items (a chunk's more, at most) is replaced.
+        memfree: bytes (or "2G") that are to be free, on the machine and in its control group, before anything is sent,
+            as with GNU parallel. At less than half of it the work that was begun last is ended, and runs again later,
+            which is no failure of it. One worker always works on, and gets something to do, however little is free.
+        memory: where to look up what is free, if not in the machine: has `total_bytes()` and `available_bytes()`.
 
     Raises:
         ConfigError: an argument can't be used; nothing was started.
@@ -130,6 +136,8 @@ class Pool:
         max_deaths: int = 3,
         memory_limit: int | str | None = None,
         items_per_worker: int | None = None,
+        memfree: int | str | None = None,
+        memory: Memory | None = None,
     ) -> None:
         settings = PoolSettings(
             workers=usable_cpus() if workers is None else workers,
@@ -138,8 +146,10 @@ class Pool:
             initargs=tuple(initargs),
             buffer_bytes=parse_size(buffer_bytes),
             max_deaths=max_deaths,
-            memory_limit=None if memory_limit is None else parse_size(memory_limit),
+            memory_limit=None if memory_limit is None else _within_reach(parse_size(memory_limit), memory),
             items_per_worker=items_per_worker,
+            memfree=None if memfree is None else parse_size(memfree),
+            memory=memory,
         )
         if start_method == "fork":
             refuse_fork_with_threads()
@@ -435,6 +445,20 @@ class Pool:
             return bars
 
         return open_bars
+
+
+def _within_reach(limit: int, memory: Memory | None) -> int:
+    """Return a limit of a worker's memory that can be reached before the kernel ends it for all of it."""
+    total = (memory or SystemMemory()).total_bytes()
+    if limit <= total:
+        return limit
+    lowered = total * 9 // 10
+    warnings.warn(
+        f"memory_limit is {limit / 2**20:,.0f} MiB, and this process may use {total / 2**20:,.0f} MiB in all (the "
+        f"machine's memory, or its control group's limit); workers are held to {lowered / 2**20:,.0f} MiB",
+        stacklevel=3,
+    )
+    return lowered
 
 
 def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:

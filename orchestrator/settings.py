@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.errors import ConfigError, WorkerDiedError
+from orchestrator.memory import Memory
 from workers.errors import class_names
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -84,6 +85,10 @@ class PoolSettings:
     """Bytes that a worker may hold."""
     items_per_worker: int | None = None
     """A worker that has done so many is replaced."""
+    memfree: int | None = None
+    """Bytes that are to be free on the machine before anything is sent; at half of them the youngest work is ended."""
+    memory: Memory | None = None
+    """Where free memory is looked up; None: the machine and the control groups."""
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:

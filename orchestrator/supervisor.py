@@ -24,6 +24,7 @@ from orchestrator.ending import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.events import Ended, Lost
 from orchestrator.lane import Lane, LaneSettings, LaneState
+from orchestrator.memory_watch import MemoryWatch
 from orchestrator.settings import PoolSettings
 from workers import watch
 from workers.wire import Kind, pack
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Chunk, Ledger
 
 _EARLY_DEATHS_MIN = 3
-_MEMORY_TICK_S = 0.25
-_FAR_OVER = 1.25
-"""So far above its limit a worker is not waited for."""
 
 
 class Supervisor:
@@ -67,8 +65,8 @@ class Supervisor:
         self._early_deaths = 0
         self._next_key = 0
         self._deadlines = Deadlines(ledger, calls, self._kill)
+        self._memory = MemoryWatch(settings, ledger, retire=self.retire, end=self._kill, broke=self._is_hopeless)
         self._tick_at = 0.0
-        self._memory_at = 0.0
         self.closing = False
         # What the coordinator does about it; set by it.
         self.flush: Callable[[Lane], None] = _nothing
@@ -110,6 +108,7 @@ class Supervisor:
         """A worker has said that it is ready."""
         if lane.state is LaneState.STARTING:
             lane.state = LaneState.READY
+            self._memory.is_ready(lane)
         self._early_deaths = 0
 
     # ---- going ----------------------------------------------------------------------------------------------------
@@ -192,14 +191,18 @@ class Supervisor:
         if self._early_deaths < max(_EARLY_DEATHS_MIN, self.size):
             return
         said = lane.last_words()
-        self.size = 0  # nobody else is sent after them
-        self.broke(
+        self._is_hopeless(
             WorkerStartError(
                 f"{self._early_deaths} workers in a row died before they could run anything; the last one "
                 f"(pid {lane.pid}) {describe_exit(exitcode)}. Look at the initializer, at what is imported at "
                 "start, and at the memory left" + (f". The last that it wrote to stderr:\n{said}" if said else "")
             )
         )
+
+    def _is_hopeless(self, error: WorkerStartError) -> None:
+        """No worker could do any work: nobody else is sent after these."""
+        self.size = 0
+        self.broke(error)
 
     def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None, glance: watch.Glance) -> None:
         for chunk, begun in zip(lost, _begun(lost, lane.ended, glance), strict=True):
@@ -237,10 +240,13 @@ class Supervisor:
     @property
     def every_s(self) -> float | None:
         """How often deadlines and memory are to be looked at; None: there are none."""
-        every_s = self._deadlines.every_s
-        if self._settings.memory_limit is not None:
-            every_s = _MEMORY_TICK_S if every_s is None else min(every_s, _MEMORY_TICK_S)
-        return every_s
+        times = [each for each in (self._deadlines.every_s, self._memory.every_s) if each is not None]
+        return min(times, default=None)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether nothing is to be sent while anything is being worked on: memory is short."""
+        return self._memory.short
 
     def tick_s(self) -> float | None:
         """Return the seconds until the next look at deadlines and memory, None: there are none."""
@@ -254,23 +260,9 @@ class Supervisor:
         if every_s is None or now < self._tick_at or self.closing:
             return
         self._tick_at = now + every_s
-        if self._deadlines.every_s is not None:
-            self._deadlines.look(self.all)
-        if self._settings.memory_limit is not None and now >= self._memory_at:
-            self._memory_at = now + _MEMORY_TICK_S
-            for lane in self.all:
-                self._judge_memory(lane, self._settings.memory_limit)
-            self._fill_or_break()
-
-    def _judge_memory(self, lane: Lane, limit: int) -> None:
-        """Retire a worker above its limit; end one that is far above it."""
-        rss = lane.rss_bytes()
-        if rss <= limit or lane.ended is not None:
-            return
-        if rss > limit * _FAR_OVER and self._ledger.held_by(lane.key):
-            self._kill(lane, Ended("memory", -1, None, rss))
-        else:
-            self.retire(lane)
+        self._deadlines.look(self.all)
+        self._memory.look(self.all)
+        self._fill_or_break()
 
     @staticmethod
     def _kill(lane: Lane, why: Ended) -> None:

@@ -147,6 +147,7 @@ POOL = {
     "start_method": _text("forkserver", "spawn", "fork"),
     "initializer": _FUNCTION,
     "memory_limit": Field("size"),
+    "memfree": Field("size"),
     "items_per_worker": Field("count"),
     "buffer_bytes": Field("size"),
     "max_deaths": Field("count"),

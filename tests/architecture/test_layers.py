@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A package stands for all its modules.
 LAYERS = (
     ("orchestrator.errors",),
+    ("orchestrator.memory",),
     ("orchestrator.settings", "orchestrator.clock"),
     # The pure core: events in, actions out; tested without a process.
     (
@@ -26,6 +27,7 @@ LAYERS = (
         "orchestrator.retry",
         "orchestrator.chunking",
         "orchestrator.window",
+        "orchestrator.memory_judge",
     ),
     ("orchestrator.fingerprint", "orchestrator.journal", "orchestrator.dead_letters"),
     ("orchestrator.letter_sinks",),
@@ -34,7 +36,7 @@ LAYERS = (
     ("orchestrator.barrier", "orchestrator.resources", "orchestrator.launch", "orchestrator.lane", "orchestrator.share"),
     ("orchestrator.failures", "orchestrator.workflow"),
     ("orchestrator.calls", "orchestrator.definitions", "orchestrator.ending", "orchestrator.standby"),
-    ("orchestrator.deadlines",),
+    ("orchestrator.deadlines", "orchestrator.memory_watch"),
     ("orchestrator.supervisor",),
     ("orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.stage",),
@@ -47,7 +49,7 @@ LAYERS = (
     ("orchestrator",),  # what `import orchestrator` gives
     ("orchestrator.cli", "orchestrator.__main__"),
 )
-PURE = LAYERS[2]
+PURE = LAYERS[3]
 PURE_MAY_IMPORT = ("orchestrator.errors", *PURE)
 WORLD = {  # what ties code to a process, a pipe or a clock
     *("asyncio", "concurrent", "fcntl", "mmap", "multiprocessing", "os", "select", "selectors", "signal"),

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator import ConfigError, Failure, ItemTimeoutError, Pool, Stream, WorkerStartError, run
@@ -53,8 +54,9 @@ HOARD = []
 
 
 def hoards(x):
-    HOARD.append(bytearray(8 << 20))
-    return (x, os.getpid())
+    HOARD.append(b"x" * (8 << 20))
+    time.sleep(0.02)
+    return (x, os.getpid(), psutil.Process().memory_info().rss)
 
 
 def hoards_too_much(x):
@@ -131,12 +133,10 @@ def test_a_worker_with_its_share_of_items_is_replaced():
 
 def test_a_leaking_function_runs_on_in_bounded_memory():
     with Pool(2, memory_limit="120M") as pool:
-        results = []
-        for each in pool.map(hoards, range(120), chunk=1):
-            results.append(each)
-            time.sleep(0.01)
-    assert [x for x, _ in results] == list(range(120))
-    assert len({pid for _, pid in results}) > 2
+        results = list(pool.map(hoards, range(120), chunk=1))
+    assert [x for x, _, _ in results] == list(range(120))
+    assert len({pid for _, pid, _ in results}) > 2
+    assert max(rss for _, _, rss in results) < 350 << 20  # of 960 MiB that were leaked; looked at four times a second
 
 
 def test_an_item_that_alone_exceeds_the_memory_limit_is_given_up():

@@ -1,0 +1,85 @@
+"""What is to be done about the memory of the workers, and of the machine. Pure: figures in, deeds out.
+
+    a worker above its limit            -> it finishes what it has and is replaced; far above: it is ended
+    less free than `free_bytes`         -> nothing more is sent
+    less free than half of that         -> the youngest work is ended, and run again later; one worker always works on
+
+The second half is GNU parallel's --memfree, with its figures (its manual, "--memfree size").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+_FAR_OVER = 1.25
+"""So far above its limit a worker is not waited for."""
+
+
+class Deed(Enum):
+    """What is to be done with a worker."""
+
+    RETIRE = "it gets nothing more, and is replaced when it has finished what it has"
+    END = "it is so far above its limit that it is not waited for"
+    END_LATER_AGAIN = "its work is the youngest, and the machine's memory is short: it runs again later"
+    GIVE_UP_POOL = "it is above its limit before it has run anything: no worker could do better"
+
+
+@dataclass(frozen=True, slots=True)
+class Burden:
+    """One worker, as it is now."""
+
+    key: int
+    own_bytes: int
+    """Memory that it shares with nobody."""
+    works_on: int | None
+    """The number of the chunk that it has had for longest; chunks are numbered as they are sent. None: it has none."""
+    starting: bool = False
+    """It has not said that it is ready."""
+    going: bool = False
+    """It was ended already, and is not gone yet."""
+
+
+class MemoryJudge:
+    """Judges, look by look; remembers only whether memory is short."""
+
+    def __init__(self, limit_bytes: int | None, free_bytes: int | None) -> None:
+        """Take what a worker may hold, and what is to be free on the machine; None: as much as it likes."""
+        self._limit_bytes = limit_bytes
+        self._free_bytes = free_bytes
+        self.short = False
+        """Whether nothing is to be sent, unless nothing is being worked on at all."""
+
+    def judge(self, burdens: Sequence[Burden], available_bytes: int | None) -> list[tuple[int, Deed]]:
+        """Return what is to be done with which workers.
+
+        Args:
+            burdens: all workers.
+            available_bytes: what the machine could still give; None: it was not looked at.
+        """
+        deeds = [(each.key, deed) for each in burdens if (deed := self._of_one(each)) is not None]
+        if self._free_bytes is not None and available_bytes is not None:
+            self.short = available_bytes < self._free_bytes
+            if available_bytes < self._free_bytes / 2:
+                deeds += self._relief(burdens, {key for key, _ in deeds})
+        return deeds
+
+    def _of_one(self, worker: Burden) -> Deed | None:
+        limit = self._limit_bytes
+        if limit is None or worker.going or worker.own_bytes <= limit:
+            return None
+        if worker.starting:
+            return Deed.GIVE_UP_POOL
+        far = worker.own_bytes > limit * _FAR_OVER and worker.works_on is not None
+        return Deed.END if far else Deed.RETIRE
+
+    @staticmethod
+    def _relief(burdens: Sequence[Burden], judged: set[int]) -> list[tuple[int, Deed]]:
+        """End the youngest work; none while one is going, whose memory comes free first, and never the last."""
+        if any(each.going for each in burdens):
+            return []
+        working = {each.works_on: each.key for each in burdens if each.works_on is not None}
+        if len(working) < 2 or judged:
+            return []
+        return [(working[max(working)], Deed.END_LATER_AGAIN)]

@@ -1,0 +1,95 @@
+"""Looks at the memory of the workers and of the machine, and has done what the judge says.
+
+A look reads one small file a worker, and takes at most a hundredth of the time: the more workers, the rarer.
+
+Owner: the coordinator, under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import WorkerStartError
+from orchestrator.events import Ended
+from orchestrator.lane import Lane, LaneState
+from orchestrator.memory import SystemMemory, own_bytes
+from orchestrator.memory_judge import Burden, Deed, MemoryJudge
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
+    from orchestrator.settings import PoolSettings
+
+_TICK_S = 0.25
+_SHARE = 100
+"""After a look that took a second, the next comes 100 s later."""
+
+
+class MemoryWatch:
+    """Holds the memory limits of one pool."""
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        ledger: Ledger,
+        *,
+        retire: Callable[[Lane], None],
+        end: Callable[[Lane, Ended], None],
+        broke: Callable[[WorkerStartError], None],
+    ) -> None:
+        """Take what is to be held, and who does it."""
+        self._limit = settings.memory_limit
+        self._judge = MemoryJudge(self._limit, settings.memfree)
+        self._memory = (settings.memory or SystemMemory()) if settings.memfree is not None else None
+        self._ledger = ledger
+        self._retire, self._end, self._broke = retire, end, broke
+        self._at = 0.0
+        self.every_s = None if self._limit is None and self._memory is None else _TICK_S
+        """How often to look; None: there is nothing to be held."""
+
+    @property
+    def short(self) -> bool:
+        """Whether memory is so short that nothing is to be sent while anything is being worked on."""
+        return self._judge.short
+
+    def look(self, lanes: Iterable[Lane]) -> None:
+        """Have done what has to be, if it is time to look."""
+        started = monotonic()
+        if self.every_s is None or started < self._at:
+            return
+        of_key = {lane.key: lane for lane in lanes}
+        available = None if self._memory is None else self._memory.available_bytes()
+        burdens = [self._burden(lane) for lane in of_key.values()]
+        held = {each.key: each.own_bytes for each in burdens}
+        for key, deed in self._judge.judge(burdens, available):
+            self._do(of_key[key], deed, held[key], available or 0)
+        ended = monotonic()
+        self._at = max(started + 0.8 * _TICK_S, ended + _SHARE * (ended - started))
+
+    def is_ready(self, lane: Lane) -> None:
+        """A worker can begin: if it is above its limit already, no worker could do better."""
+        if self._limit is not None and (own := own_bytes(lane.pid)) > self._limit:
+            self._do(lane, Deed.GIVE_UP_POOL, own, 0)
+
+    def _burden(self, lane: Lane) -> Burden:
+        first = self._ledger.first_of(lane.key)
+        own = 0 if self._limit is None else own_bytes(lane.pid)
+        starting = lane.state is LaneState.STARTING
+        return Burden(lane.key, own, None if first is None else first.ident, starting, lane.ended is not None)
+
+    def _do(self, lane: Lane, deed: Deed, own: int, available: int) -> None:
+        if deed is Deed.RETIRE:
+            self._retire(lane)
+        elif deed is Deed.END:
+            self._end(lane, Ended("memory", -1, None, own, allowed=self._limit or 0))
+        elif deed is Deed.END_LATER_AGAIN:
+            self._end(lane, Ended("pressure", -1, None, available))
+        else:
+            self._broke(
+                WorkerStartError(
+                    f"a worker (pid {lane.pid}) holds {own / 2**20:,.0f} MiB before it has run anything, more than "
+                    f"memory_limit allows ({(self._limit or 0) / 2**20:,.0f} MiB), so none could work. Raise the "
+                    "limit, or look at what the initializer, and the imports at start, load"
+                )
+            )
