@@ -482,6 +482,13 @@ class Coordinator:
         """Chunks that lanes hold now."""
         return len(self._ledger)
 
+    def at_work(self) -> list[tuple[Chunk, float]]:
+        """Return the chunk that each worker is at, and about how many seconds it has been."""
+        with self._lock:
+            now_ns = time.monotonic_ns()
+            held = [(self._ledger.first_of(lane.key), lane.moved_ns) for lane in self.supervisor.all]
+            return [(chunk, (now_ns - moved_ns) / 1e9) for chunk, moved_ns in held if chunk is not None]
+
     @property
     def closed(self) -> bool:
         """Whether nothing new is accepted any more."""

@@ -68,6 +68,8 @@ class Lost(NamedTuple):
     """Items of the chunk, from its first on, that may have run; all of them, if nobody knows better."""
     glance: Glance | None = None
     """What the worker was at, if that is known."""
+    held_s: float = 0.0
+    """Since something last went either way between the coordinator and the worker: about how long it has run."""
 
 
 class Broken(NamedTuple):

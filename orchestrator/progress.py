@@ -18,12 +18,13 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tqdm import TqdmWarning, tqdm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self, TextIO
 
@@ -128,6 +129,15 @@ class Progress:
         self._held[stream] = rest
         if newline:
             self._write_lines(whole + newline, stream)
+
+    @contextmanager
+    def aside(self, stream: StreamName) -> Iterator[None]:
+        """Take the bars away while somebody else writes to a stream, if that is where they are drawn."""
+        self._screen.clear_for(sys.stdout if stream == "stdout" else sys.stderr)
+        try:
+            yield
+        finally:
+            self._screen.redraw()
 
     def close(self) -> None:
         """Draw the final state and stop; again is fine."""

@@ -166,6 +166,8 @@ class MapOptions:
     """What an item may take."""
     dead_letters: Any = None
     """Where items go that are given up on: a path, a function, or what has `write(letter)` and `close()`."""
+    look_ahead: bool = True
+    """Whether a worker may hold chunks that it has not begun; without, those can still be called off."""
 
     def __post_init__(self) -> None:
         number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1

@@ -82,6 +82,8 @@ class Stage:
         self._options = options
         self.events: StageEvents = deque()
         self.counts = StageCounts()
+        self.on_lost: Callable[[Lost], None] | None = None
+        """Told, in the consumer's thread, of each chunk that a worker died with or was ended at; it may run again."""
         self._fused = isinstance(function, Steps)
         if isinstance(function, Steps):
             self.counts.steps = {name: StepCounts() for name in function.names}
@@ -184,6 +186,8 @@ class Stage:
 
     def _depth(self) -> int:
         """Return how many chunks a lane may hold now."""
+        if not self._options.look_ahead:
+            return 1
         if self._total is not None and self._total - self.cut_items <= self._workers * self.chunk_items:
             return 1  # what is left is shared out evenly rather than ahead of time
         return depth_for(self._chunk_s, self._window.expected_bytes, self._workers)
@@ -313,6 +317,8 @@ class Stage:
         if chunk.parent is None:
             self._window.size_bytes -= chunk.size_bytes
         chunk.size_bytes = 0  # the coordinator has given it back to the budget
+        if self.on_lost is not None:
+            self.on_lost(event)
         self._recovery.lost(event)
 
     def _assembled(self, assembly: Assembly) -> None:

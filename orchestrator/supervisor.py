@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from orchestrator import launch
@@ -205,13 +205,14 @@ class Supervisor:
         self.broke(error)
 
     def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None, glance: watch.Glance) -> None:
+        held_s = (monotonic_ns() - lane.moved_ns) / 1e9
         for chunk, begun in zip(lost, _begun(lost, lane.ended, glance), strict=True):
             self.gave_up(chunk.size_bytes)
             events = self._calls.events(chunk.call)
             if events is not None:
                 alone = len(lost) == 1
                 seen = glance if glance.ident >= 0 else None
-                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended, begun, seen))
+                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended, begun, seen, held_s))
 
     def _remove(self, lane: Lane) -> int | None:
         for fd in (lane.reader_fd, lane.sentinel):

@@ -32,6 +32,8 @@ def _dispatch(argv: list[str]) -> int:
 
     if argv and argv[0] == "job":
         return _job(argv[1:])
+    if argv and argv[0] == "exec":
+        return _exec(argv[1:])
     if not argv or argv[0] != "run":
         options.main_parser().parse_args(argv)
         complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
@@ -52,6 +54,20 @@ def _job(argv: list[str]) -> int:
 
     try:
         return run_job(parse_job(argv))
+    except ConfigError as mistake:
+        complain(str(mistake))
+        return EXIT_USAGE
+
+
+def _exec(argv: list[str]) -> int:
+    from orchestrator.cli.exec_options import parse_exec  # noqa: PLC0415
+    from orchestrator.errors import ConfigError  # noqa: PLC0415
+
+    try:
+        settings = parse_exec(argv)
+        from orchestrator.cli.exec import run_exec  # noqa: PLC0415
+
+        return run_exec(settings)
     except ConfigError as mistake:
         complain(str(mistake))
         return EXIT_USAGE

@@ -7,32 +7,30 @@ to.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from orchestrator.cli.plan import RunPlan
+    from contextlib import AbstractContextManager
+
     from orchestrator.progress import Progress
-    from workers.chunks import BlockResult
 
 
 class Console:
     """Progress, if it was asked for, and the workers' prints."""
 
-    def __init__(self, plan: RunPlan) -> None:
-        """Draw the first picture."""
+    def __init__(self, progress: Progress | None, *, data_on_stdout: bool) -> None:
+        """Begin with nothing done."""
         self.shown = 0
         """Of the total, so far; what a run before this one had done is counted too."""
-        self._data_on_stdout = plan.to_stdout
-        self._counts_files = plan.settings.record_format == "files"
-        self._progress = _progress(plan, counts_files=self._counts_files)
+        self._data_on_stdout = data_on_stdout
+        self._progress = progress
 
-    def done(self, result: BlockResult) -> None:
-        """Count a chunk that was written."""
-        amount = result.records_in if self._counts_files else result.origin.size_bytes
+    def done(self, worker: int, amount: int) -> None:
+        """Count what a worker has done."""
         self.shown += amount
         if self._progress is not None:
-            self._progress.worker(result.worker, amount)
+            self._progress.worker(worker, amount)
             self._progress.update(amount)
 
     def resume(self, shown: int) -> None:
@@ -52,6 +50,10 @@ class Console:
                 target.write(text)
                 target.flush()
 
+    def aside(self, stream: Literal["stdout", "stderr"]) -> AbstractContextManager[object]:
+        """Keep the bars out of the way while something else writes to a stream."""
+        return nullcontext() if self._progress is None else self._progress.aside(stream)
+
     def close(self) -> None:
         """Draw the last picture."""
         if self._progress is not None:
@@ -59,18 +61,18 @@ class Console:
                 self._progress.close()
 
 
-def _progress(plan: RunPlan, *, counts_files: bool) -> Progress | None:
-    settings = plan.settings
-    if settings.show is None:
+def open_progress(show: str | None, total: int | None, *, unit: str, scale: bool, workers: int) -> Progress | None:
+    """Draw the first picture, if one was asked for.
+
+    Args:
+        show: "bar", "eta" or "workers"; None: nothing is shown.
+        total: how much there is to do; None: nobody knows.
+        unit: of the total.
+        scale: whether the total is bytes.
+        workers: how many rows the picture begins with, if it has some.
+    """
+    if show is None:
         return None
     from orchestrator.progress import Progress  # noqa: PLC0415 - a silent run doesn't pay for tqdm
 
-    known = plan.source.total_bytes is not None
-    total = (len(plan.inputs) if counts_files else plan.source.total_bytes) if known else None
-    return Progress(
-        total,
-        unit="files" if counts_files else "B",
-        scale=not counts_files,
-        style=settings.show,  # type: ignore[arg-type]
-        workers=settings.workers,
-    )
+    return Progress(total, unit=unit, scale=scale, style=show, workers=workers)  # type: ignore[arg-type]

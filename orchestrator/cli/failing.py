@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.halt import NEVER, Halt, parse_halt
 from orchestrator.errors import ConfigError
 from orchestrator.settings import Retries, exception_class, parse_size
 
@@ -20,6 +21,7 @@ class FailureSettings:
     retries: Retries
     retry_delay_s: float
     timeout_s: float | None
+    halt: Halt
     dead_letter: str | None
     """The file for records that are given up on."""
     retry_dead: str | None
@@ -32,6 +34,8 @@ class FailureSettings:
             found.append(f"retries {retries_told(self.retries)}, {self.retry_delay_s:g} s apart at first")
         if self.timeout_s is not None:
             found.append(f"at most {self.timeout_s:g} s a record")
+        if self.halt.when != "never":
+            found.append(f"halt {self.halt}")
         if self.dead_letter is not None:
             found.append(f"dead letters to {self.dead_letter}")
         return ", ".join(found)
@@ -61,7 +65,15 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
         "--on-error",
         choices=("raise", "skip"),
         help="a record for which the function fails, that takes too long or that kills its workers: stop (raise, the "
-        "default), or leave it out, go on, and list it at the end (skip, the default with --dead-letter)",
+        "default), or leave it out, go on, and list it at the end (skip, the default with --dead-letter and --halt)",
+    )
+    add(
+        "--halt",
+        metavar="WHEN",
+        help="leave out records that fail, but not for ever: soon,fail=3 reads nothing more when 3 have failed, and "
+        "finishes what is read, so the output is that of a part of the input; now,fail=3 stops at once, and -o FILE is "
+        "not written; also fail=N%% (of the records so far, from 3 on), success=…, done=…, never. Looked at after each "
+        "block",
     )
     add(
         "--retries",
@@ -117,6 +129,8 @@ def failure_settings(args: argparse.Namespace) -> FailureSettings:
     """
     if args.dead_letter is not None and args.on_error == "raise":
         raise ConfigError("--dead-letter keeps the records that are left out, and --on-error raise leaves out none")
+    if args.halt is not None and args.on_error == "raise":
+        raise ConfigError("--on-error raise stops at the first failure, and --halt counts failures: give one of them")
     if args.retry_dead is not None and args.inputs:
         raise ConfigError(f"--retry-dead {args.retry_dead} is the input; leave out {args.inputs[0]}")
     if args.retry_dead is None and not args.inputs:
@@ -125,10 +139,11 @@ def failure_settings(args: argparse.Namespace) -> FailureSettings:
     if timeout_s == 0:
         raise ConfigError("--timeout 0 would let no record finish; leave it out for no limit")
     return FailureSettings(
-        on_error=args.on_error or ("raise" if args.dead_letter is None else "skip"),
+        on_error=args.on_error or ("raise" if args.dead_letter is None and args.halt is None else "skip"),
         retries=0 if args.retries is None else _retries(args.retries),
         retry_delay_s=_number("--retry-delay", args.retry_delay),
         timeout_s=timeout_s,
+        halt=NEVER if args.halt is None else parse_halt(args.halt),
         dead_letter=args.dead_letter,
         retry_dead=args.retry_dead,
     )

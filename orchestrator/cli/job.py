@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.options import Parser, add_resuming, add_showing, seconds
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
-from orchestrator.cli.pausing import Asked, Terminated
+from orchestrator.cli.pausing import Asked
 from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command
-from orchestrator.cli.run import signals
+from orchestrator.cli.signals import Terminated, signals
 from orchestrator.errors import ConfigError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.job.building import build
 from orchestrator.job.drawing import FORMATS, draw

@@ -42,7 +42,7 @@ examples:
     orchestrator run clean.py:clean --retry-dead dead.jsonl --format jsonl -o more.jsonl
 
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was
-started), 4 --resume of a run that was another, 130 Ctrl-C, 143 SIGTERM
+started), 3 stopped by --halt, 4 --resume of a run that was another, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -101,6 +101,7 @@ def main_parser() -> argparse.ArgumentParser:
     parser.add_argument("-V", "--version", action="store_true", help="print the version and leave")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="call a Python function with every record of files", add_help=False)
+    commands.add_parser("exec", help="run a shell command for every argument, as GNU parallel does", add_help=False)
     commands.add_parser("job", help="run the graph that a TOML file describes", add_help=False)
     return parser
 
@@ -131,18 +132,23 @@ def run_parser() -> argparse.ArgumentParser:
         help="a file (compressed if its name says so), a folder for one "
         "output an input file (it is there already, or ends in /), or - for standard output (default)",
     )
-    add(
-        "-j",
-        "--jobs",
-        metavar="N",
-        help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs)",
-    )
+    add_jobs(parser)
     _add_reading(parser)
     add_failing(parser)
     _add_logging(parser)
     add_resuming(parser)
     add_showing(parser)
     return parser
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says how many workers there are."""
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        metavar="N",
+        help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs)",
+    )
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +188,17 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         "estimated from the first 64 KiB; with --format files exactly N (default: 1)",
     )
     add("--buffer", metavar="SIZE", help="bytes in flight at most, waiting results too (default: 256M)")
+    add_order(group)
+    add(
+        "--start-method",
+        choices=START_METHODS,
+        default="forkserver",
+        help="how workers are started (default: forkserver)",
+    )
+
+
+def add_order(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that say in which order results are written."""
     order = group.add_mutually_exclusive_group()
     order.add_argument(
         "-k",
@@ -192,12 +209,6 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         help="write results in the order of the input (default)",
     )
     order.add_argument("--unordered", dest="ordered", action="store_false", help="write results as they are ready")
-    add(
-        "--start-method",
-        choices=START_METHODS,
-        default="forkserver",
-        help="how workers are started (default: forkserver)",
-    )
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:
@@ -288,12 +299,12 @@ def seconds(flag: str, text: str) -> float:
         ConfigError: it is no such number.
     """
     try:
-        seconds = float(text)
+        found = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+        found = -1.0
+    if not 0 <= found < float("inf"):
         raise ConfigError(f"{flag} {text!r} is no number of seconds")
-    return seconds
+    return found
 
 
 def _count(text: str) -> int:

@@ -6,12 +6,10 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.signals import Terminated
+
 if TYPE_CHECKING:
     from orchestrator.graph.engine import Engine
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; not an Exception, so that nothing on the way takes it for a failure."""
 
 
 class Asked:

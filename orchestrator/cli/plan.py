@@ -56,6 +56,11 @@ class RunPlan:
         """Whether the output goes to standard output."""
         return self.settings.output == STDIN
 
+    @property
+    def counts_files(self) -> bool:
+        """Whether progress is counted in files, not in bytes."""
+        return self.settings.record_format == "files"
+
 
 def make_plan(settings: RunSettings) -> RunPlan:
     """Look at the inputs, load the function, check the output.

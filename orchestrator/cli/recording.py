@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.joblog import of_chunk
+
 if TYPE_CHECKING:
     from orchestrator.cli.console import Console
+    from orchestrator.cli.halting import Halting
     from orchestrator.cli.joblog import Joblog
     from orchestrator.cli.letters import Letters
     from orchestrator.cli.summary import Tally
@@ -19,9 +22,33 @@ class RecordingSink:
     """Writes to the output, and keeps the books."""
 
     def __init__(
-        self, output: Any, tally: Tally, console: Console, joblog: Joblog | None, letters: Letters | None = None
+        self,
+        output: Any,
+        tally: Tally,
+        console: Console,
+        joblog: Joblog | None,
+        letters: Letters | None,
+        *,
+        target: str,
+        counts_records: bool,
+        halting: Halting,
     ) -> None:
+        """Take all that a result goes to.
+
+        Args:
+            output: where results are written.
+            tally: where they are counted.
+            console: where they are shown.
+            joblog: where they are logged, if they are.
+            letters: where records are kept that failed, if they are.
+            target: the name of the function, for the log.
+            counts_records: progress is in records, not in bytes of input.
+            halting: what holds the counts against --halt.
+        """
         self._letters = letters
+        self._halting = halting
+        self._target = target
+        self._counts_records = counts_records
         self._output = output
         self._tally = tally
         self._console = console
@@ -32,16 +59,19 @@ class RecordingSink:
 
         Raises:
             OrchestratorError: the output can't be written to.
+            HaltedError: --halt says now.
         """
         for result in results:
             self._output.write(result)
             self._tally.add(result)
-            self._console.done(result)
+            amount = result.records_in if self._counts_records else result.origin.size_bytes
+            self._console.done(result.worker, amount)
             if self._joblog:
-                self._joblog.done(result)
+                self._joblog.write(of_chunk(self._target, result))
             if self._letters:
                 for failure in result.failures:
                     self._letters.write(failure)
+            self._halting.look(result)
 
     def keep(self) -> None:
         """Let what is written outlive this process."""

@@ -13,31 +13,42 @@ import os
 import signal
 import sys
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.console import Console
+from orchestrator.cli.console import Console, open_progress
 from orchestrator.cli.failures import headline, report
-from orchestrator.cli.joblog import Joblog
+from orchestrator.cli.halting import HaltedError, Halting
+from orchestrator.cli.joblog import Joblog, how_lost, of_failed, of_killed
 from orchestrator.cli.letters import Letters
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
-from orchestrator.cli.pausing import Asked, Terminated
+from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
+from orchestrator.cli.pausing import Asked
 from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
 from orchestrator.cli.recording import RecordingSink
 from orchestrator.cli.resuming import NothingToResumeError, open_checkpoints, resume_command
+from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.summary import SHOWN_FAILURES, Tally
-from orchestrator.errors import ConfigError, OrchestratorError, PausedError, ResumeMismatchError
+from orchestrator.errors import (
+    ConfigError,
+    ItemTimeoutError,
+    OrchestratorError,
+    PausedError,
+    ResumeMismatchError,
+    WorkerDiedError,
+)
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.stdout import ReaderGoneError, discard_stdout
 from workers.chunks import RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from orchestrator.cli.options import RunSettings
+    from orchestrator.events import Lost
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.engine import Engine
     from orchestrator.sinks import Sink
+    from orchestrator.stage import Stage
 
 
 def run(settings: RunSettings) -> int:
@@ -75,6 +86,7 @@ class Run:
         self._checkpoints = checkpoints
         self._asked = Asked()
         self._tally = Tally()
+        self._halting = Halting(plan.settings.failing.halt, resumable=checkpoints is not None)
         self._joblog: Joblog | None = None
         self._letters: Letters | None = None
         self._sink: Sink | None = None
@@ -92,30 +104,37 @@ class Run:
         except ConfigError:
             self._drop()
             raise
-        except ReaderGoneError:
+        except (OrchestratorError, KeyboardInterrupt, Terminated) as stop:
             self._drop()
-            discard_stdout()
-            return 0
-        except PausedError:
-            self._drop()
-            complain(f"stopped by {self._asked.stopped_by.name}" + self._nothing_left())
-            return 128 + self._asked.stopped_by
-        except OrchestratorError as error:
-            self._drop()
-            self._say_why(error)
-            return EXIT_FAILURES
-        except KeyboardInterrupt:
-            self._drop()
-            complain("interrupted" + self._nothing_left())
-            return EXIT_SIGINT
-        except Terminated:
-            self._drop()
-            complain("ended by SIGTERM" + self._nothing_left())
-            return EXIT_SIGTERM
+            return self._tell(stop)
         except BaseException:
             self._drop()
             raise
         self._sum_up()
+        return code
+
+    def _tell(self, stop: BaseException) -> int:
+        """Say why the run ended before its end, and return the exit code."""
+        match stop:
+            case ReaderGoneError():
+                discard_stdout()
+                code = 0
+            case HaltedError() | PausedError() if self._halting.reached and self._asked.signal is None:
+                complain(self._halting.reason + self._nothing_left())
+                code = EXIT_HALTED
+            case PausedError():
+                complain(f"stopped by {self._asked.stopped_by.name}" + self._nothing_left())
+                code = 128 + self._asked.stopped_by
+            case KeyboardInterrupt():
+                complain("interrupted" + self._nothing_left())
+                code = EXIT_SIGINT
+            case Terminated():
+                complain("ended by SIGTERM" + self._nothing_left())
+                code = EXIT_SIGTERM
+            case _:
+                assert isinstance(stop, OrchestratorError)  # noqa: S101 - for the type checker
+                self._say_why(stop)
+                code = EXIT_FAILURES
         return code
 
     def _transform(self) -> int:
@@ -123,16 +142,20 @@ class Run:
         plan, settings, tally = self._plan, self._plan.settings, self._tally
         if settings.joblog:
             resumes = self._checkpoints is not None and self._checkpoints.has_state
-            self._joblog = Joblog(settings.joblog, settings.target, resumes=resumes)
+            self._joblog = Joblog(settings.joblog, resumes=resumes)
         self._letters = _open_letters(plan)
         if self._letters and self._checkpoints is not None and not self._checkpoints.has_state:
             self._letters.restore(0)  # what a run that was killed before its first checkpoint has written
         self._sink = open_sink(plan)
-        console = self._console = Console(plan)
+        console = self._console = _open_console(plan)
         self._pool = _start_pool(plan)
         self._pool.on_output = console.printed
-        recording = RecordingSink(self._sink, tally, console, self._joblog, self._letters)
-        engine = _graph(plan, self._pool, recording, self._checkpoints)
+        recording = RecordingSink(
+            self._sink, tally, console, self._joblog, self._letters,
+            target=settings.target, counts_records=plan.counts_files, halting=self._halting,
+        )  # fmt: skip
+        engine = _graph(plan, self._pool, recording, self._checkpoints, self._lost)
+        self._halting.engine = engine
         if self._checkpoints is not None:
             self._asked.listen(engine, settings.grace_s)
         engine.run()
@@ -142,6 +165,8 @@ class Run:
             self._joblog.close()
         if self._letters:
             self._letters.close()
+        if self._halting.reached:
+            return EXIT_HALTED
         return EXIT_FAILURES if self._tally.failed else 0
 
     def _drop(self) -> None:
@@ -155,16 +180,34 @@ class Run:
             stays = self._checkpoints is not None or self._plan.leaves_output
             (self._letters.close if stays else self._letters.remove)()
         if self._pool is not None:
+            with suppress(OrchestratorError):  # its disk may be what ended the run
+                self._log_killed()
             with suppress(OrchestratorError):
                 self._pool.terminate()
         self._plan.source.close()
         if self._console is not None:
             self._console.close()
 
+    def _lost(self, event: Lost) -> None:
+        """Log a chunk that a worker was lost with; it runs again, or is given up."""
+        if self._joblog:
+            exitval, number = how_lost(event)
+            self._joblog.write(
+                of_killed(self._plan.settings.target, event.chunk.items[0], event.held_s, exitval, number)
+            )
+
+    def _log_killed(self) -> None:
+        """Log the chunks that workers are at, who are going to be killed."""
+        if self._joblog:
+            for chunk, run_s in self._pool.coordinator.at_work():
+                target = self._plan.settings.target
+                self._joblog.write(of_killed(target, chunk.items[0], run_s, 0, signal.SIGKILL.value))
+
     def _say_why(self, error: OrchestratorError) -> None:
         complain(report(error, self._plan.settings.record_format) + self._nothing_left("\norchestrator: stopped"))
-        if self._joblog and isinstance(error.__cause__, RecordError):
-            self._joblog.failed(error.__cause__.origin, time.time())
+        logged = isinstance(error, WorkerDiedError | ItemTimeoutError)  # by `_lost`
+        if self._joblog and isinstance(error.__cause__, RecordError) and not logged:
+            self._joblog.write(of_failed(self._plan.settings.target, error.__cause__.origin, time.time()))
 
     def _nothing_left(self, lead: str = "") -> str:
         """Say what there is of the output; nothing can be said of standard output."""
@@ -176,6 +219,15 @@ class Run:
             return f"{lead}; the files that were whole are in {self._plan.settings.output}"
         return f"{lead}; nothing was written to {self._plan.settings.output}"
 
+    def _something_left(self) -> str:
+        """Say what there is of the output of a run that came to an early end in good order."""
+        if self._plan.to_stdout:
+            return ""
+        name = self._plan.settings.output
+        if self._plan.to_folder:
+            return f"; the files that were whole are in {name}"
+        return f"; {name} has what was written until then"
+
     def _sum_up(self) -> None:
         """Tell the counts, and the first failures if there were any."""
         tally, settings = self._tally, self._plan.settings
@@ -183,11 +235,22 @@ class Run:
             complain(headline(failure, settings.record_format))
         if tally.failed > SHOWN_FAILURES:
             complain(f"… and {tally.failed - SHOWN_FAILURES:,} more failed")
-        if tally.failed:
+        if self._halting.reached:
+            complain(self._halting.reason + self._something_left())
+        elif tally.failed:
             complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out")
         if not settings.quiet:
             with suppress(OSError, ValueError):
                 sys.stderr.write(tally.summary(self._pool.stats()))
+
+
+def _open_console(plan: RunPlan) -> Console:
+    settings, counts_files = plan.settings, plan.counts_files
+    known = plan.source.total_bytes is not None
+    total = (len(plan.inputs) if counts_files else plan.source.total_bytes) if known else None
+    unit = "files" if counts_files else "B"
+    progress = open_progress(settings.show, total, unit=unit, scale=not counts_files, workers=settings.workers)
+    return Console(progress, data_on_stdout=plan.to_stdout)
 
 
 def _start_pool(plan: RunPlan) -> Any:
@@ -214,7 +277,13 @@ def _open_letters(plan: RunPlan) -> Letters | None:
     return Letters(failing.dead_letter, plan.settings.target, plan.settings.record_format, again=again)
 
 
-def _graph(plan: RunPlan, pool: Any, sink: RecordingSink, checkpoints: Checkpoints | None) -> Engine:
+def _graph(
+    plan: RunPlan,
+    pool: Any,
+    sink: RecordingSink,
+    checkpoints: Checkpoints | None,
+    on_lost: Callable[[Lost], None],
+) -> Engine:
     from orchestrator.cli.joining import BlockOutcomes  # noqa: PLC0415 - with the pool
     from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
     from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
@@ -233,23 +302,13 @@ def _graph(plan: RunPlan, pool: Any, sink: RecordingSink, checkpoints: Checkpoin
     divider = Divider(
         plan.runner.record_format, plan.runner.errors, skip=skip, outcomes=BlockOutcomes(plan.runner)
     )
-    feed = FeedNode("", plan.source, lambda: pool.open_stage(plan.runner, options, divider=divider))
+
+    def open_stage() -> Stage:
+        stage: Stage = pool.open_stage(plan.runner, options, divider=divider)
+        stage.on_lost = on_lost
+        return stage
+
+    feed = FeedNode("", plan.source, open_stage)
     written = SinkNode("", sink)
     feed.outlets[0].to(written)
     return Engine([feed, written], pool.coordinator, checkpoints=checkpoints)
-
-
-@contextmanager
-def signals() -> Iterator[None]:
-    """Turn SIGTERM into an exception for as long as the run goes on."""
-
-    def terminate(_number: int, _frame: object) -> None:
-        raise Terminated
-
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        for number, handle in old.items():
-            signal.signal(number, handle if handle is not None else signal.SIG_DFL)

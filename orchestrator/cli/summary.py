@@ -51,14 +51,26 @@ class Tally:
     def summary(self, stats: Any) -> str:
         """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
         seconds = max(time.perf_counter() - self.started_s, 1e-9)
-        own = resource.getrusage(resource.RUSAGE_SELF)
-        workers_s = max(getattr(stats, "worker_cpu_seconds", 0.0) or 0.0, self.worker_cpu_s)
-        cpus = usable_cpus()
-        used = (workers_s + own.ru_utime + own.ru_stime) / (seconds * cpus)
-        peak = (getattr(stats, "worker_peak_rss_bytes", 0) or 0) + own.ru_maxrss * 1024
         return (
             f"{self.records_in:,} records in, {self.records_out:,} out, {self.dropped:,} dropped, "
             f"{self.failed:,} failed; {seconds:.2f} s, {self.records_in / seconds:,.0f} records/s\n"
-            f"{min(used, 1.0):.0%} of {cpus} CPU{'s' if cpus > 1 else ''} used; "
-            f"peak memory {peak / 2**20:,.0f} MiB in all processes\n"
+            + usage(seconds, max(getattr(stats, "worker_cpu_seconds", 0.0) or 0.0, self.worker_cpu_s), stats)
         )
+
+
+def usage(seconds: float, workers_s: float, stats: Any) -> str:
+    """Return the summary's line on what the machine had to do.
+
+    Args:
+        seconds: that the run took.
+        workers_s: CPU seconds of the workers.
+        stats: what the closed pool tells of its workers.
+    """
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    cpus = usable_cpus()
+    used = (workers_s + own.ru_utime + own.ru_stime) / (seconds * cpus)
+    peak = (getattr(stats, "worker_peak_rss_bytes", 0) or 0) + own.ru_maxrss * 1024
+    return (
+        f"{min(used, 1.0):.0%} of {cpus} CPU{'s' if cpus > 1 else ''} used; "
+        f"peak memory {peak / 2**20:,.0f} MiB in all processes\n"
+    )

@@ -227,6 +227,7 @@ class Engine:
         started = perf_counter()
         if self._coordinator is not None:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
+            delays += [delay for feed in self._feeds if (delay := feed.wait_s) is not None]
             outstanding = any(node.stage.outstanding for node in self._stages)
             if not (delays or outstanding or self._waits_for_sources or not self._coordinator.size):
                 self._wait_for_others()

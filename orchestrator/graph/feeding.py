@@ -93,6 +93,11 @@ class FeedNode(MapNode):
         return not self.cutter.ended and not self.cutter.is_ready()
 
     @property
+    def wait_s(self) -> float | None:
+        """Seconds until the source has something of its own accord, None: nobody knows."""
+        return getattr(self._source, "wait_s", None)
+
+    @property
     def has_news(self) -> bool:
         """Whether `pump` could do something now."""
         stage, cutter = self.stage, self.cutter
@@ -104,7 +109,7 @@ class FeedNode(MapNode):
             if stage.in_lanes:
                 return False
             return stage.wants_room(source_ended=True) or not (stage.outstanding or self.outlets[0].ended)
-        return cutter.is_ready() and not stage.in_lanes and stage.wants_room()
+        return cutter.is_ready() and stage.wants_room()
 
     def stop(self) -> None:
         """Read nothing more; what was read goes through."""

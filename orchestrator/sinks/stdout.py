@@ -50,8 +50,8 @@ class StdoutSink:
         block: memoryview | bytes = memoryview(result.payload)
         if result.csv_fields is not None:
             header, block = self._columns.fitted(memoryview(block), result.csv_fields, result.origin.path)
-            self._write_all(header)
-        self._write_all(block)
+            self.write_bytes(header)
+        self.write_bytes(block)
 
     def close(self) -> None:
         """Nothing is buffered here."""
@@ -59,7 +59,13 @@ class StdoutSink:
     def abort(self) -> None:
         """What was written can't be taken back."""
 
-    def _write_all(self, data: memoryview | bytes) -> None:
+    def write_bytes(self, data: memoryview | bytes) -> None:
+        """Write them as they are.
+
+        Raises:
+            ReaderGoneError: nobody reads any more.
+            OrchestratorError: it can't be written, as on a full disk.
+        """
         view = memoryview(data)
         try:
             while view:

@@ -32,7 +32,7 @@ def test_signals_end_the_workers_and_leave_no_partial_file(folder, start, number
     os.mkfifo(folder / "gate")
     gate = os.open(folder / "gate", os.O_RDWR)
     process = start(
-        "run", "f:wait", "in.txt", "-o", "out.txt", "-j", "2", "--block", "64K", stdin=subprocess.DEVNULL
+        "run", "f:wait", "in.txt", "-o", "out.txt", "-j", "2", "--block", "64K", "--joblog", "log", stdin=subprocess.DEVNULL
     )
     try:
         watches = [os.pidfd_open(pid) for pid in read_pids(gate, 2)]
@@ -47,7 +47,12 @@ def test_signals_end_the_workers_and_leave_no_partial_file(folder, start, number
     for watch in watches:
         assert_ends(watch)
     os.close(gate)
-    assert sorted(set(os.listdir(folder)) - {"__pycache__"}) == ["f.py", "gate", "in.txt"]
+    assert sorted(set(os.listdir(folder)) - {"__pycache__"}) == ["f.py", "gate", "in.txt", "log"]
+    _, *lines = [line.split("\t") for line in (folder / "log").read_text().splitlines()]
+    assert sorted((line[0], *line[4:]) for line in lines) == [
+        ("1", "65536", "0", "0", "9", "f:wait in.txt:0+65536"),
+        ("2", "65536", "0", "0", "9", "f:wait in.txt:65536+65536"),
+    ]
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly(folder, start):

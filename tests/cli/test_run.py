@@ -217,9 +217,11 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(folder, command):
 
 def test_a_worker_that_dies_is_told_and_leaves_no_output(folder, command):
     (folder / "in.txt").write_text("a\n")
-    done = command("run", "f:die", "in.txt", "-o", "out.txt", code=1)
+    done = command("run", "f:die", "in.txt", "-o", "out.txt", "--joblog", "log", code=1)
     assert "SIGKILL" in done.stderr
-    assert left(folder) == ["in.txt"]
+    assert left(folder) == ["in.txt", "log"]
+    _, *lines = [line.split("\t") for line in (folder / "log").read_text().splitlines()]
+    assert [(line[0], *line[4:]) for line in lines] == [("1", "2", "0", "0", "9", "f:die in.txt:0+2")] * 3
 
 
 def test_an_empty_input_is_an_empty_output(folder, command):

@@ -1,0 +1,180 @@
+"""Which command is next: those that failed and may be tried again, then the next row of arguments.
+
+The source of the graph of `exec`. Owner of the state: the coordinator's thread. Each command gets two files without a
+name for what it writes; they are kept here while it runs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from workers.commands import Command
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from orchestrator.sources.arguments import Row, Rows
+
+
+@dataclass(slots=True)
+class Running:
+    """A command that was given to a worker."""
+
+    command: Command
+    out: IO[bytes]
+    err: IO[bytes]
+    given_s: float
+    """Unix time."""
+
+    def close(self) -> None:
+        """Forget what it wrote."""
+        self.out.close()
+        self.err.close()
+
+
+class OverdueError(Exception):
+    """Commands that were told to end have not, in all the time that they were given."""
+
+
+class CommandFeed:
+    """An iterator over the commands to run, that knows whether it would make its reader wait."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        retries: int = 0,
+        retry_delay_s: float = 0.0,
+        done: Collection[int] = (),
+        slots: Callable[[], int],
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Take the rows of arguments.
+
+        Args:
+            rows: a row a command.
+            retries: how often a command that fails is tried again.
+            retry_delay_s: before the first of these; doubled for each further one.
+            done: the commands (by seq) that a run before this one has done.
+            slots: how many commands may run at once. A command counts until it is settled, so that what its failure
+                means for the others is known before the next one begins.
+            has_room: whether one more command may begin; what is running goes on.
+        """
+        self.running: dict[int, Running] = {}
+        self.stopped = False
+        self.overdue = False
+        """Whether what runs is not waited for any longer."""
+        self._rows = rows
+        self._unread = iter(rows)
+        self._read = 0
+        self._ahead: Row | None = None
+        self._exhausted = False
+        self._retries = retries
+        self._retry_delay_s = retry_delay_s
+        self._done = done
+        self._slots = slots
+        self._has_room = has_room
+        self._again: list[tuple[float, int, int, Row]] = []
+        """What is tried again: (monotonic time, seq, attempt, arguments)."""
+
+    # ---- what the node that reads this calls --------------------------------------------------------------------
+
+    def ready(self) -> bool:
+        """Tell whether the next command, or the end, can be had without waiting.
+
+        Raises:
+            OverdueError: what runs is not waited for any longer.
+        """
+        if self.stopped:
+            if self.running and self.overdue:
+                raise OverdueError
+            return not self.running
+        self._look_ahead()
+        if len(self.running) >= self._slots():
+            return False
+        if self._due() is not None:
+            return True
+        if self._ahead is not None:
+            return self._has_room()
+        return self._exhausted and not self._again and not (self._retries and self.running)
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Have `call` called when more arguments have arrived."""
+        self._rows.when_ready(call)
+
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds until a command is due to be tried again; None: none is."""
+        if self.stopped or not self._again:
+            return None
+        return max(0.0, min(self._again)[0] - time.monotonic())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Command:
+        """Return the next command; to be called only when `ready`."""
+        due = None if self.stopped else self._due()
+        if due is not None:
+            self._again.remove(due)
+            return self._begin(*due[1:])
+        if self.stopped or self._ahead is None:
+            raise StopIteration
+        row, self._ahead = self._ahead, None
+        return self._begin(self._read - 1, 1, row)
+
+    # ---- what becomes of commands -------------------------------------------------------------------------------
+
+    def back(self, seq: int) -> Running:
+        """Take a command out of those that run: it has come to an end."""
+        return self.running.pop(seq)
+
+    def try_again(self, command: Command) -> bool:
+        """Have a command that failed run again, if it may; return whether it will."""
+        if self.stopped or command.attempt > self._retries:
+            return False
+        due_s = time.monotonic() + self._retry_delay_s * 2.0 ** min(command.attempt - 1, 64)
+        self._again.append((due_s, command.seq, command.attempt + 1, command.arguments))
+        return True
+
+    def stop(self) -> None:
+        """Give nothing more. Safe in a signal handler."""
+        self.stopped = True
+
+    def close(self) -> None:
+        """Read nothing more, and forget what commands wrote that still run."""
+        self._rows.close()
+        for running in self.running.values():
+            running.close()
+        self.running.clear()
+
+    # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _due(self) -> tuple[float, int, int, Row] | None:
+        now = time.monotonic()
+        return min((each for each in self._again if each[0] <= now), key=lambda each: each[1], default=None)
+
+    def _look_ahead(self) -> None:
+        """Read the next row that is to run, if there is one without waiting."""
+        while self._ahead is None and not self._exhausted and self._rows.ready():
+            row = next(self._unread, None)
+            if row is None:
+                self._exhausted = True
+                return
+            self._read += 1
+            if self._read - 1 not in self._done:
+                self._ahead = row
+
+    def _begin(self, seq: int, attempt: int, row: Row) -> Command:
+        out, err = _nameless_file(), _nameless_file()
+        command = Command(seq, attempt, row, out.fileno(), err.fileno())
+        self.running[seq] = Running(command, out, err, time.time())
+        return command
+
+
+def _nameless_file() -> IO[bytes]:
+    return tempfile.TemporaryFile(buffering=0)

@@ -1,0 +1,217 @@
+"""What commands wrote, on its way out: never mixed, in order or as they end.
+
+Owner of the state: the coordinator's thread. Small outputs wait for their turn in memory, up to a limit, large ones in
+the files that the commands wrote to; a limit on both holds further commands back.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.cli.command_feed import Running
+    from orchestrator.cli.console import Console
+
+_SMALL_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 20
+_MOST_HELD_BYTES = 64 << 20
+_MOST_HELD_FILES = 256
+"""Far below the usual limit of 1,024 descriptors."""
+_MOST_HELD = 100_000
+
+
+class ByteSink(Protocol):
+    """Where standard output goes."""
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append.
+
+        Raises:
+            OrchestratorError: it can't be written to.
+        """
+
+    def close(self) -> None:
+        """Make it final."""
+
+    def abort(self) -> None:
+        """Leave nothing unfinished."""
+
+
+@dataclass(slots=True)
+class Output:
+    """What one command wrote, to one of its two files."""
+
+    data: bytes
+    file: IO[bytes] | None
+    """None: it is all in `data`."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything."""
+        return bool(self.data) or self.file is not None
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give it, piece by piece."""
+        if self.file is None:
+            if self.data:
+                yield self.data
+            return
+        at = 0
+        while piece := os.pread(self.file.fileno(), _PIECE_BYTES, at):
+            yield piece
+            at += len(piece)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.file is not None:
+            self.file.close()
+
+
+def _output(file: IO[bytes]) -> Output:
+    """Take over what is in a file: the file itself only if it is large."""
+    size = os.fstat(file.fileno()).st_size
+    if size > _SMALL_BYTES:
+        return Output(b"", file)
+    data = os.pread(file.fileno(), size, 0) if size else b""
+    file.close()
+    return Output(data, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What one command wrote."""
+
+    out: Output
+    err: Output
+    tag: bytes
+    """What goes before every line."""
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.out.data) + len(self.err.data)
+
+    @property
+    def held_files(self) -> int:
+        return (self.out.file is not None) + (self.err.file is not None)
+
+    def close(self) -> None:
+        self.out.close()
+        self.err.close()
+
+
+class GroupedOutput:
+    """Passes on what commands wrote, a command after the other."""
+
+    def __init__(
+        self,
+        sink: ByteSink,
+        console: Console,
+        *,
+        ordered: bool,
+        done: Collection[int] = (),
+        tagged: bool = False,
+    ) -> None:
+        """Take the sink of standard output; standard error goes to ours, past the bars.
+
+        Args:
+            sink: for standard output.
+            console: to be told before stderr, or a terminal, is written to.
+            ordered: hold outputs until those of all commands before are out.
+            done: the commands that write nothing in this run, as one before it has run them.
+            tagged: put the arguments of a command and a tab before every line of its output.
+        """
+        self._sink = sink
+        self._console = console
+        self._ordered = ordered
+        self._held: dict[int, _Written] = {}
+        self._held_bytes = 0
+        self._held_files = 0
+        self._next = 0
+        self._done = done
+        self._tagged = tagged
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more command may begin while others wait for their turn."""
+        return (
+            self._held_bytes < _MOST_HELD_BYTES
+            and self._held_files < _MOST_HELD_FILES
+            and len(self._held) < _MOST_HELD
+        )
+
+    def put(self, running: Running) -> None:
+        """Take what a command wrote that has come to its end."""
+        command = running.command
+        tag = os.fsencode(" ".join(command.arguments)) + b"\t" if self._tagged else b""
+        written = _Written(_output(running.out), _output(running.err), tag)
+        if not self._ordered:
+            self._write(written)
+            return
+        self._held[command.seq] = written
+        self._held_bytes += written.held_bytes
+        self._held_files += written.held_files
+        self._release()
+
+    def flush(self) -> None:
+        """Pass on all that waits, in order, whatever is missing in between."""
+        for seq in sorted(self._held):
+            self._pass_on(seq)
+
+    def drop(self) -> None:
+        """Let go of all that waits."""
+        while self._held:
+            self._held.popitem()[1].close()
+
+    def _release(self) -> None:
+        """Pass on what has its turn."""
+        while self._next in self._held or self._next in self._done:
+            if self._next in self._held:
+                self._pass_on(self._next)
+            self._next += 1
+
+    def _pass_on(self, seq: int) -> None:
+        written = self._held.pop(seq)
+        self._held_bytes -= written.held_bytes
+        self._held_files -= written.held_files
+        self._write(written)
+
+    def _write(self, written: _Written) -> None:
+        try:
+            if written.out:
+                with self._console.aside("stdout"):
+                    for piece in _tagged(written.tag, written.out.pieces()):
+                        self._sink.write(piece)
+            if written.err:
+                with self._console.aside("stderr"):
+                    for piece in _tagged(written.tag, written.err.pieces()):
+                        _to_stderr(piece)
+        finally:
+            written.close()
+
+
+def _tagged(tag: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Give the pieces with the tag before every line."""
+    if not tag:
+        yield from pieces
+        return
+    at_start = True
+    for piece in pieces:
+        *whole, rest = piece.split(b"\n")
+        lines = [*whole, rest] if rest else whole
+        yield (tag if at_start else b"") + (b"\n" + tag).join(lines) + (b"" if rest else b"\n")
+        at_start = not rest
+
+
+def _to_stderr(data: bytes) -> None:
+    """Write past Python's buffers; a reader of stderr that has left ends nothing."""
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(2, view) :]

@@ -1,0 +1,78 @@
+"""What the commands of a run came to: counted as they end, told at the end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.outcome import complain
+from orchestrator.cli.summary import SHOWN_FAILURES, usage
+
+if TYPE_CHECKING:
+    from workers.commands import CommandResult
+
+
+@dataclass(slots=True)
+class CommandTally:
+    """The counts of a run so far; owned by the thread that settles the results."""
+
+    succeeded: int = 0
+    failed: int = 0
+    ended: int = 0
+    """Commands that were ended because the run was."""
+    retries: int = 0
+    cpu_s: float = 0.0
+    first_failures: list[CommandResult] = field(default_factory=list)
+    started_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def done(self) -> int:
+        """Commands that came to an end of their own, or of their time."""
+        return self.succeeded + self.failed
+
+    def add(self, result: CommandResult) -> None:
+        """Count a command that will not be tried again."""
+        if result.ended:
+            self.ended += 1
+        elif result.succeeded:
+            self.succeeded += 1
+        else:
+            self.failed += 1
+            if len(self.first_failures) < SHOWN_FAILURES:
+                self.first_failures.append(result)
+
+    def complain_of_failures(self) -> None:
+        """Tell the first failures."""
+        for result in self.first_failures:
+            complain(f"command {result.seq + 1} {how(result)}: {result.line}")
+        if self.failed > SHOWN_FAILURES:
+            complain(f"… and {self.failed - SHOWN_FAILURES:,} more failed")
+
+    def summary(self, stats: Any) -> str:
+        """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
+        seconds = max(time.perf_counter() - self.started_s, 1e-9)
+        workers_s = (getattr(stats, "worker_cpu_seconds", 0.0) or 0.0) + self.cpu_s
+        tried = f", {self.retries:,} tried again" if self.retries else ""
+        ended = f", {self.ended:,} ended" if self.ended else ""
+        return (
+            f"{self.done + self.ended:,} commands, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; "
+            f"{seconds:.2f} s, {self.done / seconds:,.0f} commands/s\n" + usage(seconds, workers_s, stats)
+        )
+
+
+def how(result: CommandResult) -> str:
+    """Say how a command failed."""
+    if result.timed_out:
+        return "took longer than its time and was ended"
+    if result.signal:
+        return f"was ended by {_signal_name(result.signal)}"
+    return f"failed with exit code {result.exitval}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

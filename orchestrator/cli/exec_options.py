@@ -1,0 +1,195 @@
+"""What the user wrote behind `exec`, as frozen settings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.halt import Halt, parse_halt
+from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, seconds
+from orchestrator.errors import ConfigError
+from orchestrator.settings import parse_jobs
+from orchestrator.sources.arguments import MARKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_USAGE = """orchestrator exec [options] COMMAND [INPUT...]
+       orchestrator exec [options] COMMAND ::: ARGUMENT... [:::+ ARGUMENT...] [:::: FILE...]"""
+_EXAMPLES = """\
+places in COMMAND (none: the argument goes to its end):
+  {}  the argument     {.}  without extension     {/}  without folder     {//}  its folder     {/.}  both
+  {1} {2} {-1} {1/.}   of the first, second, last group of arguments
+  {#}  number of the command, from 1              {%}  slot that it runs in, from 1 to the number of workers
+  An argument arrives as it is, in quotes too: exec 'echo "{}"' is right.
+
+examples:
+  Compress, with all CPUs:
+    orchestrator exec 'gzip -k {}' logs/*.txt --bar
+
+  Every combination; then two lists in step:
+    orchestrator exec 'convert {1} -resize {2} {1.}-{2}.png' ::: *.png ::: 100 200
+    orchestrator exec mv {1} {2} ::: a b :::+ c d
+
+  Arguments from a file, from standard input:
+    orchestrator exec 'curl -sO {}' :::: urls.txt
+    find . -name '*.mp3' -print0 | orchestrator exec -0 'mp3gain -q {}'
+
+  Commands that are arguments themselves:
+    orchestrator exec ::: 'make docs' 'make test'
+
+  Stop once a tenth have failed; log what ran; later run what failed or did not run:
+    orchestrator exec 'fetch {}' :::: urls.txt --halt soon,fail=10% --joblog log
+    orchestrator exec 'fetch {}' :::: urls.txt --joblog log --resume-failed
+
+Commands run by /bin/sh -c, with /dev/null as their input. What one writes is passed on when it has ended (and all
+before it, unless --unordered), stdout to stdout, stderr to stderr, never mixed. At Ctrl-C, at --halt now and after its
+--timeout a command that runs is sent SIGTERM, and SIGKILL a second later, with all that it started. What a command
+leaves in the background ends with the run. A command whose worker dies runs again.
+
+exit codes: 0 all well, 1 finished with failures (GNU parallel gives their number), 2 a mistake in the command (nothing
+was started), 3 stopped by --halt, 130 Ctrl-C, 143 SIGTERM
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSettings:
+    """What `exec` was asked for."""
+
+    command: str | None
+    """None: the arguments are commands themselves."""
+    words: tuple[str, ...]
+    """The arguments, with their markers if there are any."""
+    null: bool
+    output: str
+    workers: int
+    ordered: bool
+    tag: bool
+    timeout_s: float | None
+    retries: int
+    retry_delay_s: float
+    halt: Halt
+    joblog: str | None
+    resume: bool
+    resume_failed: bool
+    show: str | None
+    quiet: bool
+    dry_run: bool
+
+
+def exec_parser() -> argparse.ArgumentParser:
+    """Return the parser of `exec`, for all but the arguments behind a marker."""
+    parser = Parser(
+        prog="orchestrator exec",
+        usage=_USAGE,
+        description="Runs a command for every argument, several at once, as GNU parallel does.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("command", metavar="COMMAND", nargs="?", help="a line for the shell; see below for places in it")
+    add("inputs", metavar="INPUT", nargs="*", help="the arguments; without any, the lines of standard input")
+    add("-o", "--output", metavar="OUT", default="-", help="a file for what commands write to standard output")
+    add("-0", "--null", action="store_true", help="lines of argument files and of standard input end with NUL")
+    add_jobs(parser)
+    add_order(parser.add_argument_group("order of the output"))
+    _add_failing(parser)
+    add("--tag", action="store_true", help="begin each line of output with the arguments and a tab")
+    add_showing(parser)
+    return parser
+
+
+def _add_failing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("failures").add_argument
+    add("--timeout", metavar="S", help="end a command that takes longer, with all that it started; it has failed")
+    add(
+        "--retries",
+        metavar="N",
+        default="0",
+        help="run a command that failed up to N times more (in GNU parallel N counts the first time too)",
+    )
+    add("--retry-delay", metavar="S", default="0", help="seconds before the first of these, doubled for each further")
+    add(
+        "--halt",
+        metavar="WHEN",
+        default="never",
+        help="stop early: soon,fail=1 begins nothing more when a command has failed, now,fail=1 ends what runs too; "
+        "also fail=N%%, success=…, done=…; percentages are of all commands (default: never)",
+    )
+    add("--joblog", metavar="FILE", help="write a line for every try of a command, in GNU parallel's columns")
+    add("--resume", action="store_true", help="leave out the commands that are in --joblog FILE")
+    add("--resume-failed", action="store_true", help="the same, but run those again that failed")
+    add("--dry-run", action="store_true", help="print the commands, and start nothing")
+
+
+def parse_exec(argv: Sequence[str]) -> ExecSettings:
+    """Return the settings that the arguments of `exec` mean.
+
+    Raises:
+        ConfigError: a value that can't be.
+        SystemExit: argparse has told the user what is wrong, or shown the help.
+    """
+    marker = next((at for at, word in enumerate(argv) if word in MARKERS), len(argv))
+    args = _parsed(argv[:marker], spelled_out=marker < len(argv))
+    if (args.resume or args.resume_failed) and not args.joblog:
+        raise ConfigError("--resume and --resume-failed need --joblog FILE, the log of the run to go on with")
+    return ExecSettings(
+        command=args.command,
+        words=(*args.inputs, *argv[marker:]),
+        null=args.null,
+        output=args.output,
+        workers=parse_jobs(args.jobs if args.jobs is not None else "100%"),
+        ordered=args.ordered,
+        tag=args.tag,
+        timeout_s=_timeout(args.timeout),
+        retries=_retries(args.retries),
+        retry_delay_s=seconds("--retry-delay", args.retry_delay),
+        halt=parse_halt(args.halt),
+        joblog=args.joblog,
+        resume=args.resume,
+        resume_failed=args.resume_failed,
+        show=args.show,
+        quiet=args.quiet,
+        dry_run=args.dry_run,
+    )
+
+
+def _parsed(argv: Sequence[str], *, spelled_out: bool) -> argparse.Namespace:
+    """Read what stands before the first marker; `spelled_out`: there is one, so words may be the command's own.
+
+    As with GNU parallel the command is then all words from the first that is no option on. A first word with a blank in
+    it is a whole command line: our own options may stand behind it too.
+    """
+    parser = exec_parser()
+    if not spelled_out:
+        return parser.parse_intermixed_args(argv)
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to say "and the rest as it is"
+        if action.dest == "inputs":
+            action.nargs = argparse.REMAINDER
+    args = parser.parse_args(argv)
+    if args.command is None:
+        return args
+    if any(blank in args.command for blank in " \t\n"):
+        own = list(argv[: len(argv) - len(args.inputs)]) + args.inputs
+        args = exec_parser().parse_intermixed_args(own)
+        if args.inputs:
+            raise ConfigError(f"{args.inputs[0]!r} stands between the command and :::; arguments go behind :::")
+    else:
+        args.command, args.inputs = " ".join([args.command, *args.inputs]), []
+    return args
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = seconds("--timeout", text)
+    if not found:
+        raise ConfigError("--timeout must be more than 0 seconds")
+    return found
+
+
+def _retries(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"--retries {text!r} is no whole number of at least 0")
+    return int(text)

@@ -1,0 +1,65 @@
+"""How --halt stops a run over records.
+
+    soon    nothing more is read, what was read goes through, and the output is final
+    now     the run ends at once, with what runs; an output file is not written
+    with a checkpoint     the run is put aside as it is at a signal, to be resumed
+
+Runs in the coordinator's thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.halt import HaltCount
+from orchestrator.errors import OrchestratorError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.halt import Halt
+    from orchestrator.graph.engine import Engine
+    from workers.chunks import BlockResult
+
+_AS_LONG_AS_IT_TAKES_S = 1e9
+
+
+class HaltedError(OrchestratorError):
+    """The condition of --halt is met, and nothing more is waited for."""
+
+
+class Halting:
+    """Counts the records of one run; `engine` is set as soon as there is one."""
+
+    def __init__(self, halt: Halt, *, resumable: bool) -> None:
+        """Take what --halt says; `resumable`: the run has checkpoints."""
+        self.engine: Engine | None = None
+        self._count = HaltCount(halt, None)
+        self._resumable = resumable
+
+    @property
+    def reached(self) -> bool:
+        """Whether the condition is met."""
+        return self._count.reached
+
+    @property
+    def reason(self) -> str:
+        """What met it, in words."""
+        return f"stopped by {self._count.reason('records')}"
+
+    def look(self, result: BlockResult) -> None:
+        """Count a chunk that was written, and stop the run if that is enough.
+
+        Raises:
+            HaltedError: at once.
+        """
+        if self._count.reached or not self._count.add(
+            failed=result.failed, succeeded=result.records_in - result.failed
+        ):
+            return
+        assert self.engine is not None  # noqa: S101 - for the type checker
+        now = self._count.halt.when == "now"
+        if self._resumable:
+            self.engine.pause(0.0 if now else _AS_LONG_AS_IT_TAKES_S)
+        elif now:
+            raise HaltedError(self.reason)
+        else:
+            self.engine.stop()

@@ -1,0 +1,74 @@
+"""Which commands a run before this one has done, by its job log."""
+
+# ruff: noqa: PTH123
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.joblog import COLUMNS, as_field
+from orchestrator.errors import ConfigError, ResumeMismatchError
+
+if TYPE_CHECKING:
+    from orchestrator.sources.arguments import Rows
+    from workers.template import CommandTemplate
+
+
+def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:
+    """Return the commands that need not run again, by seq from 0, as they stand in the log.
+
+    A command that a signal ended, ours at a stop or anybody's, has not run to its end, and is not among them; one that
+    failed, or took too long, is, unless `failed_again`. Of several lines of one command the last counts. A log that is
+    not there yet is an empty one.
+
+    Raises:
+        ConfigError: it is no job log.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            lines = file.read().split("\n")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"can't read the job log {path}: {error.strerror}") from None
+    done: dict[int, str] = {}
+    if lines == [""]:
+        return done
+    if lines[0].split("\t") != list(COLUMNS):
+        raise ConfigError(f"{path} is no job log: its first line is not the names of the columns")
+    for number, line in enumerate(lines[1:-1], 2):  # behind the last line end there may be a torn one
+        fields = line.split("\t", len(COLUMNS) - 1)
+        try:
+            seq, exitval, signal = int(fields[0]), int(fields[6]), int(fields[7])
+            done.pop(seq - 1, None)
+            ran = signal == 0 or exitval == -1
+            if ran and not (failed_again and exitval):
+                done[seq - 1] = fields[8]
+        except (ValueError, IndexError):
+            raise ConfigError(f"{path}, line {number}, is no line of a job log") from None
+    return done
+
+
+def check_same(path: str, done: dict[int, str], template: CommandTemplate, rows: Rows) -> None:
+    """Make sure that the log is of these commands.
+
+    Raises:
+        ResumeMismatchError: it is of others.
+    """
+    if template.names_slot or not done:
+        return
+    last = max(done)
+    for seq, row in enumerate(islice(rows, last + 1)):
+        line = as_field(template.render(row, seq + 1, None))
+        if done.get(seq, line) != line:
+            raise ResumeMismatchError(
+                f"{path} is of another run: command {seq + 1} there was {done[seq]!r}, and is {line!r} now; "
+                "use another --joblog, or remove it to start from the beginning"
+            )
+    if rows.total is not None and last >= rows.total:
+        raise ResumeMismatchError(
+            f"{path} is of another run: it has command {last + 1}, and there are {rows.total:,} now; use another "
+            "--joblog, or remove it to start from the beginning"
+        )

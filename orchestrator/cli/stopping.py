@@ -1,0 +1,87 @@
+"""How a run of commands stops before its end: at a signal, or because the condition of --halt is met.
+
+    first signal, halt now: nothing more begins, workers are asked to end what they run, and that is waited for
+    halt soon:              nothing more begins
+    second signal:          KeyboardInterrupt, wherever the run is
+
+Runs in the coordinator's main thread, in part as signal handlers: these only set flags, send signals and wake the wait.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.signals import terminate
+from workers.commands import END_SIGNAL, GRACE_S
+
+if TYPE_CHECKING:
+    from orchestrator.cli.command_feed import CommandFeed
+    from orchestrator.cli.halt import HaltCount
+
+_LOOK_S = 0.05
+_ENDING_S = 2 * GRACE_S + 1.0
+"""How long commands may take to end when they are told to, before their workers are ended."""
+
+
+class Stopping:
+    """Stops one run; `pool` is set as soon as there is one."""
+
+    def __init__(self, feed: CommandFeed, halt: HaltCount) -> None:
+        self.asked: int | None = None
+        """The signal that asked the run to stop."""
+        self.pool: Any = None
+        self._feed = feed
+        self._halt = halt
+        self._until_s = 0.0
+
+    def hear_signals(self) -> None:
+        """From now on have signals stop the run in good order."""
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, self._ask)
+            signal.signal(signal.SIGTERM, self._ask)
+            signal.signal(signal.SIGALRM, self._look_again)
+
+    def halted(self) -> None:
+        """The condition of --halt is met."""
+        if self._halt.halt.when == "now":
+            self._end_commands()
+        else:
+            self._feed.stop()
+
+    @staticmethod
+    def end() -> None:
+        """All commands have ended: ask nobody any more, and let a signal end the run at once."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, terminate)
+
+    def _ask(self, number: int, _frame: object) -> None:
+        if self.asked is not None:
+            raise KeyboardInterrupt
+        self.asked = number
+        self._end_commands()
+
+    def _end_commands(self) -> None:
+        """Begin nothing more, and have the workers end what they run; those that don't manage to are ended in time."""
+        self._feed.stop()
+        self._until_s = time.monotonic() + _ENDING_S
+        self._ask_workers()
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+
+    def _look_again(self, _number: int, _frame: object) -> None:
+        """Ask those too that were only starting; and give up on those that don't end."""
+        self._feed.overdue = time.monotonic() > self._until_s
+        self._ask_workers()
+
+    def _ask_workers(self) -> None:
+        """Have workers end their commands; one that is only starting would not know the signal, and die of it."""
+        for lane in self.pool.coordinator.lanes:
+            if lane.state.value == "ready":
+                with suppress(ProcessLookupError):
+                    os.kill(lane.pid, END_SIGNAL)
+        self.pool.coordinator.wake()

@@ -1,0 +1,189 @@
+"""The exec command, run for real: what comes out, how it stops, and what it leaves."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+
+import pytest
+
+from orchestrator.cli import run_command_line
+from tests.cli.test_ends import DEADLINE_S, assert_ends, read_pids
+
+COLUMNS = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
+
+
+def log_of(folder):
+    """The lines of the job log as (seq, receive, exitval, signal, command), in order of seq."""
+    head, *lines = (folder / "log").read_text().splitlines()
+    assert head == COLUMNS
+    fields = [line.split("\t") for line in lines]
+    for _, host, started, run, sent, *_ in fields:
+        assert (host, sent) == (":", "0")
+        assert float(started) > 1e9
+        assert float(run) >= 0
+    return sorted((int(f[0]), int(f[5]), int(f[6]), int(f[7]), f[8]) for f in fields)
+
+
+def test_outcomes_of_all_kinds_their_output_and_the_log(folder, command):
+    """Commands of one run: good, failing, ended by a signal, too slow with a child, and one that kills its worker."""
+    slow = "echo late; sleep 600 & echo $! >child; trap '' TERM; sleep 600"
+    lines = ["echo a; echo warned >&2", "echo b; exit 3", "kill -9 $$", slow, "echo d; kill -9 0", "printf '%s' 'c d'"]
+    done = command("exec", "-j2", "--retries", "1", "--timeout", "0.5", "--joblog", "log", ":::", *lines, code=1)
+    assert done.stdout == b"a\nb\nlate\nd\nc d"
+    assert log_of(folder) == [
+        (1, 2, 0, 0, lines[0]),
+        *[(2, 2, 3, 0, lines[1])] * 2,
+        *[(3, 0, 0, 9, lines[2])] * 2,
+        *[(4, 5, -1, 9, lines[3])] * 2,
+        *[(5, 2, 0, 9, lines[4])] * 6,
+        (6, 3, 0, 0, lines[5]),
+    ]
+    said = done.stderr
+    assert said.startswith("warned\n")
+    assert "command 2 failed with exit code 3: echo b; exit 3\n" in said
+    assert "command 3 was ended by SIGKILL: kill -9 $$\n" in said
+    assert "command 4 took longer than its time and was ended: echo late" in said
+    assert re.search(r"the worker that ran it \(pid \d+\) was killed by SIGKILL.*given up", said)
+    assert "6 commands, 2 succeeded, 4 failed, 4 tried again; " in said
+    assert said.endswith("finished with failures: 4 of 6 commands failed\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((folder / "child").read_text()), 0)
+
+
+def test_arguments_places_and_large_outputs_in_order(folder, command):
+    """The first is the last to end; 100 MB of a command pass through nobody's memory."""
+    os.mkfifo(folder / "gate")
+    line = "[ {1} = x ] && read _ <gate; head -c {2} /dev/zero | tr '\\0' {1}; echo ' {#} {%}' >&2; [ {1} = z ] && : >gate; :"
+    done = command("exec", "-j", "2", "-o", "out", line, ":::", "x", "y", "z", ":::+", "3", "100000000", "70000")
+    with (folder / "out").open("rb") as out:
+        assert out.read(3) == b"xxx"
+        for expected in (b"y" * 100_000_000, b"z" * 70_000):
+            assert out.read(len(expected)) == expected
+        assert out.read() == b""
+    assert re.match(r" 1 [12]\n 2 [12]\n 3 [12]\n3 commands, 3 succeeded, 0 failed; ", done.stderr)
+    assert int(re.search(r"peak memory ([\d,]+) MiB", done.stderr)[1].replace(",", "")) < 150
+
+
+def test_lines_of_a_pipe_run_as_they_come_and_unordered_ones_pass_on_as_they_end(start):
+    process = start("exec", "-j2", "--unordered", "--tag", "-q", "echo '<{}>'; [ {} = first ] && sleep 600",
+        stdin=subprocess.PIPE)  # fmt: skip
+    try:
+        process.stdin.write(b"first\n")
+        for line in (b"it's", b"$HOME"):
+            process.stdin.write(line + b"\n")
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], DEADLINE_S)[0], "no answer"
+            assert process.stdout.readline() == line + b"\t<" + line + b">\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out) == (143, b"")
+    assert err == b"orchestrator: ended by SIGTERM; 1 command that ran was ended\n"
+
+
+def test_ctrl_c_ends_commands_kindly_and_the_stubborn_too(folder, start):
+    (folder / "kind.sh").write_text("trap 'echo bye; echo kind >>said; exit 5' TERM; echo $$ >gate; while :; do sleep 0.02; done\n")
+    (folder / "stubborn.sh").write_text("trap '' TERM INT; setsid sleep 600 & echo $$ $! >gate; while :; do sleep 0.02; done\n")
+    os.mkfifo(folder / "gate")
+    gate = os.open(folder / "gate", os.O_RDWR)
+    process = start("exec", "-j2", "-o", "out", "--joblog", "log", "exec sh {}.sh", "kind", "stubborn", "never",
+        stdin=subprocess.DEVNULL)  # fmt: skip
+    try:
+        watches = [os.pidfd_open(pid) for pid in read_pids(gate, 2)]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(gate)
+    assert process.returncode == 130
+    assert err == b"orchestrator: interrupted; 2 commands that ran were ended; nothing was written to out\n"
+    for watch in watches:
+        assert_ends(watch)
+    assert (folder / "said").read_text() == "kind\n"  # it had the time to tidy up
+    assert [entry[:4] for entry in log_of(folder)] == [(1, 4, 0, 15), (2, 0, 0, 9)]
+    assert not any(name.startswith((".out", "out")) for name in os.listdir(folder))
+
+
+def test_nothing_outlives_a_coordinator_that_is_killed(folder, start):
+    os.mkfifo(folder / "gate")
+    gate = os.open(folder / "gate", os.O_RDWR)
+    process = start("exec", "-j2", "sleep 600 & echo $$ $! >gate; sleep 600; : {}", "a", "b", stdin=subprocess.DEVNULL)
+    try:
+        watches = [os.pidfd_open(pid) for pid in read_pids(gate, 2)]
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE_S)
+        os.close(gate)
+    for watch in watches:
+        assert_ends(watch)
+
+
+def test_halt_soon_lets_what_runs_finish_and_resume_failed_runs_the_rest(folder, command):
+    """1 waits until 2 is known to have failed; nothing else begins; then all that failed or did not run does."""
+    wait = "until grep -q ^2 log; do sleep 0.01; done"
+    line = f"echo {{}}; [ -e again ] || case {{}} in 1) {wait};; 2) exit 4;; esac"
+    inputs = ["1", "2", "3", "4"]
+    done = command("exec", "-q", "-j2", "--halt", "soon,fail=1", "--joblog", "log", "-o", "out", line, *inputs, code=3)
+    assert (folder / "out").read_text() == "1\n2\n"
+    assert "stopped by --halt soon,fail=1: 1 of 4 commands failed; what commands had written is in out\n" in done.stderr
+    assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 4)]
+    (folder / "again").touch()
+    again = command("exec", "-q", "-j2", "--joblog", "log", "--resume-failed", line, *inputs)
+    assert (again.stdout, again.stderr) == (b"2\n3\n4\n", "")
+    assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 0), (2, 4), (3, 0), (4, 0)]
+    refused = command("exec", "--joblog", "log", "--resume", line + " ", *inputs, code=4)
+    assert "log is of another run: command 1 there was" in refused.stderr
+
+
+def test_halt_now_ends_what_runs_and_keeps_what_had_ended(folder, command):
+    os.mkfifo(folder / "gate")
+    line = "echo {}; [ {} = 1 ] && { : >gate; exec sleep 600; }; read _ <gate; exit 0"
+    done = command("exec", "-j2", "--halt", "now,success=1", "--joblog", "log", line, "1", "2", "3", code=3)
+    assert done.stdout == b"2\n"
+    assert "stopped by --halt now,success=1: 1 of 3 commands succeeded; 1 that ran was ended\n" in done.stderr
+    assert [entry[:4] for entry in log_of(folder)] == [(1, 2, 0, 15), (2, 2, 0, 0)]
+
+
+def in_process(capfdbinary, *arguments):
+    code = run_command_line(["exec", *arguments])
+    out, err = capfdbinary.readouterr()
+    return code, out, err.decode()
+
+
+def test_a_dry_run_prints_the_commands_and_starts_nothing(capfdbinary):
+    assert in_process(capfdbinary, "--dry-run", "gzip -k {}; echo {#}", "a b", "-j2", "c") == (
+        0, b"gzip -k 'a b'; echo 1\ngzip -k c; echo 2\n", "",
+    )  # fmt: skip
+    words = ["--dry-run", "mv", "-v", "{1}", "{2}", ":::", "a", ":::+", "-q"]  # as GNU parallel reads them
+    assert in_process(capfdbinary, *words) == (0, b"mv -v a -q\n", "")
+    assert in_process(capfdbinary, "--dry-run", "echo {} x", "-j2", ":::", "a") == (0, b"echo a x\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["echo {2}", "a"], "asks for argument 2, but there is 1 group"),
+        (["echo '{}", "a"], "a quote or a bracket in the command is not closed"),
+        (["echo {= uc =}", "a"], "Perl"),
+        (["echo", "::::", "gone"], "can't read arguments from gone: No such file"),
+        (["echo {}", "a", ":::", "b"], "'a' stands between the command and :::"),
+        (["echo", "a", "--halt", "later"], "--halt 'later'"),
+        (["echo", "a", "--resume"], "need --joblog FILE"),
+        (["echo", "a", "--timeout", "0"], "--timeout must be more than 0"),
+        (["echo", "a", "--retries=-1"], "--retries '-1' is no whole number"),
+        (["echo", "a", "-o", "/gone/out"], "can't write to /gone/out"),
+        (["echo", "a", "--joblog", "/gone/log"], "can't write the job log /gone/log"),
+        (["echo", "a", "--bare"], "unrecognized arguments: --bare"),
+    ],
+)
+def test_a_mistake_is_one_line_and_starts_nothing(capfdbinary, arguments, said):
+    code, out, err = in_process(capfdbinary, *arguments)
+    assert (code, out) == (2, b"")
+    assert err.startswith("orchestrator: ")
+    assert said in err
+    assert err.count("\n") == 1

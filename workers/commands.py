@@ -1,0 +1,272 @@
+"""Run one command line through the shell, and say how it ended.
+
+Runs in the workers, a command at a time. What a command writes goes straight into two files that the coordinator has
+made and keeps open; they never had a name. So output of any size passes through nobody's memory, it is there too when
+the command is ended, and nothing is left when everything is killed.
+
+Commands are in the worker's process group, which the pool, or the kernel when the coordinator dies, ends as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers import context
+from workers.template import CommandTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+END_SIGNAL = signal.SIGUSR2
+"""Asks a worker to end the command that it runs, and to begin none any more."""
+GRACE_S = 1.0
+"""So long a command that was told to end (SIGTERM) may take before it is killed."""
+_NOT_STARTED = 126
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a worker is to run."""
+
+    seq: int
+    """0, 1, 2 …"""
+    attempt: int
+    """From 1."""
+    arguments: tuple[str, ...]
+    out_fd: int
+    """The coordinator's descriptor of the file for standard output."""
+    err_fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended."""
+
+    seq: int
+    attempt: int
+    line: str
+    """What the shell got."""
+    exitval: int
+    """Its exit value; -1 if it took too long."""
+    signal: int
+    """What ended it; 0: nothing did."""
+    timed_out: bool
+    ended: bool
+    """Whether it was ended because the run was."""
+    started_s: float
+    """Unix time."""
+    run_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+    worker: int
+    """-1: not known."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it exited with 0, by itself."""
+        return not (self.exitval or self.signal or self.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRunner:
+    """What a worker does with a command; travels to each worker once."""
+
+    template: CommandTemplate
+    timeout_s: float | None
+    coordinator_pid: int
+
+    def __call__(self, command: Command) -> CommandResult:
+        """Run it to its end, or to the end of its time."""
+        worker = _worker_id()
+        line = self.template.render(command.arguments, command.seq + 1, worker + 1)
+        started_s, clock = time.time(), time.monotonic()
+        end = _End(0, signal.SIGTERM, ended=True) if _asked.seen else self._run(line, command)
+        return CommandResult(
+            seq=command.seq,
+            attempt=command.attempt,
+            line=line,
+            exitval=end.exitval,
+            signal=end.signal,
+            timed_out=end.timed_out,
+            ended=end.ended,
+            started_s=started_s,
+            run_s=time.monotonic() - clock,
+            cpu_s=end.cpu_s,
+            peak_rss_bytes=end.peak_rss_bytes,
+            worker=worker,
+        )
+
+    def _run(self, line: str, command: Command) -> _End:
+        out, err = (self._open(fd) for fd in (command.out_fd, command.err_fd))
+        try:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", os.fsencode(line)], stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+        except (OSError, ValueError) as error:  # too long for the kernel, no processes left, a NUL in it
+            os.write(err, f"orchestrator: the command can't be started: {error}\n".encode())
+            return _End(_NOT_STARTED, 0)
+        finally:
+            os.close(out)
+            os.close(err)
+        return _attend(process, self.timeout_s)
+
+    def _open(self, fd: int) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC  # emptied: another worker may have died with it
+        return os.open(f"/proc/{self.coordinator_pid}/fd/{fd}", flags)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    exitval: int
+    signal: int
+    timed_out: bool = False
+    ended: bool = False
+    cpu_s: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+class _Asked:
+    """Whether this worker was asked to end its command; a pipe tells whoever waits for the command just now."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.wake_r = -1
+
+    def listen(self) -> None:
+        self.wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        signal.signal(END_SIGNAL, self._hear)
+
+    def _hear(self, _number: int, _frame: object) -> None:
+        self.seen = True
+
+
+_asked = _Asked()
+
+
+def prepare() -> None:
+    """Make this process one that runs commands; the pool's initializer.
+
+    SIGTERM does nothing to the worker: a command may send it to the whole group (`kill 0`). It has a handler rather
+    than be ignored, as SIGINT was: what is ignored would be so in the commands.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    _asked.listen()
+
+
+def _attend(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:
+    """Wait for a command; end it when its time is over, or when the run is."""
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        came = _wait(pidfd, until)
+    finally:
+        os.close(pidfd)
+    hard = False if came else _end_group(process.pid)
+    _, status, usage = os.wait4(process.pid, 0)
+    code = process.returncode = os.waitstatus_to_exitcode(status)
+    cpu_s, rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    if came:
+        return _End(max(code, 0), max(-code, 0), cpu_s=cpu_s, peak_rss_bytes=rss)
+    number = signal.SIGKILL if hard else signal.SIGTERM
+    late = not _asked.seen
+    return _End(-1 if late else 0, number, late, not late, cpu_s, rss)
+
+
+def _wait(pidfd: int, until: float | None) -> bool:
+    """Wait for the end of a process; return False if its time is over, or this worker was asked to end it."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    if _asked.wake_r >= 0:
+        poller.register(_asked.wake_r, select.POLLIN)
+    while not _asked.seen:
+        left_ms = None if until is None else max(0.0, until - time.monotonic()) * 1000
+        happened = [fd for fd, _ in poller.poll(left_ms)]
+        if pidfd in happened:
+            return True
+        if not happened:
+            return False
+        with suppress(BlockingIOError):
+            os.read(_asked.wake_r, 4096)
+    return False
+
+
+def _end_group(pid: int) -> bool:
+    """End a command with all that it started, kindly first; return whether that was not enough.
+
+    What earlier commands of this worker have left in the background goes too.
+    """
+    for other in _started():
+        with suppress(ProcessLookupError):
+            os.kill(other, signal.SIGTERM)
+    until = time.monotonic() + GRACE_S
+    while (others := _started()) and (left_s := until - time.monotonic()) > 0:
+        _await_one(others, left_s)
+    hard = pid in others
+    while others:  # until there is none: one of them may just have started another
+        for other in others:
+            with suppress(ProcessLookupError):
+                os.kill(other, signal.SIGKILL)
+        _await_one(others, GRACE_S)
+        others = _started()
+    return hard
+
+
+def _await_one(pids: Iterable[int], timeout_s: float) -> None:
+    """Wait until one of these processes has ended, but not for ever."""
+    poller = select.poll()
+    fds = []
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            fds.append(os.pidfd_open(pid))
+            poller.register(fds[-1], select.POLLIN)
+    if len(fds) == len(list(pids)):
+        poller.poll(timeout_s * 1000)
+    for fd in fds:
+        os.close(fd)
+
+
+def _started() -> list[int]:
+    """Return the processes that this one has started, and those they have, that still run.
+
+    They are of its process group, or, where they have left that, known by their parents.
+    """
+    own, group = os.getpid(), os.getpgrp()
+    running: set[int] = set()
+    children: dict[int, list[int]] = {}
+    found = [own]
+    for pid, state, parent, of in _processes():
+        if state not in "ZX":
+            running.add(pid)
+        children.setdefault(parent, []).append(pid)
+        if of == group and pid != own:
+            found.append(pid)
+    for pid in found:
+        found += children.pop(pid, ())
+    return sorted(running.intersection(found) - {own})
+
+
+def _processes() -> Iterator[tuple[int, str, int, int]]:
+    """Give (pid, state, parent, process group) of every process."""
+    with closing(os.scandir("/proc")) as entries:
+        names = [entry.name for entry in entries if entry.name.isdecimal()]
+    for name in names:
+        with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - pathlib takes long to import
+            fields: Any = file.read().rpartition(b")")[2].split()
+            if fields:
+                yield int(name), fields[0].decode(), int(fields[1]), int(fields[2])
+
+
+def _worker_id() -> int:
+    try:
+        return context.current().id
+    except RuntimeError:  # not in a pool's worker, as in tests
+        return 0
