@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ItemError, ItemTimeoutError
 from orchestrator.events import Ended, Lost
@@ -34,7 +34,7 @@ from workers.errors import ExceptionRecord, class_names
 from workers.steps import StepCounts
 
 if TYPE_CHECKING:
-    from orchestrator.sources.dividing import Divider
+    from orchestrator.sources.dividing import Divider, Looked
     from workers.chunks import Place
     from workers.runner import Failures
 
@@ -211,25 +211,54 @@ class Recovery:
         if isinstance(what, list):
             if len(what) > 1:
                 self._records_failed(chunk, what)
-                return
-            what = what[0].what  # it is one record
-        record = cast("ExceptionRecord", what)
-        if not self._tried_again(chunk, record.classes):
-            self.give_up(chunk, partial(item_error, record), chunk.attempt)
+            else:
+                self._record_failed(chunk, what[0])
+        elif not self._tried_again(chunk, what.classes):
+            self.give_up(chunk, partial(item_error, what), chunk.attempt)
+
+    def _record_failed(self, chunk: Chunk, failed: FailedRecord) -> None:
+        """As `item_failed`, for a block that is one record."""
+        assert self._divider is not None  # noqa: S101 - for the type checker: only blocks come in pieces
+        if not self._tried_again(chunk, failed.what.classes):
+            self.give_up(chunk, partial(item_error, failed.what), chunk.attempt, looked=self._divider.known(failed))
 
     def _records_failed(self, chunk: Chunk, pieces: list[Any]) -> None:
-        """Keep what a block gave, and run its records that failed again."""
-        assert self._divider is not None  # noqa: S101 - for the type checker: only blocks come in pieces
+        """Keep what a block gave, and run its records that failed again: neighbours together, if that is to be now."""
+        assert self._divider is not None  # noqa: S101 - as above
+        groups = self._grouped(chunk, pieces)
         block = chunk.items[0]
-        items = [self._divider.record(block, each) if isinstance(each, FailedRecord) else None for each in pieces]
+        items = [self._divider.records(block, each) if _have_failed(each) else None for each in groups]
         divided = self._divided(chunk, items)
         assembly = self._assemblies[divided]
-        for position, piece in enumerate(pieces):
-            if not isinstance(piece, FailedRecord):
-                assembly.put(position, piece)
-        for position, piece in enumerate(pieces):
-            if isinstance(piece, FailedRecord):
-                self.item_failed(_part(divided, position), piece.what)
+        for position, group in enumerate(groups):
+            if not _have_failed(group):
+                assembly.put(position, group[0])
+        for position, group in enumerate(groups):
+            part = _part(divided, position)
+            if len(group) > 1:
+                self._counts.retries += len(group) - 1
+                self._tried_again(part, group[0].what.classes)
+            elif _have_failed(group):
+                self._record_failed(part, group[0])
+
+    def _grouped(self, chunk: Chunk, pieces: list[Any]) -> list[list[Any]]:
+        """Return the pieces, each by itself; but in one list the records that stand together and run again at once."""
+        groups: list[list[Any]] = []
+        before: FailedRecord | None = None
+        for piece in pieces:
+            at_once = isinstance(piece, FailedRecord) and self._delay(chunk, piece.what.classes) == 0.0
+            if at_once and before is not None and before.place.end == piece.place.start:
+                groups[-1].append(piece)
+            else:
+                groups.append([piece])
+            before = piece if at_once else None
+        return groups
+
+    def _delay(self, chunk: Chunk, classes: tuple[str, ...]) -> float | None:
+        index = chunk.first_index
+        if chunk.parent is not None and chunk.parent.divides:
+            index = (index << 32) + chunk.position  # the jitter of each record is its own
+        return self._policy.delay_after(chunk.failures + 1, classes, index)
 
     def in_part(self, chunk: Chunk, pieces: list[Any]) -> InPart:
         """Return the outcome of a block of which records failed that are not tried again."""
@@ -254,13 +283,16 @@ class Recovery:
         error.place = place
         return error
 
-    def give_up(self, chunk: Chunk, make: Callable[..., ItemError], *more: Any) -> None:
-        """Settle a single item with its error: what `make` returns for the item, its index, `more` and its name."""
+    def give_up(self, chunk: Chunk, make: Callable[..., ItemError], *more: Any, looked: Looked | None = None) -> None:
+        """Settle a single item with its error: what `make` returns for the item, its index, `more` and its name.
+
+        `looked`: what is known of a block already.
+        """
         item, index = chunk.items[0], chunk.first_index
         if self._divider is None:
             self.settle(chunk, make(item, index, *more))
             return
-        looked = self._divider.look(item)
+        looked = looked or self._divider.look(item)
         error = make(item if looked.value is None else looked.value, index, *more, _name(looked.place, looked.value))
         error.place = looked.place
         outcomes = self._divider.outcomes
@@ -268,13 +300,12 @@ class Recovery:
 
     def _tried_again(self, chunk: Chunk, classes: tuple[str, ...]) -> bool:
         """Have a single item that failed run again, now or later, if the policy says so."""
-        failures = chunk.failures + 1
-        delay = self._policy.delay_after(failures, classes, chunk.first_index)
+        delay = self._delay(chunk, classes)
         if delay is None:
             return False
         self._counts.retries += 1
         again = _same_item(chunk)
-        again.failures = failures
+        again.failures = chunk.failures + 1
         if delay:
             self._later.append((time.monotonic() + delay, again))
         else:
@@ -453,8 +484,13 @@ def _part(chunk: Chunk, position: int, *, ran: bool = False) -> Chunk:
         parent=chunk,
         position=position,
         attempt=chunk.attempt + ran,
+        failures=chunk.failures if chunk.divides else 0,
         deaths=chunk.deaths,
     )
+
+
+def _have_failed(group: list[Any]) -> bool:
+    return isinstance(group[0], FailedRecord)
 
 
 def _name(place: Place, value: Any) -> str:

@@ -102,6 +102,8 @@ class FailedRecord:
     value: Any
     """The record."""
     what: ExceptionRecord
+    raw: Any
+    """The record before it was parsed."""
 
 
 class PartlyFailedError(Exception):

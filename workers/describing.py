@@ -30,7 +30,9 @@ def describe(place: Place, error: BaseException, record: Any = None) -> RecordFa
 
 def described(error: BaseException) -> ExceptionRecord:
     """Return an exception as data, with the user's frames only."""
-    return replace(capture(error), type_name=type(error).__name__, traceback=_trace(error))
+    record = capture(error)
+    trace = "" if _users_part(error.__traceback__) is None else record.traceback
+    return replace(record, type_name=type(error).__name__, traceback=trace)
 
 
 def _text(error: BaseException) -> str:

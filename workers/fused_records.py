@@ -56,7 +56,8 @@ class ReadBlock:
         for position in range(len(self.read.values)):
             if position in self.failed:
                 read, what = self.read, self.failed[position]
-                failed = FailedRecord(read.numbers[position], read.place(position), read.value(position), what)
+                value = read.value(position)
+                failed = FailedRecord(read.numbers[position], read.place(position), value, what, value)
                 pieces += [failed, []]
             else:
                 pieces[-1] += groups.get(position, ())

@@ -121,9 +121,8 @@ class _ChunkRun:
             if at < index or (at == 0 and self.records.bad):
                 pieces.append(self._piece(at, index))
             if index < count:
-                pieces.append(
-                    FailedRecord(index, self._located.place(index), self.records.value(index), self.again[index])
-                )
+                place, value = self._located.place(index), self.records.value(index)
+                pieces.append(FailedRecord(index, place, value, self.again[index], self.records.values[index]))
             at = index + 1
         return pieces
 

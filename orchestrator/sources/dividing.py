@@ -88,11 +88,16 @@ class Divider:
             parts.append(self._part(block, located, at + 1, count))
         return Parts(parts, 1 if at else 0)
 
-    def record(self, block: Chunk, failed: FailedRecord) -> Chunk:
-        """Return a record of a block as a block of its own."""
+    def records(self, block: Chunk, failed: list[FailedRecord]) -> Chunk:
+        """Return records of a block that stand together as a block of their own."""
         if isinstance(block, Paths):
-            return replace(block, origin=replace(block.origin, divided=True), paths=(failed.place.path,))
-        return _narrowed(block, failed.place)
+            paths = tuple(each.place.path for each in failed)
+            return replace(block, origin=replace(block.origin, divided=True), paths=paths)
+        return _narrowed(block, replace(failed[0].place, end=failed[-1].place.end))
+
+    def known(self, failed: FailedRecord) -> Looked:
+        """Return what is known of a record that a worker has told of."""
+        return Looked(self.with_line(failed.place), failed.value, 1, failed.raw)
 
     def look(self, block: Chunk) -> Looked:
         """Return what is known of a block that is given up; nearly always it is one record."""
