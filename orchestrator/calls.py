@@ -31,17 +31,25 @@ class Calls:
         self._next = 1
         self._functions: dict[int, payload.Encoded] = {}
         self._events: dict[int, StageEvents] = {}
+        self._names: dict[int, str] = {}
         self._abandoned: deque[int] = deque()
 
-    def open(self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None) -> int:
-        """Enter a call; return its number. `timeout_s` is what an item may take."""
+    def open(
+        self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None, name: str = ""
+    ) -> int:
+        """Enter a call; return its number. `timeout_s` is what an item may take, `name` what people call it."""
         number = self._next
         if timeout_s is not None:
             self._watched[number] = timeout_s
         self._next += 1
         self._functions[number] = function
         self._events[number] = events
+        self._names[number] = name
         return number
+
+    def name(self, number: int) -> str:
+        """Return what people call an open call; "" if it has no name, or has ended."""
+        return self._names.get(number, "")
 
     def function(self, number: int) -> payload.Encoded:
         """Return the pickled function of an open call."""
@@ -87,6 +95,7 @@ class Calls:
                 continue
             self._marks[number % len(self._marks)] = number
             self._watched.pop(number, None)
+            self._names.pop(number, None)
             yield number, self._events.pop(number, None)
 
     def tell_all(self, error: OrchestratorError) -> None:

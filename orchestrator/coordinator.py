@@ -29,6 +29,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 from orchestrator import launch
@@ -42,7 +43,9 @@ from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
 from orchestrator.settings import PoolSettings
 from orchestrator.standby import Standby
+from orchestrator.status import PoolStatus, describe_item, worker_status
 from orchestrator.supervisor import Supervisor
+from orchestrator.timers import Timers
 from workers import payload
 from workers.wire import Flag, Frame, Kind, pack
 
@@ -91,6 +94,8 @@ class Coordinator:
         supervisor.flush, supervisor.collect, supervisor.unlisten = self._flush, self._collect, self._unlisten
         supervisor.broke, supervisor.gave_up = self._break, self._gave_up
         self._definitions = Definitions()
+        self.timers = Timers()
+        """What is looked at from time to time; under the lock."""
         self._unwritten: set[int] = set()  # keys of lanes that wait for their pipe to take more
         self._printed: deque[tuple[int, str, str]] = deque()
         self._warned = False
@@ -109,12 +114,14 @@ class Coordinator:
 
     # ---- what stages call -------------------------------------------------------------------------------------
 
-    def open(self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None) -> int:
-        """Begin a call; return its number. `timeout_s` is what an item of it may take."""
+    def open(
+        self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None, *, name: str = ""
+    ) -> int:
+        """Begin a call; return its number. `timeout_s` is what an item of it may take, `name` what people call it."""
         with self._lock:
             self.check_usable()
             self._undefine_rebound()
-            number = self._calls.open(events, function, timeout_s)
+            number = self._calls.open(events, function, timeout_s, name)
             if self._has_standby and self.supervisor.every_s is not None:
                 self._standby.need()
             return number
@@ -150,15 +157,20 @@ class Coordinator:
                 self._flush(lane)
             return sent
 
-    def wait_for_workers(self) -> tuple[int, ...]:
-        """Return the ids of the workers that there are, in order; wait while there are none."""
-        while True:
+    def worker_ids(self) -> tuple[int, ...]:
+        """Return the ids of the workers that take chunks, in order; none while the pool is paused.
+
+        Raises:
+            OrchestratorError: the pool is broken or closed.
+        """
+        with self._lock:
             self.check_usable()
-            with self._lock:
-                ids = tuple(sorted(self._lanes))
-            if ids:
-                return ids
-            self.drive(lambda: self._lanes)
+            return tuple(sorted(self._lanes))
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether any worker takes chunks."""
+        return bool(self._lanes)
 
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
         """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
@@ -224,9 +236,7 @@ class Coordinator:
         self._forget_calls()
         self._driving = True
         self._turns += 1
-        tick_s = self.supervisor.tick_s()
-        if tick_s is not None:
-            timeout = tick_s if timeout is None else min(timeout, tick_s)
+        timeout = self._at_most(timeout)
         self._lock.release()
         try:
             occurred = self._selector.select(timeout)
@@ -252,6 +262,14 @@ class Coordinator:
             if lane.state is not LaneState.DEAD:
                 self.supervisor.settle_death(lane)
         self.supervisor.tick()
+        self.timers.run_due()
+
+    def _at_most(self, timeout: float | None) -> float | None:
+        """Return how long the wait may take: until something is to be looked at, if that is sooner."""
+        for look_s in (self.supervisor.tick_s(), self.timers.wait_s):
+            if look_s is not None:
+                timeout = look_s if timeout is None else min(timeout, look_s)
+        return timeout
 
     def _stand_in(self) -> float | None:
         """Take a turn if nobody has for a while; return when to look again, None: there is nothing to be held.
@@ -472,6 +490,19 @@ class Coordinator:
             self._changed.notify_all()
         self.wake()
 
+    def say(self, text: str) -> None:
+        """Have a line shown where the workers' prints are. Under the lock."""
+        self._printed.append((-1, "stderr", f"orchestrator: {text}\n"))
+
+    def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
+        """Return what the pool is at; from any thread. `describe` gives an item in words."""
+        with self._lock:
+            lanes = sorted(self.supervisor.all, key=lambda lane: lane.worker_id)
+            held = [self._ledger.list_of(lane.key) for lane in lanes]
+            workers = tuple(map(worker_status, lanes, held, repeat(describe), repeat(self._calls.name)))
+            in_flight = len(self._ledger), self.in_flight_bytes
+            return PoolStatus(self.supervisor.size, *in_flight, self.supervisor.deaths, workers)
+
     @property
     def owner_pid(self) -> int:
         """The process that made the pool."""
@@ -488,6 +519,11 @@ class Coordinator:
             now_ns = time.monotonic_ns()
             held = [(self._ledger.first_of(lane.key), lane.moved_ns) for lane in self.supervisor.all]
             return [(chunk, (now_ns - moved_ns) / 1e9) for chunk, moved_ns in held if chunk is not None]
+
+    @property
+    def busy_workers(self) -> int:
+        """Workers that hold a chunk, of those that take more. Under the lock."""
+        return sum(self._ledger.held_by(lane.key) > 0 for lane in self._lanes.values())
 
     @property
     def closed(self) -> bool:

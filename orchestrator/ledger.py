@@ -129,6 +129,10 @@ class Ledger:
         """Return the chunk of this name, if the lane holds it."""
         return self._lanes.get(lane, {}).get(ident)
 
+    def list_of(self, lane: int) -> list[Chunk]:
+        """Return the chunks that a lane holds, in the order of sending."""
+        return list(self._lanes.get(lane, {}).values())
+
     def held_by(self, lane: int) -> int:
         """Count the chunks that a lane holds."""
         return len(self._lanes.get(lane, ()))

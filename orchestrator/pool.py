@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from orchestrator.coordinator import Coordinator
 from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
+from orchestrator.following import FileFollower, MachineFollower
 from orchestrator.futures import FutureDriver
+from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.holding import Hold
 from orchestrator.graph.mapping import MapNode
@@ -36,7 +38,9 @@ from orchestrator.settings import (
     usable_cpus,
 )
 from orchestrator.share import Shared
+from orchestrator.sizing import Sizing, parse_sizing
 from orchestrator.stage import Stage
+from orchestrator.status import PoolStatus, describe_item, rss_bytes
 from orchestrator.superstep import Superstep
 from orchestrator.workflow import Workflow
 from workers.steps import Steps
@@ -106,7 +110,11 @@ class Pool:
     """Worker processes that run functions over items: lazily, in order, in bounded memory.
 
     Args:
-        workers: how many processes; None: as many as this process may use CPUs (affinity, cgroup quota).
+        workers: how many processes; None: as many as this process may use CPUs (affinity, cgroup quota). Or what `-j`
+            takes: "50%", "+1", the name of a file with such a number in it, which is read again while the pool is used,
+            or "auto", "auto:8", "auto:2-8": within these bounds (1 and the usable CPUs) it grows while all workers have
+            something to do and CPUs are idle, and shrinks where memory gets short, others want the CPUs, or workers
+            have nothing to do. Where functions wait rather than compute, a bound above the number of CPUs is of use.
         start_method: "forkserver" (default: quick, and safe with threads), "spawn" or "fork".
         initializer: called with `initargs` once in each worker before its first item.
         initargs: its arguments.
@@ -127,7 +135,7 @@ class Pool:
 
     def __init__(
         self,
-        workers: int | None = None,
+        workers: int | str | Sizing | None = None,
         *,
         start_method: StartMethod = "forkserver",
         initializer: Callable[..., object] | None = None,
@@ -139,8 +147,9 @@ class Pool:
         memfree: int | str | None = None,
         memory: Memory | None = None,
     ) -> None:
+        sizing = _sizing(workers)
         settings = PoolSettings(
-            workers=usable_cpus() if workers is None else workers,
+            workers=1 if sizing.file is not None and sizing.workers == 0 else sizing.workers,
             start_method=start_method,
             initializer=initializer,
             initargs=tuple(initargs),
@@ -160,6 +169,9 @@ class Pool:
         self._together_in: int | None = None  # the thread that runs it
         self._latest: Stage | None = None
         self._totals: list[StageCounts] = []
+        self._follower = _follower(sizing, self._coordinator, memory)
+        if sizing.workers != settings.workers:
+            self._coordinator.resize(sizing.workers)
         _open_pools.add(self._coordinator)
         self._finalizer = weakref.finalize(self, _end_if_ours, self._coordinator, self._futures, os.getpid())
         self._finalizer.atexit = False  # _end_all does it
@@ -226,15 +238,27 @@ class Pool:
         total = _known_length(iterables)
         source: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]
         first, *behind = fn.stages if isinstance(fn, Workflow) else (fn,)
+        barriers = fn.barriers if isinstance(fn, Workflow) else ()
         stage = self.open_stage(first, options, star=star, total=total, forward_output=progress)
         name = "+".join(first.names) if isinstance(first, Steps) and behind else ""
         nodes: list[Node] = [FeedNode(name, source, lambda: stage)]
-        for steps in behind:
-            nodes += [Hold("barrier"), self._stage_node(steps, options, forward_output=progress)]
+        for steps, barrier in zip(behind, barriers, strict=True):
+            nodes += [
+                self.barrier_node("barrier", barrier.each_worker, barrier.then),
+                self._stage_node(steps, options, forward_output=progress),
+            ]
         for node in nodes:
             if isinstance(node, MapNode):
                 node.start()
         return MapResults(self._coordinator, nodes, self._bars(nodes, total, desc) if progress else None, self)
+
+    def barrier_node(
+        self, name: str, each_worker: Callable[[], Any] | None, then: Callable[[list[Any]], object] | None
+    ) -> Hold:
+        """Return the node of a barrier, with its hook if it has one; not for programs."""
+        if each_worker is None:
+            return Hold(name)
+        return EndOfStage(name, lambda: self.open_together(each_worker), lambda: not self._together.locked(), then)
 
     def _stage_node(self, steps: Steps, options: MapOptions, *, forward_output: bool) -> MapNode:
         stage = self.open_stage(steps, options, forward_output=forward_output)
@@ -267,14 +291,36 @@ class Pool:
         """
         if not callable(fn):
             raise ConfigError(f"run_on_all needs a function first, not {type(fn).__name__}: pool.run_on_all(fn, *args)")
+        step = self._open_together(fn, args, wait=True)
+        assert step is not None  # noqa: S101 - for the type checker
+        return step.run()
+
+    def open_together(self, fn: Callable[..., Any]) -> Superstep | None:
+        """Begin what `run_on_all` does for a node that takes it in itself; not for programs.
+
+        None: another one is under way; the coordinator's wait ends when that is through.
+        """
+        return self._open_together(fn, (), wait=False)
+
+    def _open_together(self, fn: Callable[..., Any], arguments: tuple[Any, ...], *, wait: bool) -> Superstep | None:
         if self._together_in == threading.get_ident():
-            raise ConfigError("run_on_all was called inside run_on_all, by a callback of the pool: call it afterwards")
-        with self._together:
-            self._together_in = threading.get_ident()
-            try:
-                return Superstep(self._coordinator, fn, args, self._settings.max_deaths).run()
-            finally:
-                self._together_in = None
+            raise ConfigError(
+                "run_on_all was called inside run_on_all, or while the hook of a barrier runs, by a callback of the "
+                "pool: call it afterwards"
+            )
+        if not self._together.acquire(blocking=wait):
+            return None
+        self._together_in = threading.get_ident()
+        try:
+            return Superstep(self._coordinator, fn, arguments, self._settings.max_deaths, self._end_together)
+        except BaseException:
+            self._end_together()
+            raise
+
+    def _end_together(self) -> None:
+        self._together_in = None
+        self._together.release()
+        self._coordinator.wake()
 
     def share(self, obj: object) -> Shared:
         """Put `obj` into shared memory once, for all workers, present and future; return a small handle of it.
@@ -337,7 +383,7 @@ class Pool:
 
         New workers take chunks as soon as they are ready. Those with the highest ids leave: they take nothing more,
         finish what they have, and go; nothing is lost, repeated or reordered. With 0 the pool pauses, until it is given
-        workers again.
+        workers again. A pool of "auto" size stays at this size from now on.
 
         Raises:
             ConfigError: it is no whole number of at least 0.
@@ -346,6 +392,21 @@ class Pool:
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
             raise ConfigError(f"a pool has a whole number of workers, at least 0, not {workers!r}")
         self._coordinator.resize(workers)
+        if isinstance(self._follower, MachineFollower):
+            self._follower.stop()
+
+    def reread_size(self) -> None:
+        """Look now at the file that says how many workers there are to be, if one does; safe in a signal handler."""
+        if self._follower is not None:
+            self._follower.hurry()
+
+    def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
+        """Return what each worker runs and for how long; from any thread. `str()` of it is a text for people.
+
+        Args:
+            describe: gives an item in words, None if it has none; called under the pool's lock.
+        """
+        return self._coordinator.status(describe)
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
@@ -353,9 +414,9 @@ class Pool:
         if not self._coordinator.closed:
             self._coordinator.drive(lambda: False, 0)
         return tuple(
-            WorkerInfo(lane.worker_id, lane.pid, lane.state.value, _rss(lane.pid), lane.chunks_done, lane.items_done)
-            for lane in self._coordinator.lanes
-            if lane.state is not LaneState.DEAD
+            WorkerInfo(at.worker_id, at.pid, at.state.value, rss_bytes(at.pid), at.chunks_done, at.items_done)
+            for at in self._coordinator.lanes
+            if at.state is not LaneState.DEAD
         )
 
     def stats(self) -> PoolStats:
@@ -461,19 +522,26 @@ def _within_reach(limit: int, memory: Memory | None) -> int:
     return lowered
 
 
+def _follower(
+    sizing: Sizing, coordinator: Coordinator, memory: Memory | None
+) -> FileFollower | MachineFollower | None:
+    if sizing.file is not None:
+        return FileFollower(sizing.file, coordinator)
+    return None if sizing.auto is None else MachineFollower(sizing.auto, coordinator, memory or SystemMemory())
+
+
+def _sizing(workers: int | str | Sizing | None) -> Sizing:
+    if workers is None:
+        return Sizing(usable_cpus())
+    if isinstance(workers, Sizing):
+        return workers
+    return parse_sizing(workers) if isinstance(workers, str) else Sizing(workers)
+
+
 def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:
     """Return how many items will come, None where an iterable does not know."""
     lengths = [length_hint(iterable, -1) for iterable in iterables]
     return None if min(lengths) < 0 else min(lengths)
-
-
-def _rss(pid: int) -> int:
-    import psutil  # noqa: PLC0415 - only for those who look
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
 
 
 def _end_if_ours(coordinator: Coordinator, futures: FutureDriver, pid: int) -> None:

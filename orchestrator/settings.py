@@ -39,7 +39,7 @@ def parse_size(text: str | int) -> int:
     return size
 
 
-def _cgroup_cpus() -> float | None:
+def cgroup_cpus() -> float | None:
     """Return the CPU quota of this process's cgroup in CPUs, None without one."""
     try:
         with open(CPU_QUOTA_FILE) as file:  # noqa: PTH123 - pathlib takes long to import
@@ -52,7 +52,7 @@ def _cgroup_cpus() -> float | None:
 def usable_cpus() -> int:
     """Return how many CPUs this process may use: its affinity mask, cut by the cgroup's quota; at least 1."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_cpus()
+    quota = cgroup_cpus()
     return max(1, min(cpus, round(quota)) if quota else cpus)
 
 

@@ -117,7 +117,7 @@ class Stage:
         if options.dead_letters is not None:
             self.dead_letters = open_dead_letters(options.dead_letters)
         try:
-            self._number = coordinator.open(self.events, encoded, options.timeout_s)
+            self._number = coordinator.open(self.events, encoded, options.timeout_s, name=label_of(function))
         except BaseException:
             self._close_letters()
             raise
@@ -477,6 +477,11 @@ def _fresh(error: OrchestratorError) -> OrchestratorError:
     """Return the error for one more raise: the same object raised twice would pile up tracebacks."""
     error.__traceback__ = None
     return error
+
+
+def label_of(function: Callable[..., Any] | Steps) -> str:
+    """Return what a status calls a function, or a chain of steps: a word; "" if it has no name."""
+    return "+".join(function.names) if isinstance(function, Steps) else getattr(function, "__name__", "")
 
 
 def encoded_function(spec: CallSpec) -> payload.Encoded:

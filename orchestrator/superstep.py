@@ -21,7 +21,7 @@ from orchestrator.errors import ItemError, WorkerDiedError, describe_exit
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
 from orchestrator.failures import item_error, unsendable_error
 from orchestrator.ledger import Chunk
-from orchestrator.stage import encoded_function
+from orchestrator.stage import encoded_function, label_of
 from workers import payload
 from workers.barrier import Barrier
 from workers.errors import capture
@@ -35,52 +35,101 @@ _MOST_ATTEMPTS = 100
 
 
 class Superstep:
-    """One call of `run_on_all`.
+    """One call of `run_on_all`: taken in bit by bit by whoever drives the coordinator (`go_on`), or waited for (`run`).
 
     Args:
         coordinator: the pool's.
         function: run once in each worker.
         arguments: its arguments, the same for all.
         max_deaths: how often the step is run at most if a worker dies in it.
+        when_closed: called once, at the end.
+
+    Raises:
+        ItemError: the function can't be sent.
+        OrchestratorError: the pool is broken or closed.
     """
 
     def __init__(
-        self, coordinator: Coordinator, function: Callable[..., Any], arguments: tuple[Any, ...], max_deaths: int
+        self,
+        coordinator: Coordinator,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        max_deaths: int,
+        when_closed: Callable[[], None],
     ) -> None:
         self._coordinator = coordinator
-        self._function = function
         self._arguments = arguments
         self._max_deaths = max_deaths
+        self._when_closed = when_closed
         self._events: StageEvents = deque()
+        self._attempt: _Attempt | None = None
+        self._count = self._deaths = 0
+        self._closed = False
+        self.results: list[Any] = []
+        """By worker id, once `go_on` has said that they are there."""
+        spec = CallSpec(
+            Together(function), star=True, stop_at_failure=True, forward_output=coordinator.on_output is not None
+        )
+        self._number = coordinator.open(self._events, encoded_function(spec), name=label_of(function))
 
     def run(self) -> list[Any]:
-        """Run it; return the results by worker id.
+        """Wait until it is through; return the results by worker id.
 
         Raises:
-            ItemError: it failed in a worker, `.index` is that worker's id; or it can't be sent.
+            ItemError: it failed in a worker, `.index` is that worker's id; or its arguments can't be sent.
             WorkerDiedError: `max_deaths` times a worker died in it.
             OrchestratorError: the pool is broken or closed.
         """
-        spec = CallSpec(
-            Together(self._function),
-            star=True,
-            stop_at_failure=True,
-            forward_output=self._coordinator.on_output is not None,
-        )
-        number = self._coordinator.open(self._events, encoded_function(spec))
         try:
-            deaths = 0
-            for count in range(1, _MOST_ATTEMPTS + 1):
-                attempt = _Attempt(self._coordinator, number, self._events, self._arguments, count)
-                results = attempt.run()
-                if results is not None:
-                    return results
-                deaths += attempt.to_blame
-                if deaths >= self._max_deaths:
-                    break
-            raise _given_up(attempt.lost[0], count)
+            while not self.go_on():
+                self._coordinator.drive(lambda: self.has_news)
+            return self.results
         finally:
-            self._coordinator.close_call(number)
+            self.close()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `go_on` would find something."""
+        return bool(self._events) or (self._attempt is None and self._coordinator.has_workers)
+
+    def go_on(self) -> bool:
+        """Take in what has happened, and begin the next attempt if need be; return whether the results are there.
+
+        Does not wait; while the pool is paused nothing begins.
+
+        Raises:
+            Exception: as `run`.
+        """
+        if self._attempt is None:
+            self._attempt = _Attempt(self._coordinator, self._number, self._events, self._arguments, self._count + 1)
+        attempt = self._attempt
+        if not (attempt.begun or attempt.begin()):
+            self._attempt = None
+            return False
+        if not attempt.take_in():
+            return False
+        self._attempt = None
+        self._count += 1
+        results = attempt.finish()
+        if results is None:
+            self._deaths += attempt.to_blame
+            if self._deaths >= self._max_deaths or self._count >= _MOST_ATTEMPTS:
+                raise _given_up(attempt.lost[0], self._count)
+            return self.go_on()
+        self.results = results
+        return True
+
+    def close(self) -> None:
+        """End it, through or not: workers that wait for others in it are let go. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._attempt is not None:
+                self._attempt.release()
+            self._coordinator.close_call(self._number)
+        finally:
+            self._when_closed()
 
 
 class _Attempt:
@@ -94,6 +143,8 @@ class _Attempt:
         self._events = events
         self._arguments = arguments
         self._count = count
+        self._barrier: Barrier | None = None
+        self._exchange: ExchangeFile | None = None
         self._ids: tuple[int, ...] = ()
         self._left: list[int] = []  # worker ids in the order in which they ended
         self._results: dict[int, Any] = {}  # by worker id
@@ -102,27 +153,21 @@ class _Attempt:
         self.to_blame = False
         """Whether a worker died that had begun the function, or held nothing else."""
 
-    def run(self) -> list[Any] | None:
-        """Return the results by worker id; None: a worker died, and all others have ended."""
-        barrier, exchange = self._begin()
-        try:
-            while len(self._left) < len(self._ids):
-                self._coordinator.drive(lambda: self._events)
-                while self._events:
-                    self._settle(barrier, exchange)
-        finally:
-            barrier.abort()  # if this is left early, nobody may wait for those who will not come
-            _close(exchange)
-        if self.lost:
-            return None
-        if self._errors:
-            raise self._worst()
-        return [self._results[worker_id] for worker_id in self._ids]
+    @property
+    def begun(self) -> bool:
+        """Whether all workers were given their part."""
+        return self._exchange is not None
 
-    def _begin(self) -> tuple[Barrier, ExchangeFile]:
-        """Send a chunk to every worker at once: no chunk of another step may come between."""
+    def begin(self) -> bool:
+        """Send a chunk to every worker at once: no chunk of another step may come between.
+
+        Returns:
+            Whether that was done; not if there is no worker.
+        """
         while True:
-            self._ids = ids = self._coordinator.wait_for_workers()
+            self._ids = ids = self._coordinator.worker_ids()
+            if not ids:
+                return False
             barrier, exchange = Barrier(len(ids)), ExchangeFile(len(ids))
             launch.own(exchange.fd)
             item = (barrier, exchange.where, ids, self._arguments)
@@ -133,11 +178,43 @@ class _Attempt:
                     for place, worker_id in enumerate(ids)
                 }
                 if self._coordinator.dispatch_to_all(self._number, chunks, encoded):
-                    return barrier, exchange
+                    self._barrier, self._exchange = barrier, exchange
+                    return True
             except BaseException:
                 _close(exchange)
                 raise
             _close(exchange)  # workers came or went meanwhile
+
+    def take_in(self) -> bool:
+        """Take in what has happened; return whether all have ended.
+
+        Raises:
+            OrchestratorError: the pool is broken or closed.
+        """
+        assert self._barrier is not None and self._exchange is not None  # noqa: S101, PT018 - for the type checker
+        while self._events:
+            self._settle(self._barrier, self._exchange)
+        return len(self._left) == len(self._ids)
+
+    def finish(self) -> list[Any] | None:
+        """Return the results by worker id; None: a worker died.
+
+        Raises:
+            ItemError: it failed in one.
+        """
+        self.release()
+        if self.lost:
+            return None
+        if self._errors:
+            raise self._worst()
+        return [self._results[worker_id] for worker_id in self._ids]
+
+    def release(self) -> None:
+        """Free what it holds; if it is left early, nobody may wait for those who will not come."""
+        if self._barrier is not None and self._exchange is not None:
+            self._barrier.abort()
+            _close(self._exchange)
+            self._barrier = self._exchange = None
 
     def _encode(self, item: tuple[Any, ...]) -> payload.Encoded:
         try:

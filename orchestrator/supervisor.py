@@ -131,9 +131,15 @@ class Supervisor:
         self.let_go_if_done(lane)
 
     def let_go_if_done(self, lane: Lane) -> None:
-        """Tell a worker that retires to leave, once it holds nothing."""
-        if lane.state is not LaneState.STOPPING and not self._ledger.held_by(lane.key):
-            lane.state = LaneState.STOPPING
+        """Tell a worker that retires to leave, once it holds nothing; one in which nothing has run is ended."""
+        if lane.state is LaneState.STOPPING or self._ledger.held_by(lane.key):
+            return
+        untouched = lane.state is LaneState.STARTING and self._settings.initializer is None
+        lane.state = LaneState.STOPPING
+        if untouched:  # sizes that come and go would else cost a whole start each
+            with contextlib.suppress(ProcessLookupError):
+                lane.process.kill()
+        else:
             lane.put([pack(Kind.STOP)])
             self.flush(lane)
 

@@ -23,8 +23,16 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from workers.steps import Step, StepKind, Steps
 
-Part = Step | None
-"""A step, or None for a barrier."""
+
+@dataclass(frozen=True, slots=True)
+class BetweenStages:
+    """A barrier between two steps, with its hook if it has one."""
+
+    each_worker: Callable[[], Any] | None = None
+    then: Callable[[list[Any]], object] | None = None
+
+
+Part = Step | BetweenStages
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +111,34 @@ class Workflow:
         other = _branch(name, "default", default) if default is not None or others_pass else None
         return self._with(Step(name, "branch", by, None, chains, other))
 
-    def barrier(self) -> Workflow:
+    def barrier(
+        self, each_worker: Callable[[], Any] | None = None, *, then: Callable[[list[Any]], object] | None = None
+    ) -> Workflow:
         """Let all items be through the steps so far before the first goes on to the next.
 
+        Args:
+            each_worker: called once in every worker in between; see `Stream.barrier`.
+            then: called in the coordinator with its results by worker id.
+
         Raises:
-            ConfigError: there is no step before it.
+            ConfigError: there is no step before it, or a hook can't be called.
         """
+        check_hook("barrier", each_worker, then)
         if not self.parts:
             raise ConfigError("a barrier stands between two steps; add a step before it")
-        return self if self.parts[-1] is None else replace(self, parts=(*self.parts, None))
+        last = self.parts[-1]
+        if isinstance(last, Step):
+            return self._with(BetweenStages(each_worker, then))
+        if each_worker is None:
+            return self
+        if last.each_worker is not None:
+            raise ConfigError(f"{self._called()} has two barriers in a row with hooks; call both in one function")
+        return replace(self, parts=(*self.parts[:-1], BetweenStages(each_worker, then)))
+
+    @property
+    def barriers(self) -> tuple[BetweenStages, ...]:
+        """What stands between each two of `stages`."""
+        return tuple(part for part in self.parts if isinstance(part, BetweenStages))
 
     @property
     def stages(self) -> tuple[Steps, ...]:
@@ -121,11 +148,11 @@ class Workflow:
             ConfigError: there is no step, or none behind a barrier.
         """
         parts = _parts(self, self._called())
-        if parts[-1] is None:
+        if isinstance(parts[-1], BetweenStages):
             raise ConfigError(f"{self._called()} ends with a barrier; add the step that waits for it")
         stages: list[list[Step]] = [[]]
         for part in parts:
-            if part is None:
+            if isinstance(part, BetweenStages):
                 stages.append([])
             else:
                 stages[-1].append(part if self.name is None else _renamed(part, "", self.name))
@@ -145,7 +172,7 @@ class Workflow:
     def _check(self, name: Any, *functions: Any) -> None:
         if not isinstance(name, str) or not name or "/" in name:
             raise ConfigError(f"a step's name is a text without '/', not {name!r}: .step('parse', fn)")
-        if any(part is not None and part.name.partition("/")[0] == name for part in self.parts):
+        if any(isinstance(part, Step) and part.name.partition("/")[0] == name for part in self.parts):
             raise ConfigError(f"{self._called()} has a step {name!r} already; give this one another name")
         for function in functions:
             if function is not None and not callable(function):
@@ -153,6 +180,19 @@ class Workflow:
 
     def _called(self) -> str:
         return "the workflow" if self.name is None else f"workflow {self.name!r}"
+
+
+def check_hook(what: str, each_worker: Any, then: Any) -> None:
+    """Refuse the hooks of a barrier that can't be.
+
+    Raises:
+        ConfigError: one can't be called, or there are no results to be given to `then`.
+    """
+    for hook in (each_worker, then):
+        if hook is not None and not callable(hook):
+            raise ConfigError(f"{what} needs functions, not {type(hook).__name__}: .{what}(each_worker=fn, then=use)")
+    if then is not None and each_worker is None:
+        raise ConfigError(f"{what}: `then` is given the results of `each_worker`, which is missing")
 
 
 def _parts(workflow: Workflow, place: str) -> tuple[Part, ...]:
@@ -174,7 +214,7 @@ def _branch(step: str, label: str, inner: Workflow | Callable[[Any], Any] | None
 
 
 def _one_stage(parts: tuple[Part, ...], place: str) -> tuple[Step, ...]:
-    steps = tuple(part for part in parts if part is not None)
+    steps = tuple(part for part in parts if isinstance(part, Step))
     if len(steps) < len(parts):
         raise ConfigError(f"{place} has a barrier: only some items come there, so it can't wait for all")
     return steps
@@ -182,7 +222,7 @@ def _one_stage(parts: tuple[Part, ...], place: str) -> tuple[Step, ...]:
 
 def _placed(parts: tuple[Part, ...], prefix: str, workflow: str | None) -> tuple[Part, ...]:
     """Return the parts of a nested workflow, called by their path."""
-    return tuple(None if part is None else _renamed(part, f"{prefix}/", workflow) for part in parts)
+    return tuple(_renamed(part, f"{prefix}/", workflow) if isinstance(part, Step) else part for part in parts)
 
 
 def _renamed(step: Step, prefix: str, workflow: str | None) -> Step:

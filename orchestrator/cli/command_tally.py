@@ -32,6 +32,10 @@ class CommandTally:
         """Commands that came to an end of their own, or of their time."""
         return self.succeeded + self.failed
 
+    def so_far(self) -> str:
+        """Return the counts in words, while the run goes on."""
+        return f"{self.succeeded:,} commands succeeded, {self.failed:,} failed"
+
     def add(self, result: CommandResult) -> None:
         """Count a command that will not be tried again."""
         if result.ended:

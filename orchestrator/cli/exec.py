@@ -26,6 +26,7 @@ from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, EXIT_MISMATCH, 
 from orchestrator.cli.redoing import check_same, commands_done
 from orchestrator.cli.settling import Settling
 from orchestrator.cli.signals import Terminated, signals
+from orchestrator.cli.steering import Steering
 from orchestrator.cli.stopping import Stopping
 from orchestrator.errors import ConfigError, OrchestratorError, ResumeMismatchError
 from orchestrator.settings import MapOptions
@@ -51,8 +52,8 @@ def run_exec(settings: ExecSettings) -> int:
         ConfigError: a mistake that was found before a worker started.
     """
     try:
-        with signals():
-            return _run(settings)
+        with signals(), Steering(settings.sizing) as steering:
+            return _run(settings, steering)
     except Terminated:
         return EXIT_SIGTERM
     except ResumeMismatchError as error:
@@ -60,7 +61,7 @@ def run_exec(settings: ExecSettings) -> int:
         return EXIT_MISMATCH
 
 
-def _run(settings: ExecSettings) -> int:
+def _run(settings: ExecSettings, steering: Steering) -> int:
     template = _template(settings)
     rows = rows_of(settings.words, null=settings.null)
     if template.groups > rows.width:
@@ -79,15 +80,18 @@ def _run(settings: ExecSettings) -> int:
         return 0
     if settings.halt.percent:
         rows = all_at_once(rows)
-    return Exec(settings, template, rows, done).go()
+    return Exec(settings, template, rows, done, steering).go()
 
 
 class Exec:
     """One run of `exec`."""
 
-    def __init__(self, settings: ExecSettings, template: CommandTemplate, rows: Rows, done: dict[int, str]) -> None:
+    def __init__(
+        self, settings: ExecSettings, template: CommandTemplate, rows: Rows, done: dict[int, str], steering: Steering
+    ) -> None:
         """Take what runs, and the seqs of what a run before this one has done; nothing is opened before `go`."""
         self._done = done
+        self._steering = steering
         self._settings = settings
         self._template = template
         self._rows = rows
@@ -148,7 +152,8 @@ class Exec:
             self._joblog = Joblog(settings.joblog, resumes=bool(settings.resume or settings.resume_failed))
         self._sink = _open_sink(settings.output)
         total = None if self._rows.total is None else max(0, self._rows.total - len(done))
-        progress = open_progress(settings.show, total, unit="commands", scale=False, workers=settings.workers)
+        workers = max(1, settings.sizing.workers)
+        progress = open_progress(settings.show, total, unit="commands", scale=False, workers=workers)
         console = self._console = Console(progress, data_on_stdout=settings.output == "-")
         output = self._output = GroupedOutput(
             self._sink, console, ordered=settings.ordered, done=done, tagged=settings.tag
@@ -158,6 +163,8 @@ class Exec:
             halted=self._stopping.halted, line_of=self._line_of,
         )  # fmt: skip
         self._pool = self._stopping.pool = self._start_pool()
+        self._steering.pool, self._steering.describe = self._pool, self._line_of
+        self._steering.counts = self._tally.so_far
         engine = self._graph(self._settling)
         self._stopping.hear_signals()
         try:
@@ -187,7 +194,7 @@ class Exec:
         """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
         from orchestrator.pool import Pool  # noqa: PLC0415
 
-        return Pool(workers=self._settings.workers, initializer=commands.prepare)
+        return Pool(workers=self._settings.sizing, initializer=commands.prepare)
 
     def _graph(self, settling: Settling) -> Engine:
         from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.halt import Halt, parse_halt
 from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, seconds
 from orchestrator.errors import ConfigError
-from orchestrator.settings import parse_jobs
+from orchestrator.sizing import Sizing, parse_sizing
 from orchestrator.sources.arguments import MARKERS
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ examples:
 Commands run by /bin/sh -c, with /dev/null as their input. What one writes is passed on when it has ended (and all
 before it, unless --unordered), stdout to stdout, stderr to stderr, never mixed. At Ctrl-C, at --halt now and after its
 --timeout a command that runs is sent SIGTERM, and SIGKILL a second later, with all that it started. What a command
-leaves in the background ends with the run. A command whose worker dies runs again.
+leaves in the background ends with the run. A command whose worker dies runs again. `kill -USR1 PID` prints what runs.
 
 exit codes: 0 all well, 1 finished with failures (GNU parallel gives their number), 2 a mistake in the command (nothing
 was started), 3 stopped by --halt, 130 Ctrl-C, 143 SIGTERM
@@ -63,7 +63,7 @@ class ExecSettings:
     """The arguments, with their markers if there are any."""
     null: bool
     output: str
-    workers: int
+    sizing: Sizing
     ordered: bool
     tag: bool
     timeout_s: float | None
@@ -139,7 +139,7 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
         words=(*args.inputs, *argv[marker:]),
         null=args.null,
         output=args.output,
-        workers=parse_jobs(args.jobs if args.jobs is not None else "100%"),
+        sizing=parse_sizing(args.jobs if args.jobs is not None else "100%"),
         ordered=args.ordered,
         tag=args.tag,
         timeout_s=_timeout(args.timeout),

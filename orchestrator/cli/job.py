@@ -11,16 +11,18 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.options import Parser, add_resuming, add_showing, seconds
+from orchestrator.cli.options import Parser, add_jobs, add_resuming, add_showing, seconds
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
 from orchestrator.cli.pausing import Asked
 from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command
 from orchestrator.cli.signals import Terminated, signals
+from orchestrator.cli.steering import Steering
 from orchestrator.errors import ConfigError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.job.building import build
 from orchestrator.job.drawing import FORMATS, draw
 from orchestrator.job.mistakes import JobFileError
 from orchestrator.job.reading import read_job
+from orchestrator.sizing import Sizing, parse_sizing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +69,8 @@ class JobSettings:
 
     file: str
     overrides: tuple[str, ...]
+    sizing: Sizing | None
+    """None: as `pool.workers` says."""
     check: bool
     graph: str | None
     dry_run: bool
@@ -99,6 +103,7 @@ def job_parser() -> argparse.ArgumentParser:
         default=[],
         help="put a value into the file's place: --set pool.workers=4 (repeatable)",
     )
+    add_jobs(parser)
     add("--graph", choices=FORMATS, help="print the graph as text for Mermaid or Graphviz, and start nothing")
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
     add_resuming(parser)
@@ -119,6 +124,7 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
     return JobSettings(
         file=args.file,
         overrides=tuple(args.overrides),
+        sizing=None if args.jobs is None else parse_sizing(args.jobs),
         check=args.check,
         graph=args.graph,
         dry_run=args.dry_run,
@@ -156,8 +162,9 @@ def _run(job: Job, settings: JobSettings) -> int:
     """Run the job, whatever end that takes."""
     asked = Asked()
     try:
-        with signals():
-            return _go(job, settings, asked)
+        sizing = settings.sizing or _sizing_of(job)
+        with signals(), Steering(sizing) as steering:
+            return _go(job, settings, asked, steering)
     except ConfigError:
         raise
     except (OrchestratorError, NothingToResumeError, KeyboardInterrupt, Terminated) as end:
@@ -186,7 +193,16 @@ def _told(end: BaseException, asked: Asked) -> tuple[str, int]:
     return told
 
 
-def _go(job: Job, settings: JobSettings, asked: Asked) -> int:
+def _sizing_of(job: Job) -> Sizing:
+    """Return what the file says of the number of workers.
+
+    Raises:
+        ConfigError: it names a file that isn't there, or isn't good.
+    """
+    return parse_sizing(job.pool.get("workers", "100%"))
+
+
+def _go(job: Job, settings: JobSettings, asked: Asked, steering: Steering) -> int:
     """Build the graph and run it, or tell what would run."""
     import orchestrator  # noqa: PLC0415 - a file with mistakes does not wait for the engine
     from orchestrator.streams.running import plan_of  # noqa: PLC0415
@@ -196,9 +212,9 @@ def _go(job: Job, settings: JobSettings, asked: Asked) -> int:
         sys.stdout.write(f"{plan.explain()}\n")
         return 0
     if settings.checkpoint is None:
-        return _sum_up(_report(job, plan, settings), settings)
+        return _sum_up(_report(job, plan, settings, steering), settings)
     with closing(_checkpoints(job, plan, settings, settings.checkpoint)) as kept:
-        return _sum_up(_report(job, plan, settings, kept, asked), settings)
+        return _sum_up(_report(job, plan, settings, steering, kept=kept, asked=asked), settings)
 
 
 def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Checkpoints:
@@ -218,7 +234,13 @@ def _failed(state: list[dict[str, Any]]) -> int:
 
 
 def _report(
-    job: Job, plan: Plan, settings: JobSettings, kept: Checkpoints | None = None, asked: Asked | None = None
+    job: Job,
+    plan: Plan,
+    settings: JobSettings,
+    steering: Steering,
+    *,
+    kept: Checkpoints | None = None,
+    asked: Asked | None = None,
 ) -> Report:
     """Run the graph on a pool of its own."""
     import orchestrator  # noqa: PLC0415 - with the engine
@@ -228,7 +250,8 @@ def _report(
         if asked is not None:
             asked.listen(engine, settings.grace_s)
 
-    with orchestrator.Pool(**job.pool) as pool:
+    with orchestrator.Pool(**{**job.pool, "workers": steering.sizing}) as pool:
+        steering.pool = pool
         return run_plan(plan, pool, progress=settings.show is not None, kept=kept, starting=starting)
 
 

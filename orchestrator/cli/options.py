@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 from orchestrator.cli.failing import FailureSettings, LimitSettings, add_failing, failure_settings, limit_settings
 from orchestrator.cli.outcome import EXIT_USAGE, complain
 from orchestrator.errors import ConfigError
-from orchestrator.settings import START_METHODS, StartMethod, parse_jobs, parse_size
+from orchestrator.settings import START_METHODS, StartMethod, parse_size
+from orchestrator.sizing import Sizing, parse_sizing
 from workers.formats import FORMATS
 from workers.results import OUTPUT_FORMATS
 
@@ -41,6 +42,8 @@ examples:
     orchestrator run clean.py:clean a.jsonl --format jsonl -o b.jsonl --timeout 10 --dead-letter dead.jsonl
     orchestrator run clean.py:clean --retry-dead dead.jsonl --format jsonl -o more.jsonl
 
+while it runs: `kill -USR1 PID` prints what each worker is at
+
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was
 started), 3 stopped by --halt, 4 --resume of a run that was another, 130 Ctrl-C, 143 SIGTERM
 """
@@ -53,7 +56,7 @@ class RunSettings:
     target: str
     inputs: tuple[str, ...]
     output: str
-    workers: int
+    sizing: Sizing
     record_format: str
     output_format: str | None
     """None: by the names of the files."""
@@ -79,6 +82,11 @@ class RunSettings:
     resume: bool
     grace_s: float
     """What runs may finish for so long after the first Ctrl-C or SIGTERM."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are to begin with; 1 if none, as what comes later is not known."""
+        return max(1, self.sizing.workers)
 
 
 class Parser(argparse.ArgumentParser):
@@ -147,7 +155,9 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
         "-j",
         "--jobs",
         metavar="N",
-        help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs)",
+        help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs); or a file with "
+        "one of these in it, which is read again while it runs, at SIGHUP at once; 0 there pauses; or auto, auto:8, "
+        "auto:2-8: as many as the machine has room for, by default 1 to the number of CPUs",
     )
 
 
@@ -269,7 +279,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         target=args.target,
         inputs=tuple(args.inputs) if failing.retry_dead is None else (failing.retry_dead,),
         output=args.output,
-        workers=parse_jobs(args.jobs if args.jobs is not None else "100%"),
+        sizing=parse_sizing(args.jobs if args.jobs is not None else "100%"),
         record_format=args.format,
         output_format=args.output_format,
         block_bytes=parse_size(args.block) if args.block and args.block != "auto" else None,

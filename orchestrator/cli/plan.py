@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError
@@ -17,6 +17,7 @@ from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_
 from orchestrator.sinks.stdout import StdoutSink
 from orchestrator.sources.files import STDIN, FileSource, Input, expand, mean_record_bytes
 from workers import compression, handler
+from workers.chunks import Block, ByteRange
 from workers.records import RecordRunner
 
 if TYPE_CHECKING:
@@ -134,12 +135,22 @@ def describe(plan: RunPlan) -> str:
         f"function:     {settings.target}\n"
         f"inputs:       {len(plan.inputs)} ({amount}), read as {settings.record_format}\n{names}{more}\n"
         f"chunks:       {chunks}\n"
-        f"workers:      {settings.workers} ({settings.start_method})\n"
+        f"workers:      {settings.sizing} ({settings.start_method})\n"
         f"output:       {output}, {'in order' if settings.ordered else 'as ready'}, "
         f"as {plan.runner.output_format}\n"
         f"on error:     {settings.failing.told()}\n"
         f"limits:       {settings.limits.told()}\n"
     )
+
+
+def describe_chunk(chunk: Any) -> str | None:
+    """Return what a worker was given, in words; for the status of a run."""
+    if isinstance(chunk, ByteRange):
+        return f"{chunk.origin.path}, bytes {chunk.start:,} to {chunk.end:,}"
+    if isinstance(chunk, Block):
+        return f"{chunk.origin.path}, from line {chunk.first_line:,}"
+    more = f" and {len(chunk.paths) - 1} more" if len(chunk.paths) > 1 else ""
+    return f"{chunk.paths[0]}{more}"
 
 
 def _check_output(output: str, names: list[str], settings: RunSettings, *, to_folder: bool) -> None:

@@ -23,10 +23,11 @@ from orchestrator.cli.joblog import Joblog, how_lost, of_failed, of_killed
 from orchestrator.cli.letters import Letters
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.pausing import Asked
-from orchestrator.cli.plan import RunPlan, describe, make_plan, open_sink
+from orchestrator.cli.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
 from orchestrator.cli.recording import RecordingSink
 from orchestrator.cli.resuming import NothingToResumeError, open_checkpoints, resume_command
 from orchestrator.cli.signals import Terminated, signals
+from orchestrator.cli.steering import Steering
 from orchestrator.cli.summary import SHOWN_FAILURES, Tally
 from orchestrator.errors import (
     ConfigError,
@@ -58,15 +59,15 @@ def run(settings: RunSettings) -> int:
         ConfigError: a mistake that was found before a worker started.
     """
     try:
-        with signals():
+        with signals(), Steering(settings.sizing, describe=describe_chunk) as steering:
             if settings.dry_run:
                 sys.stdout.write(describe(make_plan(settings)))
                 return 0
             if settings.checkpoint is None:
-                return Run(make_plan(settings)).go()
+                return Run(make_plan(settings), steering).go()
             plan, checkpoints = open_checkpoints(settings)
             with closing(checkpoints):
-                return Run(plan, checkpoints).go()
+                return Run(plan, steering, checkpoints).go()
     except Terminated:
         return EXIT_SIGTERM
     except ResumeMismatchError as error:
@@ -80,9 +81,10 @@ def run(settings: RunSettings) -> int:
 class Run:
     """One run of a plan."""
 
-    def __init__(self, plan: RunPlan, checkpoints: Checkpoints | None = None) -> None:
+    def __init__(self, plan: RunPlan, steering: Steering, checkpoints: Checkpoints | None = None) -> None:
         """Take the plan; nothing is opened before `go`."""
         self._plan = plan
+        self._steering = steering
         self._checkpoints = checkpoints
         self._asked = Asked()
         self._tally = Tally()
@@ -150,6 +152,7 @@ class Run:
         console = self._console = _open_console(plan)
         self._pool = _start_pool(plan)
         self._pool.on_output = console.printed
+        self._steering.pool, self._steering.counts = self._pool, tally.so_far
         recording = RecordingSink(
             self._sink, tally, console, self._joblog, self._letters,
             target=settings.target, counts_records=plan.counts_files, halting=self._halting,
@@ -211,6 +214,8 @@ class Run:
 
     def _nothing_left(self, lead: str = "") -> str:
         """Say what there is of the output; nothing can be said of standard output."""
+        if getattr(self._sink, "is_final", False):
+            return f"{lead}; {self._plan.settings.output} is whole"
         if self._checkpoints is not None:
             return f"{lead}; to go on where it was:\n  {resume_command()}"
         if self._plan.to_stdout:
@@ -266,7 +271,7 @@ def _start_pool(plan: RunPlan) -> Any:
     if settings.limits.nice is not None:
         options |= {"initializer": os.nice, "initargs": (settings.limits.nice,)}
     options["memory_limit"] = settings.limits.memory_bytes
-    return Pool(workers=settings.workers, start_method=settings.start_method, **options)
+    return Pool(workers=settings.sizing, start_method=settings.start_method, **options)
 
 
 def _open_letters(plan: RunPlan) -> Letters | None:

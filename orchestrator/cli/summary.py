@@ -48,6 +48,10 @@ class Tally:
         for name, value in state.items():
             setattr(self, name, value)
 
+    def so_far(self) -> str:
+        """Return the counts in words, while the run goes on."""
+        return f"{self.records_in:,} records in, {self.records_out:,} out, {self.failed:,} failed"
+
     def summary(self, stats: Any) -> str:
         """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
         seconds = max(time.perf_counter() - self.started_s, 1e-9)

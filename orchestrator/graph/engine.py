@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import InternalError, PausedError
+from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node, NodeError
@@ -63,11 +64,12 @@ class Engine:
         self.bars = bars
         self._order = list(reversed(nodes))
         self._stages = [node for node in nodes if isinstance(node, MapNode)]
-        self._coordinator = coordinator if self._stages else None
+        self._hooks = [node for node in nodes if isinstance(node, EndOfStage)]
+        self._coordinator = coordinator if self._stages or self._hooks else None
         self._feeds = [node for node in nodes if isinstance(node, FeedNode)]
         self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]
         self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource | FeedNode)]
-        self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource)]
+        self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource | EndOfStage)]
         self._terminals = [node for node in nodes if not node.outlets]
         self._results = [node for node in nodes if isinstance(node, ResultsNode)]
         self._news = threading.Event()  # stands in for the coordinator's wake-up where there is no pool
@@ -228,8 +230,7 @@ class Engine:
         if self._coordinator is not None:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
             delays += [delay for feed in self._feeds if (delay := feed.wait_s) is not None]
-            outstanding = any(node.stage.outstanding for node in self._stages)
-            if not (delays or outstanding or self._waits_for_sources or not self._coordinator.size):
+            if not (delays or self._outstanding or self._waits_for_sources or not self._coordinator.size):
                 self._wait_for_others()
             if self.bars is not None:
                 delays.append(self.bars.interval_s)
@@ -255,7 +256,13 @@ class Engine:
 
     def _has_come_to_rest(self, until: float) -> bool:
         """Whether nothing more is to be waited for, now that nothing is read."""
-        return perf_counter() >= until or not any(node.stage.outstanding for node in self._stages)
+        return perf_counter() >= until or not self._outstanding
+
+    @property
+    def _outstanding(self) -> bool:
+        """Whether workers have something of ours in hand, or will be given it without a turn of ours before."""
+        stages = any(node.stage.outstanding for node in self._stages)
+        return stages or any(node.waits_for_workers for node in self._hooks)
 
     def _save(self) -> None:
         if self._checkpoints is not None:

@@ -143,7 +143,7 @@ class _Builder:
         return first.in_step(*others, **_given(node.values, "missing"))
 
     def _barrier(self, node: JobNode) -> Any:
-        return self._take(node.values["from"]).barrier()
+        return self._take(node.values["from"]).barrier(node.values.get("each_worker"), desc=node.name)
 
     def _sink(self, node: JobNode) -> Any:
         values = node.values

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "function", "functions", "stream", "streams", "workflow",
-    "priorities", "values", "chunk", "names", "anything", "retries",
+    "priorities", "values", "chunk", "names", "anything", "retries", "workers",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
 
@@ -29,6 +29,7 @@ TAKES: dict[Kind, str] = {
     "chunk": "a whole number of at least 1, or 'auto'",
     "anything": "any value",
     "retries": "a whole number of at least 0, or a table, class of exception = such a number",
+    "workers": "a whole number of at least 1, or a text as of -j",
 }
 
 
@@ -132,7 +133,7 @@ NODES: dict[str, dict[str, Field]] = {
         "unknown": _text("error", "default"),
         "to": _text(),
     },
-    "barrier": {"from": _FROM},
+    "barrier": {"from": _FROM, "each_worker": _FUNCTION},
     "sink": {
         "from": _FROM,
         "write": _text(),
@@ -143,7 +144,7 @@ NODES: dict[str, dict[str, Field]] = {
 """The tables that are nodes of the graph, [kind.name]."""
 
 POOL = {
-    "workers": Field("count"),
+    "workers": Field("workers"),
     "start_method": _text("forkserver", "spawn", "fork"),
     "initializer": _FUNCTION,
     "memory_limit": Field("size"),
@@ -167,6 +168,7 @@ WORKFLOW_STEP = {
     "default": Field("workflow"),
     "others_pass": Field("flag"),
     "barrier": Field("flag"),
+    "each_worker": _FUNCTION,
 }
 
 ONE_OF: dict[str, tuple[str, ...]] = {

@@ -10,6 +10,7 @@ from orchestrator.job.model import NamedFunction, Ref
 from orchestrator.job.places import Path
 from orchestrator.job.schema import TAKES, Field
 from orchestrator.settings import exception_class, parse_size
+from orchestrator.sizing import parse_sizing
 from workers import handler
 
 WRONG: Any = object()
@@ -101,6 +102,17 @@ class Values:
             if not _is_count(times):
                 self._mistakes.add((*path, name), f"{name!r} is a whole number of at least 0, not {times!r}")
         return found if len(found) == len(value) and all(map(_is_count, value.values())) else WRONG
+
+    def _workers(self, value: Any, _field: Field, path: Path) -> Any:
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_number and value >= 1) and not (isinstance(value, str) and value):
+            return None
+        try:
+            parse_sizing(value)
+        except ConfigError as wrong:
+            self._mistakes.add(path, str(wrong))
+            return WRONG
+        return value
 
     def _function(self, value: Any, _field: Field, path: Path) -> Any:
         if not isinstance(value, str):

@@ -13,7 +13,7 @@ from orchestrator.workflow import Workflow
 
 _ACTIONS = ("map", "filter", "flat_map", "through", "branches", "barrier")
 _GOES_WITH = {"when": ("map", "filter", "flat_map", "through"), "by": ("branches",), "default": ("branches",),
-              "others_pass": ("branches",)}  # fmt: skip
+              "others_pass": ("branches",), "each_worker": ("barrier",)}  # fmt: skip
 
 
 def read_workflows(tables: Any, values: Values, mistakes: Mistakes) -> dict[str, Workflow | None]:
@@ -109,7 +109,7 @@ class _Reader:
 
 def _extended(workflow: Workflow, action: str, values: dict[str, Any], inner: dict[str, Any]) -> Workflow:
     if action == "barrier":
-        return workflow.barrier()
+        return workflow.barrier(values.get("each_worker"))
     name, when = values["name"], values.get("when")
     if action == "map":
         return workflow.step(name, values["map"], when)

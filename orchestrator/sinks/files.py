@@ -68,6 +68,11 @@ class FileSink:
             self._file.write(compression.compress(self._kind, b""))
         self._file.close()
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the output has its final name."""
+        return self._file.is_final
+
     def abort(self) -> None:
         """Remove what was written, unless a later run is to go on with it."""
         self._file.abort()

@@ -44,6 +44,7 @@ class PartFile:
         self.direct = old is not None and not stat.S_ISREG(old.st_mode)
         self._mode = None if old is None or self.direct else stat.S_IMODE(old.st_mode)
         self._kept = False
+        self._renaming = False
         self._part = self._final if self.direct else os.path.join(self._folder, f".{self._name}.{os.getpid()}.part")
         self._fd = -1
 
@@ -85,20 +86,29 @@ class PartFile:
         with self._failing():
             if not self.direct:
                 os.fsync(self._fd)
+            self._renaming = not self.direct
             os.close(self._fd)
             self._fd = -1
             if not self.direct:
                 os.replace(self._part, self._final)
                 _sync_folder(self._folder)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it has its final name; after an abort too, which may come of a signal at any instant of `close`."""
+        return self._renaming and not os.path.exists(self._part)
+
     def abort(self) -> None:
-        """Remove what was written, unless a later run is to go on with it."""
+        """Remove what was written, unless a later run is to go on with it, or it has its final name already."""
+        begun = self._fd >= 0 or (self._renaming and not self.is_final)
+        self._renaming = self.is_final
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # closed, and interrupted before that was noted
+                os.close(self._fd)
             self._fd = -1
-            if not self.direct and not self._kept:
-                with suppress(OSError):
-                    os.unlink(self._part)
+        if begun and not self.direct and not self._kept:
+            with suppress(OSError):
+                os.unlink(self._part)
 
     # ---- for a run that can be resumed ------------------------------------------------------------------------
 

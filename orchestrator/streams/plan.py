@@ -60,6 +60,8 @@ class Op:
     """Of `Pool.map`; None: whatever the neighbour has."""
     iterable: Iterable[Any] | None = None
     """What a source reads, if reading does not block; chunks for the workers may be cut straight from it."""
+    make_on: Callable[[str, Pool], Node] | None = None
+    """Gives a node that has something done in all workers together."""
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ class Plan:
     @property
     def needs_pool(self) -> bool:
         """Whether anything runs in workers."""
-        return any(group.steps for group in self._groups)
+        return any(group.steps or group.ops[0].make_on is not None for group in self._groups)
 
     def nodes(self, pool: Pool | None) -> tuple[list[Node], dict[Port, tuple[Node, int]]]:
         """Make the nodes, each behind those that it gets items from, and connect them.
@@ -121,7 +123,7 @@ class Plan:
         for group in self._groups:
             if group.ops[0] in cut_from:
                 continue
-            node = _stage_node(group, pool) if group.steps else _own_node(group)
+            node = _stage_node(group, pool) if group.steps else _own_node(group, pool)
             nodes.append(node)
             made.update(dict.fromkeys(group.ops, node))
             for number, port in enumerate(() if group.cut_from else group.inputs):
@@ -135,7 +137,7 @@ class Plan:
         where = {op: group.name for group in self._groups for op in group.ops}
         lines = []
         for group in self._groups:
-            place = "workers" if group.steps else "coordinator"
+            place = "workers" if group.steps else "coordinator" if group.ops[0].make_on is None else "all workers"
             what = " + ".join(f"{op.kind} {op.name}" for op in group.ops)
             fused = ", fused" if len(group.ops) > 1 else ""
             came = ", ".join(
@@ -157,6 +159,8 @@ class Plan:
                     found[f"the options of {label}"] = shaping
                 if op.iterable is None and op.make is not None:
                     found[f"what {label} was given"] = of_closure(op.make)
+                elif op.make_on is not None:
+                    found[f"what {label} was given"] = of_closure(op.make_on)
         return found | self.fingerprint_of_sources()
 
     def fingerprint_of_sources(self) -> dict[str, str]:
@@ -264,8 +268,11 @@ def _functions_of(step: Step) -> Iterator[str]:
         yield from _functions_of(each)
 
 
-def _own_node(group: _Group) -> Node:
-    make = group.ops[0].make
+def _own_node(group: _Group, pool: Pool | None) -> Node:
+    make, make_on = group.ops[0].make, group.ops[0].make_on
+    if make_on is not None:
+        assert pool is not None  # noqa: S101 - for the type checker: `needs_pool` said so
+        return make_on(group.name, pool)
     assert make is not None  # noqa: S101 - for the type checker: only groups of steps have none
     return make(group.name)
 

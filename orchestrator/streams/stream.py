@@ -23,7 +23,7 @@ from orchestrator.settings import map_options
 from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
-from orchestrator.workflow import Workflow
+from orchestrator.workflow import Workflow, check_hook
 from workers.reading import RecordReader
 from workers.steps import Step, StepKind
 
@@ -122,7 +122,9 @@ class Stream:
         _check(options)
         stream = self
         for number, steps in enumerate(workflow.stages):
-            stream = stream.barrier() if number else stream
+            if number:
+                barrier = workflow.barriers[number - 1]
+                stream = stream.barrier(barrier.each_worker, then=barrier.then)
             name = workflow.name or "+".join(step.name for step in steps.steps)
             op = Op("workflow", name, (_port_of(stream),), None, ("",), steps.steps, options or None)
             stream = self._at(Port(op, 0))
@@ -274,9 +276,36 @@ class Stream:
             Op("in_step", "in_step", ports, lambda name: merging.InStep(len(ports), missing=missing, name=name))
         )
 
-    def barrier(self) -> Self:
-        """Hold everything back until all items are through the steps so far, in every worker."""
-        return self._node("barrier", None, Hold)
+    def barrier(
+        self,
+        each_worker: Callable[[], Any] | None = None,
+        *,
+        then: Callable[[list[Any]], object] | None = None,
+        desc: str | None = None,
+    ) -> Self:
+        """Hold everything back until all items are through the steps so far, in every worker.
+
+        What functions keep in a worker's memory is lost with that worker: where one dies, is replaced or leaves, and in
+        a run that is resumed. So `each_worker` sees all of it only in a run without these. A run that is resumed runs
+        it again unless a checkpoint was made after it.
+
+        Args:
+            each_worker: called once in every worker before the first item goes on, in all of them together, as by
+                `Pool.run_on_all`: `workers.current()` has the barrier and the collectives. If a worker dies in it, it
+                runs again in all of them.
+            then: called here with its results by worker id, before the first item goes on.
+            desc: what reports and errors call the barrier.
+
+        Raises:
+            ConfigError: one of them can't be called.
+        """
+        check_hook("barrier", each_worker, then)
+        name = desc or "barrier"
+        if each_worker is None:
+            return self._then(Op("barrier", name, (self._port,), Hold))
+        return self._then(
+            Op("barrier", name, (self._port,), make_on=lambda name, pool: pool.barrier_node(name, each_worker, then))
+        )
 
     # ---- merging ----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Deadlines, memory limits, a share of items, and live resize: against plain Python, with hostile functions."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -146,31 +145,6 @@ def test_an_item_that_alone_exceeds_the_memory_limit_is_given_up():
     assert [each.index for each in failures] == [20]
     assert "memory_limit" in str(failures[0].error)
     assert [each for each in results if not isinstance(each, Failure)] == [x for x in range(40) if x != 20]
-
-
-def test_resized_at_random_while_workers_are_killed_nothing_is_lost_or_moved():
-    chance = random.Random(5)
-    done = threading.Event()
-    with Pool(2) as pool:
-
-        def storm():
-            while not done.is_set():
-                pool.resize(chance.randrange(0, 6))
-                for worker in pool.workers:
-                    if chance.random() < 0.1:
-                        os.kill(worker.pid, signal.SIGKILL)
-                time.sleep(0.03)
-            pool.resize(2)
-
-        thread = threading.Thread(target=storm)
-        results = pool.map(short, range(3000))
-        first = next(results)
-        thread.start()
-        threading.Timer(2.0, done.set).start()
-        assert [first, *results] == [x + 1 for x in range(3000)]
-        done.set()
-        thread.join()
-        assert pool.size == 2
 
 
 def test_a_paused_pool_goes_on():

@@ -192,7 +192,7 @@ def test_a_mistake(mistakes, name):
 
 
 def test_what_is_set_on_the_command_line_is_blamed_there(mistakes, built):
-    assert mistakes(WHOLE, "pool.workers=none")[0].startswith("--set pool.workers: 'workers' is a whole number")
+    assert mistakes(WHOLE, "pool.max_deaths=none")[0].startswith("--set pool.max_deaths: 'max_deaths' is a whole")
     assert mistakes(WHOLE, "sink.out.write.x=1")[0].startswith("--set 'sink.out.write.x=1'")
     assert mistakes(WHOLE, "nothing")[0].startswith("--set 'nothing' sets nothing")
     job = built(WHOLE, "pool.workers=3", "sink.out.write=other.jsonl", "pool.start_method=spawn")

@@ -59,7 +59,7 @@ def test_an_absurd_size_is_a_size():
 def machine(monkeypatch):
     def make(cpus, quota=None):
         monkeypatch.setattr(settings.os, "sched_getaffinity", lambda _pid: set(range(cpus)), raising=False)
-        monkeypatch.setattr(settings, "_cgroup_cpus", lambda: quota)
+        monkeypatch.setattr(settings, "cgroup_cpus", lambda: quota)
 
     return make
 
@@ -126,12 +126,12 @@ def test_cpus_without_affinity(machine, monkeypatch):
 def test_the_quota_is_read_from_the_cgroup(tmp_path, monkeypatch, text, cpus):
     (tmp_path / "cpu.max").write_text(text)
     monkeypatch.setattr(settings, "CPU_QUOTA_FILE", str(tmp_path / "cpu.max"))
-    assert settings._cgroup_cpus() == cpus
+    assert settings.cgroup_cpus() == cpus
 
 
 def test_without_a_cgroup_there_is_no_quota(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "CPU_QUOTA_FILE", tmp_path / "nothing")
-    assert settings._cgroup_cpus() is None
+    assert settings.cgroup_cpus() is None
 
 
 GOOD = {

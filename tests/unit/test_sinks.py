@@ -131,3 +131,28 @@ def test_stdout_whose_reader_left():
     os.close(write)
     with pytest.raises(ConfigError, match="closed"):
         StdoutSink(write)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("call", ["fsync", "close", "replace", "open"])
+def test_a_signal_in_the_middle_of_the_end_leaves_the_whole_file_or_none(tmp_path, monkeypatch, call, before):
+    """The handler's exception comes before or after each step of the end; `is_final` says which it was."""
+    sink = FileSink(str(tmp_path / "out"))
+    sink.write(result(b"all"))
+    real = getattr(os, call)
+
+    def interrupted(*arguments, **options):
+        monkeypatch.setattr(os, call, real)
+        if not before:
+            made = real(*arguments, **options)
+            if call == "open":
+                os.close(made)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, call, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sink.close()
+    sink.abort()
+    whole = (call == "replace" and not before) or call == "open"  # opened is the folder, to be synced
+    assert sink.is_final == whole
+    assert os.listdir(tmp_path) == (["out"] if whole else [])

@@ -1,0 +1,100 @@
+"""Keeps a pool at the size that a file says, or that suits the machine.
+
+Both look as a timer in the coordinator's one wait, so while somebody waits for results. Owner: the coordinator, under
+its lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
+from orchestrator.memory import own_bytes
+
+if TYPE_CHECKING:
+    from orchestrator.coordinator import Coordinator
+    from orchestrator.machine import CpuWatch
+    from orchestrator.memory import Memory
+    from orchestrator.sizing import Bounds, SizeFile
+
+LOOK_S = 0.5
+_LEAST_RESERVE = 128 * 2**20
+"""So much memory is to be left, or a twentieth of all, if that is more."""
+
+
+class FileFollower:
+    """Resizes the pool to what stands in a file, whenever that changes."""
+
+    def __init__(self, file: SizeFile, coordinator: Coordinator) -> None:
+        """Begin to look."""
+        self._file = file
+        self._coordinator = coordinator
+        self._timer = coordinator.timers.start(LOOK_S, self._look)
+
+    def hurry(self) -> None:
+        """Look at once; from any thread, or from a signal handler."""
+        self._timer.due_s = 0.0
+        self._coordinator.wake()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._coordinator.timers.cancel(self._timer)
+
+    def _look(self) -> None:
+        found = self._file.look()
+        if isinstance(found, int):
+            self._coordinator.supervisor.resize(found)
+        elif found is not None:
+            size = self._coordinator.supervisor.size
+            self._coordinator.say(f"-j {self._file.path}: {found}; it stays at {size} workers")
+
+
+class MachineFollower:
+    """Resizes the pool between bounds, by what the machine has left and what the workers have to do."""
+
+    def __init__(self, bounds: Bounds, coordinator: Coordinator, memory: Memory) -> None:
+        """Begin to look."""
+        self._coordinator = coordinator
+        self._memory = memory
+        self._sizer = AutoSizer(bounds.least, bounds.most)
+        self._cpus: CpuWatch | None = None
+        self._timer = coordinator.timers.start(LOOK_S, self._look)
+
+    def hurry(self) -> None:
+        """Nothing is read here that could have changed."""
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._coordinator.timers.cancel(self._timer)
+
+    def _look(self) -> None:
+        if self._cpus is None:
+            from orchestrator.machine import CpuWatch  # noqa: PLC0415 - psutil, only for pools that want to know
+
+            self._cpus = CpuWatch()
+            return
+        supervisor = self._coordinator.supervisor
+        size = self._sizer.judge(self._observe(self._cpus))
+        if size != supervisor.size and supervisor.size and not self._coordinator.closed:
+            supervisor.resize(size)
+
+    def _observe(self, watch: CpuWatch) -> Observation:
+        coordinator = self._coordinator
+        lanes = list(coordinator.supervisor.lanes.values())
+        idle, cpus = watch.look()
+        own = None
+        if idle < SHRINK_IDLE_CPUS:
+            own = watch.look_at_groups({lane.pid for lane in lanes})
+        else:
+            watch.forget_groups()
+        return Observation(
+            size=coordinator.supervisor.size,
+            working=coordinator.chunks_in_flight > 0,
+            busy=coordinator.busy_workers / max(1, len(lanes)),
+            idle_cpus=idle,
+            own_cpus=own,
+            others_cpus=max(0.0, cpus - idle - (own or 0.0)),
+            memory_left=self._memory.available_bytes(),
+            reserve=max(self._memory.total_bytes() // 20, _LEAST_RESERVE),
+            worker_bytes=max((own_bytes(lane.pid) for lane in lanes), default=0),
+        )
