@@ -179,6 +179,7 @@ class Coordinator:
             if self._lanes.keys() != chunks.keys():
                 return False
             for worker_id, chunk in chunks.items():
+                chunk.in_step = True
                 self._credits.spend(worker_id)
                 self._flush(self._send(number, chunk, encoded, worker_id))
             return True

@@ -126,7 +126,8 @@ def timeout_error(lost: Lost, item: Any, index: int, attempts: int, name: str | 
     return error
 
 
-def _how_it_ended(lost: Lost) -> str:
+def how_it_ended(lost: Lost) -> str:
+    """Tell in words how a worker ended, by itself or by us."""
     if lost.ended is not None and lost.ended.reason == "memory":
         held, allowed = lost.ended.limit / 2**20, lost.ended.allowed / 2**20
         return f"was ended, as it held {held:,.0f} MiB, far above its memory_limit of {allowed:,.0f} MiB,"
@@ -140,7 +141,7 @@ def death_error(  # noqa: PLR0917 - all that there is to tell
 ) -> WorkerDiedError:
     """Return the error of an item that is given up because workers died of it."""
     error = WorkerDiedError(
-        f"worker {lost.worker} (pid {lost.pid}) {_how_it_ended(lost)} while it ran "
+        f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} while it ran "
         f"{name or _named(item, index)}, death {deaths} of {deaths} allowed; the item is given up",
         worker=lost.worker,
         pid=lost.pid,
@@ -149,5 +150,5 @@ def death_error(  # noqa: PLR0917 - all that there is to tell
         index=index,
         attempts=attempts,
     )
-    error.how, error.deaths = _how_it_ended(lost), deaths
+    error.how, error.deaths = how_it_ended(lost), deaths
     return error

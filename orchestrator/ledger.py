@@ -49,8 +49,8 @@ class Chunk:
     """
 
     __slots__ = (
-        "alone", "attempt", "call", "deaths", "divides", "failures", "first_index", "ident", "items", "lane", "parent",
-        "position", "seq", "size_bytes", "state", "watched",
+        "alone", "attempt", "call", "deaths", "divides", "failures", "first_index", "ident", "in_step", "items", "lane",
+        "parent", "position", "seq", "size_bytes", "state", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +78,7 @@ class Chunk:
         self.deaths = deaths
         self.divides = divides
         self.watched = False  # whether its worker is to say where in a block of records it is
+        self.in_step = False  # whether all workers run one such together, and wait for each other
         self.alone = deaths > 0  # under suspicion: nothing else may be in its worker
         self.ident = -1
         self.lane = -1

@@ -39,6 +39,8 @@ class Burden:
     """It has not said that it is ready."""
     going: bool = False
     """It was ended already, and is not gone yet."""
+    in_step: bool = False
+    """It works on a step of all workers: to end it would end the work of all, which would only begin anew."""
 
 
 class MemoryJudge:
@@ -79,7 +81,8 @@ class MemoryJudge:
         """End the youngest work; none while one is going, whose memory comes free first, and never the last."""
         if any(each.going for each in burdens):
             return []
-        working = {each.works_on: each.key for each in burdens if each.works_on is not None}
-        if len(working) < 2 or judged:
+        working = {each.works_on: each for each in burdens if each.works_on is not None}
+        may_go = {number: each.key for number, each in working.items() if not each.in_step}
+        if len(working) < 2 or judged or not may_go:
             return []
-        return [(working[max(working)], Deed.END_LATER_AGAIN)]
+        return [(may_go[max(may_go)], Deed.END_LATER_AGAIN)]

@@ -76,7 +76,8 @@ class MemoryWatch:
         first = self._ledger.first_of(lane.key)
         own = 0 if self._limit is None else own_bytes(lane.pid)
         starting = lane.state is LaneState.STARTING
-        return Burden(lane.key, own, None if first is None else first.ident, starting, lane.ended is not None)
+        going, in_step = lane.ended is not None, first is not None and first.in_step
+        return Burden(lane.key, own, None if first is None else first.ident, starting, going, in_step)
 
     def _do(self, lane: Lane, deed: Deed, own: int, available: int) -> None:
         if deed is Deed.RETIRE:

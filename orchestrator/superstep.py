@@ -17,9 +17,9 @@ from typing import Any
 
 from orchestrator import launch
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import ItemError, WorkerDiedError, describe_exit
+from orchestrator.errors import ItemError, WorkerDiedError
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
-from orchestrator.failures import item_error, unsendable_error
+from orchestrator.failures import how_it_ended, item_error, unsendable_error
 from orchestrator.ledger import Chunk
 from orchestrator.stage import encoded_function, label_of
 from workers import payload
@@ -281,7 +281,7 @@ def _close(exchange: ExchangeFile) -> None:
 
 def _given_up(lost: Lost, count: int) -> WorkerDiedError:
     return WorkerDiedError(
-        f"worker {lost.worker} (pid {lost.pid}) {describe_exit(lost.exitcode)} in a step that runs in all workers; "
+        f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} in a step that runs in all workers; "
         f"it was run {count} times, each time a worker died, and is given up",
         worker=lost.worker,
         pid=lost.pid,

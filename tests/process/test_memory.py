@@ -65,11 +65,21 @@ def test_the_youngest_is_ended_nothing_is_sent_and_all_runs_later(tmp_path, monk
         assert (pool.stats().deaths, results.stats.deaths, results.stats.retries) == (0, 0, 0)
 
 
-def test_however_little_is_free_one_worker_works_on():
-    with Pool(3, memfree="50M", memory=Machine(0)) as pool:
+def waits_for(gate):
+    Gate(gate).wait()
+    return os.getpid()
+
+
+def test_however_little_is_free_one_worker_works_on(tmp_path):
+    machine = Machine(0)
+    with Pool(3, memfree="50M", memory=machine) as pool:
         assert list(pool.map(abs, range(-30, 0), chunk=5)) == list(range(30, 0, -1))
         assert pool.submit(abs, -1).result() == 1
-        assert len(set(pool.run_on_all(os.getpid))) == 3
+        looks = machine.looks  # a step of all workers is not ended: it would only begin anew
+        opener = threading.Thread(target=lambda: until(lambda: machine.looks > looks + 1) and Gate(tmp_path / "gate").open())
+        opener.start()
+        assert len(set(pool.run_on_all(waits_for, tmp_path / "gate"))) == 3
+        opener.join()
 
 
 HOARD = []
