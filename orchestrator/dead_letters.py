@@ -179,25 +179,29 @@ def _is_plain(value: Any) -> bool:
 def read_dead_letters(path: str | os.PathLike[str]) -> Iterator[DeadLetter]:
     """Give the letters of a file, in order.
 
-    Their items run again with `pool.map(fn, (letter.item for letter in read_dead_letters(path)))`. The file is read as
-    the letters are asked for; so write the letters of such a second run to another file. A line that was cut short (the
-    power went) is left out, with a warning. An item that was pickled is unpickled when it is asked for, which runs
-    code: read only files that you trust.
+    Their items run again with `pool.map(fn, (letter.item for letter in read_dead_letters(path)))`; give that another
+    file for its own dead letters, since these stay where they are. What is appended after the call is not given. A line
+    that was cut short (the power went) is left out, with a warning. An item that was pickled is unpickled when it is
+    asked for, which runs code: read only files that you trust.
 
     Raises:
         ConfigError: the file can't be read, or is no file of dead letters.
     """
     path = os.fspath(path)
     try:
-        open(path, "rb").close()  # a mistake shows now, not when the first letter is asked for
+        with open(path, "rb") as file:  # a mistake shows now, not when the first letter is asked for
+            size = file.seek(0, os.SEEK_END)
     except OSError as error:
         raise ConfigError(f"can't read the dead letters {path}: {error.strerror}") from None
-    return _letters(path)
+    return _letters(path, size)
 
 
-def _letters(path: str) -> Iterator[DeadLetter]:
+def _letters(path: str, left: int) -> Iterator[DeadLetter]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
+            left -= len(line)
+            if left < 0:  # written since, by those who run these again
+                return
             try:
                 fields = json.loads(line)
             except ValueError:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _TICKS_A_TIMEOUT = 8
 _SHORTEST_TICK_S = 0.01
 _LONGEST_TICK_S = 0.5
-_STILL_S = 1.0
+_STILL_S = 2.0
 """A worker that holds a watched chunk and is at nothing is called stopped after so long, and the timeout."""
+_LOADING_S = 300.0
+"""The same, of one that loads a function: what its module imports may take its time."""
 
 
 class Deadlines:
@@ -58,7 +60,9 @@ class Deadlines:
         chunk = self._ledger.of(lane.key, glance.ident)
         if chunk is None:
             limit_s = self._calls.timeout_s(first.call)
-            if limit_s is not None and now_ns - lane.moved_ns > (limit_s + _STILL_S) * 1e9:
+            patience_s = _LOADING_S if glance.loads else _STILL_S
+            still_ns = now_ns - max(lane.moved_ns, glance.since_ns)
+            if limit_s is not None and still_ns > (limit_s + patience_s) * 1e9:
                 self._end(lane, Ended("stopped", -1, None, limit_s))
             return
         limit_s = self._calls.timeout_s(chunk.call)

@@ -132,7 +132,7 @@ def how_it_ended(lost: Lost) -> str:
         held, allowed = lost.ended.limit / 2**20, lost.ended.allowed / 2**20
         return f"was ended, as it held {held:,.0f} MiB, far above its memory_limit of {allowed:,.0f} MiB,"
     if lost.ended is not None and lost.ended.reason == "stopped":
-        return "was ended, as it had stopped (SIGSTOP?)"
+        return "was ended, as it stood still (SIGSTOP? or the import of the function's module hangs)"
     return describe_exit(lost.exitcode)
 
 

@@ -157,7 +157,7 @@ class Pool:
             max_deaths=max_deaths,
             memory_limit=None if memory_limit is None else _within_reach(parse_size(memory_limit), memory),
             items_per_worker=items_per_worker,
-            memfree=None if memfree is None else parse_size(memfree),
+            memfree=None if memfree is None else _there_is_more_than(parse_size(memfree), memory),
             memory=memory,
         )
         if start_method == "fork":
@@ -536,6 +536,21 @@ def _sizing(workers: int | str | Sizing | None) -> Sizing:
     if isinstance(workers, Sizing):
         return workers
     return parse_sizing(workers) if isinstance(workers, str) else Sizing(workers)
+
+
+def _there_is_more_than(memfree: int, memory: Memory | None) -> int:
+    """Return what is to be free.
+
+    Raises:
+        ConfigError: there is not so much in all.
+    """
+    total = (memory or SystemMemory()).total_bytes()
+    if memfree >= total:
+        raise ConfigError(
+            f"memfree is {memfree / 2**20:,.0f} MiB, and there are {total / 2**20:,.0f} MiB in all (the machine's "
+            "memory, or its control group's limit): so much is never free"
+        )
+    return memfree
 
 
 def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:

@@ -315,7 +315,7 @@ class Recovery:
     def lost(self, event: Lost) -> None:
         """Take in that a worker died, or was ended, with a chunk."""
         chunk, ended = event.chunk, event.ended
-        if ended is not None and ended.reason != "memory":
+        if ended is not None and ended.reason in {"timeout", "pressure"}:
             self._ended(event, chunk, ended)
             return
         self._counts.deaths += 1

@@ -76,6 +76,7 @@ class ChunkLoop:
                 return
 
     def _function(self, frame: Frame) -> None:
+        self._watch.loading()
         try:
             spec: CallSpec = payload.decode(frame[1], frame[2], frame[5], self._lane.inputs)
             steps = spec.function
@@ -87,6 +88,7 @@ class ChunkLoop:
         except BaseException as error:
             add_note(error, "the function could not be loaded in the worker")
             self._calls[frame[3]] = capture(error)
+        self._watch.loaded()
 
     def _chunk(self, frame: Frame) -> None:
         _, flags, buffers, number, ident, body = frame

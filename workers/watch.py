@@ -4,7 +4,8 @@
     word 3: the record's index in that item + 1, if the item is a run of records (a block of a file), or 0
 
 Used only where somebody needs to know: calls with a timeout, and runs of records that a worker was lost with and that
-run again. The order of the writes makes what is read safe to act on: time before record, record before position,
+run again; and, of every call, while its function is loaded (word 0 is LOADING), which may take far longer than an item.
+The order of the writes makes what is read safe to act on: time before record, record before position,
 position before ident, so that a position is never seen with a time that is older than its own.
 (Aligned stores of 8 bytes, seen in the order in which they are made: so on x86-64; elsewhere a reader could see an item
 with the time of the one before it, and it looks twice before it acts.) The clock is CLOCK_MONOTONIC, one and the same
@@ -21,6 +22,7 @@ SLOT_BYTES = 8 * WORDS
 SLOTS = 4096
 DECODING = 2**64 - 1
 ENCODING = 2**64 - 2
+LOADING = 2**64 - 1
 
 
 class Watch:
@@ -30,6 +32,18 @@ class Watch:
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
+
+    def loading(self) -> None:
+        """Say that a function is being loaded, with all that its module imports."""
+        words = self._words
+        words[2] = monotonic_ns()
+        words[0] = LOADING
+
+    def loaded(self) -> None:
+        """Say that it is."""
+        words = self._words
+        words[2] = monotonic_ns()
+        words[0] = 0
 
     def begin(self, ident: int) -> None:
         """Say that the items of this chunk are being unpickled."""
@@ -90,8 +104,11 @@ class Glance(NamedTuple):
     position: int | None
     """None: before the first item, or behind the last."""
     since_ns: int
+    """Of one that is at no chunk: when it last said anything."""
     record: int | None = None
     """Index in the item, of one that is a run of records; None: at none of them."""
+    loads: bool = False
+    """It is at no chunk, and loads a function."""
 
 
 def look(words: memoryview) -> Glance:
@@ -100,6 +117,6 @@ def look(words: memoryview) -> Glance:
     position = words[1]
     since_ns = words[2]
     record = words[3]
-    if not ident or words[0] != ident or words[1] != position:
-        return Glance(-1, None, since_ns)
+    if not ident or ident == LOADING or words[0] != ident or words[1] != position:
+        return Glance(-1, None, since_ns, loads=ident == LOADING)
     return Glance(ident - 1, position if position < ENCODING else None, since_ns, record - 1 if record else None)

@@ -21,7 +21,7 @@ from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node, NodeError
-from orchestrator.graph.sinks import ResultsNode
+from orchestrator.graph.sinks import ResultsNode, refuse_letters_in_outputs
 from orchestrator.graph.sources import BlockingSource, SourceNode
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Engine:
         """Open the calls on the pool, and start the readers of sources that block."""
         for stage in self._stages:
             stage.start()
+        refuse_letters_in_outputs(sink for node in self.nodes for sink in node.own_sinks())
         wake = self._news.set if self._coordinator is None else self._coordinator.wake
         for feed in self._feeds:
             feed.listen(wake)

@@ -94,6 +94,22 @@ def end_early(sink: Sink) -> None:
     getattr(sink, "abort", sink.close)()
 
 
+def refuse_letters_in_outputs(sinks: Iterable[Any]) -> None:
+    """Refuse dead letters in a file that is an output too: the output takes its name when it is whole.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    outputs: set[str] = set()
+    letters: set[str] = set()
+    for sink in sinks:
+        path = getattr(sink, "path", None)
+        if isinstance(path, str):
+            (letters if getattr(sink, "appends", False) else outputs).add(os.path.realpath(path))
+    for path in outputs & letters:
+        raise ConfigError(f"{path} is an output, and can't be the file of dead letters too; give them one of their own")
+
+
 def as_sink(target: Any) -> Sink:
     """Return the sink that a path, a callable, a list, None (items are discarded) or a sink itself means.
 

@@ -41,6 +41,11 @@ def test_every_way_to_fail_has_its_letter_and_the_items_run_again(tmp_path):
         three, five, seven = read_dead_letters(path)
         again = (each.item for each in read_dead_letters(path))
         assert list(pool.map(twice, again)) == [6, 10, 14]
+        letters = read_dead_letters(path)
+        with path.open("ab") as file:
+            file.write(path.read_bytes())
+        assert len(list(letters)) == 3
+        os.truncate(path, path.stat().st_size // 2)
         with pytest.raises(ItemError):  # the one that ends the run has a letter too
             list(pool.map(hates_six, [6], dead_letters=path))
     assert (three.index, three.error) == (3, ("ValueError", "no good"))
@@ -69,6 +74,8 @@ def test_letters_that_can_not_be_written_stop_before_anything_starts_or_end_the_
             run(end, pool=pool, checkpoint=tmp_path / "ckpt")
         with pytest.raises(Exception, match="dead letters /dev/full: No space left on device"):
             list(pool.map(hates_six, [1, 6, 2], on_error="skip", dead_letters="/dev/full"))
+        with pytest.raises(ConfigError, match=r"out is an output, and can't be the file of dead letters too"):
+            run(Stream([6]).map(hates_six, dead_letters=tmp_path / "out").to(str(tmp_path / "out")), pool=pool)
         assert list(pool.map(twice, [1])) == [2]
 
 

@@ -11,7 +11,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator import ConfigError, Failure, ItemTimeoutError, Pool, Stream, WorkerStartError, run
+from orchestrator import (
+    ConfigError,
+    Failure,
+    ItemTimeoutError,
+    Pool,
+    Stream,
+    WorkerDiedError,
+    WorkerStartError,
+    deadlines,
+    run,
+)
+from tests.support.waiting import Gate
 
 
 def sleeps_at_seven(x):
@@ -122,6 +133,24 @@ def test_a_stopped_worker_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setenv("STOPPED", str(tmp_path / "stopped"))
     with Pool(2) as pool:
         assert list(pool.map(stops_itself, range(50), timeout=0.5, retries=1)) == list(range(50))
+
+
+def test_an_import_that_takes_its_time_is_waited_for_and_one_that_hangs_is_given_up(tmp_path, monkeypatch):
+    (tmp_path / "hangs_in_workers.py").write_text(
+        "import os, time\n"
+        f"while os.getpid() != {os.getpid()} and not os.path.exists({str(tmp_path / 'gate')!r}): time.sleep(0.01)\n"
+        "def function(x): return x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from hangs_in_workers import function
+
+    monkeypatch.setattr(deadlines, "_STILL_S", 0.1)
+    with Pool(1, max_deaths=2) as pool:
+        with monkeypatch.context() as less, pytest.raises(WorkerDiedError, match=r"stood still.*import.*ran item 0"):
+            less.setattr(deadlines, "_LOADING_S", 0.2)
+            list(pool.map(function, [1], timeout=0.1))
+        threading.Timer(0.6, Gate(tmp_path / "gate").open).start()  # longer than the item's time, and patience
+        assert list(pool.map(function, [1], timeout=0.2)) == [1]
 
 
 def test_a_worker_with_its_share_of_items_is_replaced():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from orchestrator import Pool
+from orchestrator import ConfigError, Pool
 from orchestrator.memory import SystemMemory, own_bytes
 
 MEMINFO = "MemTotal:       8000 kB\nMemFree:  100 kB\nMemAvailable:   5000 kB\n"
@@ -91,3 +91,5 @@ def test_a_limit_that_can_not_be_reached_is_lowered_and_told_of():
     with pytest.warns(UserWarning, match=r"memory_limit is 1,024 MiB.*100 MiB in all.*held to 90 MiB"):
         pool = Pool(0 + 1, memory_limit="1G", memory=Small())
     pool.terminate()
+    with pytest.raises(ConfigError, match="memfree is 200 MiB, and there are 100 MiB in all"):
+        Pool(1, memfree="200M", memory=Small())
