@@ -131,11 +131,14 @@ class Progress:
             self._write_lines(whole + newline, stream)
 
     @contextmanager
-    def aside(self, stream: StreamName) -> Iterator[None]:
-        """Take the bars away while somebody else writes to a stream, if that is where they are drawn."""
-        self._screen.clear_for(sys.stdout if stream == "stdout" else sys.stderr)
+    def aside(self, stream: StreamName) -> Iterator[bool]:
+        """Take the bars away while somebody else writes to a stream; give whether they share its terminal.
+
+        If they do, what is written has to end with a line end: the bars come back at the start of the cursor's line.
+        """
+        shared = self._screen.clear_for(sys.stdout if stream == "stdout" else sys.stderr)
         try:
-            yield
+            yield shared
         finally:
             self._screen.redraw()
 
@@ -206,7 +209,7 @@ class _Screen(Protocol):
 
     def draw(self, done: int, done_by_worker: dict[int, int]) -> None: ...
     def rename(self, row: int) -> None: ...
-    def clear_for(self, target: TextIO) -> None: ...
+    def clear_for(self, target: TextIO) -> bool: ...
     def redraw(self) -> None: ...
     def close(self, done: int, done_by_worker: dict[int, int]) -> None: ...
 
@@ -235,12 +238,13 @@ class _Bars:
             self._advance(self._bars[row + 1], n)
         self._advance(self._bars[0], done)
 
-    def clear_for(self, target: TextIO) -> None:
+    def clear_for(self, target: TextIO) -> bool:
         # Text that goes to a file or a pipe doesn't touch the terminal, and a notebook keeps widgets apart.
         self._cleared = not self._notebook and target.isatty()
         if self._cleared:
             for bar in self._bars:
                 bar.clear()
+        return self._cleared
 
     def redraw(self) -> None:
         if self._cleared:
@@ -334,8 +338,8 @@ class _Lines:
     def rename(self, row: int) -> None:
         pass  # a line has no rows
 
-    def clear_for(self, target: TextIO) -> None:
-        pass  # whole lines never shred each other
+    def clear_for(self, target: TextIO) -> bool:  # noqa: ARG002 - whole lines never shred each other
+        return False
 
     def redraw(self) -> None:
         pass

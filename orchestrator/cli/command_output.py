@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +114,7 @@ class GroupedOutput:
         console: Console,
         *,
         ordered: bool,
+        to_stdout: bool,
         done: Collection[int] = (),
         tagged: bool = False,
     ) -> None:
@@ -123,6 +124,7 @@ class GroupedOutput:
             sink: for standard output.
             console: to be told before stderr, or a terminal, is written to.
             ordered: hold outputs until those of all commands before are out.
+            to_stdout: whether the sink is standard output.
             done: the commands that write nothing in this run, as one before it has run them.
             tagged: put the arguments of a command and a tab before every line of its output.
         """
@@ -133,6 +135,7 @@ class GroupedOutput:
         self._held_bytes = 0
         self._held_files = 0
         self._next = 0
+        self._to_stdout = to_stdout
         self._done = done
         self._tagged = tagged
 
@@ -183,16 +186,27 @@ class GroupedOutput:
 
     def _write(self, written: _Written) -> None:
         try:
-            if written.out:
-                with self._console.aside("stdout"):
-                    for piece in _tagged(written.tag, written.out.pieces()):
-                        self._sink.write(piece)
+            if written.out and not self._to_stdout:
+                for piece in _tagged(written.tag, written.out.pieces()):
+                    self._sink.write(piece)
+            elif written.out:
+                self._show("stdout", written.out, written.tag, self._sink.write)
             if written.err:
-                with self._console.aside("stderr"):
-                    for piece in _tagged(written.tag, written.err.pieces()):
-                        _to_stderr(piece)
+                self._show("stderr", written.err, written.tag, _to_stderr)
         finally:
             written.close()
+
+
+    def _show(
+        self, stream: Literal["stdout", "stderr"], output: Output, tag: bytes, write: Callable[[bytes], object]
+    ) -> None:
+        """Write where bars may be drawn; there an unfinished last line is ended, or they would cover it."""
+        with self._console.aside(stream) as with_bars:
+            piece = b""
+            for piece in _tagged(tag, output.pieces()):
+                write(piece)
+            if with_bars and not piece.endswith(b"\n"):
+                write(b"\n")
 
 
 def _tagged(tag: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -50,9 +50,9 @@ class Console:
                 target.write(text)
                 target.flush()
 
-    def aside(self, stream: Literal["stdout", "stderr"]) -> AbstractContextManager[object]:
-        """Keep the bars out of the way while something else writes to a stream."""
-        return nullcontext() if self._progress is None else self._progress.aside(stream)
+    def aside(self, stream: Literal["stdout", "stderr"]) -> AbstractContextManager[bool]:
+        """Keep the bars out of the way while something else writes to a stream; as `Progress.aside`."""
+        return nullcontext(enter_result=False) if self._progress is None else self._progress.aside(stream)
 
     def close(self) -> None:
         """Draw the last picture."""

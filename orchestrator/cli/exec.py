@@ -156,7 +156,12 @@ class Exec:
         progress = open_progress(settings.show, total, unit="commands", scale=False, workers=workers)
         console = self._console = Console(progress, data_on_stdout=settings.output == "-")
         output = self._output = GroupedOutput(
-            self._sink, console, ordered=settings.ordered, done=done, tagged=settings.tag
+            self._sink,
+            console,
+            ordered=settings.ordered,
+            to_stdout=settings.output == "-",
+            done=done,
+            tagged=settings.tag,
         )
         self._settling = Settling(
             self._feed, output, self._tally, console, self._joblog, self._halt,
