@@ -514,12 +514,12 @@ class Coordinator:
         """Chunks that lanes hold now."""
         return len(self._ledger)
 
-    def at_work(self) -> list[tuple[Chunk, float]]:
-        """Return the chunk that each worker is at, and about how many seconds it has been."""
+    def at_work(self) -> list[tuple[Chunk, int, float]]:
+        """Return the chunk that each worker is at, the worker, and about how many seconds it has been."""
         with self._lock:
             now_ns = time.monotonic_ns()
-            held = [(self._ledger.first_of(lane.key), lane.moved_ns) for lane in self.supervisor.all]
-            return [(chunk, (now_ns - moved_ns) / 1e9) for chunk, moved_ns in held if chunk is not None]
+            held = ((self._ledger.first_of(lane.key), lane) for lane in self.supervisor.all)
+            return [(chunk, lane.worker_id, (now_ns - lane.moved_ns) / 1e9) for chunk, lane in held if chunk]
 
     @property
     def busy_workers(self) -> int:

@@ -1,48 +1,26 @@
-"""The `exec` command: a command of the shell for every row of arguments.
+"""The `exec` command: what it was asked for, checked before a worker starts; then a run of commands.
 
-    rows --feed--> commands --pool--> how they ended --settling--> tally, job log, tried again?, halt?, output
-             ^                                           |
-             +-------------- tried again ----------------+             one graph of two nodes (see `graph/`)
-
-Runs in the coordinator; the workers start the commands (`workers/commands.py`). Results come as commands end, and only
-the output is put in order: so a failure is seen, and acted on, when it happens.
+Runs in the coordinator.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.cli.command_feed import CommandFeed, OverdueError
-from orchestrator.cli.command_output import GroupedOutput
-from orchestrator.cli.command_tally import CommandTally
-from orchestrator.cli.console import Console, open_progress
-from orchestrator.cli.halt import HaltCount
-from orchestrator.cli.joblog import Joblog
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, EXIT_MISMATCH, EXIT_SIGTERM, complain
+from orchestrator.cli.command_run import CommandRun
+from orchestrator.cli.outcome import EXIT_MISMATCH, EXIT_SIGTERM, complain
 from orchestrator.cli.redoing import check_same, commands_done
-from orchestrator.cli.settling import Settling
+from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
-from orchestrator.cli.stopping import Stopping
-from orchestrator.errors import ConfigError, OrchestratorError, ResumeMismatchError
-from orchestrator.settings import MapOptions
-from orchestrator.sinks.part_file import PartFile
-from orchestrator.sinks.stdout import ReaderGoneError, StdoutSink, discard_stdout
-from orchestrator.sources.arguments import Rows, all_at_once, rows_of
-from workers import commands
+from orchestrator.errors import ConfigError, ResumeMismatchError
+from orchestrator.sources.arguments import all_at_once, rows_of
 from workers.template import CommandTemplate, TemplateError, bare_commands, parse
 
 if TYPE_CHECKING:
-    from orchestrator.cli.command_output import ByteSink
     from orchestrator.cli.exec_options import ExecSettings
-    from orchestrator.graph.engine import Engine
-
-_LEFT_TO_WORKERS_S = 2 * commands.GRACE_S + 5.0
-"""How much longer than its time a command may take before its worker, which should have ended it, is ended."""
 
 
 def run_exec(settings: ExecSettings) -> int:
@@ -80,207 +58,11 @@ def _run(settings: ExecSettings, steering: Steering) -> int:
         return 0
     if settings.halt.percent:
         rows = all_at_once(rows)
-    return Exec(settings, template, rows, done, steering).go()
-
-
-class Exec:
-    """One run of `exec`."""
-
-    def __init__(
-        self, settings: ExecSettings, template: CommandTemplate, rows: Rows, done: dict[int, str], steering: Steering
-    ) -> None:
-        """Take what runs, and the seqs of what a run before this one has done; nothing is opened before `go`."""
-        self._done = done
-        self._steering = steering
-        self._settings = settings
-        self._template = template
-        self._rows = rows
-        self._tally = CommandTally()
-        self._halt = HaltCount(settings.halt, rows.total)
-        self._feed = CommandFeed(
-            rows,
-            retries=settings.retries,
-            retry_delay_s=settings.retry_delay_s,
-            done=done,
-            slots=lambda: self._pool.size,
-            has_room=lambda: self._output is None or self._output.has_room,
-        )
-        self._stopping = Stopping(self._feed, self._halt)
-        self._output: GroupedOutput | None = None
-        self._sink: ByteSink | None = None
-        self._console: Console | None = None
-        self._joblog: Joblog | None = None
-        self._settling: Settling | None = None
-        self._pool: Any = None
-
-    def go(self) -> int:
-        """Run to the end, whatever end that is, and return the exit code.
-
-        Raises:
-            ConfigError: an output can't be written to; no worker was started.
-        """
-        try:
-            self._run()
-        except ReaderGoneError:
-            self._drop()
-            discard_stdout()
-            return 0
-        except ConfigError:
-            self._drop()
-            raise
-        except OrchestratorError as error:
-            self._drop()
-            complain(f"{error}{self._nothing_left()}")
-            return EXIT_FAILURES
-        except (KeyboardInterrupt, Terminated) as stop:
-            self._drop()
-            number = self._stopping.asked or (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
-            return self._say_stopped(number)
-        except BaseException:
-            self._drop()
-            raise
-        if self._stopping.asked is not None:
-            return self._say_stopped(self._stopping.asked)
-        return self._sum_up()
-
-    # ---- the run --------------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        settings = self._settings
-        done = self._done
-        if settings.joblog:
-            self._joblog = Joblog(settings.joblog, resumes=bool(settings.resume or settings.resume_failed))
-        self._sink = _open_sink(settings.output)
-        total = None if self._rows.total is None else max(0, self._rows.total - len(done))
-        workers = max(1, settings.sizing.workers)
-        progress = open_progress(settings.show, total, unit="commands", scale=False, workers=workers)
-        console = self._console = Console(progress, data_on_stdout=settings.output == "-")
-        output = self._output = GroupedOutput(
-            self._sink,
-            console,
-            ordered=settings.ordered,
-            to_stdout=settings.output == "-",
-            done=done,
-            tagged=settings.tag,
-        )
-        self._settling = Settling(
-            self._feed, output, self._tally, console, self._joblog, self._halt,
-            halted=self._stopping.halted, line_of=self._line_of,
-        )  # fmt: skip
-        self._pool = self._stopping.pool = self._start_pool()
-        self._steering.pool, self._steering.describe = self._pool, self._line_of
-        self._steering.counts = self._tally.so_far
-        engine = self._graph(self._settling)
-        self._stopping.hear_signals()
-        try:
-            engine.run()
-        except OverdueError:
-            self._pool.terminate()
-            self._settling.give_up()
-        self._stopping.end()
-        self._finish(output)
-
-    def _finish(self, output: GroupedOutput) -> None:
-        """All has ended that was begun: make the output final."""
-        self._pool.close()
-        if self._stopping.asked is not None:
-            output.drop()
-            self._drop()
-            return
-        output.flush()  # where the run was halted, outputs may wait for those of commands that were not begun
-        assert self._sink is not None and self._console is not None  # noqa: S101, PT018 - for the type checker
-        self._console.close()
-        self._sink.close()
-        self._feed.close()
-        if self._joblog:
-            self._joblog.close()
-
-    def _start_pool(self) -> Any:
-        """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
-        from orchestrator.pool import Pool  # noqa: PLC0415
-
-        return Pool(workers=self._settings.sizing, initializer=commands.prepare)
-
-    def _graph(self, settling: Settling) -> Engine:
-        from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
-        from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
-        from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
-
-        timeout_s = self._settings.timeout_s
-        runner = commands.CommandRunner(self._template, timeout_s, os.getpid())
-        options = MapOptions(
-            ordered=False,
-            chunk=1,
-            on_error="return",
-            look_ahead=False,
-            timeout_s=None if timeout_s is None else timeout_s + _LEFT_TO_WORKERS_S,
-        )
-
-        def open_stage() -> Any:
-            stage = self._pool.open_stage(runner, options)
-            stage.on_lost = settling.lost
-            return stage
-
-        node = FeedNode("", self._feed, open_stage)
-        written = SinkNode("", settling)
-        node.outlets[0].to(written)
-        return Engine([node, written], self._pool.coordinator)
-
-    def _drop(self) -> None:
-        """End everything at once and leave nothing behind. A second Ctrl-C is not waited for."""
-        self._stopping.end()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # not in the main thread
-                signal.signal(number, lambda number, _frame: os._exit(128 + number))
-        if self._pool is not None:
-            with suppress(OrchestratorError):
-                self._pool.terminate()
-        if self._settling is not None:
-            with suppress(OrchestratorError):  # the log's disk may be what ended the run
-                self._settling.give_up()
-        if self._sink is not None:
-            self._sink.abort()
-        self._feed.close()
-        if self._console is not None:
-            self._console.close()
-        if self._joblog:
-            self._joblog.close()
-
-    # ---- telling ----------------------------------------------------------------------------------------------------
-
-    def _line_of(self, command: commands.Command) -> str:
-        return self._template.render(command.arguments, command.seq + 1, None)
-
-    def _say_stopped(self, number: int) -> int:
-        how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-        complain(how + self._ended("command", "commands") + self._nothing_left())
-        return 128 + number
-
-    def _ended(self, one: str = "", several: str = "") -> str:
-        """Say how many were ended, in the middle of a sentence."""
-        ended = self._tally.ended
-        if not ended:
-            return ""
-        what, were = (one, "was") if ended == 1 else (several, "were")
-        return f"; {ended:,} {what + ' ' if what else ''}that ran {were} ended"
-
-    def _nothing_left(self) -> str:
-        """Say what there is of the output; nothing can be said of standard output."""
-        return "" if self._settings.output == "-" else f"; nothing was written to {self._settings.output}"
-
-    def _sum_up(self) -> int:
-        tally = self._tally
-        tally.complain_of_failures()
-        if not self._settings.quiet:
-            with suppress(OSError, ValueError):
-                sys.stderr.write(tally.summary(self._pool.stats()))
-        if self._halt.reached:
-            kept = "" if self._settings.output == "-" else f"; what commands had written is in {self._settings.output}"
-            complain(f"stopped by {self._halt.reason('commands')}{self._ended()}{kept}")
-            return EXIT_HALTED
-        if tally.failed:
-            complain(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")
-        return EXIT_FAILURES if tally.failed else 0
+    with ReportFile(settings.report, "exec") as file:
+        one = CommandRun(settings, template, rows, done, steering)
+        code = one.go()
+        file.write(code, finished=one.finished, **one.told())
+        return code
 
 
 def _template(settings: ExecSettings) -> CommandTemplate:
@@ -294,21 +76,3 @@ def _template(settings: ExecSettings) -> CommandTemplate:
         raise ConfigError(str(mistake)) from None
 
 
-class _Stdout:
-    """Standard output as a sink of bytes."""
-
-    def __init__(self) -> None:
-        self._sink = StdoutSink()
-        self.write = self._sink.write_bytes
-        self.close, self.abort = self._sink.close, self._sink.abort
-
-
-def _open_sink(output: str) -> ByteSink:
-    if output == "-":
-        return _Stdout()
-    try:
-        file = PartFile(output)
-        file.open()
-    except OrchestratorError as error:
-        raise ConfigError(str(error)) from None
-    return file

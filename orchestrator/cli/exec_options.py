@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.halt import Halt, parse_halt
-from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, seconds
+from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, add_telling, seconds
 from orchestrator.errors import ConfigError
 from orchestrator.sizing import Sizing, parse_sizing
 from orchestrator.sources.arguments import MARKERS
@@ -71,6 +71,8 @@ class ExecSettings:
     retry_delay_s: float
     halt: Halt
     joblog: str | None
+    trace: str | None
+    report: str | None
     resume: bool
     resume_failed: bool
     show: str | None
@@ -95,6 +97,7 @@ def exec_parser() -> argparse.ArgumentParser:
     add_jobs(parser)
     add_order(parser.add_argument_group("order of the output"))
     _add_failing(parser)
+    _add_logging(parser)
     add("--tag", action="store_true", help="begin each line of output with the arguments and a tab")
     add_showing(parser)
     return parser
@@ -117,9 +120,15 @@ def _add_failing(parser: argparse.ArgumentParser) -> None:
         help="stop early: soon,fail=1 begins nothing more when a command has failed, now,fail=1 ends what runs too; "
         "also fail=N%%, success=…, done=…; percentages are of all commands (default: never)",
     )
+
+
+def _add_logging(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what runs")
+    add = group.add_argument
     add("--joblog", metavar="FILE", help="write a line for every try of a command, in GNU parallel's columns")
     add("--resume", action="store_true", help="leave out the commands that are in --joblog FILE")
     add("--resume-failed", action="store_true", help="the same, but run those again that failed")
+    add_telling(group)
     add("--dry-run", action="store_true", help="print the commands, and start nothing")
 
 
@@ -147,6 +156,8 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
         retry_delay_s=seconds("--retry-delay", args.retry_delay),
         halt=parse_halt(args.halt),
         joblog=args.joblog,
+        trace=args.trace,
+        report=args.report,
         resume=args.resume,
         resume_failed=args.resume_failed,
         show=args.show,

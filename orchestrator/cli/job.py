@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.options import Parser, add_jobs, add_resuming, add_showing, seconds
+from orchestrator.cli.options import Parser, add_jobs, add_resuming, add_showing, add_telling, seconds
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
 from orchestrator.cli.pausing import Asked
+from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
@@ -74,6 +75,7 @@ class JobSettings:
     check: bool
     graph: str | None
     dry_run: bool
+    report: str | None
     show: str | None
     quiet: bool
     checkpoint: str | None
@@ -106,6 +108,7 @@ def job_parser() -> argparse.ArgumentParser:
     add_jobs(parser)
     add("--graph", choices=FORMATS, help="print the graph as text for Mermaid or Graphviz, and start nothing")
     add("--dry-run", action="store_true", help="say what would run, and start nothing")
+    add_telling(parser, trace=False)
     add_resuming(parser)
     add_showing(parser)
     return parser
@@ -128,6 +131,7 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
         check=args.check,
         graph=args.graph,
         dry_run=args.dry_run,
+        report=args.report,
         show=args.show,
         quiet=args.quiet,
         checkpoint=args.checkpoint,
@@ -161,18 +165,21 @@ def run_job(settings: JobSettings) -> int:
 def _run(job: Job, settings: JobSettings) -> int:
     """Run the job, whatever end that takes."""
     asked = Asked()
-    try:
-        sizing = settings.sizing or _sizing_of(job)
-        with signals(), Steering(sizing) as steering:
-            return _go(job, settings, asked, steering)
-    except ConfigError:
-        raise
-    except (OrchestratorError, NothingToResumeError, KeyboardInterrupt, Terminated) as end:
-        said, code = _told(end, asked)
-        begun = not isinstance(end, ResumeMismatchError | NothingToResumeError)
-        left = f"; to go on where it was:\n  {resume_command()}" if begun and settings.checkpoint is not None else ""
-        complain(said + left)
-        return code
+    with ReportFile(None if settings.dry_run else settings.report, "job") as file:
+        try:
+            sizing = settings.sizing or _sizing_of(job)
+            with signals(), Steering(sizing) as steering:
+                return _go(job, settings, asked, steering, file)
+        except ConfigError:
+            raise
+        except (OrchestratorError, NothingToResumeError, KeyboardInterrupt, Terminated) as end:
+            said, code = _told(end, asked)
+            begun = not isinstance(end, ResumeMismatchError | NothingToResumeError)
+            resumable = begun and settings.checkpoint is not None
+            complain(said + (f"; to go on where it was:\n  {resume_command()}" if resumable else ""))
+            if begun:
+                file.write(code, finished=False, failures=[said.partition("\n")[0]])
+            return code
 
 
 def _told(end: BaseException, asked: Asked) -> tuple[str, int]:
@@ -202,7 +209,7 @@ def _sizing_of(job: Job) -> Sizing:
     return parse_sizing(job.pool.get("workers", "100%"))
 
 
-def _go(job: Job, settings: JobSettings, asked: Asked, steering: Steering) -> int:
+def _go(job: Job, settings: JobSettings, asked: Asked, steering: Steering, file: ReportFile) -> int:
     """Build the graph and run it, or tell what would run."""
     import orchestrator  # noqa: PLC0415 - a file with mistakes does not wait for the engine
     from orchestrator.streams.running import plan_of  # noqa: PLC0415
@@ -212,9 +219,9 @@ def _go(job: Job, settings: JobSettings, asked: Asked, steering: Steering) -> in
         sys.stdout.write(f"{plan.explain()}\n")
         return 0
     if settings.checkpoint is None:
-        return _sum_up(_report(job, plan, settings, steering), settings)
+        return _sum_up(_report(job, plan, settings, steering), settings, file)
     with closing(_checkpoints(job, plan, settings, settings.checkpoint)) as kept:
-        return _sum_up(_report(job, plan, settings, steering, kept=kept, asked=asked), settings)
+        return _sum_up(_report(job, plan, settings, steering, kept=kept, asked=asked), settings, file)
 
 
 def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Checkpoints:
@@ -255,11 +262,15 @@ def _report(
         return run_plan(plan, pool, progress=settings.show is not None, kept=kept, starting=starting)
 
 
-def _sum_up(report: Report, settings: JobSettings) -> int:
+def _sum_up(report: Report, settings: JobSettings, file: ReportFile) -> int:
     """Tell the counts; return the exit code."""
+    code = EXIT_FAILURES if report.failed else 0
+    items = {"in": report.items_in, "out": report.items_out, "failed": report.failed}
+    nodes = {name: asdict(node) for name, node in report.nodes.items()}
+    file.write(code, finished=True, items=items, nodes=nodes)
     if report.failed:
         complain(f"finished with failures: {report.failed:,} items were left out")
     if not settings.quiet:
         with suppress(OSError, ValueError):
             sys.stderr.write(f"{report}\n")
-    return EXIT_FAILURES if report.failed else 0
+    return code

@@ -74,6 +74,8 @@ class RunSettings:
     """"bar", "eta" or "workers"; None: no progress."""
     quiet: bool
     joblog: str | None
+    trace: str | None
+    report: str | None
     dry_run: bool
     start_method: StartMethod
     checkpoint: str | None
@@ -222,9 +224,24 @@ def add_order(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what runs").add_argument
-    add("--joblog", metavar="FILE", help="write a line a chunk, in GNU parallel's columns")
-    add("--dry-run", action="store_true", help="say what would run, and start nothing")
+    group = parser.add_argument_group("what runs")
+    group.add_argument(
+        "--joblog", metavar="FILE", help="write a line for each try at a chunk, in GNU parallel's columns, as it ends"
+    )
+    add_telling(group)
+    group.add_argument("--dry-run", action="store_true", help="say what would run, and start nothing")
+
+
+def add_telling(group: argparse._ActionsContainer, *, trace: bool = True) -> None:
+    """Add the flags that have a run tell of itself to other programs."""
+    if trace:
+        group.add_argument(
+            "--trace",
+            metavar="FILE",
+            help="write a timeline for ui.perfetto.dev or chrome://tracing: a track a worker, with what ran when, and "
+            "what was tried again, took too long or died",
+        )
+    group.add_argument("--report", metavar="FILE", help="write at the end what it came to, as one JSON object")
 
 
 def add_resuming(parser: argparse.ArgumentParser) -> None:
@@ -293,6 +310,8 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         show=args.show,
         quiet=args.quiet,
         joblog=args.joblog,
+        trace=args.trace,
+        report=args.report,
         dry_run=args.dry_run,
         start_method=args.start_method,
         checkpoint=args.checkpoint,

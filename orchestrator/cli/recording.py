@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.joblog import of_chunk
-
 if TYPE_CHECKING:
+    from orchestrator.cli.chunk_logs import ChunkLogs
     from orchestrator.cli.console import Console
     from orchestrator.cli.halting import Halting
-    from orchestrator.cli.joblog import Joblog
     from orchestrator.cli.letters import Letters
     from orchestrator.cli.summary import Tally
     from workers.chunks import BlockResult
@@ -26,10 +24,9 @@ class RecordingSink:
         output: Any,
         tally: Tally,
         console: Console,
-        joblog: Joblog | None,
+        logs: ChunkLogs,
         letters: Letters | None,
         *,
-        target: str,
         counts_records: bool,
         halting: Halting,
     ) -> None:
@@ -39,20 +36,18 @@ class RecordingSink:
             output: where results are written.
             tally: where they are counted.
             console: where they are shown.
-            joblog: where they are logged, if they are.
+            logs: where they are logged.
             letters: where records are kept that failed, if they are.
-            target: the name of the function, for the log.
             counts_records: progress is in records, not in bytes of input.
             halting: what holds the counts against --halt.
         """
         self._letters = letters
         self._halting = halting
-        self._target = target
         self._counts_records = counts_records
         self._output = output
         self._tally = tally
         self._console = console
-        self._joblog = joblog
+        self._logs = logs
 
     def write(self, results: list[BlockResult]) -> None:
         """Take the results of chunks, in order.
@@ -66,8 +61,7 @@ class RecordingSink:
             self._tally.add(result)
             amount = result.records_in if self._counts_records else result.origin.size_bytes
             self._console.done(result.worker, amount)
-            if self._joblog:
-                self._joblog.write(of_chunk(self._target, result))
+            self._logs.done(result)
             if self._letters:
                 for failure in result.failures:
                     self._letters.write(failure)
@@ -81,7 +75,7 @@ class RecordingSink:
 
     def snapshot(self) -> Any:
         """Make last what was written; return what it takes to go on from here, the counts too."""
-        logged = self._joblog.snapshot() if self._joblog else None
+        logged = self._logs.snapshot()
         dead = self._letters.snapshot() if self._letters else None
         counts = {"tally": self._tally.snapshot(), "shown": self._console.shown}
         return {"output": self._output.snapshot(), "joblog": logged, "letters": dead, **counts}
@@ -91,8 +85,7 @@ class RecordingSink:
         self._output.restore(state["output"])
         self._tally.restore(state["tally"])
         self._console.resume(state["shown"])
-        if self._joblog and state["joblog"] is not None:
-            self._joblog.restore(state["joblog"])
+        self._logs.restore(state["joblog"])
         if self._letters and state["letters"] is not None:
             self._letters.restore(state["letters"])
 

@@ -12,34 +12,31 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.chunk_logs import ChunkLogs
 from orchestrator.cli.console import Console, open_progress
 from orchestrator.cli.failures import headline, report
 from orchestrator.cli.halting import HaltedError, Halting
-from orchestrator.cli.joblog import Joblog, how_lost, of_failed, of_killed
 from orchestrator.cli.letters import Letters
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.pausing import Asked
 from orchestrator.cli.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
 from orchestrator.cli.recording import RecordingSink
+from orchestrator.cli.report_file import ReportFile, pool_part
 from orchestrator.cli.resuming import NothingToResumeError, open_checkpoints, resume_command
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
 from orchestrator.cli.summary import SHOWN_FAILURES, Tally
 from orchestrator.errors import (
     ConfigError,
-    ItemTimeoutError,
     OrchestratorError,
     PausedError,
     ResumeMismatchError,
-    WorkerDiedError,
 )
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.stdout import ReaderGoneError, discard_stdout
-from workers.chunks import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,10 +61,10 @@ def run(settings: RunSettings) -> int:
                 sys.stdout.write(describe(make_plan(settings)))
                 return 0
             if settings.checkpoint is None:
-                return Run(make_plan(settings), steering).go()
+                return _go(Run(make_plan(settings), steering), settings.report)
             plan, checkpoints = open_checkpoints(settings)
             with closing(checkpoints):
-                return Run(plan, steering, checkpoints).go()
+                return _go(Run(plan, steering, checkpoints), settings.report)
     except Terminated:
         return EXIT_SIGTERM
     except ResumeMismatchError as error:
@@ -76,6 +73,13 @@ def run(settings: RunSettings) -> int:
     except NothingToResumeError as done:
         complain(str(done))
         return EXIT_FAILURES if done.failed else 0
+
+
+def _go(one: Run, report: str | None) -> int:
+    with ReportFile(report, "run") as file:
+        code = one.go()
+        file.write(code, finished=one.finished, **one.told())
+        return code
 
 
 class Run:
@@ -89,11 +93,13 @@ class Run:
         self._asked = Asked()
         self._tally = Tally()
         self._halting = Halting(plan.settings.failing.halt, resumable=checkpoints is not None)
-        self._joblog: Joblog | None = None
+        self._logs: ChunkLogs | None = None
         self._letters: Letters | None = None
         self._sink: Sink | None = None
         self._console: Console | None = None
         self._pool: Any = None
+        self.finished = False
+        """Whether all that was to be read was."""
 
     def go(self) -> int:
         """Run to the end, whatever end that is, and return the exit code.
@@ -112,8 +118,24 @@ class Run:
         except BaseException:
             self._drop()
             raise
+        self.finished = True
         self._sum_up()
         return code
+
+    def told(self) -> dict[str, Any]:
+        """Return what the report tells of it, when it has ended."""
+        tally, settings = self._tally, self._plan.settings
+        return {
+            "output": None if self._plan.to_stdout else settings.output,
+            "records": {
+                "in": tally.records_in,
+                "out": tally.records_out,
+                "dropped": tally.dropped,
+                "failed": tally.failed,
+            },
+            "pool": pool_part(settings.workers, None if self._pool is None else self._pool.stats()),
+            "failures": [headline(failure, settings.record_format) for failure in tally.first_failures],
+        }
 
     def _tell(self, stop: BaseException) -> int:
         """Say why the run ended before its end, and return the exit code."""
@@ -142,9 +164,8 @@ class Run:
     def _transform(self) -> int:
         """Send every chunk through the pool, write the results, make the output final."""
         plan, settings, tally = self._plan, self._plan.settings, self._tally
-        if settings.joblog:
-            resumes = self._checkpoints is not None and self._checkpoints.has_state
-            self._joblog = Joblog(settings.joblog, resumes=resumes)
+        goes_on = self._checkpoints is not None and self._checkpoints.has_state
+        logs = self._logs = ChunkLogs(settings, goes_on=goes_on)
         self._letters = _open_letters(plan)
         if self._letters and self._checkpoints is not None and not self._checkpoints.has_state:
             self._letters.restore(0)  # what a run that was killed before its first checkpoint has written
@@ -154,18 +175,17 @@ class Run:
         self._pool.on_output = console.printed
         self._steering.pool, self._steering.counts = self._pool, tally.so_far
         recording = RecordingSink(
-            self._sink, tally, console, self._joblog, self._letters,
-            target=settings.target, counts_records=plan.counts_files, halting=self._halting,
+            self._sink, tally, console, logs, self._letters,
+            counts_records=plan.counts_files, halting=self._halting,
         )  # fmt: skip
-        engine = _graph(plan, self._pool, recording, self._checkpoints, self._lost)
+        engine = _graph(plan, self._pool, recording, self._checkpoints, logs.lost)
         self._halting.engine = engine
         if self._checkpoints is not None:
             self._asked.listen(engine, settings.grace_s)
         engine.run()
         self._pool.close()
         console.close()
-        if self._joblog:
-            self._joblog.close()
+        logs.close()
         if self._letters:
             self._letters.close()
         if self._halting.reached:
@@ -183,34 +203,20 @@ class Run:
             stays = self._checkpoints is not None or self._plan.leaves_output
             (self._letters.close if stays else self._letters.remove)()
         if self._pool is not None:
-            with suppress(OrchestratorError):  # its disk may be what ended the run
-                self._log_killed()
+            with suppress(OrchestratorError):  # their disk may be what ended the run
+                if self._logs is not None:
+                    self._logs.killed(self._pool.coordinator)
             with suppress(OrchestratorError):
                 self._pool.terminate()
         self._plan.source.close()
         if self._console is not None:
             self._console.close()
 
-    def _lost(self, event: Lost) -> None:
-        """Log a chunk that a worker was lost with; it runs again, or is given up."""
-        if self._joblog:
-            exitval, number = how_lost(event)
-            self._joblog.write(
-                of_killed(self._plan.settings.target, event.chunk.items[0], event.held_s, exitval, number)
-            )
-
-    def _log_killed(self) -> None:
-        """Log the chunks that workers are at, who are going to be killed."""
-        if self._joblog:
-            for chunk, run_s in self._pool.coordinator.at_work():
-                target = self._plan.settings.target
-                self._joblog.write(of_killed(target, chunk.items[0], run_s, 0, signal.SIGKILL.value))
-
     def _say_why(self, error: OrchestratorError) -> None:
         complain(report(error, self._plan.settings.record_format) + self._nothing_left("\norchestrator: stopped"))
-        logged = isinstance(error, WorkerDiedError | ItemTimeoutError)  # by `_lost`
-        if self._joblog and isinstance(error.__cause__, RecordError) and not logged:
-            self._joblog.write(of_failed(self._plan.settings.target, error.__cause__.origin, time.time()))
+        with suppress(OrchestratorError):
+            if self._logs is not None:
+                self._logs.stopped_at(error)
 
     def _nothing_left(self, lead: str = "") -> str:
         """Say what there is of the output; nothing can be said of standard output."""

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.joblog import Joblog, how_lost, of_command
+from orchestrator.cli.attempts import how_lost, of_command
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError, describe_exit
 from orchestrator.failures import Failure
 from workers.commands import Command, CommandResult
 
 if TYPE_CHECKING:
+    from orchestrator.cli.attempts import AttemptLogs
     from orchestrator.cli.command_feed import CommandFeed, Running
     from orchestrator.cli.command_output import GroupedOutput
     from orchestrator.cli.command_tally import CommandTally
@@ -33,7 +34,7 @@ class Settling:
         output: GroupedOutput,
         tally: CommandTally,
         console: Console,
-        joblog: Joblog | None,
+        logs: AttemptLogs,
         halt: HaltCount,
         *,
         halted: Callable[[], None],
@@ -46,7 +47,7 @@ class Settling:
             output: what they wrote.
             tally: the counts.
             console: progress.
-            joblog: a line a try; None: nobody asked for it.
+            logs: what is told of each try.
             halt: counts toward --halt.
             halted: called once, when the run is to halt.
             line_of: gives a command as the shell would get it; for those that nobody can tell of any more.
@@ -55,7 +56,7 @@ class Settling:
         self._output = output
         self._tally = tally
         self._console = console
-        self._joblog = joblog
+        self._logs = logs
         self._halt = halt
         self._halted = halted
         self._line_of = line_of
@@ -131,8 +132,7 @@ class Settling:
         return _made_up(running, self._line_of(command), exitval=-1 if late else int(not number), signal=number)
 
     def _log(self, result: CommandResult, running: Running) -> None:
-        if self._joblog is not None:
-            self._joblog.write(of_command(result, os.fstat(running.out.fileno()).st_size))
+        self._logs.write(of_command(result, os.fstat(running.out.fileno()).st_size))
 
 
 def _why(error: ItemError) -> str:

@@ -1,5 +1,6 @@
 """The exec command, run for real: what comes out, how it stops, and what it leaves."""
 
+import json
 import os
 import re
 import select
@@ -30,7 +31,8 @@ def test_outcomes_of_all_kinds_their_output_and_the_log(folder, command):
     """Commands of one run: good, failing, ended by a signal, too slow with a child, and one that kills its worker."""
     slow = "echo late; sleep 600 & echo $! >child; trap '' TERM; sleep 600"
     lines = ["echo a; echo warned >&2", "echo b; exit 3", "kill -9 $$", slow, "echo d; kill -9 0", "printf '%s' 'c d'"]
-    done = command("exec", "-j2", "--retries", "1", "--timeout", "0.5", "--joblog", "log", ":::", *lines, code=1)
+    done = command("exec", "-j2", "--retries", "1", "--timeout", "0.5", "--joblog", "log", "--trace", "trace",
+        "--report", "report", ":::", *lines, code=1)  # fmt: skip
     assert done.stdout == b"a\nb\nlate\nd\nc d"
     assert log_of(folder) == [
         (1, 2, 0, 0, lines[0]),
@@ -48,6 +50,16 @@ def test_outcomes_of_all_kinds_their_output_and_the_log(folder, command):
     assert re.search(r"the worker that ran it \(pid \d+\) was killed by SIGKILL.*given up", said)
     assert "6 commands, 2 succeeded, 4 failed, 4 tried again; " in said
     assert said.endswith("finished with failures: 4 of 6 commands failed\n")
+    report = json.loads((folder / "report").read_text())
+    assert report["commands"] == {"succeeded": 2, "failed": 4, "ended": 0, "tried_again": 4}
+    assert (report["ended"], report["exit_code"], report["pool"]["deaths"]) == ("with failures", 1, 6)
+    events = json.loads((folder / "trace").read_text())
+    slices = [event for event in events if event["ph"] == "X"]
+    assert sorted((each["args"]["seq"], each["name"]) for each in slices) == [(entry[0], entry[4]) for entry in log_of(folder)]
+    assert {each["tid"] for each in slices} == {1, 2}
+    marks = [event["name"] for event in events if event["ph"] == "i"]
+    for name, count in (("took longer than its time", 2), ("ended by SIGKILL", 8), ("tried again, attempt 2", 6)):
+        assert marks.count(name) == count, name
     with pytest.raises(ProcessLookupError):
         os.kill(int((folder / "child").read_text()), 0)
 
@@ -90,7 +102,7 @@ def test_ctrl_c_ends_commands_kindly_and_the_stubborn_too(folder, start):
     (folder / "stubborn.sh").write_text("trap '' TERM INT; setsid sleep 600 & echo $$ $! >gate; while :; do sleep 0.02; done\n")
     os.mkfifo(folder / "gate")
     gate = os.open(folder / "gate", os.O_RDWR)
-    process = start("exec", "-j2", "-o", "out", "--joblog", "log", "exec sh {}.sh", "kind", "stubborn", "never",
+    process = start("exec", "-j2", "-o", "out", "--joblog", "log", "--report", "report", "exec sh {}.sh", "kind", "stubborn", "never",
         stdin=subprocess.DEVNULL)  # fmt: skip
     try:
         watches = [os.pidfd_open(pid) for pid in read_pids(gate, 2)]
@@ -106,6 +118,7 @@ def test_ctrl_c_ends_commands_kindly_and_the_stubborn_too(folder, start):
         assert_ends(watch)
     assert (folder / "said").read_text() == "kind\n"  # it had the time to tidy up
     assert [entry[:4] for entry in log_of(folder)] == [(1, 4, 0, 15), (2, 0, 0, 9)]
+    assert json.loads((folder / "report").read_text())["ended"] == "by SIGINT"
     assert not any(name.startswith((".out", "out")) for name in os.listdir(folder))
 
 

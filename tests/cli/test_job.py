@@ -182,7 +182,11 @@ def test_an_example_runs(library, command, example):
 
 @can_run
 def test_values_are_set_and_the_result_is_written(job, command):
-    command("job", "job.toml", "--set", "sink.out.write=other.txt", "--set", "pool.start_method=spawn", "-q")
+    command("job", "job.toml", "--set", "sink.out.write=other.txt", "--set", "pool.start_method=spawn", "-q",
+            "--report", "report")  # fmt: skip
+    report = json.loads((job / "report").read_text())
+    assert (report["ended"], report["items"]["out"], report["items"]["failed"]) == ("well", 3, 0)
+    assert report["nodes"]["upper"]["items_out"] == 3
     assert (job / "other.txt").read_text() == "A\nB\nC\n"
 
 

@@ -166,7 +166,7 @@ def test_a_failure_stops_the_run_and_names_the_line(folder, command):
 def test_skipped_failures_are_listed_and_counted(folder, command):
     (folder / "in.txt").write_text("".join(f"{i}\n" for i in range(30_000)))
     done = command("run", "f:fail_on_7s", "in.txt", "-o", "out.txt", "--block", "64K", "--on-error", "skip",
-                   "--joblog", "log", code=1)  # fmt: skip
+                   "--joblog", "log", "--trace", "trace", "--report", "report", code=1)  # fmt: skip
     kept = [f"{i}\n" for i in range(30_000) if "7" not in str(i)]
     assert (folder / "out.txt").read_text() == "".join(kept)
     assert "in.txt, line 8: ZeroDivisionError: division by zero" in done.stderr
@@ -186,6 +186,14 @@ def test_skipped_failures_are_listed_and_counted(folder, command):
     assert [line[0] for line in log[1:]] == ["1", "2", "3"]
     assert {line[6] for line in log[1:]} == {"1"}
     assert sum(int(line[4]) for line in log[1:]) == (folder / "in.txt").stat().st_size
+    report = json.loads((folder / "report").read_text())
+    assert report["records"] == {"in": 30_000, "out": len(kept), "dropped": 0, "failed": 30_000 - len(kept)}
+    assert (report["command"], report["ended"], report["output"]) == ("run", "with failures", "out.txt")
+    assert report["failures"][0] == "in.txt, line 8: ZeroDivisionError: division by zero"
+    slices = [event for event in json.loads((folder / "trace").read_text()) if event["ph"] == "X"]
+    assert [(str(each["args"]["seq"]), each["name"], each["dur"] > 0) for each in slices] == [
+        (line[0], line[8], True) for line in log[1:]
+    ]
 
 
 @pytest.mark.parametrize("output", ["-", "out.txt"])

@@ -1,0 +1,131 @@
+"""What the logs are told of each try at a chunk or a command."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from workers.chunks import Block, ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.events import Lost
+    from workers.chunks import BlockResult, Chunk, Origin
+    from workers.commands import CommandResult
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one chunk or command, when it has come to an end."""
+
+    seq: int
+    """From 1."""
+    started_s: float
+    """Unix time."""
+    run_s: float
+    sent_bytes: int
+    received_bytes: int
+    exitval: int
+    """-1: it took too long."""
+    signal: int
+    """What ended it; 0: nothing did."""
+    command: str
+    worker: int = -1
+    """-1: not known."""
+    number: int = 1
+    """Which try it was; 1 where nobody counts."""
+
+
+class AttemptLog(Protocol):
+    """A file with something for each try."""
+
+    def write(self, attempt: Attempt) -> None:
+        """Append it.
+
+        Raises:
+            OrchestratorError: the disk is full or broken.
+        """
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class AttemptLogs:
+    """All logs of a run."""
+
+    def __init__(self, logs: Sequence[AttemptLog]) -> None:
+        self._logs = logs
+
+    def write(self, attempt: Attempt) -> None:
+        """Tell each of them."""
+        for log in self._logs:
+            log.write(attempt)
+
+    def close(self) -> None:
+        """Close each of them."""
+        for log in self._logs:
+            log.close()
+
+
+def of_chunk(target: str, result: BlockResult) -> Attempt:
+    """Return the try at a chunk that ran; its exit value is 1 if records of it failed."""
+    received = 0 if result.payload is None else memoryview(result.payload).nbytes
+    place = f"{result.origin.path}:{result.start}+{result.read_bytes}" if result.read_bytes else result.origin.path
+    return Attempt(
+        seq=result.origin.seq + 1,
+        started_s=result.started_s,
+        run_s=result.run_s,
+        sent_bytes=result.read_bytes,
+        received_bytes=received,
+        exitval=int(bool(result.failed)),
+        signal=0,
+        command=f"{target} {place}",
+        worker=result.worker,
+    )
+
+
+def of_failed(target: str, origin: Origin, started_s: float) -> Attempt:
+    """Return the try at the chunk that the run stopped at; how long it ran is not known."""
+    return Attempt(origin.seq + 1, started_s, 0.0, origin.size_bytes, 0, 1, 0, f"{target} {origin.path}")
+
+
+def of_killed(target: str, chunk: Chunk, run_s: float, worker: int, *, exitval: int, signal: int) -> Attempt:
+    """Return the try at a chunk whose worker is gone, `run_s` seconds after it was sent."""
+    origin = chunk.origin
+    place = f"{origin.path}:{chunk.start}+{origin.size_bytes}" if isinstance(chunk, ByteRange | Block) else origin.path
+    return Attempt(
+        seq=origin.seq + 1,
+        started_s=time.time() - run_s,
+        run_s=run_s,
+        sent_bytes=origin.size_bytes,
+        received_bytes=0,
+        exitval=exitval,
+        signal=signal,
+        command=f"{target} {place}",
+        worker=worker,
+    )
+
+
+def how_lost(event: Lost) -> tuple[int, int]:
+    """Return exit value and signal of what a worker was lost with: -1 if that took too long."""
+    code = event.exitcode or 0
+    late = event.ended is not None and event.ended.reason != "memory"
+    return -1 if late else max(code, 0), max(-code, 0)
+
+
+def of_command(result: CommandResult, received_bytes: int) -> Attempt:
+    """Return the try at a command that ended, however it did."""
+    return Attempt(
+        seq=result.seq + 1,
+        started_s=result.started_s,
+        run_s=result.run_s,
+        sent_bytes=0,
+        received_bytes=received_bytes,
+        exitval=result.exitval,
+        signal=result.signal,
+        command=result.line,
+        worker=result.worker,
+        number=result.attempt,
+    )

@@ -1,0 +1,80 @@
+"""The logs of a run over records: a line, or a slice, for each try at a chunk, whatever came of it.
+
+Runs in the coordinator's thread.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.attempts import AttemptLogs, how_lost, of_chunk, of_failed, of_killed
+from orchestrator.cli.joblog import Joblog
+from orchestrator.cli.trace import Trace
+from orchestrator.errors import ItemTimeoutError, OrchestratorError, WorkerDiedError
+from workers.chunks import RecordError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.attempts import AttemptLog
+    from orchestrator.cli.options import RunSettings
+    from orchestrator.events import Lost
+    from workers.chunks import BlockResult
+
+
+class ChunkLogs:
+    """The job log and the trace, those of them that were asked for."""
+
+    def __init__(self, settings: RunSettings, *, goes_on: bool) -> None:
+        """Open them; `goes_on`: the job log goes on with that of a run before this one.
+
+        Raises:
+            ConfigError: one can't be written to.
+        """
+        self._target = settings.target
+        logs: list[AttemptLog] = []
+        self._joblog = None if settings.joblog is None else Joblog(settings.joblog, resumes=goes_on)
+        if self._joblog is not None:
+            logs.append(self._joblog)
+        if settings.trace is not None:
+            logs.append(Trace(settings.trace, f"orchestrator run {settings.target}"))
+        self._logs = AttemptLogs(logs)
+        self._any = bool(logs)
+        self.close = self._logs.close
+
+    def done(self, result: BlockResult) -> None:
+        """Note a chunk that was written.
+
+        Raises:
+            OrchestratorError: the disk is full or broken.
+        """
+        if self._any:
+            self._logs.write(of_chunk(self._target, result))
+
+    def lost(self, event: Lost) -> None:
+        """Note a chunk that a worker was lost with; it runs again, or is given up."""
+        exitval, number = how_lost(event)
+        chunk = event.chunk.items[0]
+        self._logs.write(of_killed(self._target, chunk, event.held_s, event.worker, exitval=exitval, signal=number))
+
+    def killed(self, coordinator: Any) -> None:
+        """Note the chunks that workers are at, who are about to be killed."""
+        if self._any:
+            for chunk, worker, run_s in coordinator.at_work():
+                killed = of_killed(self._target, chunk.items[0], run_s, worker, exitval=0, signal=signal.SIGKILL.value)
+                self._logs.write(killed)
+
+    def stopped_at(self, error: OrchestratorError) -> None:
+        """Note the chunk that the run stopped at, if that is why it did."""
+        noted = isinstance(error, WorkerDiedError | ItemTimeoutError)  # by `lost`
+        if isinstance(error.__cause__, RecordError) and not noted:
+            self._logs.write(of_failed(self._target, error.__cause__.origin, time.time()))
+
+    def snapshot(self) -> int | None:
+        """Make the job log last; return how many bytes it has."""
+        return None if self._joblog is None else self._joblog.snapshot()
+
+    def restore(self, size_bytes: int | None) -> None:
+        """Go on with the job log behind so many bytes. A trace is always of one run."""
+        if self._joblog is not None and size_bytes is not None:
+            self._joblog.restore(size_bytes)
