@@ -24,6 +24,8 @@ _SHORTEST_TICK_S = 0.01
 _LONGEST_TICK_S = 0.5
 _STILL_S = 2.0
 """A worker that holds a watched chunk and is at nothing is called stopped after so long, and the timeout."""
+_BETWEEN_S = 30.0
+"""So long a block of records may be read, or its results put together, beyond what a record may take."""
 _LOADING_S = 300.0
 """The same, of one that loads a function: what its module imports may take its time."""
 
@@ -66,8 +68,9 @@ class Deadlines:
                 self._end(lane, Ended("stopped", -1, None, limit_s))
             return
         limit_s = self._calls.timeout_s(chunk.call)
-        if limit_s is None or now_ns - glance.since_ns <= limit_s * 1e9:
+        patience_s = _BETWEEN_S if glance.between else 0.0
+        if limit_s is None or now_ns - glance.since_ns <= (limit_s + patience_s) * 1e9:
             return
         if watch.look(lane.slot) == glance:
             self.missed += 1
-            self._end(lane, Ended("timeout", chunk.ident, glance.position, limit_s))
+            self._end(lane, Ended("timeout", chunk.ident, glance.position, limit_s, glance.record))

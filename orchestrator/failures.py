@@ -150,5 +150,5 @@ def death_error(  # noqa: PLR0917 - all that there is to tell
         index=index,
         attempts=attempts,
     )
-    error.how, error.deaths = how_it_ended(lost), deaths
+    error.how, error.deaths = how_it_ended(lost).rstrip(","), deaths
     return error

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
+from orchestrator.counts import StageCounts
 from orchestrator.errors import ClosedError, ItemError
 from orchestrator.failures import Failure
-from orchestrator.recovery import StageCounts
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.stage import Delivery, Stage
 from workers.submission import Submission, run_submission

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from orchestrator.coordinator import Coordinator
+from orchestrator.counts import StageCounts
 from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.following import FileFollower, MachineFollower
@@ -25,7 +26,6 @@ from orchestrator.graph.mapping import MapNode
 from orchestrator.lane import LaneState
 from orchestrator.letter_sinks import LetterSink
 from orchestrator.memory import Memory, SystemMemory
-from orchestrator.recovery import StageCounts
 from orchestrator.results import MapResults
 from orchestrator.settings import (
     MapOptions,

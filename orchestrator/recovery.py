@@ -16,14 +16,14 @@ so the record at fault is known, too. Owner: the stage, in its consumer's thread
 
 from __future__ import annotations
 
-import reprlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_item
+from orchestrator.counts import StageCounts
 from orchestrator.errors import ItemError, ItemTimeoutError
 from orchestrator.events import Ended, Lost
 from orchestrator.failures import death_error, item_error, timeout_error
@@ -31,84 +31,12 @@ from orchestrator.ledger import Chunk
 from orchestrator.retry import RetryPolicy, Verdict
 from workers.chunks import FailedRecord
 from workers.errors import ExceptionRecord, class_names
-from workers.steps import StepCounts
 
 if TYPE_CHECKING:
     from orchestrator.sources.dividing import Divider, Looked
-    from workers.chunks import Place
     from workers.runner import Failures
 
-_MISSING: Any = object()
 _TIMEOUT = class_names(ItemTimeoutError)
-
-
-class StageCounts:
-    """What a stage has counted so far."""
-
-    __slots__ = ("chunks", "deaths", "failures", "items", "retries", "seconds", "steps")
-
-    def __init__(self) -> None:
-        self.items = self.failures = self.retries = self.deaths = self.chunks = 0
-        self.seconds = 0.0
-        """That chunks ran, in the workers, summed."""
-        self.steps: dict[str, StepCounts] = {}
-        """By name, in the order of the steps; empty if the function is one function."""
-
-    def add(self, other: StageCounts) -> None:
-        """Count what another stage has counted; not its steps."""
-        for name in ("chunks", "deaths", "failures", "items", "retries", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def take_over(self, other: StageCounts) -> None:
-        """Count on from what the same stage had counted in a run before this one; its steps too."""
-        self.add(other)
-        for name, counts in other.steps.items():
-            self.steps[name].take_over(counts)
-
-    def behind(self, before: StageCounts) -> StageCounts:
-        """Return what both have counted, this stage behind a barrier and the one before; the items are this one's."""
-        both = StageCounts()
-        both.add(before)
-        both.add(self)
-        both.items = self.items
-        both.steps = before.steps | self.steps
-        return both
-
-
-class FailedItem:
-    """Stands in a list of outcomes for an item that failed."""
-
-    __slots__ = ("what",)
-
-    def __init__(self, what: ItemError | ExceptionRecord) -> None:
-        self.what = what
-
-
-class InPart:
-    """Stands in a list of outcomes for a block of which records failed."""
-
-    __slots__ = ("pieces",)
-
-    def __init__(self, pieces: list[Any]) -> None:
-        self.pieces = pieces
-        """In order: lists of results, and a `FailedItem` for each record that failed."""
-
-
-class Assembly:
-    """A chunk whose items come back one by one."""
-
-    __slots__ = ("chunk", "missing", "outcomes", "size_bytes")
-
-    def __init__(self, chunk: Chunk, size_bytes: int = 0) -> None:
-        self.chunk = chunk
-        self.outcomes: list[Any] = [_MISSING] * len(chunk.items)
-        self.missing = len(chunk.items)
-        self.size_bytes = size_bytes
-
-    def put(self, position: int, outcome: Any) -> None:
-        """Enter the outcome of one item: a result or a `FailedItem`."""
-        self.outcomes[position] = outcome
-        self.missing -= 1
 
 
 class Recovery:
@@ -181,7 +109,7 @@ class Recovery:
             ran: whether its items have run, or may have.
         """
         assembly = self._assemblies[chunk] = Assembly(chunk, size_bytes)
-        self._again.extend(self._suspect(_part(chunk, position, ran=ran)) for position in range(len(chunk.items)))
+        self._again.extend(self._suspect(part_of(chunk, position, ran=ran)) for position in range(len(chunk.items)))
         return assembly
 
     def _suspect(self, part: Chunk) -> Chunk:
@@ -196,7 +124,7 @@ class Recovery:
         values = iter(results)
         for position in range(len(chunk.items)):
             if position in failed:
-                self.item_failed(_part(chunk, position), failed[position])
+                self.item_failed(part_of(chunk, position), failed[position])
             else:
                 assembly.put(position, next(values))
         self._finish(assembly)
@@ -234,7 +162,7 @@ class Recovery:
             if not _have_failed(group):
                 assembly.put(position, group[0])
         for position, group in enumerate(groups):
-            part = _part(divided, position)
+            part = part_of(divided, position)
             if len(group) > 1:
                 self._counts.retries += len(group) - 1
                 self._tried_again(part, group[0].what.classes)
@@ -267,7 +195,8 @@ class Recovery:
         for piece in pieces:
             if isinstance(piece, FailedRecord):
                 place = self._divider.with_line(piece.place)
-                error = item_error(piece.what, piece.value, chunk.first_index, chunk.attempt, _name(place, piece.value))
+                name = name_of(place, piece.value)
+                error = item_error(piece.what, piece.value, chunk.first_index, chunk.attempt, name)
                 error.place = place
                 outcomes.append(FailedItem(error))
             else:
@@ -293,7 +222,7 @@ class Recovery:
             self.settle(chunk, make(item, index, *more))
             return
         looked = looked or self._divider.look(item)
-        error = make(item if looked.value is None else looked.value, index, *more, _name(looked.place, looked.value))
+        error = make(item if looked.value is None else looked.value, index, *more, name_of(looked.place, looked.value))
         error.place = looked.place
         outcomes = self._divider.outcomes
         self.settle(chunk, error if outcomes is None else outcomes.gave_up(item, error, looked))
@@ -304,7 +233,7 @@ class Recovery:
         if delay is None:
             return False
         self._counts.retries += 1
-        again = _same_item(chunk)
+        again = same_item(chunk)
         again.failures = chunk.failures + 1
         if delay:
             self._later.append((time.monotonic() + delay, again))
@@ -328,7 +257,7 @@ class Recovery:
         if verdict is Verdict.GIVE_UP:
             self.give_up(chunk, partial(death_error, event), chunk.deaths, chunk.attempt)
         elif chunk.parent is not None:
-            self._again.append(_same_item(chunk, ran=event.begun > 0))
+            self._again.append(same_item(chunk, ran=event.begun > 0))
         else:
             self.split(chunk, ran=True)
 
@@ -339,7 +268,7 @@ class Recovery:
         """
         glance = event.glance
         if glance is not None and glance.ident != chunk.ident:
-            self._again.append(_same_item(chunk, ran=False))  # the worker was at another one
+            self._again.append(same_item(chunk, ran=False))  # the worker was at another one
             return True
         divided = self._divide(chunk, None if glance is None else glance.record)
         if divided is None:
@@ -359,7 +288,7 @@ class Recovery:
             return None
         divided = self._divided(chunk, found.parts)
         last = len(found.parts) if found.suspect is None else found.suspect  # those behind had not begun
-        parts = [self._suspect(_part(divided, at, ran=at <= last)) for at in range(len(found.parts))]
+        parts = [self._suspect(part_of(divided, at, ran=at <= last)) for at in range(len(found.parts))]
         return parts, found.suspect
 
     def halve(self, chunk: Chunk, size_bytes: int = 0) -> Assembly | None:
@@ -400,16 +329,16 @@ class Recovery:
             position = 0  # before or behind the function: unpickling the item, pickling its result
         if chunk.parent is not None or (len(chunk.items) == 1 and position is not None):
             if position is None:
-                self._again.append(_same_item(chunk, ran=event.begun > 0))
+                self._again.append(same_item(chunk, ran=event.begun > 0))
             else:
                 self._overdue(event, chunk, ended)
             return
         self._assemblies[chunk] = Assembly(chunk)
         for at in range(len(chunk.items)):
             if at != position:
-                self._again.append(_part(chunk, at, ran=at < event.begun))
+                self._again.append(part_of(chunk, at, ran=at < event.begun))
             else:
-                self._overdue(event, _part(chunk, at), ended)
+                self._overdue(event, part_of(chunk, at), ended)
 
     def _overdue(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
         """A single item took too long, or one of the records that it is a block of."""
@@ -444,55 +373,11 @@ class Recovery:
         if assembly.missing or self._assemblies.pop(chunk, None) is None:
             return
         if chunk.divides:
-            self.settle(chunk, self._joined(chunk, assembly.outcomes))
+            assert self._divider is not None  # noqa: S101 - as above
+            self.settle(chunk, joined(chunk, assembly.outcomes, self._divider))
         else:
             self._whole(assembly)
-
-    def _joined(self, divided: Chunk, outcomes: list[Any]) -> Any:
-        """Return the outcome of a block, given those of its parts."""
-        assert self._divider is not None  # noqa: S101 - as above
-        assert divided.parent is not None  # noqa: S101 - it stands for one of its items
-        joins = self._divider.outcomes
-        if joins is not None:
-            told = [each.what if isinstance(each, FailedItem) else each for each in outcomes]
-            return joins.join(divided.parent.items[divided.position], told)
-        pieces: list[Any] = []
-        for outcome in outcomes:
-            pieces += outcome.pieces if isinstance(outcome, InPart) else [outcome]
-        if any(isinstance(piece, FailedItem) for piece in pieces):
-            return InPart(pieces)
-        return list(chain.from_iterable(pieces))
-
-
-def _same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
-    """Return a single item once more, with all that it has been through; `ran`: it has run once more, or may have."""
-    again = _part(chunk.parent or chunk, chunk.position, ran=ran)
-    again.attempt, again.failures = chunk.attempt + ran, chunk.failures
-    again.deaths = chunk.deaths
-    again.alone = chunk.deaths > 0 or chunk.alone
-    again.watched = chunk.watched
-    return again
-
-
-def _part(chunk: Chunk, position: int, *, ran: bool = False) -> Chunk:
-    """Return the item at `position` of a whole chunk as a chunk of its own; `ran`: it has run, or may have."""
-    return Chunk(
-        chunk.call,
-        chunk.seq,
-        [chunk.items[position]],
-        chunk.first_index + (0 if chunk.divides else position),
-        parent=chunk,
-        position=position,
-        attempt=chunk.attempt + ran,
-        failures=chunk.failures if chunk.divides else 0,
-        deaths=chunk.deaths,
-    )
 
 
 def _have_failed(group: list[Any]) -> bool:
     return isinstance(group[0], FailedRecord)
-
-
-def _name(place: Place, value: Any) -> str:
-    """Return what messages call a record, or a block of them."""
-    return place.told() + ("" if value is None or value == place.path else f" ({reprlib.repr(value)})")

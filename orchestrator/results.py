@@ -14,10 +14,10 @@ from itertools import chain, pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.counts import StageCounts
 from orchestrator.graph.engine import Engine
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.sinks import ResultsNode
-from orchestrator.recovery import StageCounts
 
 if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator

@@ -17,15 +17,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.assembly import Assembly, FailedItem, InPart
 from orchestrator.chunking import ChunkSizer
 from orchestrator.coordinator import Coordinator
+from orchestrator.counts import StageCounts
 from orchestrator.credits import depth_for
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
 from orchestrator.failures import Failure, dead_letter, item_error, unsendable_error
 from orchestrator.ledger import Chunk
 from orchestrator.letter_sinks import LetterSink, open_dead_letters
-from orchestrator.recovery import Assembly, FailedItem, InPart, Recovery, StageCounts
+from orchestrator.recovery import Recovery
 from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name

@@ -142,6 +142,9 @@ class RecordsRunner:
         counts = self._counts[0]
         counts.items_in += 1
         started = perf_counter()
+        watch = watching()
+        if watch is not None:
+            watch.between()
         try:
             read = self._reader.open(item)
         except BaseException as error:
@@ -196,7 +199,7 @@ class RecordsRunner:
             if done < total and abandoned():
                 break
         if watch is not None:
-            watch.records_done()
+            watch.between()
 
 
 def reader_of(steps: Steps) -> RecordReader | None:

@@ -80,6 +80,9 @@ class ChunkLoop:
         try:
             spec: CallSpec = payload.decode(frame[1], frame[2], frame[5], self._lane.inputs)
             steps = spec.function
+            load = getattr(type(steps), "__load_in_worker__", None)
+            if load is not None:
+                load(steps)
             self._calls[frame[3]] = _runner(spec, steps)
             if spec.forward_output:
                 sys.stdout, sys.stderr = self._forwarded

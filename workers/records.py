@@ -63,6 +63,10 @@ class RecordRunner:
     keep_failed: bool = False
     """Whether every failure is kept, and what it takes to run its record again."""
 
+    def __load_in_worker__(self) -> None:
+        """Load the function, before any deadline runs: what its module imports may take its time."""
+        _function(self.target, self.folder)
+
     def __call__(self, chunk: Chunk) -> BlockResult:
         """Read the chunk, call the function with each record and return the output.
 
@@ -71,6 +75,9 @@ class RecordRunner:
             PartlyFailedError: records failed that may be tried again.
             HandlerError: the function can't be loaded here.
         """
+        watch = watching()
+        if watch is not None:
+            watch.between()
         run = _ChunkRun(self, chunk)
         payload = run.payload()
         if run.again:
@@ -108,7 +115,7 @@ class _ChunkRun:
         watch = watching()
         if watch is not None:
             payload = self.output.one_by_one(self._watched(call, watch), self._record_failed)
-            watch.records_done()
+            watch.between()
             return payload
         self._results = apply(call, self.records, self._record_failed)
         return self.output.encode(self._results, self._record_failed)

@@ -1,7 +1,7 @@
 """What a worker is at: a slot of words that it alone writes, and the coordinator reads without asking.
 
     word 0: the chunk's ident + 1, or 0: none     word 1: the item's position in it     word 2: since when, in ns
-    word 3: the record's index in that item + 1, if the item is a run of records (a block of a file), or 0
+    word 3: the record's index in that item + 1, or BETWEEN, if the item is a run of records (a block of a file); or 0
 
 Used only where somebody needs to know: calls with a timeout, and runs of records that a worker was lost with and that
 run again; and, of every call, while its function is loaded (word 0 is LOADING), which may take far longer than an item.
@@ -23,6 +23,7 @@ SLOTS = 4096
 DECODING = 2**64 - 1
 ENCODING = 2**64 - 2
 LOADING = 2**64 - 1
+BETWEEN = 2**64 - 1
 
 
 class Watch:
@@ -67,15 +68,17 @@ class Watch:
         words[2] = monotonic_ns()
         words[3] = index + 1
 
-    def records_done(self) -> None:
-        """Say that no record of the present item is being run any more."""
+    def between(self) -> None:
+        """Say that the present item is a run of records of which none is being run: it is read, or put together."""
         words = self._words
         words[2] = monotonic_ns()
-        words[3] = 0
+        words[3] = BETWEEN
 
     def encoding(self) -> None:
         """Say that the results are being pickled."""
-        self.item(ENCODING)
+        words = self._words
+        words[2] = monotonic_ns()
+        words[1] = ENCODING
 
     def end(self) -> None:
         """Say that the chunk is through, but for the way back."""
@@ -109,6 +112,8 @@ class Glance(NamedTuple):
     """Index in the item, of one that is a run of records; None: at none of them."""
     loads: bool = False
     """It is at no chunk, and loads a function."""
+    between: bool = False
+    """It is at an item that is a run of records, and at none of them."""
 
 
 def look(words: memoryview) -> Glance:
@@ -119,4 +124,5 @@ def look(words: memoryview) -> Glance:
     record = words[3]
     if not ident or ident == LOADING or words[0] != ident or words[1] != position:
         return Glance(-1, None, since_ns, loads=ident == LOADING)
-    return Glance(ident - 1, position if position < ENCODING else None, since_ns, record - 1 if record else None)
+    at = None if record in {0, BETWEEN} else record - 1
+    return Glance(ident - 1, position if position < ENCODING else None, since_ns, at, between=record == BETWEEN)

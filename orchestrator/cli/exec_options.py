@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.halt import Halt, parse_halt
-from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, add_telling, seconds
+from orchestrator.cli.numbers import seconds
+from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.sizing import Sizing, parse_sizing
 from orchestrator.sources.arguments import MARKERS

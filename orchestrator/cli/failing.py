@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.halt import NEVER, Halt, parse_halt
+from orchestrator.cli.numbers import seconds, whole
 from orchestrator.errors import ConfigError
 from orchestrator.settings import Retries, exception_class, parse_size
 
@@ -135,13 +136,13 @@ def failure_settings(args: argparse.Namespace) -> FailureSettings:
         raise ConfigError(f"--retry-dead {args.retry_dead} is the input; leave out {args.inputs[0]}")
     if args.retry_dead is None and not args.inputs:
         raise ConfigError("the following arguments are required: INPUT (or --retry-dead FILE)")
-    timeout_s = None if args.timeout is None else _number("--timeout", args.timeout)
+    timeout_s = None if args.timeout is None else seconds("--timeout", args.timeout)
     if timeout_s == 0:
         raise ConfigError("--timeout 0 would let no record finish; leave it out for no limit")
     return FailureSettings(
         on_error=args.on_error or ("raise" if args.dead_letter is None and args.halt is None else "skip"),
         retries=0 if args.retries is None else _retries(args.retries),
-        retry_delay_s=_number("--retry-delay", args.retry_delay),
+        retry_delay_s=seconds("--retry-delay", args.retry_delay),
         timeout_s=timeout_s,
         halt=NEVER if args.halt is None else parse_halt(args.halt),
         dead_letter=args.dead_letter,
@@ -157,8 +158,8 @@ def limit_settings(args: argparse.Namespace) -> LimitSettings:
     """
     return LimitSettings(
         memory_bytes=None if args.mem_per_worker is None else parse_size(args.mem_per_worker),
-        records=None if args.items_per_worker is None else _whole("--items-per-worker", args.items_per_worker, 1, None),
-        nice=None if args.nice is None else _whole("--nice", args.nice, 0, 19),
+        records=None if args.items_per_worker is None else whole("--items-per-worker", args.items_per_worker, 1, None),
+        nice=None if args.nice is None else whole("--nice", args.nice, 0, 19),
     )
 
 
@@ -171,29 +172,12 @@ def retries_told(retries: Retries) -> str:
 
 def _retries(text: str) -> Retries:
     if "=" not in text:
-        return _whole("--retries", text, 0, None)
+        return whole("--retries", text, 0, None)
     found: dict[Any, int] = {}
     for entry in text.split(","):
         name, _, times = entry.partition("=")
         try:
-            found[exception_class(name.strip())] = _whole("--retries", times.strip(), 0, None)
+            found[exception_class(name.strip())] = whole("--retries", times.strip(), 0, None)
         except ConfigError as wrong:
             raise ConfigError(f"--retries {text}: {wrong}") from None
     return found
-
-
-def _number(flag: str, text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf"):
-        raise ConfigError(f"{flag} {text!r} is no number of seconds")
-    return found
-
-
-def _whole(flag: str, text: str, least: int, most: int | None) -> int:
-    if text.isascii() and text.isdecimal() and int(text) >= least and (most is None or int(text) <= most):
-        return int(text)
-    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise ConfigError(f"{flag} {text!r} is no whole number {limits}")

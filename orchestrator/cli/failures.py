@@ -1,18 +1,16 @@
 """Say which record failed: the file, its line counted from the file's start, and the user's own traceback."""
 
-# ruff: noqa: PTH123
-# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.sources.line_numbers import LineNumbers
 from workers.chunks import RecordError
 
 if TYPE_CHECKING:
     from workers.chunks import RecordFailure
 
-_READ_BYTES = 2**20
+_lines = LineNumbers()
 
 
 def place(failure: RecordFailure, record_format: str) -> str:
@@ -29,7 +27,7 @@ def place(failure: RecordFailure, record_format: str) -> str:
     if record_format == "blocks":
         return f"{name}, the block at byte {failure.byte_offset}"
     try:
-        return f"{name}, line {_line_number(failure.path, failure.byte_offset)}"
+        return f"{name}, line {_lines.of(failure.path, failure.byte_offset)}"
     except OSError:
         return f"{name}, byte {failure.byte_offset}"
 
@@ -50,15 +48,3 @@ def report(error: BaseException, record_format: str) -> str:
     if cause is not None and type(error).__name__ == "ItemError":
         return " ".join(str(cause).split()) or type(cause).__name__
     return str(error)
-
-
-def _line_number(path: str, offset: int) -> int:
-    lines = 1
-    with open(path, "rb") as file:
-        while offset > 0:
-            piece = file.read(min(_READ_BYTES, offset))
-            if not piece:
-                break
-            lines += piece.count(b"\n")
-            offset -= len(piece)
-    return lines

@@ -11,7 +11,8 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.options import Parser, add_jobs, add_resuming, add_showing, add_telling, seconds
+from orchestrator.cli.numbers import seconds
+from orchestrator.cli.options import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
 from orchestrator.cli.pausing import Asked
 from orchestrator.cli.report_file import ReportFile

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.cli.failing import FailureSettings, LimitSettings, add_failing, failure_settings, limit_settings
+from orchestrator.cli.numbers import seconds
 from orchestrator.cli.outcome import EXIT_USAGE, complain
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_size
@@ -319,21 +320,6 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         resume=args.resume,
         grace_s=seconds("--grace", args.grace),
     )
-
-
-def seconds(flag: str, text: str) -> float:
-    """Return what a flag that takes seconds was given.
-
-    Raises:
-        ConfigError: it is no such number.
-    """
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf"):
-        raise ConfigError(f"{flag} {text!r} is no number of seconds")
-    return found
 
 
 def _count(text: str) -> int:

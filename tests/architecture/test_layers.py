@@ -39,7 +39,7 @@ LAYERS = (
     ("orchestrator.calls", "orchestrator.definitions", "orchestrator.ending", "orchestrator.standby"),
     ("orchestrator.deadlines", "orchestrator.memory_watch"),
     ("orchestrator.supervisor",),
-    ("orchestrator.coordinator", "orchestrator.recovery"),
+    ("orchestrator.assembly", "orchestrator.counts", "orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.machine",),
     ("orchestrator.following",),
     ("orchestrator.stage",),

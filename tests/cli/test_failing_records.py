@@ -9,8 +9,9 @@ import json
 import pytest
 
 FUNCTIONS = """
-import ctypes, os, signal, time
+import ctypes, os, signal, sys, time
 import workers
+if "workers.context" in sys.modules and workers.context._current: time.sleep(0.8)  # imports that take longer than an item may
 
 def obey(name, what):
     if what == "exit": os._exit(0)

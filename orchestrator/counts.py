@@ -1,0 +1,38 @@
+"""What a stage counts. Owner: the stage, in its consumer's thread."""
+
+from __future__ import annotations
+
+from workers.steps import StepCounts
+
+
+class StageCounts:
+    """What a stage has counted so far."""
+
+    __slots__ = ("chunks", "deaths", "failures", "items", "retries", "seconds", "steps")
+
+    def __init__(self) -> None:
+        self.items = self.failures = self.retries = self.deaths = self.chunks = 0
+        self.seconds = 0.0
+        """That chunks ran, in the workers, summed."""
+        self.steps: dict[str, StepCounts] = {}
+        """By name, in the order of the steps; empty if the function is one function."""
+
+    def add(self, other: StageCounts) -> None:
+        """Count what another stage has counted; not its steps."""
+        for name in ("chunks", "deaths", "failures", "items", "retries", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def take_over(self, other: StageCounts) -> None:
+        """Count on from what the same stage had counted in a run before this one; its steps too."""
+        self.add(other)
+        for name, counts in other.steps.items():
+            self.steps[name].take_over(counts)
+
+    def behind(self, before: StageCounts) -> StageCounts:
+        """Return what both have counted, this stage behind a barrier and the one before; the items are this one's."""
+        both = StageCounts()
+        both.add(before)
+        both.add(self)
+        both.items = self.items
+        both.steps = before.steps | self.steps
+        return both
