@@ -465,9 +465,15 @@ class Coordinator:
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        """The lanes now, by worker id."""
+        """The lanes that take chunks now, by worker id."""
         with self._lock:
             return tuple(lane for _, lane in sorted(self._lanes.items()))
+
+    @property
+    def all_lanes(self) -> tuple[Lane, ...]:
+        """Those too whose workers only finish what they have."""
+        with self._lock:
+            return tuple(self.supervisor.all)
 
     @property
     def deaths(self) -> int:

@@ -153,6 +153,9 @@ class RecordError(Exception):
         super().__init__(failure, origin)
         self.failure = failure
         self.origin = origin
+        self.began_s: float | None = None
+        """Unix time at which the worker began with the chunk; None: nobody knows."""
+        self.run_s = 0.0
 
     def __str__(self) -> str:
         failure = self.failure

@@ -151,15 +151,20 @@ class _Asked:
 _asked = _Asked()
 
 
-def prepare() -> None:
+def prepare(nice: int = 0) -> None:
     """Make this process one that runs commands; the pool's initializer.
 
     SIGTERM does nothing to the worker: a command may send it to the whole group (`kill 0`). It has a handler rather
     than be ignored, as SIGINT was: what is ignored would be so in the commands.
+
+    Args:
+        nice: how much less of the CPU the commands get, 1 to 19.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     _asked.listen()
+    if nice:
+        os.nice(nice)
 
 
 def _attend(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:

@@ -75,6 +75,14 @@ class RecordRunner:
             PartlyFailedError: records failed that may be tried again.
             HandlerError: the function can't be loaded here.
         """
+        began_s, clock = time.time(), time.perf_counter()
+        try:
+            return self._run(chunk)
+        except RecordError as error:
+            error.began_s, error.run_s = began_s, time.perf_counter() - clock
+            raise
+
+    def _run(self, chunk: Chunk) -> BlockResult:
         watch = watching()
         if watch is not None:
             watch.between()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.events import Lost
-    from workers.chunks import BlockResult, Chunk, Origin
+    from workers.chunks import BlockResult, Chunk, RecordError
     from workers.commands import CommandResult
 
 
@@ -86,9 +86,19 @@ def of_chunk(target: str, result: BlockResult) -> Attempt:
     )
 
 
-def of_failed(target: str, origin: Origin, started_s: float) -> Attempt:
-    """Return the try at the chunk that the run stopped at; how long it ran is not known."""
-    return Attempt(origin.seq + 1, started_s, 0.0, origin.size_bytes, 0, 1, 0, f"{target} {origin.path}")
+def of_failed(target: str, error: RecordError) -> Attempt:
+    """Return the try at the chunk that the run stopped at."""
+    origin = error.origin
+    return Attempt(
+        seq=origin.seq + 1,
+        started_s=time.time() if error.began_s is None else error.began_s,
+        run_s=error.run_s,
+        sent_bytes=origin.size_bytes,
+        received_bytes=0,
+        exitval=1,
+        signal=0,
+        command=f"{target} {origin.path}",
+    )
 
 
 def of_killed(target: str, chunk: Chunk, run_s: float, worker: int, *, exitval: int, signal: int) -> Attempt:
@@ -111,7 +121,7 @@ def of_killed(target: str, chunk: Chunk, run_s: float, worker: int, *, exitval: 
 def how_lost(event: Lost) -> tuple[int, int]:
     """Return exit value and signal of what a worker was lost with: -1 if that took too long."""
     code = event.exitcode or 0
-    late = event.ended is not None and event.ended.reason != "memory"
+    late = event.ended is not None and event.ended.reason in {"timeout", "stopped"}
     return -1 if late else max(code, 0), max(-code, 0)
 
 

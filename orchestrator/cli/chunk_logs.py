@@ -1,12 +1,12 @@
 """The logs of a run over records: a line, or a slice, for each try at a chunk, whatever came of it.
 
+A chunk that had ended, but waited for its turn when the run was stopped, has none: nothing of it was written.
 Runs in the coordinator's thread.
 """
 
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.attempts import AttemptLogs, how_lost, of_chunk, of_failed, of_killed
@@ -68,7 +68,7 @@ class ChunkLogs:
         """Note the chunk that the run stopped at, if that is why it did."""
         noted = isinstance(error, WorkerDiedError | ItemTimeoutError)  # by `lost`
         if isinstance(error.__cause__, RecordError) and not noted:
-            self._logs.write(of_failed(self._target, error.__cause__.origin, time.time()))
+            self._logs.write(of_failed(self._target, error.__cause__))
 
     def snapshot(self) -> int | None:
         """Make the job log last; return how many bytes it has."""

@@ -181,7 +181,13 @@ class CommandRun:
         """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
         from orchestrator.pool import Pool  # noqa: PLC0415
 
-        return Pool(workers=self._settings.sizing, initializer=commands.prepare)
+        settings = self._settings
+        return Pool(
+            workers=settings.sizing,
+            initializer=commands.prepare,
+            initargs=(settings.nice or 0,),
+            memfree=settings.memfree_bytes,
+        )
 
     def _graph(self, settling: Settling) -> Engine:
         from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool

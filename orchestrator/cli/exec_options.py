@@ -6,10 +6,12 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.failing import add_sparing, nice_of
 from orchestrator.cli.halt import Halt, parse_halt
 from orchestrator.cli.numbers import seconds
 from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.errors import ConfigError
+from orchestrator.settings import parse_size
 from orchestrator.sizing import Sizing, parse_sizing
 from orchestrator.sources.arguments import MARKERS
 
@@ -71,6 +73,8 @@ class ExecSettings:
     retries: int
     retry_delay_s: float
     halt: Halt
+    memfree_bytes: int | None
+    nice: int | None
     joblog: str | None
     trace: str | None
     report: str | None
@@ -98,6 +102,7 @@ def exec_parser() -> argparse.ArgumentParser:
     add_jobs(parser)
     add_order(parser.add_argument_group("order of the output"))
     _add_failing(parser)
+    add_sparing(parser.add_argument_group("limits").add_argument)
     _add_logging(parser)
     add("--tag", action="store_true", help="begin each line of output with the arguments and a tab")
     add_showing(parser)
@@ -156,6 +161,8 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
         retries=_retries(args.retries),
         retry_delay_s=seconds("--retry-delay", args.retry_delay),
         halt=parse_halt(args.halt),
+        memfree_bytes=None if args.memfree is None else parse_size(args.memfree),
+        nice=nice_of(args),
         joblog=args.joblog,
         trace=args.trace,
         report=args.report,

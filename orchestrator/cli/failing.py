@@ -12,6 +12,7 @@ from orchestrator.settings import Retries, exception_class, parse_size
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,16 @@ class LimitSettings:
     memory_bytes: int | None
     records: int | None
     """About so many, then the worker is replaced."""
+    memfree_bytes: int | None
+    """Nothing more begins while less is free."""
     nice: int | None
 
     def told(self) -> str:
         """Return the limits in words."""
         found = [] if self.memory_bytes is None else [f"{self.memory_bytes / 2**20:,.0f} MiB"]
         found += [] if self.records is None else [f"about {self.records:,} records"]
+        if self.memfree_bytes is not None:
+            found.append(f"{self.memfree_bytes / 2**20:,.0f} MiB to be free")
         found += [] if self.nice is None else [f"nice {self.nice}"]
         return ", ".join(found) or "none"
 
@@ -119,7 +124,18 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
         help="replace a worker after about N records: whole blocks, whose records are estimated from the first 64 KiB; "
         "with --format files exactly N",
     )
-    limits("--nice", metavar="N", help="give the workers less of the CPU: 1 to 19, the lowest priority")
+    add_sparing(limits)
+
+
+def add_sparing(add: Callable[..., object]) -> None:
+    """Add the flags that spare the machine, by the `add_argument` of a group."""
+    add(
+        "--memfree",
+        metavar="SIZE",
+        help="begin nothing more while less memory than that is free (in the machine, or in this control group); at "
+        "half of it what was begun last is ended, and runs again later; one worker always works on",
+    )
+    add("--nice", metavar="N", help="give the workers less of the CPU: 1 to 19, the lowest priority")
 
 
 def failure_settings(args: argparse.Namespace) -> FailureSettings:
@@ -159,8 +175,18 @@ def limit_settings(args: argparse.Namespace) -> LimitSettings:
     return LimitSettings(
         memory_bytes=None if args.mem_per_worker is None else parse_size(args.mem_per_worker),
         records=None if args.items_per_worker is None else whole("--items-per-worker", args.items_per_worker, 1, None),
-        nice=None if args.nice is None else whole("--nice", args.nice, 0, 19),
+        memfree_bytes=None if args.memfree is None else parse_size(args.memfree),
+        nice=nice_of(args),
     )
+
+
+def nice_of(args: argparse.Namespace) -> int | None:
+    """Return what --nice means.
+
+    Raises:
+        ConfigError: nothing.
+    """
+    return None if args.nice is None else whole("--nice", args.nice, 0, 19)
 
 
 def retries_told(retries: Retries) -> str:

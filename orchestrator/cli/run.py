@@ -277,6 +277,7 @@ def _start_pool(plan: RunPlan) -> Any:
     if settings.limits.nice is not None:
         options |= {"initializer": os.nice, "initargs": (settings.limits.nice,)}
     options["memory_limit"] = settings.limits.memory_bytes
+    options["memfree"] = settings.limits.memfree_bytes
     return Pool(workers=settings.sizing, start_method=settings.start_method, **options)
 
 

@@ -80,7 +80,7 @@ class Stopping:
 
     def _ask_workers(self) -> None:
         """Have workers end their commands; one that is only starting would not know the signal, and die of it."""
-        for lane in self.pool.coordinator.lanes:
+        for lane in self.pool.coordinator.all_lanes:
             if lane.state.value == "ready":
                 with suppress(ProcessLookupError):
                     os.kill(lane.pid, END_SIGNAL)

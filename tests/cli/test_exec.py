@@ -67,14 +67,15 @@ def test_outcomes_of_all_kinds_their_output_and_the_log(folder, command):
 def test_arguments_places_and_large_outputs_in_order(folder, command):
     """The first is the last to end; 100 MB of a command pass through nobody's memory."""
     os.mkfifo(folder / "gate")
-    line = "[ {1} = x ] && read _ <gate; head -c {2} /dev/zero | tr '\\0' {1}; echo ' {#} {%}' >&2; [ {1} = z ] && : >gate; :"
-    done = command("exec", "-j", "2", "-o", "out", line, ":::", "x", "y", "z", ":::+", "3", "100000000", "70000")
+    line = "[ {1} = x ] && read _ <gate; head -c {2} /dev/zero | tr '\\0' {1}; echo ' {#} {%}' $(nice) >&2; [ {1} = z ] && : >gate; :"
+    done = command("exec", "-j", "2", "--nice", "5", "-o", "out", line, ":::", "x", "y", "z", ":::+", "3", "100000000", "70000")
     with (folder / "out").open("rb") as out:
         assert out.read(3) == b"xxx"
         for expected in (b"y" * 100_000_000, b"z" * 70_000):
             assert out.read(len(expected)) == expected
         assert out.read() == b""
-    assert re.match(r" 1 [12]\n 2 [12]\n 3 [12]\n3 commands, 3 succeeded, 0 failed; ", done.stderr)
+    nice = min(19, os.nice(0) + 5)
+    assert re.match(rf" 1 [12] {nice}\n 2 [12] {nice}\n 3 [12] {nice}\n3 commands, 3 succeeded, 0 failed; ", done.stderr)
     assert int(re.search(r"peak memory ([\d,]+) MiB", done.stderr)[1].replace(",", "")) < 150
 
 
@@ -191,6 +192,7 @@ def test_a_dry_run_prints_the_commands_and_starts_nothing(capfdbinary):
         (["echo", "a", "--retries=-1"], "--retries '-1' is no whole number"),
         (["echo", "a", "-o", "/gone/out"], "can't write to /gone/out"),
         (["echo", "a", "--joblog", "/gone/log"], "can't write the job log /gone/log"),
+        (["echo", "a", "--memfree", "999999T"], "so much is never free"),
         (["echo", "a", "--bare"], "unrecognized arguments: --bare"),
     ],
 )

@@ -155,12 +155,15 @@ def test_bytes_that_are_not_utf8(folder, command):
 
 def test_a_failure_stops_the_run_and_names_the_line(folder, command):
     (folder / "in.txt").write_text("".join(f"{i}\n" for i in [*range(100, 60_000), 77, *range(100)]))
-    done = command("run", "f:fail_on_77", "in.txt", "-o", "out.txt", *PARTS, code=1)
+    done = command("run", "f:fail_on_77", "in.txt", "-o", "out.txt", *PARTS, "--joblog", "log", code=1)
     assert done.stderr.startswith("orchestrator: in.txt, line 59901: ValueError: no 77\nTraceback")
     assert 'f.py", line' in done.stderr
     assert done.stderr.count("  File ") == 1
     assert "nothing was written to out.txt" in done.stderr
-    assert left(folder) == ["in.txt"]
+    assert left(folder) == ["in.txt", "log"]
+    *_, last = (folder / "log").read_text().splitlines()
+    assert last.split("\t")[6:] == ["1", "0", "f:fail_on_77 in.txt"]
+    assert float(last.split("\t")[3]) > 0
 
 
 def test_skipped_failures_are_listed_and_counted(folder, command):
