@@ -13,6 +13,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+_LEAVE_S = 5.0
+"""It is in a turn for a moment at most; this may run in a garbage collection, which must not wait for ever."""
+
 
 class Standby:
     """The thread of one coordinator, while it needs one."""
@@ -41,7 +44,7 @@ class Standby:
         self._ended.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_LEAVE_S)
 
     def _run(self) -> None:
         while (wait_s := self._look()) is not None:

@@ -282,7 +282,9 @@ def _begun(lost: list[Chunk], ended: Ended | None, glance: watch.Glance) -> list
     counts = [len(chunk.items) for chunk in lost]
     if ended is None or glance.position is None or (glance.ident, glance.position) != (ended.ident, ended.position):
         return counts
-    place = next(number for number, chunk in enumerate(lost) if chunk.ident == ended.ident)
+    place = next((number for number, chunk in enumerate(lost) if chunk.ident == ended.ident), None)
+    if place is None:
+        return counts
     return [*counts[:place], glance.position + 1, *[0] * (len(lost) - place - 1)]
 
 

@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 SCENARIOS = {
     "matrix": ("test_crash_matrix.py", "where a worker dies, how it dies, and how it was started: all of them"),
     "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items, three times"),
+    "troubles": ("test_troubles.py", "10,000 items that raise, die or hang, under memory pressure and resizing"),
     "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),
     "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
     "barrier": ("test_barrier_kills.py", "a party of the barrier is killed at every line of a round"),
