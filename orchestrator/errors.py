@@ -31,7 +31,7 @@ class InternalError(OrchestratorError):
 
 
 class WorkerStartError(OrchestratorError):
-    """The workers can't start (the initializer raises, or they die before they run anything)."""
+    """The workers can't start (the initializer raises, or they die before they run anything, as in an import)."""
 
 
 class ItemError(OrchestratorError):

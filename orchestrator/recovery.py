@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_item
 from orchestrator.counts import StageCounts
-from orchestrator.errors import ItemError, ItemTimeoutError
+from orchestrator.errors import ItemError, ItemTimeoutError, WorkerStartError
 from orchestrator.events import Ended, Lost
-from orchestrator.failures import death_error, item_error, timeout_error
+from orchestrator.failures import death_error, how_it_ended, item_error, timeout_error
 from orchestrator.ledger import Chunk
 from orchestrator.retry import RetryPolicy, Verdict
 from workers.chunks import FailedRecord
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from workers.runner import Failures
 
 _TIMEOUT = class_names(ItemTimeoutError)
+_LOADING_DEATHS = 3
 
 
 class Recovery:
@@ -64,6 +65,8 @@ class Recovery:
         self._again: deque[Chunk] = deque()
         self._later: list[tuple[float, Chunk]] = []  # (monotonic time, part)
         self._assemblies: dict[Chunk, Assembly] = {}
+        self.died_loading: set[int] = set()
+        """Pids of the workers that died while they loaded the function; emptied, by the stage, when one has run it."""
         self.freed_bytes = 0
         """Of parts that have their outcome: to be given back to the budget, and set to 0, by the stage."""
 
@@ -248,6 +251,9 @@ class Recovery:
             self._ended(event, chunk, ended)
             return
         self._counts.deaths += 1
+        if ended is None and event.glance is not None and event.glance.loads:
+            self._died_loading(event, chunk)
+            return
         single = len(chunk.items) == 1
         known = chunk.watched or (single and event.glance is not None)
         if known and self._divider is not None and self._divide_lost(event, chunk):
@@ -260,6 +266,24 @@ class Recovery:
             self._again.append(same_item(chunk, ran=event.begun > 0))
         else:
             self.split(chunk, ran=True)
+
+    def _died_loading(self, event: Lost, chunk: Chunk) -> None:
+        """A worker died before it had the function: no item is to blame, and the next worker will die of it, too.
+
+        Raises:
+            WorkerStartError: so many did, and none ran anything.
+        """
+        self.died_loading.add(event.pid)
+        if len(self.died_loading) >= max(_LOADING_DEATHS, self._policy.max_deaths):
+            raise WorkerStartError(
+                f"{len(self.died_loading)} workers in a row died while they loaded the function; the last one (pid "
+                f"{event.pid}) {how_it_ended(event).rstrip(',')}. Look at what its module does when it is imported, "
+                "and at what the function holds on to"
+            )
+        if chunk.parent is None:
+            self.split(chunk)
+        else:
+            self._again.append(same_item(chunk, ran=False))
 
     def _divide_lost(self, event: Lost, chunk: Chunk) -> bool:
         """Divide a block that a worker died with, if it is more than one record: around the one that ran, or in halves.

@@ -271,6 +271,8 @@ class Stage:
 
     def _finished(self, event: Finished) -> None:
         chunk, run_s = event.chunk, event.run_s
+        if self._recovery.died_loading:
+            self._recovery.died_loading.clear()
         self.counts.seconds += run_s
         old = self._chunk_s
         self._chunk_s = run_s if old is None else old + _WEIGHT * (run_s - old)

@@ -217,7 +217,7 @@ class Supervisor:
             events = self._calls.events(chunk.call)
             if events is not None:
                 alone = len(lost) == 1
-                seen = glance if glance.ident >= 0 else None
+                seen = glance if glance.ident >= 0 or glance.loads else None
                 events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended, begun, seen, held_s))
 
     def _remove(self, lane: Lane) -> int | None:

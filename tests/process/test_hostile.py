@@ -348,6 +348,22 @@ def test_submit_with_an_initializer_that_raises():
         pool.submit(same, 1).result()
 
 
+class DiesInWorkers:
+    """A function whose unpickling kills, as the import of a broken extension module does."""
+
+    def __call__(self, x):
+        return x
+
+    def __reduce__(self):
+        return (os._exit, (9,))
+
+
+def test_a_function_that_kills_as_it_is_loaded_is_to_blame_and_no_item(pool):
+    with pytest.raises(WorkerStartError, match=r"3 workers in a row died while they loaded the function.*exit code 9"):
+        list(pool.map(DiesInWorkers(), range(1000), on_error="skip"))
+    assert list(pool.map(str, range(3))) == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_an_initializer_that_dies(workers):
     with Pool(workers=workers, initializer=os._exit, initargs=(9,)) as pool:
