@@ -26,7 +26,7 @@ from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 PIPE_BYTES = 1 << 18
 _MAX_WRITE_BYTES = 1 << 18
-_LAST_WORDS_BYTES = 4096
+_LAST_WORDS_BYTES = 16384
 _LAST_WORDS_LINES = 8
 
 
@@ -207,7 +207,7 @@ class Lane:
         if self._stderr_fd >= 0:
             start = max(0, os.fstat(self._stderr_fd).st_size - _LAST_WORDS_BYTES)
             kept = os.pread(self._stderr_fd, _LAST_WORDS_BYTES, start)
-            self._last_words = "\n".join(kept.decode(errors="replace").splitlines()[-_LAST_WORDS_LINES:])
+            self._last_words = telling_lines(kept.decode(errors="replace"))
             os.close(self._stderr_fd)
             self._stderr_fd = -1
 
@@ -215,6 +215,18 @@ class Lane:
         launch.disown(self.writer_fd, self.reader_fd)
         self._inbox.close()
         self._outbox.close()
+
+
+def telling_lines(text: str) -> str:
+    """Return the last lines of what was written to stderr; of a crash in compiled code the first that tell of it.
+
+    `faulthandler` writes the innermost call first, and behind that only how it came there.
+    """
+    lines = text.splitlines()
+    crashes = [number for number, line in enumerate(lines) if line.startswith("Fatal Python error")]
+    if crashes:
+        return "\n".join(lines[crashes[-1] :][:_LAST_WORDS_LINES])
+    return "\n".join(lines[-_LAST_WORDS_LINES:])
 
 
 def _close(fd: int) -> None:

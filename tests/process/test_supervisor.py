@@ -1,5 +1,6 @@
 """Deadlines, memory limits, a share of items, and live resize: against plain Python, with hostile functions."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -84,6 +85,11 @@ def short(x):
 def refuses_to_start():
     print("no licence was found", file=sys.stderr, flush=True)
     os._exit(3)
+
+
+def crashes_at_start():
+    print("loading the plug-in", file=sys.stderr, flush=True)
+    ctypes.string_at(0)
 
 
 @pytest.mark.parametrize("chunk", ["auto", 1, 50])
@@ -184,9 +190,15 @@ def test_a_paused_pool_goes_on():
         assert pool.size == 3
 
 
-def test_workers_that_can_not_start_say_why(capfd):
-    said = r"left with exit code 3[^$]*no licence was found"
-    with pytest.raises(WorkerStartError, match=said), Pool(2, initializer=refuses_to_start) as pool:
+@pytest.mark.parametrize(
+    ("initializer", "said"),
+    [
+        (refuses_to_start, r"left with exit code 3[^$]*no licence was found"),
+        (crashes_at_start, r"SIGSEGV[^$]*Fatal Python error: Segmentation fault[^$]*crashes_at_start"),
+    ],
+)
+def test_workers_that_can_not_start_say_why(capfd, initializer, said):
+    with pytest.raises(WorkerStartError, match=said), Pool(2, initializer=initializer) as pool:
         list(pool.map(short, range(10)))
 
 
