@@ -163,6 +163,21 @@ def transform_file(row, side, *, quick):  # noqa: ARG001 - all rows are called a
     return {"value": seen.seconds, "detail": detail}
 
 
+def with_checkpoints(row, side, *, quick):  # noqa: ARG001 - all rows are called alike
+    """The command over the file, twice over so that there are several checkpoints, with and without them."""
+    source = big_file(quick=quick)
+    out, kept = DATA / "out-checkpoint.jsonl", DATA / "checkpoint"
+    shutil.rmtree(kept, ignore_errors=True)
+    argv = [sys.executable, "-m", "orchestrator", "run", f"{HERE / 'functions.py'}:transform", *[source] * 2]
+    argv += ["-o", out, "--format", "jsonl", "-j2", "-q"]
+    argv += ["--checkpoint", kept] if side == CHECKPOINTS[1] else []
+    seen = observe(argv, env=ENVIRONMENT, cpu=True)
+    return {"value": seen.seconds, "detail": {"CPU s": round(seen.cpu_s, 2)}}
+
+
+CHECKPOINTS = ("without checkpoints", "with checkpoints, every 2 s")
+
+
 def compare(out, first):
     """Every side has to have written the same; the first one is the measure."""
     if not first.exists():
@@ -314,6 +329,15 @@ ROWS = (
         (OURS, *PARALLEL),
         transform_file,
         all_of(against_best(1.0, higher=False), coordinator_cpu),
+    ),
+    Row(
+        "checkpoint",
+        "400 MB of JSON lines through the command, with and without checkpoints",
+        "s",
+        False,
+        CHECKPOINTS,
+        with_checkpoints,
+        value_of(CHECKPOINTS[1], "× the time without", 1.02, per=CHECKPOINTS[0]),
     ),
     Row(
         "fused",

@@ -15,6 +15,7 @@ from support.traps import (
     Trap,
     WhenLoaded,
     WhenPickled,
+    having_written,
     holding,
     in_step,
     placing,
@@ -25,14 +26,14 @@ from support.traps import (
     with_trap,
     writing,
 )
-from support.waiting import Gate, is_at_rest, until
+from support.waiting import Gate, is_at_rest, is_running, until
 
 from orchestrator import Failure, ItemError, Pool, WorkerDiedError, WorkerStartError
 
 ITEMS, ALWAYS, ONCE = 12, 4, 9
 """Of the items one is always deadly, and one only the first time."""
 CHUNK = 4
-MAX_DEATHS = 2
+MAX_DEATHS = 3
 EXIT_CODES = {"SIGKILL": -9, "SIGSEGV": -11, "os._exit(0)": 0, "os._exit(3)": 3}
 
 
@@ -44,7 +45,7 @@ class Cell:
         self.always, self.once = Trap(how), Trap(how, str(folder / "once"))
         self.traps = {ALWAYS: self.always, ONCE: self.once}
 
-    def check_map(self, function, items, *, pool=None, fails_otherwise=(), attempts=2, **options):
+    def check_map(self, function, items, *, pool=None, fails_otherwise=(), tries=2, **options):
         """Run the items: all come out once, in order, but the one at fault, which is named."""
         pool = pool or self.pool
         results = list(pool.map(function, items, chunk=CHUNK, retries=1, on_error="return", **options))
@@ -52,7 +53,7 @@ class Cell:
         expected = [faults.get(n, n) for n in range(ITEMS)]
         assert [type(r.error) if isinstance(r, Failure) else r for r in results] == expected
         assert [r.index for r in results if isinstance(r, Failure)] == sorted(faults)
-        assert results[ALWAYS].attempts == attempts
+        assert results[ALWAYS].attempts == (MAX_DEATHS if self.error is WorkerDiedError else tries)
         if self.error is WorkerDiedError:
             assert results[ALWAYS].error.exitcode == EXIT_CODES[self.how]
 
@@ -73,11 +74,20 @@ def unpickling_the_function(cell):
 
 def unpickling_the_item(cell):
     items = [WhenLoaded(cell.traps[n], n) if n in cell.traps else n for n in range(ITEMS)]
-    cell.check_map(same, items, attempts=2 if cell.how in DEADLY else 1)
+    cell.check_map(same, items, tries=1)
 
 
 def running_it(cell):
     cell.check_map(partial(with_trap, running, cell.traps), range(ITEMS))
+
+
+def running_it_where_one_death_is_enough(cell):
+    """Whoever else is in the worker has died with it once too, and is innocent."""
+    with Pool(2, start_method=cell.start_method, max_deaths=1) as pool:
+        function = partial(with_trap, running, {100: cell.always, 300: cell.always})
+        results = list(pool.map(function, range(400), chunk=1, on_error="return"))
+    assert [(r.index, type(r.error)) for r in results if isinstance(r, Failure)] == [
+        (100, WorkerDiedError), (300, WorkerDiedError)]  # fmt: skip
 
 
 def running_it_under_a_deadline(cell):
@@ -96,6 +106,17 @@ def writing_more_than_the_pipe_takes(cell):
     with Pool(2, start_method=cell.start_method, max_deaths=MAX_DEATHS, buffer_bytes=1 << 16) as pool:
         cell.check_map(partial(with_trap, writing, cell.traps), range(ITEMS), pool=pool)
         check_whole(pool)
+
+
+def having_written_the_result(cell):
+    """It is kept, although it takes several reads: what has run is not run again."""
+    with Pool(1, start_method=cell.start_method, max_deaths=1, buffer_bytes=1 << 16) as pool:
+        [pid] = [each.pid for each in pool.workers]
+        results = pool.map(partial(with_trap, having_written, {2: cell.always}), [0, 2], chunk=1)
+        assert next(results) == 0
+        until(lambda: not is_running(pid))  # before anybody reads what it wrote
+        assert next(results) == 2
+        until(lambda: pool.workers and pool.stats().deaths == 1)
 
 
 def placing_a_large_result(cell):
@@ -136,10 +157,12 @@ WHERE = {
     unpickling_the_function: HOW,
     unpickling_the_item: HOW,
     running_it: HOW,
+    running_it_where_one_death_is_enough: DEADLY,
     running_it_under_a_deadline: HOW,
     pickling_the_result: HOW,
     pickling_the_exception: HOW,
     writing_more_than_the_pipe_takes: DEADLY,
+    having_written_the_result: DEADLY,
     placing_a_large_result: DEADLY,
     holding_a_lease: HOW,
     being_idle: DEADLY,

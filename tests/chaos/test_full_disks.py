@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from support.scripts import run_script, succeeded
 
-from orchestrator import OrchestratorError, Stream, run
+from orchestrator import OrchestratorError, Stream, read_dead_letters, run
 from orchestrator.graph import holding
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = 4096
-LINES = 20_000
+LINES = 10_000
 FUNCTION = """
 import time
 def upper(line):
@@ -75,16 +75,17 @@ def command(folder, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("what", "pages"), [("output", 30), ("checkpoint", 2), ("joblog", 1)], ids=str
+    ("what", "pages"), [("output", 15), ("checkpoint", 2), ("joblog", 1), ("dead-letter", 3)], ids=str
 )
 def test_the_command_stops_and_goes_on_when_there_is_room(tmp_path, disk, what, pages):
     lines = [f"line {number}" for number in range(LINES)]
     (tmp_path / "in.txt").write_text("\n".join(lines) + "\n")
     (tmp_path / "f.py").write_text(FUNCTION)
     small, roomy = disk(pages), disk(4096)  # where a checkpoint takes no time, so that there are many
-    places = {name: roomy.path / name for name in ("output", "checkpoint", "joblog")} | {what: small.path / what}
+    places = {name: roomy.path / name for name in ("output", "checkpoint", "joblog", "dead-letter")} | {what: small.path / what}
     arguments = ["run", "f.py:upper", "in.txt", "-o", places["output"], "--checkpoint", places["checkpoint"],
-                 "--joblog", places["joblog"], "--block", "2K", "-j", "2", "--on-error", "skip", "--checkpoint-every", "0"]  # fmt: skip
+                 "--joblog", places["joblog"], "--dead-letter", places["dead-letter"], "--on-error", "skip",
+                 "--block", "1K", "-j", "2", "--checkpoint-every", "0"]  # fmt: skip
     done = command(tmp_path, *arguments)
     assert done.returncode == 1, done.stderr
     first, second, *rest = done.stderr.splitlines()
@@ -101,6 +102,8 @@ def test_the_command_stops_and_goes_on_when_there_is_room(tmp_path, disk, what, 
     assert places["output"].read_text().splitlines() == [line.upper() for line in lines if not line.endswith("77")]
     seqs = [int(line.split("\t")[0]) for line in places["joblog"].read_text().splitlines()[1:]]
     assert seqs == list(range(1, len(seqs) + 1))
+    letters = list(read_dead_letters(places["dead-letter"]))
+    assert [letter.place.line for letter in letters] == list(range(78, LINES, 100))
 
 
 def held(folder):
@@ -123,7 +126,7 @@ def test_what_waits_at_a_barrier_finds_no_room(tmp_path, disk, kept, monkeypatch
 
 JOIN = """
 import sys
-from orchestrator import OrchestratorError, Stream, run
+from orchestrator import OrchestratorError, Stream, read_dead_letters, run
 def by_n(record):
     return record["n"]
 def joined():

@@ -19,7 +19,7 @@ from typing import Any
 
 import workers
 
-_LARGE_BYTES = 600_000
+_LARGE_BYTES = 200_000
 
 
 def _by_signal(number: int) -> None:
@@ -108,10 +108,10 @@ class ErrorWhenPickled(Exception):  # noqa: N818
         return RuntimeError, ("an exception whose trap was harmless",)
 
 
-def tear_the_next_write(trap: Trap) -> None:
-    """Have this worker spring the trap in the middle of the next write to its lane that is larger than a pipe.
+def tear_the_next_write(trap: Trap, *, whole: bool = False) -> None:
+    """Have this worker spring the trap in the middle of the next large write to its lane, or right behind it.
 
-    The frame's first half is written by then.
+    If in the middle, half of the frame is written by then.
     """
     from workers import lane
 
@@ -121,13 +121,14 @@ def tear_the_next_write(trap: Trap) -> None:
 
         @staticmethod
         def write(fd: int, data: Any) -> int:
-            if len(data) <= 1 << 18:
+            if len(data) < _LARGE_BYTES:
                 return os.write(fd, data)
-            half = memoryview(data)[: len(data) // 2]
-            while half:
-                half = half[os.write(fd, half) :]
+            size = len(data) if whole else len(data) // 2
+            left = memoryview(data)[:size]
+            while left:
+                left = left[os.write(fd, left) :]
             trap.spring()
-            return len(data) // 2
+            return size
 
     lane.os = TornOs()  # type: ignore[assignment]
 
@@ -183,16 +184,21 @@ def writing(trap, n):
     return Large(n)
 
 
+def having_written(trap, n):
+    tear_the_next_write(trap, whole=True)
+    return Large(n)
+
+
 def placing(trap, n):
     tear_the_next_placing(trap)
     return Large(n)
 
 
 class Large:
-    """Equal to a number, and too large for a pipe."""
+    """Equal to a number, and so large that it takes several reads; three fill a pipe."""
 
     def __init__(self, n):
-        self.n, self.weight = n, bytes(_LARGE_BYTES)
+        self.n, self.weight = n, bytes(3 * _LARGE_BYTES if n % 2 else _LARGE_BYTES)
 
     def __eq__(self, other):
         return self.n == other
