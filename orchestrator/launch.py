@@ -18,6 +18,7 @@ import multiprocessing
 import multiprocessing.util
 import os
 import resource
+import select
 import sys
 from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn
 from multiprocessing.connection import Connection
@@ -187,6 +188,7 @@ class _LateFd:
         return entry.received, (duplicate,)
 
 
+_SERVER_ENDS_S = 1.0
 _SPARE_FDS = 24
 """Descriptors that must be free to start a worker: it keeps a handful, while it starts it takes about twenty."""
 
@@ -231,8 +233,33 @@ def cannot_start(worker_id: int, error: Exception) -> WorkerStartError:
 
 
 def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:
-    """Start one worker and return its process; it is not ready yet."""
-    child = _PROCESSES[start_method](target=entry.main, args=(start,), name=f"worker-{start.worker_id}")
-    child.start()
+    """Start one worker and return its process; it is not ready yet.
+
+    If the fork server ends meanwhile, it is started again, once.
+    """
+    try:
+        child = _started(start_method, start)
+    except (EOFError, ConnectionError):
+        if start_method != "forkserver":
+            raise
+        _wait_for_the_end_of_the_server()  # else the next attempt would ask the dying one again
+        child = _started(start_method, start)
     own(child.sentinel)
     return child
+
+
+def _started(start_method: str, start: WorkerStart) -> process.BaseProcess:
+    child = _PROCESSES[start_method](target=entry.main, args=(start,), name=f"worker-{start.worker_id}")
+    child.start()
+    return child
+
+
+def _wait_for_the_end_of_the_server() -> None:
+    """Wait a moment for a fork server that closes its connections: it is about to end."""
+    server: Any = _forkserver
+    with contextlib.suppress(OSError, TypeError):  # it has ended, or was reaped
+        fd = os.pidfd_open(server._forkserver_pid)  # noqa: SLF001 - private, kept in this module
+        try:
+            select.select([fd], [], [], _SERVER_ENDS_S)
+        finally:
+            os.close(fd)

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import threading
 
 import numpy
 import pytest
@@ -75,14 +76,21 @@ def test_a_process_that_is_refused(error, says, monkeypatch):
 
 
 def test_a_fork_server_that_was_killed_is_started_again():
-    with Pool(2) as pool:
-        server = launch._forkserver._forkserver_pid
-        os.kill(server, signal.SIGKILL)
-        pids = [each.pid for each in pool.workers]
-        os.kill(pids[0], signal.SIGKILL)
+    with Pool(1) as pool:
+        servers = [launch._forkserver._forkserver_pid]
+        os.kill(servers[0], signal.SIGSTOP)  # it takes the question for another worker, and gives no answer
+        killing = threading.Timer(0.05, os.kill, (servers[0], signal.SIGKILL))
+        killing.start()
+        pool.resize(2)
+        killing.join()
         assert list(pool.map(abs, range(-100, 0))) == list(range(100, 0, -1))
         until(lambda: [each.state for each in pool.workers] == ["ready", "ready"])
-    assert launch._forkserver._forkserver_pid != server
+        servers.append(launch._forkserver._forkserver_pid)
+        os.kill(servers[1], signal.SIGKILL)  # at once, so that it may still seem to be there
+        os.kill(pool.workers[0].pid, signal.SIGKILL)
+        assert list(pool.map(abs, range(-100, 0))) == list(range(100, 0, -1))
+        until(lambda: [each.state for each in pool.workers] == ["ready", "ready"])
+    assert launch._forkserver._forkserver_pid not in servers
 
 
 def test_without_anonymous_memory_a_file_without_a_name_serves(monkeypatch):
