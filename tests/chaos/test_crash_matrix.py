@@ -66,10 +66,14 @@ class Cell:
 
 
 def unpickling_the_function(cell):
-    if cell.how in DEADLY:  # an exception stays with the worker that could not load it
+    """No item is at fault: where it dies every time the call ends, not the pool."""
+    always = cell.pool.map(WhenLoaded(cell.always, same), range(2), on_error="return")
+    if cell.how in DEADLY:
         assert list(cell.pool.map(WhenLoaded(cell.once, same), range(ITEMS), chunk=CHUNK)) == list(range(ITEMS))
-    results = list(cell.pool.map(WhenLoaded(cell.always, same), range(2), on_error="return"))
-    assert [(r.index, type(r.error)) for r in results] == [(0, cell.error), (1, cell.error)]
+        with pytest.raises(WorkerStartError, match="died while they loaded the function"):
+            list(always)
+    else:  # an exception stays with the worker that could not load it
+        assert [(r.index, type(r.error)) for r in always] == [(0, ItemError), (1, ItemError)]
 
 
 def unpickling_the_item(cell):
