@@ -87,18 +87,36 @@ class FutureDriver:
                 if self._pending:
                     self._coordinator.notice_rebound()
                 stage.feed(self._cut)
-                if stage.in_lanes or self._pending:
-                    self._coordinator.drive(
-                        lambda: stage.events or (self._pending and stage.wants_room()), stage.timeout_s
-                    )
-                stage.settle()
-                while (delivery := stage.take()) is not None:
-                    self._resolve(delivery)
+                if not self._resolve_all(stage):  # what can't be sent is there at once
+                    self._wait_for_news(stage)
+                    stage.settle()
+                    self._resolve_all(stage)
                 stage.give_back()
         except BaseException as error:
             self.abort(error)
         finally:
             stage.close()
+
+    def _wait_for_news(self, stage: Stage) -> None:
+        if self._is_stranded(stage):
+            raise ClosedError("the pool was closed while it was paused; this was not done")
+        self._coordinator.drive(lambda: self._has_news(stage) or self._is_stranded(stage), stage.timeout_s)
+
+    def _resolve_all(self, stage: Stage) -> bool:
+        """Resolve the futures whose outcome is there; return whether there were any."""
+        some = False
+        while (delivery := stage.take()) is not None:
+            self._resolve(delivery)
+            some = True
+        return some
+
+    def _has_news(self, stage: Stage) -> bool:
+        """Whether something came back, or waits and a lane would take it: a new call, or one that runs again."""
+        return bool(stage.events) or stage.wants_room(source_ended=not self._pending)
+
+    def _is_stranded(self, stage: Stage) -> bool:
+        """Whether nobody will run what is left: the pool is being closed, and has been paused."""
+        return self._closing and not self._coordinator.size and not stage.in_lanes and not stage.events
 
     def _wait_for_work(self, stage: Stage) -> bool:
         with self._more:

@@ -406,6 +406,8 @@ class Pool:
         Args:
             describe: gives an item in words, None if it has none; called under the pool's lock.
         """
+        if not self._coordinator.closed:
+            self._coordinator.drive(lambda: False, 0)
         return self._coordinator.status(describe)
 
     @property

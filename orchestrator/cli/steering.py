@@ -85,6 +85,7 @@ class Steering:
         after = f"after {time.monotonic() - self._started_s:.1f} s"
         if self.pool is None:
             return f"{after} it is starting; no worker is there yet"
-        status = self.pool.status() if self.describe is None else self.pool.status(self.describe)
+        ask = self.pool.coordinator.status  # which takes no turn of the loop: that is the main thread's
+        status = ask() if self.describe is None else ask(self.describe)
         done = self.counts()
         return f"{after}{f', {done}' if done else ''}; {status}"

@@ -57,6 +57,13 @@ def spin(turns):
     return time.perf_counter() - started, time.thread_time() - started_cpu
 
 
+def began(seconds):
+    """Nap; returns who did, and when it began, on the clock that all processes share."""
+    started = time.perf_counter()
+    time.sleep(seconds)
+    return os.getpid(), started
+
+
 def nap(seconds):
     time.sleep(seconds)
 

@@ -13,6 +13,7 @@ SCENARIOS = {
     "matrix": ("test_crash_matrix.py", "where a worker dies, how it dies, and how it was started: all of them"),
     "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items, three times"),
     "troubles": ("test_troubles.py", "10,000 items that raise, die or hang, under memory pressure and resizing"),
+    "resize": ("test_resizing.py", "0 to 16 workers every 20 ms while workers are killed, over 200,000 items and more"),
     "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),
     "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
     "barrier": ("test_barrier_kills.py", "a party of the barrier is killed at every line of a round"),
@@ -29,7 +30,7 @@ def options():
     parser.add_argument("--seed", type=int, help="repeats the choices of a run, which prints its seed")
     parser.add_argument("--kills", type=int, default=200, help="of each run of `resume` (default: 200)")
     parser.add_argument("--runs", default="", metavar="NAME,...", help="only these graphs of `resume`")
-    parser.add_argument("--items", type=int, default=200_000, help="of each run of `storm` (default: 200000)")
+    parser.add_argument("--items", type=int, default=200_000, help="of each run of `storm` and `resize` (default: 200000)")
     parser.add_argument("--minutes", type=float, default=0.0, help="go on with other seeds for so long")
     chosen = parser.parse_args()
     for name in chosen.scenario:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from orchestrator import (
+    ClosedError,
     ConfigError,
     Failure,
     ItemTimeoutError,
@@ -23,7 +24,7 @@ from orchestrator import (
     deadlines,
     run,
 )
-from tests.support.waiting import Gate
+from tests.support.waiting import Gate, Tally, until
 
 
 def sleeps_at_seven(x):
@@ -188,6 +189,64 @@ def test_a_paused_pool_goes_on():
         threading.Timer(1.5, lambda: pool.resize(3)).start()  # longer than a stuck graph is given
         assert list(pool.map(short, range(100))) == list(range(1, 101))
         assert pool.size == 3
+
+
+def waits_for(gate, begun):
+    begun.add()
+    gate.wait()
+    return os.getpid()
+
+
+def test_resizing_while_futures_steps_and_pauses_are_under_way(tmp_path):
+    def gate():
+        gates.append(Gate(tmp_path / f"gate{len(gates)}"))
+        return gates[-1], Tally(tmp_path / f"begun{len(gates)}")
+
+    gates = []
+    with Pool(2) as pool:
+        # A worker that is to leave finishes what it has, and nothing waits for that.
+        closed, begun = gate()
+        held = [pool.submit(waits_for, closed, begun) for _ in range(2)]
+        until(lambda: begun.count == 2)
+        both = {each.pid for each in pool.workers}
+        pool.resize(1)
+        assert [each.id for each in pool.workers] == [0]
+        closed.open()
+        assert {each.result() for each in held} == both
+        until(lambda: len(pool.status().workers) == 1)
+
+        # A step has the workers that were there when it began; the next one has those that came meanwhile.
+        closed, begun = gate()
+        results = []
+        step = threading.Thread(target=lambda: results.append(pool.run_on_all(waits_for, closed, begun)))
+        step.start()
+        until(lambda: begun.count)
+        pool.resize(3)
+        closed.open()
+        step.join()
+        assert len(results[0]) == 1
+        assert len(set(pool.run_on_all(os.getpid))) == 3
+
+        # In a pause nothing runs, not even what a worker was killed with as it left; then all of it does.
+        closed, begun = gate()
+        held = [pool.submit(waits_for, closed, begun)]
+        until(lambda: begun.count)
+        busy = next(each.pid for each in pool.status().workers if each.runs)
+        pool.resize(0)
+        held.append(pool.submit(os.getpid))
+        os.kill(busy, signal.SIGKILL)
+        until(lambda: not pool.status().workers)
+        closed.open()
+        assert not any(each.done() for each in held)
+        pool.resize(1)
+        assert len({each.result() for each in held}) == 1
+
+        # A pool that is closed in a pause does not wait for what nobody will run.
+        pool.resize(0)
+        until(lambda: not pool.status().workers)
+        left = pool.submit(os.getpid)
+    with pytest.raises(ClosedError, match="closed while it was paused"):
+        left.result()
 
 
 @pytest.mark.parametrize(

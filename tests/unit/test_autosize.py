@@ -61,6 +61,15 @@ def test_whatever_comes_the_direction_changes_ever_more_rarely(runs):
     assert reversals(sizes(looks)) <= 6 + len(looks) // 90
 
 
+IDLE = WELL._replace(idle_cpus=4.0)
+WANTED_BY_OTHERS = WELL._replace(idle_cpus=0.0, own_cpus=1.0, others_cpus=3.0)
+
+
+def test_who_tries_to_make_it_flap_succeeds_ever_more_rarely():
+    found = sizes(([IDLE] * 10 + [WANTED_BY_OTHERS] * 10) * 40)
+    assert 1 < reversals(found) <= 8
+
+
 def test_noise_makes_it_flap_seldom():
     for seed in range(10):
         chance = random.Random(seed)
@@ -72,9 +81,12 @@ def test_noise_makes_it_flap_seldom():
 
 
 @some
-@given(st.lists(anything, max_size=200))
-def test_it_never_grows_while_the_source_is_the_bottleneck(looks):
-    assert 1 not in changes(sizes([seen._replace(busy=min(seen.busy, 0.89)) for seen in looks]))
+@given(st.lists(st.tuples(anything, st.integers(1, 8)), max_size=30))
+def test_it_never_grows_while_the_source_is_the_bottleneck(runs):
+    looks = [seen._replace(busy=min(seen.busy, 0.89)) for seen, times in runs for _ in range(times)]
+    assert 1 not in changes(sizes(looks))
+    assert sizes([IDLE._replace(busy=0.89)] * 50) == [2] * 51
+    assert sizes([IDLE] * 50)[-1] == 8
 
 
 @some
