@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.attempts import AttemptLogs
 from orchestrator.cli.command_feed import CommandFeed, OverdueError
 from orchestrator.cli.command_output import GroupedOutput
-from orchestrator.cli.command_tally import CommandTally, how
+from orchestrator.cli.command_tally import CommandTally, said
 from orchestrator.cli.console import Console, open_progress
 from orchestrator.cli.halt import HaltCount
 from orchestrator.cli.joblog import Joblog
@@ -124,7 +124,7 @@ class CommandRun:
                 "tried_again": tally.retries,
             },
             "pool": pool_part(max(1, self._settings.sizing.workers), stats, tally.cpu_s),
-            "failures": [f"command {each.seq + 1} {how(each)}: {each.line}" for each in tally.first_failures],
+            "failures": [said(each) for each in tally.first_failures],
         }
 
     # ---- the run --------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from orchestrator.cli.summary import SHOWN_FAILURES, usage
 if TYPE_CHECKING:
     from workers.commands import CommandResult
 
+_SHOWN_CHARS = 500
+
 
 @dataclass(slots=True)
 class CommandTally:
@@ -50,7 +52,7 @@ class CommandTally:
     def complain_of_failures(self) -> None:
         """Tell the first failures."""
         for result in self.first_failures:
-            complain(f"command {result.seq + 1} {how(result)}: {result.line}")
+            complain(said(result))
         if self.failed > SHOWN_FAILURES:
             complain(f"… and {self.failed - SHOWN_FAILURES:,} more failed")
 
@@ -64,6 +66,12 @@ class CommandTally:
             f"{self.done + self.ended:,} commands, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; "
             f"{seconds:.2f} s, {self.done / seconds:,.0f} commands/s\n" + usage(seconds, workers_s, stats)
         )
+
+
+def said(result: CommandResult) -> str:
+    """Return a failure in words; a command line of any length does not fill the screen."""
+    line = result.line if len(result.line) <= _SHOWN_CHARS else result.line[: _SHOWN_CHARS - 1] + "…"
+    return f"command {result.seq + 1} {how(result)}: {line}"
 
 
 def how(result: CommandResult) -> str:

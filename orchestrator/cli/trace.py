@@ -16,6 +16,8 @@ from orchestrator.cli.appended import AppendedFile
 if TYPE_CHECKING:
     from orchestrator.cli.attempts import Attempt
 
+_NAME_CHARS = 200
+
 
 class Trace:
     """The file."""
@@ -53,7 +55,7 @@ class Trace:
             "exitval": attempt.exitval,
             "signal": attempt.signal,
         }
-        self._event(attempt.command, "X", dur=round(attempt.run_s * 1e6), args=details, **at)
+        self._event(attempt.command[:_NAME_CHARS], "X", dur=round(attempt.run_s * 1e6), args=details, **at)
         if attempt.number > 1:
             self._event(f"tried again, attempt {attempt.number}", "i", s="t", **at)
         if (ending := _ending(attempt)) is not None:
