@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SCENARIOS = {
     "matrix": ("test_crash_matrix.py", "where a worker dies, how it dies, and how it was started: all of them"),
-    "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items, three times"),
+    "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items: maps, a graph, futures, steps"),
     "troubles": ("test_troubles.py", "10,000 items that raise, die or hang, under memory pressure and resizing"),
     "resize": ("test_resizing.py", "0 to 16 workers every 20 ms while workers are killed, over 200,000 items and more"),
     "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),

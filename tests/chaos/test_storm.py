@@ -6,7 +6,7 @@
 import os
 import random
 
-from support.storm import Storm, work
+from support.storm import Storm, step, work
 from support.waiting import is_at_rest, until
 
 from orchestrator import Pool, Stream, run
@@ -52,8 +52,15 @@ def stateful(pool):
     assert sorted(joined) == sorted((n, other) for n in rest for other in partners.get(n % 1000, ()))
 
 
+def futures_and_steps(pool):
+    futures = [pool.submit(work, n) for n in range(ITEMS // 4)]
+    assert [future.result() for future in futures] == [n * 7 for n in range(ITEMS // 4)]
+    for number in range(ITEMS // 200):
+        assert pool.run_on_all(step, number) == [number + 1, number + 1]
+
+
 def test_a_storm_of_deaths_changes_no_result():
-    for scene in (ordered, unordered, stateful):
+    for scene in (ordered, unordered, stateful, futures_and_steps):
         print(f"CHAOS_SEED={SEED} {scene.__name__}", end="", flush=True)
         with Pool(2, max_deaths=MAX_DEATHS) as pool:
             with Storm(pool, f"{SEED} {scene.__name__}") as storm:

@@ -8,6 +8,8 @@ import signal
 import threading
 from typing import Any, Self
 
+import workers
+
 
 class Storm:
     """Kills workers of `pool` with SIGKILL every `every_s` seconds; which ones is up to the seed."""
@@ -55,6 +57,14 @@ def work(n: int) -> int:
     if n % PAUSE_ITEMS == 0:
         _PAUSE.wait(PAUSE_S)
     return n * 7
+
+
+def step(number: int) -> int:
+    """Together with all workers: the greatest of `number` + their ids."""
+    worker = workers.current()
+    greatest: int = worker.all_reduce(number + worker.id, max)
+    worker.barrier.wait()
+    return greatest
 
 
 PAUSE_ITEMS = 10
