@@ -63,7 +63,16 @@ class AppendedFile:
         return self.size
 
     def restore(self, size_bytes: int) -> None:
-        """Go on behind so many bytes."""
+        """Go on behind so many bytes.
+
+        Raises:
+            OrchestratorError: they are not there any more.
+        """
+        found = self.size
+        if found < size_bytes:
+            raise OrchestratorError(
+                f"can't go on with {self._what} {self._path}: it has {found:,} bytes of {size_bytes:,}"
+            )
         self._file.truncate(size_bytes)
 
     def close(self) -> None:

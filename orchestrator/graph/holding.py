@@ -92,11 +92,16 @@ class Hold(Node):
         if self._written and self._path is not None:  # read back to its end, it may be removed already
             try:
                 self._file = open(self._path, "r+b")  # noqa: PTH123, SIM115 - closed by `close`
+                found = os.fstat(self._file.fileno()).st_size
+                if found < state["size"]:
+                    raise self._gone(f"it has {found:,} bytes of {state['size']:,}")
                 self._file.truncate(state["size"])
                 self._file.seek(state["at"])
             except OSError as error:
-                what = f"which is what waits at {self.name!r}"
-                raise OrchestratorError(f"can't go on with {self._path}, {what}: {error.strerror}") from None
+                raise self._gone(error.strerror) from None
+
+    def _gone(self, why: str | None) -> OrchestratorError:
+        return OrchestratorError(f"can't go on with {self._path}, which is what waits at {self.name!r}: {why}")
 
     def end(self, port: int) -> None:
         """Note it; the items follow as the consumer takes them."""

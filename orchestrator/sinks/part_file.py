@@ -11,6 +11,7 @@ Owner of the state: the coordinator's thread.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -54,9 +55,11 @@ class PartFile:
         Raises:
             OrchestratorError: it can't be made.
         """
-        flags = os.O_WRONLY | os.O_CLOEXEC | (0 if self.direct else os.O_CREAT | os.O_TRUNC)
         try:
-            self._fd = os.open(self._part, flags, 0o666)
+            self._fd = os.open(self._part, os.O_WRONLY | os.O_CLOEXEC | (0 if self.direct else os.O_CREAT), 0o666)
+            if not self.direct:
+                self._claim()
+                os.ftruncate(self._fd, 0)
             if self._mode is not None:
                 os.fchmod(self._fd, self._mode)
         except OSError as error:
@@ -147,15 +150,32 @@ class PartFile:
             os.replace(self._final, self._part)
         try:
             self._fd = os.open(self._part, os.O_WRONLY | os.O_CLOEXEC)
+            self._claim()
             found = os.fstat(self._fd).st_size
-            os.ftruncate(self._fd, size_bytes)
-            os.lseek(self._fd, size_bytes, os.SEEK_SET)
+            if found >= size_bytes:  # else it would be made longer, and the next run would take it for good
+                os.ftruncate(self._fd, size_bytes)
+                os.lseek(self._fd, size_bytes, os.SEEK_SET)
         except OSError as error:
             raise self._gone(error.strerror) from None
         if found < size_bytes:
             raise self._gone(f"it has {found:,} bytes of {size_bytes:,}")
 
     # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        """Have this file to ourselves: two runs with checkpoints of their own may have one output by mistake.
+
+        Raises:
+            OrchestratorError: another run has it.
+        """
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            self._fd = -1
+            raise OrchestratorError(f"can't write to {self.path}: another run is writing to it") from None
+        except OSError:
+            pass  # a file system without locks
 
     def _gone(self, why: str | None) -> OrchestratorError:
         return OrchestratorError(f"can't go on with {self._part}, which is what there was of {self.path}: {why}")

@@ -6,7 +6,9 @@ import os
 
 import pytest
 
+from orchestrator.cli.appended import AppendedFile
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.graph import holding
 from orchestrator.sinks.files import FileSink, FolderSink, refuse_input
 from orchestrator.sinks.stdout import ReaderGoneError, StdoutSink
 from workers.chunks import BlockResult, Origin
@@ -156,3 +158,52 @@ def test_a_signal_in_the_middle_of_the_end_leaves_the_whole_file_or_none(tmp_pat
     whole = (call == "replace" and not before) or call == "open"  # opened is the folder, to be synced
     assert sink.is_final == whole
     assert os.listdir(tmp_path) == (["out"] if whole else [])
+
+
+def test_a_file_that_is_gone_on_with_is_as_long_as_it_was_and_nobody_elses(tmp_path):
+    def kept():
+        sink = FileSink(str(tmp_path / "out"), kept=True)
+        sink.keep()
+        return sink
+
+    first = kept()
+    first.write(result(b"one\n"))
+    state = first.snapshot()
+    with pytest.raises(OrchestratorError, match="another run is writing to it"):
+        kept().write(result(b"two\n"))
+    with pytest.raises(OrchestratorError, match="another run is writing to it"):
+        kept().restore(state)
+    first.write(result(b"lost\n"))
+    first.abort()
+    os.truncate(tmp_path / ".out.part", 2)
+    for _ in range(2):
+        again = kept()
+        with pytest.raises(OrchestratorError, match="it has 2 bytes of 4"):
+            again.restore(state)
+        again.abort()
+
+
+def test_what_was_cut_short_is_refused_and_not_filled_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(holding, "HELD_ITEMS", 1)
+    log = AppendedFile(str(tmp_path / "log"), "the job log")
+    log.write(b"some lines")
+    held = holding.Hold("barrier")
+    held.keep_written(str(tmp_path / "node"))
+    held.receive([1, 2, 3], 0)
+    states = log.snapshot(), held.snapshot()
+    log.close()
+    held.failed = True
+    held.close()
+    os.truncate(tmp_path / "log", 4)
+    os.truncate(tmp_path / "node-held", 4)
+    for _ in range(2):
+        log = AppendedFile(str(tmp_path / "log"), "the job log", goes_on=True)
+        with pytest.raises(OrchestratorError, match=r"the job log .* it has 4 bytes of 10"):
+            log.restore(states[0])
+        log.close()
+        held = holding.Hold("barrier")
+        held.keep_written(str(tmp_path / "node"))
+        with pytest.raises(OrchestratorError, match="waits at 'barrier': it has 4 bytes of"):
+            held.restore(states[1])
+        held.failed = True
+        held.close()
