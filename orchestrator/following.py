@@ -6,9 +6,11 @@ its lock.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
+from orchestrator.errors import OrchestratorError
 from orchestrator.memory import own_bytes
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class FileFollower:
     def _look(self) -> None:
         found = self._file.look()
         if isinstance(found, int):
-            self._coordinator.supervisor.resize(found)
+            _resize(self._coordinator, found)
         elif found is not None:
             size = self._coordinator.supervisor.size
             self._coordinator.say(f"-j {self._file.path}: {found}; it stays at {size} workers")
@@ -75,8 +77,8 @@ class MachineFollower:
             return
         supervisor = self._coordinator.supervisor
         size = self._sizer.judge(self._observe(self._cpus))
-        if size != supervisor.size and supervisor.size and not self._coordinator.closed:
-            supervisor.resize(size)
+        if size != supervisor.size and supervisor.size:
+            _resize(self._coordinator, size)
 
     def _observe(self, watch: CpuWatch) -> Observation:
         coordinator = self._coordinator
@@ -98,3 +100,8 @@ class MachineFollower:
             reserve=max(self._memory.total_bytes() // 20, _LEAST_RESERVE),
             worker_bytes=max((own_bytes(lane.pid) for lane in lanes), default=0),
         )
+
+
+def _resize(coordinator: Coordinator, size: int) -> None:
+    with suppress(OrchestratorError):  # of a pool that is being closed, or can't go on: who uses it is told
+        coordinator.resize(size)

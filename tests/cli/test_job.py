@@ -51,6 +51,24 @@ def test_a_good_file_is_checked_and_nothing_is_written(job, command):
     assert not (job / "out.txt").exists()
 
 
+def test_a_hook_runs_in_every_worker_that_a_file_asks_for_before_the_next_stage(job, command):
+    (job / "size").write_text("3\n")
+    (job / "hook.py").write_text(
+        "import os, workers\n"
+        "def mark(): open(f'mark-{workers.current().id}', 'w').close()\n"
+        "def seen(line): return line + str(sum(name.startswith('mark-') for name in os.listdir()))\n"
+    )
+    behind = '[barrier.all]\nfrom = "upper"\neach_worker = "hook.py:mark"\n[step.seen]\nfrom = "all"\nmap = "hook.py:seen"\n'
+    text = JOB.replace("workers = 2", 'workers = "size"').replace('from = "upper"', 'from = "seen"') + behind
+    (job / "job.toml").write_text(text)
+    command("job", "job.toml")
+    assert (job / "out.txt").read_text() == "A3\nB3\nC3\n"
+    (job / "job.toml").write_text(text.replace("hook.py:mark", "hook.py:mork").replace('"size"', '"gone"'))
+    said = command("job", "job.toml", code=2).stderr
+    assert "hook.py has no function 'mork'; did you mean 'mark'?" in said
+    assert "job.toml:2: 'gone' is no number of workers, and there is no file of that name" in said
+
+
 def test_every_mistake_has_its_line_and_nothing_is_started(job, command):
     (job / "job.toml").write_text(JOB.replace("read", "raed").replace("f.py:upper", "f.py:uper"))
     for flags in ([], ["--check"], ["--dry-run"], ["--graph", "dot"]):
