@@ -28,7 +28,7 @@ from orchestrator.cli.report_file import pool_part
 from orchestrator.cli.settling import Settling
 from orchestrator.cli.signals import Terminated
 from orchestrator.cli.steering import Steering
-from orchestrator.cli.stopping import Stopping
+from orchestrator.cli.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
@@ -133,7 +133,7 @@ class CommandRun:
         settings = self._settings
         done = self._done
         self._logs = _open_logs(settings)
-        self._sink = _open_sink(settings.output)
+        self._sink = _open_sink(settings.output, self._stopping)
         total = None if self._rows.total is None else max(0, self._rows.total - len(done))
         workers = max(1, settings.sizing.workers)
         progress = open_progress(settings.show, total, unit="commands", scale=False, workers=workers)
@@ -280,17 +280,31 @@ def _open_logs(settings: ExecSettings) -> AttemptLogs:
 
 
 class _Stdout:
-    """Standard output as a sink of bytes."""
+    """Standard output as a sink of bytes; one that takes nothing more ends no run that is to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: Stopping) -> None:
         self._sink = StdoutSink()
-        self.write = self._sink.write_bytes
+        self._stopping = stopping
+        self._is_given_up = False
         self.close, self.abort = self._sink.close, self._sink.abort
 
+    def write(self, data: memoryview | bytes) -> None:
+        """Append, unless that was given up."""
+        if self._is_given_up:
+            return
+        try:
+            try:
+                self._stopping.may_interrupt = True
+                self._sink.write_bytes(data)
+            finally:
+                self._stopping.may_interrupt = False
+        except WriteGivenUpError:
+            self._is_given_up = True
 
-def _open_sink(output: str) -> ByteSink:
+
+def _open_sink(output: str, stopping: Stopping) -> ByteSink:
     if output == "-":
-        return _Stdout()
+        return _Stdout(stopping)
     try:
         file = PartFile(output)
         file.open()

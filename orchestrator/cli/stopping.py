@@ -3,6 +3,7 @@
     first signal, halt now: nothing more begins, workers are asked to end what they run, and that is waited for
     halt soon:              nothing more begins
     second signal:          KeyboardInterrupt, wherever the run is
+    a write that blocks:    is given up once the commands have had time to end, as nobody reads
 
 Runs in the coordinator's main thread, in part as signal handlers: these only set flags, send signals and wake the wait.
 """
@@ -27,6 +28,10 @@ _ENDING_S = 2 * GRACE_S + 1.0
 """How long commands may take to end when they are told to, before their workers are ended."""
 
 
+class WriteGivenUpError(Exception):
+    """The run is to stop, and its output takes nothing more."""
+
+
 class Stopping:
     """Stops one run; `pool` is set as soon as there is one."""
 
@@ -36,6 +41,8 @@ class Stopping:
         self.pool: Any = None
         self._feed = feed
         self._halt = halt
+        self.may_interrupt = False
+        """Set around a write, which may take for ever."""
         self._until_s = 0.0
 
     def hear_signals(self) -> None:
@@ -75,8 +82,11 @@ class Stopping:
 
     def _look_again(self, _number: int, _frame: object) -> None:
         """Ask those too that were only starting; and give up on those that don't end."""
-        self._feed.overdue = time.monotonic() > self._until_s
+        now = time.monotonic()
+        self._feed.overdue = now > self._until_s
         self._ask_workers()
+        if self.may_interrupt and now > self._until_s - _ENDING_S + GRACE_S:
+            raise WriteGivenUpError
 
     def _ask_workers(self) -> None:
         """Have workers end their commands; one that is only starting would not know the signal, and die of it."""

@@ -90,10 +90,11 @@ def test_commands_that_run_and_their_number(folder, gate, ended):
     assert process.wait(DEADLINE_S) == 143
 
 
+@pytest.mark.parametrize("command", [("run", "f:upper"), ("exec", "cat {}")])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_ends_though_nobody_reads_its_output_and_says_how_it_is_before(folder, ended, number, code):
+def test_it_ends_though_nobody_reads_its_output_and_says_how_it_is_before(folder, ended, command, number, code):
     (folder / "in.txt").write_bytes(b"some line\n" * 100_000)
-    process = ended("run", "f:upper", "in.txt", "-j", "1")
+    process = ended(*command, "in.txt", "-j", "1")
 
     def is_full():
         held = struct.unpack("i", fcntl.ioctl(process.stdout, FIONREAD, b"0000"))[0]
@@ -101,7 +102,7 @@ def test_it_ends_though_nobody_reads_its_output_and_says_how_it_is_before(folder
 
     until(is_full, DEADLINE_S)
     process.send_signal(signal.SIGUSR1)
-    read_until(process.stderr, b"records in", b"worker 0 (pid ")
+    read_until(process.stderr, b"; 1 workers wanted", b"worker 0 (pid ")
     process.send_signal(number)
     assert process.wait(DEADLINE_S) == code
 
