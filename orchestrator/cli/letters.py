@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText, read_dead_letters
 from orchestrator.errors import ConfigError
 from orchestrator.letter_sinks import DeadLetterFile, refuse_unwritable
-from orchestrator.sources.line_numbers import LineNumbers
+from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths, Place
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Letters:
         self._target = target
         self._has_lines = record_format not in {"blocks", "files"}
         self._again = again
-        self._lines = LineNumbers()
+        self._lines = LineNumbers(AT_A_TIME_BYTES)
 
     def write(self, failure: RecordFailure) -> None:
         """Append the letter of a record.

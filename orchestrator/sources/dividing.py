@@ -12,7 +12,7 @@ from dataclasses import replace
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from orchestrator.sources.line_numbers import LineNumbers
+from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.chunks import Block, ByteRange, Chunk, FailedRecord, Paths, Place
 from workers.formats import Records, split
 from workers.locating import Located, read
@@ -67,7 +67,7 @@ class Divider:
         self._errors = errors
         self._skip = skip
         self.outcomes = outcomes
-        self._lines = LineNumbers()
+        self._lines = LineNumbers(AT_A_TIME_BYTES)
 
     def divide(self, block: Chunk, at: int | None) -> Parts | None:
         """Return the parts of a block: around record `at`, or halves; None: it is one record, or can't be read."""

@@ -8,25 +8,38 @@ Owner of the state: the coordinator's thread.
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+
 _STEP_BYTES = 2**20
+AT_A_TIME_BYTES = 2**30
+"""For those who count while workers wait: about half a second."""
 
 
 class LineNumbers:
     """Counts the lines of files as far as is needed, once; asked for in order, each costs no more than its distance."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = sys.maxsize) -> None:
+        """Begin.
+
+        Args:
+            most_bytes: how much of a file is read at a time, where a run goes on meanwhile; a line that is farther away
+                is not known then, but may be the next time.
+        """
+        self._most_bytes = most_bytes
         self._files: dict[str, _Counted] = {}
 
     def of(self, path: str, offset: int) -> int:
         """Return the number of the line, from 1, that a byte of a file stands in.
 
         Raises:
-            OSError: the file can't be read.
+            OSError: the file can't be read, or the line is too far away.
         """
         counted = self._files.get(path)
         if counted is None:
             counted = self._files[path] = _Counted(path)
-        return counted.line_at(offset)
+        return counted.line_at(offset, self._most_bytes)
 
 
 class _Counted:
@@ -39,11 +52,14 @@ class _Counted:
         self._last = (0, 1)
         """An offset, and its line."""
 
-    def line_at(self, offset: int) -> int:
+    def line_at(self, offset: int, most_bytes: int) -> int:
+        until = min(offset, len(self._marks) * _STEP_BYTES + most_bytes)
         with open(self._path, "rb") as file:
-            while len(self._marks) * _STEP_BYTES <= offset:
+            while len(self._marks) * _STEP_BYTES <= until:
                 file.seek((len(self._marks) - 1) * _STEP_BYTES)
                 self._marks.append(self._marks[-1] + file.read(_STEP_BYTES).count(b"\n"))
+            if until < offset:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             step = offset // _STEP_BYTES
             start, line = step * _STEP_BYTES, self._marks[step]
             if start <= self._last[0] <= offset:
