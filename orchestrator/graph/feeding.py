@@ -195,6 +195,7 @@ class _Drawn:
         self._items: Iterator[Any] = iter(source)
         self.is_ready: Callable[[], bool] = getattr(source, "ready", _always)
         """A source that can make its reader wait, as standard input does, tells when it would not."""
+        self._waits = self.is_ready is not _always
         self.ended = False
         self.error: BaseException | None = None
 
@@ -202,14 +203,18 @@ class _Drawn:
         if self.ended or not self.is_ready():
             return ()
         items: list[Any] = []
+        wanted = 1 if self._waits else size
         try:
-            items.extend(islice(self._items, size))
+            while len(items) < size and not self.ended:
+                before = len(items)
+                items.extend(islice(self._items, wanted))
+                self.ended = len(items) - before < wanted
+                if self._waits and not self.is_ready():  # another item would be waited for, and these with it
+                    break
         except BaseException as error:
             self.ended, self.error = True, error
             if not isinstance(error, Exception):
                 raise
-        else:
-            self.ended = len(items) < size
         return items
 
     def skip(self, items: int) -> None:
