@@ -8,6 +8,7 @@ Owner: the coordinator, under its lock; only `abandon` may be called without it.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from collections import deque
@@ -108,5 +109,6 @@ class Calls:
         self._events.clear()
         self._marks.release()
         self._marks = memoryview(bytearray(MARKS_BYTES)).cast("Q")
-        self._page.close()
+        with contextlib.suppress(BufferError):  # a lane that a signal kept from being known still has its slot
+            self._page.close()
         os.close(self.control_fd)

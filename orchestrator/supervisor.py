@@ -97,6 +97,9 @@ class Supervisor:
         except (OSError, EOFError) as error:
             slot.release()
             raise launch.cannot_start(worker_id, error) from error
+        except BaseException:  # Ctrl-C in the middle of it
+            slot.release()
+            raise
         self._next_key += 1
         self.lanes[worker_id] = lane
         self._ledger.open_lane(key)
