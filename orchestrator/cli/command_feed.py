@@ -141,6 +141,11 @@ class CommandFeed:
         self._again.append((due_s, command.seq, command.attempt + 1, command.arguments))
         return True
 
+    @property
+    def given_up(self) -> int:
+        """Commands that failed and would have been tried again, had the run not been stopped."""
+        return len(self._again) if self.stopped else 0
+
     def stop(self) -> None:
         """Give nothing more. Safe in a signal handler."""
         self.stopped = True

@@ -170,6 +170,7 @@ class CommandRun:
             output.drop()
             self._drop()
             return
+        self._tally.failed += self._feed.given_up
         output.flush()  # where the run was halted, outputs may wait for those of commands that were not begun
         assert self._sink is not None and self._console is not None  # noqa: S101, PT018 - for the type checker
         self._console.close()

@@ -43,8 +43,9 @@ examples:
     orchestrator exec ::: 'make docs' 'make test'
 
   Stop once a tenth have failed; log what ran; later run what failed or did not run:
-    orchestrator exec 'fetch {}' :::: urls.txt --halt soon,fail=10% --joblog log
-    orchestrator exec 'fetch {}' :::: urls.txt --joblog log --resume-failed
+    orchestrator exec --halt soon,fail=10% --joblog log 'fetch {}' :::: urls.txt
+    orchestrator exec --joblog log --resume-failed 'fetch {}' :::: urls.txt
+  (Our options stand before ::: or ::::, as with GNU parallel: all that follows is arguments.)
 
 Commands run by /bin/sh -c, with /dev/null as their input. What one writes is passed on when it has ended (and all
 before it, unless --unordered), stdout to stdout, stderr to stderr, never mixed. At Ctrl-C, at --halt now and after its

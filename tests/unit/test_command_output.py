@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli import command_output
-from orchestrator.cli.command_feed import CommandFeed
+from orchestrator.cli.command_feed import CommandFeed, OverdueError
 from orchestrator.cli.command_output import GroupedOutput, _tagged
 from orchestrator.cli.console import Console
 from orchestrator.sources.arguments import rows_of
@@ -89,12 +89,30 @@ def test_a_feed_gives_what_failed_again_and_ends_when_nothing_can_come_any_more(
     assert not feed.ready()  # nothing is left, but what runs may fail
     feed.back(0).close()
     assert feed.try_again(first)
+    assert feed.given_up == 0
     again = next_of(feed)
     assert (again.seq, again.attempt) == (0, 2)
     assert not feed.try_again(again)
     feed.back(0).close()
     assert not feed.ready()
     feed.back(2).close()
+    assert feed.ready()
+    assert list(feed) == []
+
+
+def test_a_feed_that_is_stopped_gives_nothing_and_ends_with_what_runs():
+    feed = CommandFeed(rows_of(["a", "b", "c"]), retries=1, retry_delay_s=1e6, slots=lambda: 2)
+    first, second = next_of(feed), next_of(feed)
+    feed.back(first.seq).close()
+    assert feed.try_again(first)
+    assert feed.wait_s > 1e5
+    feed.stop()
+    assert (feed.ready(), feed.wait_s, feed.given_up) == (False, None, 1)
+    assert not feed.try_again(second)
+    feed.overdue = True
+    with pytest.raises(OverdueError):
+        feed.ready()
+    feed.back(second.seq).close()
     assert feed.ready()
     assert list(feed) == []
 
