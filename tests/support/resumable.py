@@ -5,6 +5,7 @@ A third argument is the seed of a storm that kills a worker of it every 50 ms.
 Each is slow enough to be hit in the middle, and gives the same in every undisturbed run.
 """
 
+import gc
 import sys
 import time
 from contextlib import closing, nullcontext
@@ -68,7 +69,7 @@ def patterns(folder):
 
 def behind_a_barrier(folder):
     holding.HELD_ITEMS = 4_000  # so that some are on the disk, and some are not
-    steps = Workflow("both").step("first", pace).barrier().step("second", pace)
+    steps = Workflow("both").step("first", pace).barrier(gc.collect).step("second", pace)
     return [Stream(numbers(15_000)).through(steps).to(f"{folder}/out.txt")]
 
 
