@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from orchestrator import Failure, ItemTimeoutError, Pool, Stream, run
+from orchestrator import Failure, Pool
 from tests.support.waiting import is_running, until
 
 CHILD = "import os, time; time.sleep(60)"
@@ -74,21 +74,3 @@ def test_a_memory_limit_is_held_while_the_consumer_is_away(pids):
         until(lambda: not is_running(pid))
         assert [each for each in results if not isinstance(each, Failure)] == [2, 3]
     assert not standbys()
-
-
-def test_a_sink_that_takes_its_time_is_no_way_around_a_deadline(pids):
-    def slow_sink(items):
-        if 0 in items:
-            for pid in pids():
-                until(lambda pid=pid: not is_running(pid))
-
-    with Pool(2) as pool, pytest.raises(ItemTimeoutError):
-        run(Stream(range(4)).map(stuck_with_children, chunk=1, timeout=1.0).to(SlowSink(slow_sink)), pool=pool)
-
-
-class SlowSink:
-    def __init__(self, write):
-        self.write = write
-
-    def close(self):
-        pass
