@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 import workers
-from orchestrator import Pool, WorkerDiedError, WorkerStartError
+from orchestrator import ConfigError, Pool, WorkerDiedError, WorkerStartError
 from tests.support.waiting import Gate, is_running, until
 
 
 class Machine:
     """Has as much memory as the test says."""
 
-    def __init__(self, available):
-        self.available = available
+    def __init__(self, available, total=1 << 40):
+        self.available, self.total = available, total
         self.looks = 0
 
     def total_bytes(self):
-        return 1 << 40
+        return self.total
 
     def available_bytes(self):
         self.looks += 1
@@ -113,3 +113,11 @@ def test_workers_that_are_too_large_before_they_begin_say_so():
     said = r"holds \d{3} MiB before it has run anything.*memory_limit allows \(150 MiB\).*initializer"
     with pytest.raises(WorkerStartError, match=said), Pool(2, memory_limit="150M", initializer=loads_a_model) as pool:
         list(pool.map(abs, range(10)))
+
+
+def test_a_limit_that_can_not_be_reached_is_lowered_and_told_of():
+    with pytest.warns(UserWarning, match=r"memory_limit is 1,024 MiB.*100 MiB in all.*held to 90 MiB"):
+        pool = Pool(1, memory_limit="1G", memory=Machine(50 << 20, 100 << 20))
+    pool.terminate()
+    with pytest.raises(ConfigError, match="memfree is 200 MiB, and there are 100 MiB in all"):
+        Pool(1, memfree="200M", memory=Machine(50 << 20, 100 << 20))

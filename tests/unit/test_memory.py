@@ -1,10 +1,9 @@
-"""How much memory there is, read from files as the kernel writes them; and limits that could never be reached."""
+"""How much memory there is, read from files as the kernel writes them."""
 
 import os
 
 import pytest
 
-from orchestrator import ConfigError, Pool
 from orchestrator.memory import SystemMemory, own_bytes
 
 MEMINFO = "MemTotal:       8000 kB\nMemFree:  100 kB\nMemAvailable:   5000 kB\n"
@@ -77,19 +76,3 @@ def test_shared_memory_is_nobodys_own(tmp_path):
     del own
     os.close(fd)
     assert own_bytes(2**22 + 1) == 0
-
-
-class Small:
-    def total_bytes(self):
-        return 100 << 20
-
-    def available_bytes(self):
-        return 50 << 20
-
-
-def test_a_limit_that_can_not_be_reached_is_lowered_and_told_of():
-    with pytest.warns(UserWarning, match=r"memory_limit is 1,024 MiB.*100 MiB in all.*held to 90 MiB"):
-        pool = Pool(0 + 1, memory_limit="1G", memory=Small())
-    pool.terminate()
-    with pytest.raises(ConfigError, match="memfree is 200 MiB, and there are 100 MiB in all"):
-        Pool(1, memfree="200M", memory=Small())
