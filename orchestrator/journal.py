@@ -85,10 +85,11 @@ class Journal:
 
     def close(self) -> None:
         """Close the files and give the folder back."""
-        for fd in (self._fd, self._lock_fd):
+        # Forgotten first: a signal between the two would have them closed twice.
+        fds, self._fd, self._lock_fd = (self._fd, self._lock_fd), -1, -1
+        for fd in fds:
             if fd >= 0:
                 os.close(fd)
-        self._fd = self._lock_fd = -1
 
     # ---- inside -----------------------------------------------------------------------------------------------
 
@@ -143,9 +144,9 @@ class Journal:
                 raise
         except OSError as error:
             raise self._failed(error) from None
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._size = fd, sum(map(len, records))
+        old, self._fd, self._size = self._fd, fd, sum(map(len, records))
+        if old >= 0:
+            os.close(old)
 
     def _failed(self, error: OSError) -> OrchestratorError:
         return OrchestratorError(

@@ -165,8 +165,8 @@ class DeadLetterFile:
         try:
             self._sync()
         finally:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def _sync(self) -> None:
         if self._unsynced and self._regular:

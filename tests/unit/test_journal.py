@@ -114,3 +114,35 @@ def test_what_can_not_be_pickled_is_said(tmp_path):
     with pytest.raises(OrchestratorError, match="can't be pickled"):
         journal.save(lambda: None)
     journal.close()
+
+
+INTERRUPTED = """
+import contextlib, sys
+from orchestrator.journal import Journal
+
+def interrupted(step, number):
+    lines = 0
+    def line(frame, event, argument):
+        nonlocal lines
+        lines += event == "line"
+        if lines == number:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return line
+    sys.settrace(lambda frame, *_: line if frame.f_code.co_filename.endswith("journal.py") else None)
+    with contextlib.suppress(KeyboardInterrupt):
+        step()
+    sys.settrace(None)
+
+for number in range(1, 60):
+    for name in ("finish", "close"):
+        journal = Journal(f"{sys.argv[1]}/{name}-{number}")
+        journal.begin("head")
+        journal.save("state")
+        interrupted(getattr(journal, name), number)
+        journal.close()
+"""
+
+
+def test_ctrl_c_at_any_line_of_its_end_has_nothing_closed_twice(tmp_path):
+    subprocess.run([sys.executable, "-c", INTERRUPTED, str(tmp_path)], check=True, timeout=60)
