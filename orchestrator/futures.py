@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.counts import StageCounts
+from orchestrator.delivery import Delivery
 from orchestrator.errors import ClosedError, ItemError
 from orchestrator.failures import Failure
 from orchestrator.settings import MapOptions, PoolSettings
-from orchestrator.stage import Delivery, Stage
+from orchestrator.stage import Stage
 from workers.submission import Submission, run_submission
 
 if TYPE_CHECKING:

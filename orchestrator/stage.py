@@ -10,31 +10,32 @@ graph feed and drain a stage by the same four methods: `wants`, `send`, `settle`
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.assembly import Assembly, FailedItem, InPart
+from orchestrator.assembly import Assembly, FailedItem
 from orchestrator.chunking import ChunkSizer
 from orchestrator.coordinator import Coordinator
 from orchestrator.counts import StageCounts
 from orchestrator.credits import depth_for
+from orchestrator.delivery import Deliveries, Delivery
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
-from orchestrator.failures import Failure, dead_letter, item_error, unsendable_error
+from orchestrator.failures import item_error, unsendable_error
+from orchestrator.functions import encoded_function, label_of
 from orchestrator.ledger import Chunk
-from orchestrator.letter_sinks import LetterSink, open_dead_letters
+from orchestrator.letter_sinks import LetterSink
 from orchestrator.recovery import Recovery
 from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.window import Window
 from workers import payload
-from workers.errors import ExceptionRecord, capture, text_of
-from workers.runner import CallSpec, Failures
+from workers.errors import ExceptionRecord, capture
+from workers.runner import CallSpec
 from workers.steps import StepCounts, Steps
 from workers.wire import Flag
 
@@ -44,17 +45,6 @@ if TYPE_CHECKING:
 _WEIGHT = 0.3
 _MISSING: Any = object()
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
-
-
-class Delivery(NamedTuple):
-    """What one chunk gave the consumer: results in item order, then perhaps the error that ends the call."""
-
-    results: list[Any]
-    error: ItemError | None
-    items: int
-    first_index: int
-    size_bytes: int
-    """Of the items and the results together, as they travelled."""
 
 
 class Stage:
@@ -114,14 +104,11 @@ class Stage:
         spec = CallSpec(function, star, stop_at_failure, forward_output, watched=options.timeout_s is not None)
         self._most_items = settings.items_per_worker or sys.maxsize
         encoded = encoded_function(spec)
-        self.dead_letters: LetterSink | None = None
-        """Where the items go that are given up on."""
-        if options.dead_letters is not None:
-            self.dead_letters = open_dead_letters(options.dead_letters)
+        self._deliveries = Deliveries(options, function, self._recovery, self.counts, grouped=self._fused)
         try:
             self._number = coordinator.open(self.events, encoded, options.timeout_s, name=label_of(function))
         except BaseException:
-            self._close_letters()
+            self._deliveries.close()
             raise
 
     # ---- into the pool ----------------------------------------------------------------------------------------
@@ -198,6 +185,11 @@ class Stage:
     def returns_failures(self) -> bool:
         """Whether a `Failure` stands in the place of an item that failed."""
         return self._options.on_error == "return"
+
+    @property
+    def dead_letters(self) -> LetterSink | None:
+        """Where the items go that are given up on."""
+        return self._deliveries.dead_letters
 
     @property
     def in_lanes(self) -> int:
@@ -350,10 +342,10 @@ class Stage:
             if not done.flags & Flag.FAILED:
                 self.counts.items += len(chunk.items)
                 return Delivery(decoded, None, len(chunk.items), chunk.first_index, chunk.size_bytes)
-            return self._deliver(chunk, self._merged(chunk, *decoded))
+            return self._deliveries.of(chunk, self._deliveries.merged(chunk, *decoded))
         assert isinstance(done, Assembly)  # noqa: S101 - for the type checker
         self._consumed(done.size_bytes)
-        return self._deliver(done.chunk, done.outcomes)
+        return self._deliveries.of(done.chunk, done.outcomes)
 
     def _take_again(self, done: Finished, error: BaseException) -> Delivery | None:
         """The results can't be unpickled here: run the items singly to find whose is at fault."""
@@ -366,48 +358,9 @@ class Stage:
                 return None
             self._consumed(chunk.size_bytes)
             failed = _undecodable(error, chunk.items[0], chunk.first_index, chunk.attempt)
-            return self._deliver(chunk, [FailedItem(failed)])
+            return self._deliveries.of(chunk, [FailedItem(failed)])
         self._head = self._recovery.split(chunk, chunk.size_bytes, ran=True)
         return None
-
-    def _deliver(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
-        """Apply `on_error` to a chunk of which some items failed."""
-        results: list[Any] = []
-        count = len(chunk.items)
-        add = results.extend if self._fused else results.append
-        for position, outcome in _one_by_one(outcomes):
-            if not isinstance(outcome, FailedItem):
-                self.counts.items += 1
-                add(outcome)
-                continue
-            error = self._complete_error(outcome, chunk, position)
-            self.counts.failures += 1
-            if self.dead_letters is not None:
-                item, index = chunk.items[position], chunk.first_index + position
-                self.dead_letters.write(dead_letter(error, item, index, name_of(self._function)))
-            if self._options.on_error == "raise":
-                return Delivery(results, error, count, chunk.first_index, chunk.size_bytes)
-            if self._options.on_error == "return":
-                self.counts.items += 1
-                item = chunk.items[position] if error.place is None else error.item
-                results.append(Failure(item, chunk.first_index + position, error))
-        return Delivery(results, None, count, chunk.first_index, chunk.size_bytes)
-
-    def _complete_error(self, failed: FailedItem, chunk: Chunk, position: int) -> ItemError:
-        if isinstance(failed.what, ItemError):
-            return failed.what
-        index = chunk.first_index + position
-        return self._recovery.error_of(failed.what, chunk.items[position], index, chunk.attempt)
-
-    def _merged(self, chunk: Chunk, results: list[Any], failures: Failures) -> list[Any]:
-        """Return results and failures by position; a chunk that stopped at a failure gives a shorter list."""
-        failed = {position: self._failed(chunk, what) for position, what in failures}
-        values = iter(results)
-        positions = range(len(results) + len(failures))
-        return [failed[position] if position in failed else next(values) for position in positions]
-
-    def _failed(self, chunk: Chunk, what: ExceptionRecord | list[Any]) -> FailedItem | InPart:
-        return self._recovery.in_part(chunk, what) if isinstance(what, list) else FailedItem(what)
 
     def _decode(self, event: Finished | Refused) -> Any:
         """Return what a frame carries; of fused steps as of one function, and what the steps counted is entered."""
@@ -443,11 +396,7 @@ class Stage:
         self._freed_bytes = 0
         self._coordinator.consumed(freed)
         self._coordinator.close_call(self._number)
-        self._close_letters()
-
-    def _close_letters(self) -> None:
-        if self.dead_letters is not None:
-            self.dead_letters.close()
+        self._deliveries.close()
 
 
 def _undecodable(
@@ -458,68 +407,7 @@ def _undecodable(
     return failed
 
 
-def _one_by_one(outcomes: list[Any]) -> Iterator[tuple[int, Any]]:
-    """Give outcomes with the positions of their items; of a block of which records failed, one after another."""
-    for position, outcome in enumerate(outcomes):
-        if isinstance(outcome, InPart):
-            for piece in outcome.pieces:
-                yield position, piece
-        else:
-            yield position, outcome
-
-
-def name_of(function: object) -> str:
-    """Return what messages call a function, or the names of steps that run as one."""
-    if isinstance(function, Steps):
-        return "+".join(function.names)
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    module = getattr(function, "__module__", None)
-    return repr(function) if name is None else f"{module}.{name}" if module else str(name)
-
-
 def _fresh(error: OrchestratorError) -> OrchestratorError:
     """Return the error for one more raise: the same object raised twice would pile up tracebacks."""
     error.__traceback__ = None
     return error
-
-
-def label_of(function: Callable[..., Any] | Steps) -> str:
-    """Return what a status calls a function, or a chain of steps: a word; "" if it has no name."""
-    return "+".join(function.names) if isinstance(function, Steps) else getattr(function, "__name__", "")
-
-
-def encoded_function(spec: CallSpec) -> payload.Encoded:
-    """Pickle a function, by value where it has to be: with cloudpickle, once a call."""
-    try:
-        data = _plainly(spec)
-        if data is None:
-            import cloudpickle  # noqa: PLC0415 - slow to import, and not every function needs it
-
-            data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        if isinstance(spec.function, Steps):
-            name = f"one of the steps {', '.join(spec.function.names)}"
-        else:
-            name = f"the function {getattr(spec.function, '__qualname__', repr(spec.function))}"
-        failure = ItemError(
-            f"{name} can't be sent to the workers: {type(error).__name__}: {text_of(error)}. "
-            "Does it hold on to a lock, an open file or a connection? Make that inside it, or in an initializer"
-        )
-        failure.__cause__ = error
-        raise failure from error
-    return payload.Encoded(data, (), len(data))
-
-
-def _plainly(spec: CallSpec) -> bytes | None:
-    """Return the plain pickle of a function that modules define; None if it has to go by value.
-
-    What `__main__` defines goes by value, as it may be defined anew; and cloudpickle, once somebody has loaded it, may
-    have been told of modules that should too.
-    """
-    if "cloudpickle" in sys.modules:
-        return None
-    try:
-        data = pickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
-    except Exception:
-        return None
-    return None if b"__main__" in data else data

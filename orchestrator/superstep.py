@@ -20,8 +20,8 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ItemError, WorkerDiedError
 from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
 from orchestrator.failures import how_it_ended, item_error, unsendable_error
+from orchestrator.functions import encoded_function, label_of
 from orchestrator.ledger import Chunk
-from orchestrator.stage import encoded_function, label_of
 from workers import payload
 from workers.barrier import Barrier
 from workers.errors import capture

@@ -107,15 +107,23 @@ class BarrierMemory(SharedFile):
 
     def claim_slot(self) -> int:
         """Claim a slot for this process; under the mutex."""
-        slot = self.bytes.find(_FREE, STATES_AT, _INDEXES_AT) - STATES_AT
-        if slot < 0:
-            msg = f"more than {CAPACITY} parties have arrived at this barrier"
-            raise OverflowError(msg)
-        self.claim(_LIFE_AT + slot)
+        slot = self._sign_of_life(0)
         self.pids[slot] = self.pid
         self.words[HIGH] = max(self.words[HIGH], slot + 1)
         self.bytes[STATES_AT + slot] = IDLE
         self.mine.append(slot)
+        return slot
+
+    def _sign_of_life(self, first: int) -> int:
+        """Set it on a free slot, from `first` on; one that its owner is just leaving may still have its own."""
+        slot = self.bytes.find(_FREE, STATES_AT + first, _INDEXES_AT) - STATES_AT
+        if slot < 0:
+            msg = f"more than {CAPACITY} parties have arrived at this barrier"
+            raise OverflowError(msg)
+        try:
+            self.claim(_LIFE_AT + slot)
+        except BlockingIOError:
+            return self._sign_of_life(slot + 1)
         return slot
 
     def leave(self) -> None:

@@ -42,6 +42,8 @@ LAYERS = (
     ("orchestrator.assembly", "orchestrator.counts", "orchestrator.coordinator", "orchestrator.recovery"),
     ("orchestrator.machine",),
     ("orchestrator.following",),
+    ("orchestrator.functions",),
+    ("orchestrator.delivery",),
     ("orchestrator.stage",),
     ("orchestrator.progress", "orchestrator.futures", "orchestrator.superstep"),
     ("orchestrator.graph",),

@@ -180,3 +180,28 @@ def test_a_pickle_that_outlives_its_maker_says_so():
 def test_a_wrong_number_of_parties_is_refused(parties):
     with pytest.raises(ValueError, match="parties has to be"):
         Barrier(parties)
+
+
+def take_part(barrier, rounds):
+    for _ in range(rounds):
+        barrier.wait(20)
+
+
+def test_a_slot_that_is_just_being_left_is_passed_over(monkeypatch):
+    """Its owner marks it free, and only then takes its sign of life away: a party that comes between takes another."""
+    barrier = Barrier(2)
+    memory = barrier._memory
+    claimed = []
+
+    def claim(at, real=memory.claim):
+        claimed.append(at)
+        if len(claimed) == 1:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        real(at)
+
+    monkeypatch.setattr(memory, "claim", claim)
+    other = threading.Thread(target=take_part, args=(barrier, 3))
+    other.start()
+    take_part(barrier, 3)
+    other.join()
+    assert claimed[:2] == [1, 2]

@@ -1,0 +1,118 @@
+"""What a chunk gives the consumer: `on_error` is applied here, and the items that are given up on are kept.
+
+Owner: the stage, in its consumer's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator.assembly import FailedItem, InPart
+from orchestrator.counts import StageCounts
+from orchestrator.errors import ItemError
+from orchestrator.failures import Failure, dead_letter
+from orchestrator.functions import name_of
+from orchestrator.ledger import Chunk
+from orchestrator.letter_sinks import LetterSink, open_dead_letters
+from orchestrator.recovery import Recovery
+from orchestrator.settings import MapOptions
+from workers.errors import ExceptionRecord
+
+if TYPE_CHECKING:
+    from workers.runner import Failures
+
+
+class Delivery(NamedTuple):
+    """What one chunk gave the consumer: results in item order, then perhaps the error that ends the call."""
+
+    results: list[Any]
+    error: ItemError | None
+    items: int
+    first_index: int
+    size_bytes: int
+    """Of the items and the results together, as they travelled."""
+
+
+class Deliveries:
+    """Makes the deliveries of one call."""
+
+    def __init__(
+        self, options: MapOptions, function: object, recovery: Recovery, counts: StageCounts, *, grouped: bool
+    ) -> None:
+        """Open the dead letters, if there are to be any.
+
+        Args:
+            options: of the call.
+            function: what it runs.
+            recovery: knows the errors of items that are blocks of records.
+            counts: where what comes out is counted.
+            grouped: whether an item's outcome is a list of results, as of fused steps.
+
+        Raises:
+            ConfigError: dead letters can't be written where they are to go.
+        """
+        self._on_error = options.on_error
+        self._function = function
+        self._recovery = recovery
+        self._counts = counts
+        self._grouped = grouped
+        self.dead_letters: LetterSink | None = None
+        """Where the items go that are given up on."""
+        if options.dead_letters is not None:
+            self.dead_letters = open_dead_letters(options.dead_letters)
+
+    def of(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
+        """Apply `on_error` to a chunk of which some items failed."""
+        results: list[Any] = []
+        count = len(chunk.items)
+        add = results.extend if self._grouped else results.append
+        for position, outcome in _one_by_one(outcomes):
+            if not isinstance(outcome, FailedItem):
+                self._counts.items += 1
+                add(outcome)
+                continue
+            error = self._complete_error(outcome, chunk, position)
+            self._counts.failures += 1
+            if self.dead_letters is not None:
+                item, index = chunk.items[position], chunk.first_index + position
+                self.dead_letters.write(dead_letter(error, item, index, name_of(self._function)))
+            if self._on_error == "raise":
+                return Delivery(results, error, count, chunk.first_index, chunk.size_bytes)
+            if self._on_error == "return":
+                self._counts.items += 1
+                item = chunk.items[position] if error.place is None else error.item
+                results.append(Failure(item, chunk.first_index + position, error))
+        return Delivery(results, None, count, chunk.first_index, chunk.size_bytes)
+
+    def _complete_error(self, failed: FailedItem, chunk: Chunk, position: int) -> ItemError:
+        if isinstance(failed.what, ItemError):
+            return failed.what
+        index = chunk.first_index + position
+        return self._recovery.error_of(failed.what, chunk.items[position], index, chunk.attempt)
+
+    def merged(self, chunk: Chunk, results: list[Any], failures: Failures) -> list[Any]:
+        """Return results and failures by position; a chunk that stopped at a failure gives a shorter list."""
+        failed = {position: self._failed(chunk, what) for position, what in failures}
+        values = iter(results)
+        positions = range(len(results) + len(failures))
+        return [failed[position] if position in failed else next(values) for position in positions]
+
+    def _failed(self, chunk: Chunk, what: ExceptionRecord | list[Any]) -> FailedItem | InPart:
+        return self._recovery.in_part(chunk, what) if isinstance(what, list) else FailedItem(what)
+
+    def close(self) -> None:
+        """Close the dead letters, and let go of the function."""
+        self._function = None
+        if self.dead_letters is not None:
+            self.dead_letters.close()
+
+
+def _one_by_one(outcomes: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Give outcomes with the positions of their items; of a block of which records failed, one after another."""
+    for position, outcome in enumerate(outcomes):
+        if isinstance(outcome, InPart):
+            for piece in outcome.pieces:
+                yield position, piece
+        else:
+            yield position, outcome

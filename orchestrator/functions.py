@@ -1,0 +1,68 @@
+"""How a function gets to the workers, and what it is called: pickled once a call, by value where it has to be.
+
+Runs in the coordinator process, in the thread that opens the call. Nothing here holds state.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.errors import ItemError
+from workers import payload
+from workers.errors import text_of
+from workers.runner import CallSpec
+from workers.steps import Steps
+
+
+def name_of(function: object) -> str:
+    """Return what messages call a function, or the names of steps that run as one."""
+    if isinstance(function, Steps):
+        return "+".join(function.names)
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    module = getattr(function, "__module__", None)
+    return repr(function) if name is None else f"{module}.{name}" if module else str(name)
+
+
+def label_of(function: Callable[..., Any] | Steps) -> str:
+    """Return what a status calls a function, or a chain of steps: a word; "" if it has no name."""
+    return "+".join(function.names) if isinstance(function, Steps) else getattr(function, "__name__", "")
+
+
+def encoded_function(spec: CallSpec) -> payload.Encoded:
+    """Pickle a function, by value where it has to be: with cloudpickle, once a call."""
+    try:
+        data = _plainly(spec)
+        if data is None:
+            import cloudpickle  # noqa: PLC0415 - slow to import, and not every function needs it
+
+            data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        if isinstance(spec.function, Steps):
+            name = f"one of the steps {', '.join(spec.function.names)}"
+        else:
+            name = f"the function {getattr(spec.function, '__qualname__', repr(spec.function))}"
+        failure = ItemError(
+            f"{name} can't be sent to the workers: {type(error).__name__}: {text_of(error)}. "
+            "Does it hold on to a lock, an open file or a connection? Make that inside it, or in an initializer"
+        )
+        failure.__cause__ = error
+        raise failure from error
+    return payload.Encoded(data, (), len(data))
+
+
+def _plainly(spec: CallSpec) -> bytes | None:
+    """Return the plain pickle of a function that modules define; None if it has to go by value.
+
+    What `__main__` defines goes by value, as it may be defined anew; and cloudpickle, once somebody has loaded it, may
+    have been told of modules that should too.
+    """
+    if "cloudpickle" in sys.modules:
+        return None
+    try:
+        data = pickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        return None
+    return None if b"__main__" in data else data
