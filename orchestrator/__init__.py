@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         WorkerStartError,
     )
     from orchestrator.failures import Failure
-    from orchestrator.pool import Pool, PoolStats, WorkerInfo
+    from orchestrator.pool import Pool
+    from orchestrator.pool_stats import PoolStats, WorkerInfo
     from orchestrator.resources import ResourcePool
     from orchestrator.share import Shared
     from orchestrator.streams.report import Report
@@ -42,8 +43,8 @@ _HOMES = {
     "DeadLetter": "dead_letters",
     "read_dead_letters": "dead_letters",
     "Pool": "pool",
-    "PoolStats": "pool",
-    "WorkerInfo": "pool",
+    "PoolStats": "pool_stats",
+    "WorkerInfo": "pool_stats",
     "ResourcePool": "resources",
     "Failure": "failures",
     "Report": "streams.report",

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
 from orchestrator.errors import OrchestratorError
-from orchestrator.memory import own_bytes
+from orchestrator.memory import SystemMemory, own_bytes
 
 if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
     from orchestrator.machine import CpuWatch
     from orchestrator.memory import Memory
-    from orchestrator.sizing import Bounds, SizeFile
+    from orchestrator.sizing import Bounds, SizeFile, Sizing
 
 LOOK_S = 0.5
 _LEAST_RESERVE = 128 * 2**20
@@ -105,3 +105,12 @@ class MachineFollower:
 def _resize(coordinator: Coordinator, size: int) -> None:
     with suppress(OrchestratorError):  # of a pool that is being closed, or can't go on: who uses it is told
         coordinator.resize(size)
+
+
+def follower_of(
+    sizing: Sizing, coordinator: Coordinator, memory: Memory | None
+) -> FileFollower | MachineFollower | None:
+    """Return who keeps a pool at the size that was asked for; None: it has a fixed one."""
+    if sizing.file is not None:
+        return FileFollower(sizing.file, coordinator)
+    return None if sizing.auto is None else MachineFollower(sizing.auto, coordinator, memory or SystemMemory())

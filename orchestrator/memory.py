@@ -12,8 +12,11 @@ and of all above it, since each holds its own limit. What a group has in files t
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Protocol
+
+from orchestrator.errors import ConfigError
 
 _NO_LIMIT = 1 << 60
 """Version 1 writes the greatest number of pages that there is for "no limit"."""
@@ -129,3 +132,32 @@ def _text(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def within_reach(limit: int, memory: Memory | None) -> int:
+    """Return a limit of a worker's memory that can be reached before the kernel ends it for all of it."""
+    total = (memory or SystemMemory()).total_bytes()
+    if limit <= total:
+        return limit
+    lowered = total * 9 // 10
+    warnings.warn(
+        f"memory_limit is {limit / 2**20:,.0f} MiB, and this process may use {total / 2**20:,.0f} MiB in all (the "
+        f"machine's memory, or its control group's limit); workers are held to {lowered / 2**20:,.0f} MiB",
+        stacklevel=3,
+    )
+    return lowered
+
+
+def refuse_unreachable(memfree: int, memory: Memory | None) -> int:
+    """Return what is to be free, if there is so much in all.
+
+    Raises:
+        ConfigError: there is not so much in all.
+    """
+    total = (memory or SystemMemory()).total_bytes()
+    if memfree >= total:
+        raise ConfigError(
+            f"memfree is {memfree / 2**20:,.0f} MiB, and there are {total / 2**20:,.0f} MiB in all (the machine's "
+            "memory, or its control group's limit): so much is never free"
+        )
+    return memfree

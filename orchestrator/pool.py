@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from orchestrator.coordinator import Coordinator
-from orchestrator.counts import StageCounts
 from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
-from orchestrator.following import FileFollower, MachineFollower
+from orchestrator.following import MachineFollower, follower_of
 from orchestrator.futures import FutureDriver
 from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.holding import Hold
 from orchestrator.graph.mapping import MapNode
-from orchestrator.lane import LaneState
 from orchestrator.letter_sinks import LetterSink
-from orchestrator.memory import Memory, SystemMemory
+from orchestrator.memory import Memory, refuse_unreachable, within_reach
+from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of
 from orchestrator.results import MapResults
 from orchestrator.settings import (
     MapOptions,
@@ -35,13 +31,12 @@ from orchestrator.settings import (
     StartMethod,
     parse_size,
     refuse_fork_with_threads,
-    usable_cpus,
 )
 from orchestrator.share import Shared
-from orchestrator.sizing import Sizing, parse_sizing
+from orchestrator.sizing import Sizing, sizing_of
 from orchestrator.stage import Stage
-from orchestrator.status import PoolStatus, describe_item, rss_bytes
-from orchestrator.superstep import Superstep
+from orchestrator.status import PoolStatus, describe_item
+from orchestrator.together import Together
 from orchestrator.workflow import Workflow
 from workers.steps import Steps
 
@@ -51,6 +46,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.node import Node
     from orchestrator.sources.dividing import Divider
+    from orchestrator.superstep import Superstep
 
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink
@@ -62,48 +58,6 @@ _open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
 def _end_all() -> None:
     for coordinator in list(_open_pools):
         coordinator.terminate()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """One worker, as it is now."""
-
-    id: int
-    pid: int
-    state: str
-    """"starting", "ready", "stopping" or "dead"."""
-    rss_bytes: int
-    chunks_done: int
-    items_done: int
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStats:
-    """What a pool has done so far; also readable by key: `stats["items"]`."""
-
-    items: int
-    failures: int
-    retries: int
-    deaths: int
-    chunks: int
-    chunks_in_flight: int
-    bytes_in_flight: int
-    lane_bytes: dict[int, tuple[int, int]]
-    """By worker id: bytes sent and received through its pipes."""
-    arena_bytes: dict[int, int]
-    """By worker id: shared memory reserved for what it is sent."""
-    chunk_size: int | None
-    """Items a chunk of the latest call, now."""
-    worker_cpu_seconds: float
-    """CPU time of the workers that have left (all of them after `close`)."""
-    worker_peak_rss_bytes: int
-    """Sum of the peaks of the workers that have left."""
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return getattr(self, name)
-        except AttributeError:
-            raise KeyError(name) from None
 
 
 class Pool:
@@ -147,7 +101,7 @@ class Pool:
         memfree: int | str | None = None,
         memory: Memory | None = None,
     ) -> None:
-        sizing = _sizing(workers)
+        sizing = sizing_of(workers)
         settings = PoolSettings(
             workers=1 if sizing.file is not None and sizing.workers == 0 else sizing.workers,
             start_method=start_method,
@@ -155,9 +109,9 @@ class Pool:
             initargs=tuple(initargs),
             buffer_bytes=parse_size(buffer_bytes),
             max_deaths=max_deaths,
-            memory_limit=None if memory_limit is None else _within_reach(parse_size(memory_limit), memory),
+            memory_limit=None if memory_limit is None else within_reach(parse_size(memory_limit), memory),
             items_per_worker=items_per_worker,
-            memfree=None if memfree is None else _there_is_more_than(parse_size(memfree), memory),
+            memfree=None if memfree is None else refuse_unreachable(parse_size(memfree), memory),
             memory=memory,
         )
         if start_method == "fork":
@@ -165,11 +119,9 @@ class Pool:
         self._settings = settings
         self._coordinator = Coordinator(settings)
         self._futures = FutureDriver(self._coordinator, settings)
-        self._together = threading.Lock()  # one superstep at a time
-        self._together_in: int | None = None  # the thread that runs it
-        self._latest: Stage | None = None
-        self._totals: list[StageCounts] = []
-        self._follower = _follower(sizing, self._coordinator, memory)
+        self._together = Together(self._coordinator, settings.max_deaths)
+        self._totals = Totals()
+        self._follower = follower_of(sizing, self._coordinator, memory)
         if sizing.workers != settings.workers:
             self._coordinator.resize(sizing.workers)
         _open_pools.add(self._coordinator)
@@ -258,7 +210,7 @@ class Pool:
         """Return the node of a barrier, with its hook if it has one; not for programs."""
         if each_worker is None:
             return Hold(name)
-        return EndOfStage(name, lambda: self.open_together(each_worker), lambda: not self._together.locked(), then)
+        return EndOfStage(name, lambda: self.open_together(each_worker), lambda: not self._together.busy, then)
 
     def _stage_node(self, steps: Steps, options: MapOptions, *, forward_output: bool) -> MapNode:
         stage = self.open_stage(steps, options, forward_output=forward_output)
@@ -291,7 +243,7 @@ class Pool:
         """
         if not callable(fn):
             raise ConfigError(f"run_on_all needs a function first, not {type(fn).__name__}: pool.run_on_all(fn, *args)")
-        step = self._open_together(fn, args, wait=True)
+        step = self._together.begin(fn, args, wait=True)
         assert step is not None  # noqa: S101 - for the type checker
         return step.run()
 
@@ -300,27 +252,7 @@ class Pool:
 
         None: another one is under way; the coordinator's wait ends when that is through.
         """
-        return self._open_together(fn, (), wait=False)
-
-    def _open_together(self, fn: Callable[..., Any], arguments: tuple[Any, ...], *, wait: bool) -> Superstep | None:
-        if self._together_in == threading.get_ident():
-            raise ConfigError(
-                "run_on_all was called inside run_on_all, or while the hook of a barrier runs, by a callback of the "
-                "pool: call it afterwards"
-            )
-        if not self._together.acquire(blocking=wait):
-            return None
-        self._together_in = threading.get_ident()
-        try:
-            return Superstep(self._coordinator, fn, arguments, self._settings.max_deaths, self._end_together)
-        except BaseException:
-            self._end_together()
-            raise
-
-    def _end_together(self) -> None:
-        self._together_in = None
-        self._together.release()
-        self._coordinator.wake()
+        return self._together.begin(fn, (), wait=False)
 
     def share(self, obj: object) -> Shared:
         """Put `obj` into shared memory once, for all workers, present and future; return a small handle of it.
@@ -363,7 +295,7 @@ class Pool:
             forward_output=forward,
             divider=divider,
         )
-        self._remember(stage)
+        self._totals.add(stage)
         return stage
 
     @property
@@ -415,31 +347,11 @@ class Pool:
         """The workers now, by id."""
         if not self._coordinator.closed:
             self._coordinator.drive(lambda: False, 0)
-        return tuple(
-            WorkerInfo(at.worker_id, at.pid, at.state.value, rss_bytes(at.pid), at.chunks_done, at.items_done)
-            for at in self._coordinator.lanes
-            if at.state is not LaneState.DEAD
-        )
+        return workers_of(self._coordinator)
 
     def stats(self) -> PoolStats:
         """Return what the pool has counted so far."""
-        coordinator = self._coordinator
-        lanes = coordinator.lanes
-        counted = [*self._totals, self._futures.counts]
-        return PoolStats(
-            items=sum(c.items for c in counted),
-            failures=sum(c.failures for c in counted),
-            retries=sum(c.retries for c in counted),
-            deaths=coordinator.deaths,
-            chunks=sum(c.chunks for c in counted),
-            chunks_in_flight=coordinator.chunks_in_flight,
-            bytes_in_flight=coordinator.in_flight_bytes,
-            lane_bytes={lane.worker_id: (lane.sent_bytes, lane.received_bytes) for lane in lanes},
-            arena_bytes={lane.worker_id: lane.inputs.reserved_bytes for lane in lanes},
-            chunk_size=self._latest.chunk_items if self._latest is not None else None,
-            worker_cpu_seconds=coordinator.worker_cpu_seconds,
-            worker_peak_rss_bytes=coordinator.worker_peak_rss_bytes,
-        )
+        return self._totals.stats(self._coordinator, self._futures.counts)
 
     @property
     def on_output(self) -> Callable[[int, str, str], None] | None:
@@ -488,15 +400,6 @@ class Pool:
 
     # ---- inside -----------------------------------------------------------------------------------------------
 
-    def _remember(self, stage: Stage) -> None:
-        self._latest = stage
-        self._totals.append(stage.counts)
-        if len(self._totals) > 64:  # fold the old ones, so that a pool of a million maps stays small
-            folded = StageCounts()
-            for counts in self._totals[:32]:
-                folded.add(counts)
-            self._totals[:32] = [folded]
-
     def _bars(self, nodes: list[Node], total: int | None, desc: str | None) -> Callable[[], Any]:
         def open_bars() -> NodeBars | ItemBar:
             from orchestrator.graph.bars import ItemBar, NodeBars  # noqa: PLC0415 - tqdm, only when a bar is drawn
@@ -508,51 +411,6 @@ class Pool:
             return bars
 
         return open_bars
-
-
-def _within_reach(limit: int, memory: Memory | None) -> int:
-    """Return a limit of a worker's memory that can be reached before the kernel ends it for all of it."""
-    total = (memory or SystemMemory()).total_bytes()
-    if limit <= total:
-        return limit
-    lowered = total * 9 // 10
-    warnings.warn(
-        f"memory_limit is {limit / 2**20:,.0f} MiB, and this process may use {total / 2**20:,.0f} MiB in all (the "
-        f"machine's memory, or its control group's limit); workers are held to {lowered / 2**20:,.0f} MiB",
-        stacklevel=3,
-    )
-    return lowered
-
-
-def _follower(
-    sizing: Sizing, coordinator: Coordinator, memory: Memory | None
-) -> FileFollower | MachineFollower | None:
-    if sizing.file is not None:
-        return FileFollower(sizing.file, coordinator)
-    return None if sizing.auto is None else MachineFollower(sizing.auto, coordinator, memory or SystemMemory())
-
-
-def _sizing(workers: int | str | Sizing | None) -> Sizing:
-    if workers is None:
-        return Sizing(usable_cpus())
-    if isinstance(workers, Sizing):
-        return workers
-    return parse_sizing(workers) if isinstance(workers, str) else Sizing(workers)
-
-
-def _there_is_more_than(memfree: int, memory: Memory | None) -> int:
-    """Return what is to be free.
-
-    Raises:
-        ConfigError: there is not so much in all.
-    """
-    total = (memory or SystemMemory()).total_bytes()
-    if memfree >= total:
-        raise ConfigError(
-            f"memfree is {memfree / 2**20:,.0f} MiB, and there are {total / 2**20:,.0f} MiB in all (the machine's "
-            "memory, or its control group's limit): so much is never free"
-        )
-    return memfree
 
 
 def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:

@@ -167,3 +167,12 @@ def _content(path: str) -> str | None:
         return os.read(fd, _LONGEST_FILE_BYTES).decode()
     finally:
         os.close(fd)
+
+
+def sizing_of(workers: int | str | Sizing | None) -> Sizing:
+    """Return what `Pool(workers=...)` means."""
+    if workers is None:
+        return Sizing(usable_cpus())
+    if isinstance(workers, Sizing):
+        return workers
+    return parse_sizing(workers) if isinstance(workers, str) else Sizing(workers)

@@ -33,7 +33,7 @@ from orchestrator.sinks.part_file import PartFile
 if TYPE_CHECKING:
     from typing import Self
 
-    from orchestrator.pool import PoolStats
+    from orchestrator.pool_stats import PoolStats
 
 _ENDS = {0: "well", EXIT_HALTED: "halted", EXIT_SIGINT: "by SIGINT", EXIT_SIGTERM: "by SIGTERM"}
 

@@ -48,6 +48,7 @@ LAYERS = (
     ("orchestrator.progress", "orchestrator.futures", "orchestrator.superstep"),
     ("orchestrator.graph",),
     ("orchestrator.results",),
+    ("orchestrator.together", "orchestrator.pool_stats"),
     ("orchestrator.pool",),
     ("orchestrator.streams",),
     ("orchestrator.job",),

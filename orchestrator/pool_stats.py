@@ -1,0 +1,108 @@
+"""What a pool has done, and who works in it: counted over all its calls, told at any time.
+
+Owner of the counts: each stage its own, in its consumer's thread; here they are only added up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.counts import StageCounts
+from orchestrator.lane import LaneState
+from orchestrator.status import rss_bytes
+
+if TYPE_CHECKING:
+    from orchestrator.coordinator import Coordinator
+    from orchestrator.stage import Stage
+
+_KEPT = 64
+"""Calls whose counts are kept apart: they may still go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker, as it is now."""
+
+    id: int
+    pid: int
+    state: str
+    """"starting", "ready", "stopping" or "dead"."""
+    rss_bytes: int
+    chunks_done: int
+    items_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool has done so far; also readable by key: `stats["items"]`."""
+
+    items: int
+    failures: int
+    retries: int
+    deaths: int
+    chunks: int
+    chunks_in_flight: int
+    bytes_in_flight: int
+    lane_bytes: dict[int, tuple[int, int]]
+    """By worker id: bytes sent and received through its pipes."""
+    arena_bytes: dict[int, int]
+    """By worker id: shared memory reserved for what it is sent."""
+    chunk_size: int | None
+    """Items a chunk of the latest call, now."""
+    worker_cpu_seconds: float
+    """CPU time of the workers that have left (all of them after `close`)."""
+    worker_peak_rss_bytes: int
+    """Sum of the peaks of the workers that have left."""
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return getattr(self, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+
+class Totals:
+    """The counts of all calls of a pool."""
+
+    def __init__(self) -> None:
+        self._calls: list[StageCounts] = []
+        self._latest: Stage | None = None
+
+    def add(self, stage: Stage) -> None:
+        """Count a call too, now and later."""
+        self._latest = stage
+        self._calls.append(stage.counts)
+        if len(self._calls) > _KEPT:  # fold the old ones, so that a pool of a million maps stays small
+            folded = StageCounts()
+            for counts in self._calls[: _KEPT // 2]:
+                folded.add(counts)
+            self._calls[: _KEPT // 2] = [folded]
+
+    def stats(self, coordinator: Coordinator, futures: StageCounts) -> PoolStats:
+        """Return what the pool has done so far; `futures` are the counts of what was submitted."""
+        lanes = coordinator.lanes
+        counted = [*self._calls, futures]
+        return PoolStats(
+            items=sum(c.items for c in counted),
+            failures=sum(c.failures for c in counted),
+            retries=sum(c.retries for c in counted),
+            deaths=coordinator.deaths,
+            chunks=sum(c.chunks for c in counted),
+            chunks_in_flight=coordinator.chunks_in_flight,
+            bytes_in_flight=coordinator.in_flight_bytes,
+            lane_bytes={lane.worker_id: (lane.sent_bytes, lane.received_bytes) for lane in lanes},
+            arena_bytes={lane.worker_id: lane.inputs.reserved_bytes for lane in lanes},
+            chunk_size=self._latest.chunk_items if self._latest is not None else None,
+            worker_cpu_seconds=coordinator.worker_cpu_seconds,
+            worker_peak_rss_bytes=coordinator.worker_peak_rss_bytes,
+        )
+
+
+def workers_of(coordinator: Coordinator) -> tuple[WorkerInfo, ...]:
+    """Return the workers now, by id."""
+    return tuple(
+        WorkerInfo(at.worker_id, at.pid, at.state.value, rss_bytes(at.pid), at.chunks_done, at.items_done)
+        for at in coordinator.lanes
+        if at.state is not LaneState.DEAD
+    )

@@ -1,0 +1,56 @@
+"""One superstep at a time: whoever wants the workers all together waits until they are through with the last one.
+
+Owner of the state: the threads that use the pool; the lock of it is held from a superstep's beginning to its end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.coordinator import Coordinator
+from orchestrator.errors import ConfigError
+from orchestrator.superstep import Superstep
+
+
+class Together:
+    """Gives out a pool's supersteps, one after another."""
+
+    def __init__(self, coordinator: Coordinator, max_deaths: int) -> None:
+        self._coordinator = coordinator
+        self._max_deaths = max_deaths
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+        """Who has begun the superstep that is under way."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is under way."""
+        return self._lock.locked()
+
+    def begin(self, fn: Callable[..., Any], arguments: tuple[Any, ...], *, wait: bool) -> Superstep | None:
+        """Begin a superstep; None, if not to `wait`: another is under way. When that is through, the coordinator wakes.
+
+        Raises:
+            ConfigError: the calling thread has one under way itself.
+            ItemError: the function or an argument can't be pickled.
+        """
+        if self._thread == threading.get_ident():
+            raise ConfigError(
+                "run_on_all was called inside run_on_all, or while the hook of a barrier runs, by a callback of the "
+                "pool: call it afterwards"
+            )
+        if not self._lock.acquire(blocking=wait):
+            return None
+        self._thread = threading.get_ident()
+        try:
+            return Superstep(self._coordinator, fn, arguments, self._max_deaths, self._end)
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        self._thread = None
+        self._lock.release()
+        self._coordinator.wake()
