@@ -22,8 +22,6 @@ import contextlib
 import os
 import pickle
 import selectors
-import struct
-import sys
 import threading
 import time
 import warnings
@@ -35,10 +33,10 @@ from typing import Any
 from orchestrator import launch
 from orchestrator.calls import Calls
 from orchestrator.credits import Credits
-from orchestrator.definitions import Definitions
-from orchestrator.errors import ClosedError, InternalError, OrchestratorError, WorkerStartError
+from orchestrator.errors import ClosedError, InternalError, OrchestratorError
 from orchestrator.events import Broken, Finished, Refused, StageEvents
-from orchestrator.failures import rebuild
+from orchestrator.functions import pickled_initializer
+from orchestrator.hearing import Hearing
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
 from orchestrator.settings import PoolSettings
@@ -46,6 +44,7 @@ from orchestrator.standby import Standby
 from orchestrator.status import PoolStatus, describe_item, worker_status
 from orchestrator.supervisor import Supervisor
 from orchestrator.timers import Timers
+from orchestrator.wakeup import WakeUp
 from workers import payload
 from workers.wire import Flag, Frame, Kind, pack
 
@@ -60,7 +59,7 @@ class Coordinator:
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         # First, as it may raise: nothing is open yet.
-        initializer = _pickled_initializer(settings.initializer, settings.initargs) if settings.initializer else None
+        initializer = pickled_initializer(settings.initializer, settings.initargs) if settings.initializer else None
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._driving = False
@@ -71,12 +70,12 @@ class Coordinator:
         self._waiters = 0
         self._pid = os.getpid()
         self._selector = selectors.DefaultSelector()
-        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._wake_r, selectors.EVENT_READ, None)
+        self._wakeup = WakeUp()
+        self._selector.register(self._wakeup.fd, selectors.EVENT_READ, None)
         self._calls = Calls()
         self.token = os.urandom(16)
         self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
-        launch.own(self._wake_r, self._wake_w, self._selector.fileno())
+        launch.own(*self._wakeup.fds, self._selector.fileno())
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
@@ -93,19 +92,15 @@ class Coordinator:
         self._lanes = supervisor.lanes  # those that take chunks, by worker id
         supervisor.flush, supervisor.collect, supervisor.unlisten = self._flush, self._collect, self._unlisten
         supervisor.broke, supervisor.gave_up = self._break, self._gave_up
-        self._definitions = Definitions()
+        self.hearing = Hearing()
         self.timers = Timers()
         """What is looked at from time to time; under the lock."""
         self._unwritten: set[int] = set()  # keys of lanes that wait for their pipe to take more
-        self._printed: deque[tuple[int, str, str]] = deque()
         self._warned = False
         self._closing = False
         self._broken: OrchestratorError | None = None
         self._watches_items = settings.items_per_worker is not None
         self.in_flight_bytes = 0
-        self.worker_cpu_seconds = 0.0
-        self.worker_peak_rss_bytes = 0
-        self.on_output: Callable[[int, str, str], None] | None = None
         try:
             supervisor.fill()
         except BaseException:
@@ -223,12 +218,11 @@ class Coordinator:
                     self._turn(left)
                 if left is not None and left <= 0:
                     break
-        self._pass_on_prints()
+        self.hearing.pass_on()
 
     def wake(self) -> None:
         """End the wait of the driver, so that it looks at what has changed."""
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._wake_w, b"!")
+        self._wakeup.ring()
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
@@ -250,7 +244,7 @@ class Coordinator:
         for key, mask in occurred:
             lane: Lane | None = key.data
             if lane is None:
-                self._drain_wakeups()
+                self._wakeup.drain()
             elif lane.state is LaneState.DEAD:
                 continue
             elif key.fd == lane.sentinel:
@@ -291,11 +285,6 @@ class Coordinator:
                     self._break(InternalError(f"the loop raised {error!r}"))
             self._turns_seen = self._turns
             return max(every_s, _MOMENT_S)
-
-    def _drain_wakeups(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while len(os.read(self._wake_r, 4096)) == 4096:
-                pass
 
     def _send(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> Lane:
         lane = self._lanes[worker_id]
@@ -367,32 +356,18 @@ class Coordinator:
 
     def _hear(self, lane: Lane, frame: Frame) -> None:
         """Handle a frame that is no result."""
-        kind, flags, buffers, _, _, body = frame
-        if kind == Kind.RELEASE:
-            for (offset,) in struct.iter_unpack("<Q", body):
-                lane.inputs.release(offset)
-        elif kind == Kind.READY:
+        if frame[0] == Kind.READY:
             self.supervisor.ready(lane)
-        elif kind == Kind.NEED:
-            lane.put([pack(Kind.DEFINE, self._definitions.answer(body.decode()))])
-            self._flush(lane)
-        elif kind == Kind.OUTPUT:
-            self._printed.append((lane.worker_id, *pickle.loads(body)))
-        elif kind == Kind.GOODBYE:
-            seconds, rss = pickle.loads(body)
-            self.worker_cpu_seconds += seconds
-            self.worker_peak_rss_bytes += rss
-        elif kind == Kind.BROKEN:
-            where = f"worker {lane.worker_id} (pid {lane.pid})"
-            error = WorkerStartError(f"the initializer failed in {where}; see the cause")
-            error.__cause__ = rebuild(payload.decode(flags, buffers, body, lane.outputs))
+            return
+        error = self.hearing.hear(lane, frame)
+        if error is not None:
             self._break(error)
-        else:
-            raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
+        elif frame[0] == Kind.NEED:
+            self._flush(lane)
 
     def _undefine_rebound(self) -> None:
         """Have the workers forget names of `__main__` that mean something else now (a notebook cell run again)."""
-        rebound = self._definitions.take_rebound()
+        rebound = self.hearing.definitions.take_rebound()
         if rebound:
             for lane in self.supervisor.all:
                 lane.put([pack(Kind.UNDEFINE, pickle.dumps(rebound))])
@@ -452,15 +427,6 @@ class Coordinator:
         supervisor = self.supervisor
         return bool(self._lanes or supervisor.leaving) or not (supervisor.size or self._closing or self._broken)
 
-    def _pass_on_prints(self) -> None:
-        """Hand what workers printed to the one who shows it; without the lock."""
-        while self._printed:
-            worker_id, stream, text = self._printed.popleft()
-            if self.on_output is not None:
-                self.on_output(worker_id, stream, text)
-            else:
-                (sys.stdout if stream == "stdout" else sys.stderr).write(text)
-
     # ---- looking and ending -----------------------------------------------------------------------------------
 
     @property
@@ -496,10 +462,6 @@ class Coordinator:
             self.supervisor.resize(size)
             self._changed.notify_all()
         self.wake()
-
-    def say(self, text: str) -> None:
-        """Have a line shown where the workers' prints are. Under the lock."""
-        self._printed.append((-1, "stderr", f"orchestrator: {text}\n"))
 
     def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
         """Return what the pool is at; from any thread. `describe` gives an item in words."""
@@ -565,7 +527,7 @@ class Coordinator:
             self._standby.end()
 
     def _release(self) -> None:
-        if self._wake_w < 0:
+        if self._wakeup.closed:
             return
         if self._driving:  # another thread is in the wait: it is woken, and the last to leave frees the descriptors
             self.wake()
@@ -574,18 +536,9 @@ class Coordinator:
                 self._changed.wait_for(lambda: not self._driving, _STOP_GRACE_S)
             finally:
                 self._waiters -= 1
-        if self._wake_w < 0:
+        if self._wakeup.closed:
             return
-        launch.disown(self._wake_r, self._wake_w, self._selector.fileno())
+        launch.disown(*self._wakeup.fds, self._selector.fileno())
         self._selector.close()
-        os.close(self._wake_r)
-        os.close(self._wake_w)
-        self._wake_r = self._wake_w = -1
+        self._wakeup.close()
         self._calls.close()
-
-
-def _pickled_initializer(function: Callable[..., object], arguments: tuple[Any, ...]) -> bytes:
-    import cloudpickle  # noqa: PLC0415 - only pools with an initializer need it this early
-
-    data: bytes = cloudpickle.dumps((function, arguments), pickle.HIGHEST_PROTOCOL)
-    return data

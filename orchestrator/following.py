@@ -48,7 +48,7 @@ class FileFollower:
             _resize(self._coordinator, found)
         elif found is not None:
             size = self._coordinator.supervisor.size
-            self._coordinator.say(f"-j {self._file.path}: {found}; it stays at {size} workers")
+            self._coordinator.hearing.say(f"-j {self._file.path}: {found}; it stays at {size} workers")
 
 
 class MachineFollower:

@@ -66,3 +66,11 @@ def _plainly(spec: CallSpec) -> bytes | None:
     except Exception:
         return None
     return None if b"__main__" in data else data
+
+
+def pickled_initializer(function: Callable[..., object], arguments: tuple[Any, ...]) -> bytes:
+    """Return what each worker calls first."""
+    import cloudpickle  # noqa: PLC0415 - only pools with an initializer need it this early
+
+    data: bytes = cloudpickle.dumps((function, arguments), pickle.HIGHEST_PROTOCOL)
+    return data

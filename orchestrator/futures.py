@@ -77,7 +77,7 @@ class FutureDriver:
                 _OPTIONS,
                 star=False,
                 total=None,
-                forward_output=self._coordinator.on_output is not None,
+                forward_output=self._coordinator.hearing.on_output is not None,
             )
         except BaseException as error:
             self.abort(error)

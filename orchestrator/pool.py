@@ -284,7 +284,7 @@ class Pool:
             ClosedError: the pool is closed.
             ItemError: the function can't be pickled.
         """
-        forward = forward_output or self._coordinator.on_output is not None
+        forward = forward_output or self._coordinator.hearing.on_output is not None
         stage = Stage(
             self._coordinator,
             self._settings,
@@ -356,11 +356,11 @@ class Pool:
     @property
     def on_output(self) -> Callable[[int, str, str], None] | None:
         """Called with (worker id, "stdout" or "stderr", text) for what user code prints, in the iterating thread."""
-        return self._coordinator.on_output
+        return self._coordinator.hearing.on_output
 
     @on_output.setter
     def on_output(self, callback: Callable[[int, str, str], None] | None) -> None:
-        self._coordinator.on_output = callback
+        self._coordinator.hearing.on_output = callback
 
     # ---- ending -----------------------------------------------------------------------------------------------
 
@@ -406,8 +406,8 @@ class Pool:
 
             feed, *behind = nodes
             bars = NodeBars(nodes) if behind or not isinstance(feed, FeedNode) else ItemBar(feed, total, desc)
-            if self._coordinator.on_output is None:
-                self._coordinator.on_output = lambda _, stream, text: bars.write(text, stream)
+            if self._coordinator.hearing.on_output is None:
+                self._coordinator.hearing.on_output = lambda _, stream, text: bars.write(text, stream)
             return bars
 
         return open_bars

@@ -94,8 +94,8 @@ class Totals:
             lane_bytes={lane.worker_id: (lane.sent_bytes, lane.received_bytes) for lane in lanes},
             arena_bytes={lane.worker_id: lane.inputs.reserved_bytes for lane in lanes},
             chunk_size=self._latest.chunk_items if self._latest is not None else None,
-            worker_cpu_seconds=coordinator.worker_cpu_seconds,
-            worker_peak_rss_bytes=coordinator.worker_peak_rss_bytes,
+            worker_cpu_seconds=coordinator.hearing.cpu_seconds,
+            worker_peak_rss_bytes=coordinator.hearing.peak_rss_bytes,
         )
 
 

@@ -67,9 +67,8 @@ class Superstep:
         self._closed = False
         self.results: list[Any] = []
         """By worker id, once `go_on` has said that they are there."""
-        spec = CallSpec(
-            Together(function), star=True, stop_at_failure=True, forward_output=coordinator.on_output is not None
-        )
+        forward = coordinator.hearing.on_output is not None
+        spec = CallSpec(Together(function), star=True, stop_at_failure=True, forward_output=forward)
         self._number = coordinator.open(self._events, encoded_function(spec), name=label_of(function))
 
     def run(self) -> list[Any]:

@@ -1,0 +1,72 @@
+"""What workers say besides results: that they are ready, what they need, what user code printed, farewells.
+
+Owner of the state: the coordinator, under its lock; what was printed is handed on without it, in the thread that waits.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import sys
+from collections import deque
+from collections.abc import Callable
+
+from orchestrator.definitions import Definitions
+from orchestrator.errors import InternalError, WorkerStartError
+from orchestrator.failures import rebuild
+from orchestrator.lane import Lane
+from workers import payload
+from workers.wire import Frame, Kind, pack
+
+
+class Hearing:
+    """Takes in every frame that is no result."""
+
+    def __init__(self) -> None:
+        self.definitions = Definitions()
+        self.cpu_seconds = 0.0
+        """CPU time of the workers that have left."""
+        self.peak_rss_bytes = 0
+        """Sum of the peaks of the workers that have left."""
+        self.on_output: Callable[[int, str, str], None] | None = None
+        """Shows what is printed: (worker id, "stdout" or "stderr", text)."""
+        self._printed: deque[tuple[int, str, str]] = deque()
+
+    def hear(self, lane: Lane, frame: Frame) -> WorkerStartError | None:
+        """Take in a frame other than READY; return why the pool can't go on, if it says so.
+
+        What is put into the lane in answer is to be flushed by the caller.
+        """
+        kind, flags, buffers, _, _, body = frame
+        if kind == Kind.RELEASE:
+            for (offset,) in struct.iter_unpack("<Q", body):
+                lane.inputs.release(offset)
+        elif kind == Kind.NEED:
+            lane.put([pack(Kind.DEFINE, self.definitions.answer(body.decode()))])
+        elif kind == Kind.OUTPUT:
+            self._printed.append((lane.worker_id, *pickle.loads(body)))
+        elif kind == Kind.GOODBYE:
+            seconds, rss = pickle.loads(body)
+            self.cpu_seconds += seconds
+            self.peak_rss_bytes += rss
+        elif kind == Kind.BROKEN:
+            where = f"worker {lane.worker_id} (pid {lane.pid})"
+            error = WorkerStartError(f"the initializer failed in {where}; see the cause")
+            error.__cause__ = rebuild(payload.decode(flags, buffers, body, lane.outputs))
+            return error
+        else:
+            raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
+        return None
+
+    def say(self, text: str) -> None:
+        """Have a line of our own shown where the workers' prints are."""
+        self._printed.append((-1, "stderr", f"orchestrator: {text}\n"))
+
+    def pass_on(self) -> None:
+        """Hand what was printed to the one who shows it; without the lock."""
+        while self._printed:
+            worker_id, stream, text = self._printed.popleft()
+            if self.on_output is not None:
+                self.on_output(worker_id, stream, text)
+            else:
+                (sys.stdout if stream == "stdout" else sys.stderr).write(text)
