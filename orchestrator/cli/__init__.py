@@ -27,47 +27,44 @@ def run_command_line(argv: list[str]) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    from orchestrator.cli import options  # noqa: PLC0415
-    from orchestrator.errors import ConfigError  # noqa: PLC0415
+    command = {"run": _run, "exec": _exec, "job": _job}.get(argv[0]) if argv else None
+    if command is None:
+        from orchestrator.cli.parsing import main_parser  # noqa: PLC0415
 
-    if argv and argv[0] == "job":
-        return _job(argv[1:])
-    if argv and argv[0] == "exec":
-        return _exec(argv[1:])
-    if not argv or argv[0] != "run":
-        options.main_parser().parse_args(argv)
+        main_parser().parse_args(argv)
         complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
         return EXIT_USAGE
-    try:
-        settings = options.parse_run(argv[1:])
-        from orchestrator.cli.run import run  # noqa: PLC0415
+    from orchestrator.errors import ConfigError  # noqa: PLC0415
 
-        return run(settings)
+    try:
+        return command(argv[1:])
     except ConfigError as mistake:
         complain(str(mistake))
         return EXIT_USAGE
+
+
+# Each parses before it imports what runs, so that a mistake is told at once.
+
+
+def _run(argv: list[str]) -> int:
+    from orchestrator.cli.run.options import parse_run  # noqa: PLC0415
+
+    settings = parse_run(argv)
+    from orchestrator.cli.run.command import run  # noqa: PLC0415
+
+    return run(settings)
+
+
+def _exec(argv: list[str]) -> int:
+    from orchestrator.cli.exec.options import parse_exec  # noqa: PLC0415
+
+    settings = parse_exec(argv)
+    from orchestrator.cli.exec.command import run_exec  # noqa: PLC0415
+
+    return run_exec(settings)
 
 
 def _job(argv: list[str]) -> int:
     from orchestrator.cli.job import parse_job, run_job  # noqa: PLC0415
-    from orchestrator.errors import ConfigError  # noqa: PLC0415
 
-    try:
-        return run_job(parse_job(argv))
-    except ConfigError as mistake:
-        complain(str(mistake))
-        return EXIT_USAGE
-
-
-def _exec(argv: list[str]) -> int:
-    from orchestrator.cli.exec_options import parse_exec  # noqa: PLC0415
-    from orchestrator.errors import ConfigError  # noqa: PLC0415
-
-    try:
-        settings = parse_exec(argv)
-        from orchestrator.cli.exec import run_exec  # noqa: PLC0415
-
-        return run_exec(settings)
-    except ConfigError as mistake:
-        complain(str(mistake))
-        return EXIT_USAGE
+    return run_job(parse_job(argv))

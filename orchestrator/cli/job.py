@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.numbers import seconds
-from orchestrator.cli.options import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
+from orchestrator.cli.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.cli.pausing import Asked
 from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from orchestrator.cli.exec.redoing import check_same, commands_done
 from orchestrator.cli.joblog import COLUMNS
-from orchestrator.cli.redoing import check_same, commands_done
 from orchestrator.errors import ConfigError, ResumeMismatchError
 from orchestrator.sources.arguments import StreamedRows, all_at_once, rows_of
 from workers.template import parse

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli import command_output
-from orchestrator.cli.command_feed import CommandFeed, OverdueError
-from orchestrator.cli.command_output import GroupedOutput, _tagged
 from orchestrator.cli.console import Console
+from orchestrator.cli.exec import output as command_output
+from orchestrator.cli.exec.feed import CommandFeed, OverdueError
+from orchestrator.cli.exec.output import GroupedOutput, _tagged
 from orchestrator.sources.arguments import rows_of
 
 

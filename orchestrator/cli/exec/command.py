@@ -9,9 +9,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.command_run import CommandRun
+from orchestrator.cli.exec.redoing import check_same, commands_done
+from orchestrator.cli.exec.running import CommandRun
 from orchestrator.cli.outcome import EXIT_MISMATCH, EXIT_SIGTERM, complain
-from orchestrator.cli.redoing import check_same, commands_done
 from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
@@ -20,7 +20,7 @@ from orchestrator.sources.arguments import all_at_once, rows_of
 from workers.template import CommandTemplate, TemplateError, bare_commands, parse
 
 if TYPE_CHECKING:
-    from orchestrator.cli.exec_options import ExecSettings
+    from orchestrator.cli.exec.options import ExecSettings
 
 
 def run_exec(settings: ExecSettings) -> int:

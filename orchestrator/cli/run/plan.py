@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.letters import LetterSource, check_letters
+from orchestrator.cli.run.letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sinks.stdout import StdoutSink
@@ -21,7 +21,7 @@ from workers.chunks import Block, ByteRange
 from workers.records import RecordRunner
 
 if TYPE_CHECKING:
-    from orchestrator.cli.options import RunSettings
+    from orchestrator.cli.run.options import RunSettings
     from orchestrator.sinks import Sink
 
 _SMALLEST_BLOCK = 64 * 1024

@@ -17,7 +17,7 @@ from workers.chunks import RecordError
 
 if TYPE_CHECKING:
     from orchestrator.cli.attempts import AttemptLog
-    from orchestrator.cli.options import RunSettings
+    from orchestrator.cli.run.options import RunSettings
     from orchestrator.events import Lost
     from workers.chunks import BlockResult
 

@@ -15,17 +15,18 @@ import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.chunk_logs import ChunkLogs
 from orchestrator.cli.console import Console, open_progress
-from orchestrator.cli.failures import headline, report
-from orchestrator.cli.halting import HaltedError, Halting
-from orchestrator.cli.letters import Letters
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.cli.pausing import Asked
-from orchestrator.cli.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
-from orchestrator.cli.recording import RecordingSink
 from orchestrator.cli.report_file import ReportFile, pool_part
-from orchestrator.cli.resuming import NothingToResumeError, open_checkpoints, resume_command
+from orchestrator.cli.resuming import NothingToResumeError, resume_command
+from orchestrator.cli.run.checkpoints import open_checkpoints
+from orchestrator.cli.run.chunk_logs import ChunkLogs
+from orchestrator.cli.run.failures import headline, report
+from orchestrator.cli.run.halting import HaltedError, Halting
+from orchestrator.cli.run.letters import Letters
+from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
+from orchestrator.cli.run.recording import RecordingSink
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
 from orchestrator.cli.summary import SHOWN_FAILURES, Tally
@@ -41,7 +42,7 @@ from orchestrator.sinks.stdout import ReaderGoneError, discard_stdout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.cli.options import RunSettings
+    from orchestrator.cli.run.options import RunSettings
     from orchestrator.events import Lost
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.engine import Engine
@@ -296,7 +297,7 @@ def _graph(
     checkpoints: Checkpoints | None,
     on_lost: Callable[[Lost], None],
 ) -> Engine:
-    from orchestrator.cli.joining import BlockOutcomes  # noqa: PLC0415 - with the pool
+    from orchestrator.cli.run.joining import BlockOutcomes  # noqa: PLC0415 - with the pool
     from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
     from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415

@@ -1,14 +1,14 @@
-"""What the user wrote, as frozen settings; mistakes that need no look at the disk are found here."""
+"""What the user wrote behind `run`, as frozen settings; mistakes that need no look at the disk are found here."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.failing import FailureSettings, LimitSettings, add_failing, failure_settings, limit_settings
 from orchestrator.cli.numbers import seconds
-from orchestrator.cli.outcome import EXIT_USAGE, complain
+from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_size
 from orchestrator.sizing import Sizing, parse_sizing
@@ -92,31 +92,6 @@ class RunSettings:
         return max(1, self.sizing.workers)
 
 
-class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; for all commands."""
-
-    def error(self, message: str) -> NoReturn:
-        """Tell what is wrong with the arguments, and leave."""
-        complain(f"{message} (see `{self.prog} --help`)")
-        raise SystemExit(EXIT_USAGE)
-
-
-def main_parser() -> argparse.ArgumentParser:
-    """Return the parser of the bare command, which knows the commands' names and --version."""
-    parser = Parser(
-        prog="orchestrator",
-        description="Transforms files, record by record, in many processes at once: in order, in bounded memory.",
-        epilog="Each command has its own help: orchestrator run --help",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("-V", "--version", action="store_true", help="print the version and leave")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    commands.add_parser("run", help="call a Python function with every record of files", add_help=False)
-    commands.add_parser("exec", help="run a shell command for every argument, as GNU parallel does", add_help=False)
-    commands.add_parser("job", help="run the graph that a TOML file describes", add_help=False)
-    return parser
-
-
 def run_parser() -> argparse.ArgumentParser:
     """Return the parser of `run`."""
     parser = Parser(
@@ -150,18 +125,6 @@ def run_parser() -> argparse.ArgumentParser:
     add_resuming(parser)
     add_showing(parser)
     return parser
-
-
-def add_jobs(parser: argparse.ArgumentParser) -> None:
-    """Add the flag that says how many workers there are."""
-    parser.add_argument(
-        "-j",
-        "--jobs",
-        metavar="N",
-        help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs); or a file with "
-        "one of these in it, which is read again while it runs, at SIGHUP at once; 0 there pauses; or auto, auto:8, "
-        "auto:2-8: as many as the machine has room for, by default 1 to the number of CPUs",
-    )
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
@@ -210,20 +173,6 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_order(group: argparse._ArgumentGroup) -> None:
-    """Add the flags that say in which order results are written."""
-    order = group.add_mutually_exclusive_group()
-    order.add_argument(
-        "-k",
-        "--keep-order",
-        dest="ordered",
-        action="store_true",
-        default=True,
-        help="write results in the order of the input (default)",
-    )
-    order.add_argument("--unordered", dest="ordered", action="store_false", help="write results as they are ready")
-
-
 def _add_logging(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what runs")
     group.add_argument(
@@ -231,51 +180,6 @@ def _add_logging(parser: argparse.ArgumentParser) -> None:
     )
     add_telling(group)
     group.add_argument("--dry-run", action="store_true", help="say what would run, and start nothing")
-
-
-def add_telling(group: argparse._ActionsContainer, *, trace: bool = True) -> None:
-    """Add the flags that have a run tell of itself to other programs."""
-    if trace:
-        group.add_argument(
-            "--trace",
-            metavar="FILE",
-            help="write a timeline for ui.perfetto.dev or chrome://tracing: a track a worker, with what ran when, and "
-            "what was tried again, took too long or died",
-        )
-    group.add_argument("--report", metavar="FILE", help="write at the end what it came to, as one JSON object")
-
-
-def add_resuming(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of runs that can be resumed."""
-    add = parser.add_argument_group("going on after a stop").add_argument
-    add(
-        "--checkpoint",
-        metavar="DIR",
-        help="write down there how far the run is, so that it can be resumed, even after kill -9 or a power cut; "
-        "the output is then the same to the byte",
-    )
-    add("--resume", action="store_true", help="go on with the run in --checkpoint DIR, if there is one")
-    add("--checkpoint-every", metavar="S", default="2", help="seconds between checkpoints, at least (default: 2)")
-    add(
-        "--grace",
-        metavar="S",
-        default="10",
-        help="with --checkpoint, at the first Ctrl-C or SIGTERM: how long to wait for what runs (default: 10 seconds); "
-        "a second one ends the run at once",
-    )
-
-
-def add_showing(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say what is shown while it runs."""
-    group = parser.add_argument_group("what is shown (all on stderr)")
-    show = group.add_mutually_exclusive_group()
-    for flag, style, words in (
-        ("--bar", "bar", "a progress bar with rate and remaining time"),
-        ("--eta", "eta", "the remaining time, in one line"),
-        ("--progress", "workers", "a bar, and one a worker"),
-    ):
-        show.add_argument(flag, dest="show", action="store_const", const=style, help=words)
-    group.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
 
 
 def parse_run(argv: Sequence[str]) -> RunSettings:

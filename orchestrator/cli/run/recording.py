@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.cli.chunk_logs import ChunkLogs
     from orchestrator.cli.console import Console
-    from orchestrator.cli.halting import Halting
-    from orchestrator.cli.letters import Letters
+    from orchestrator.cli.run.chunk_logs import ChunkLogs
+    from orchestrator.cli.run.halting import Halting
+    from orchestrator.cli.run.letters import Letters
     from orchestrator.cli.summary import Tally
     from workers.chunks import BlockResult
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.failing import add_sparing, nice_of
 from orchestrator.cli.halt import Halt, parse_halt
 from orchestrator.cli.numbers import seconds
-from orchestrator.cli.options import Parser, add_jobs, add_order, add_showing, add_telling
+from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_size
 from orchestrator.sizing import Sizing, parse_sizing

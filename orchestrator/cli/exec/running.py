@@ -17,18 +17,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.attempts import AttemptLogs
-from orchestrator.cli.command_feed import CommandFeed, OverdueError
-from orchestrator.cli.command_output import GroupedOutput
-from orchestrator.cli.command_tally import CommandTally, said
 from orchestrator.cli.console import Console, open_progress
+from orchestrator.cli.exec.feed import CommandFeed, OverdueError
+from orchestrator.cli.exec.output import GroupedOutput
+from orchestrator.cli.exec.settling import Settling
+from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
+from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.halt import HaltCount
 from orchestrator.cli.joblog import Joblog
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, complain
 from orchestrator.cli.report_file import pool_part
-from orchestrator.cli.settling import Settling
 from orchestrator.cli.signals import Terminated
 from orchestrator.cli.steering import Steering
-from orchestrator.cli.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
@@ -40,8 +40,8 @@ from workers.template import CommandTemplate
 
 if TYPE_CHECKING:
     from orchestrator.cli.attempts import AttemptLog
-    from orchestrator.cli.command_output import ByteSink
-    from orchestrator.cli.exec_options import ExecSettings
+    from orchestrator.cli.exec.options import ExecSettings
+    from orchestrator.cli.exec.output import ByteSink
     from orchestrator.graph.engine import Engine
 
 _LEFT_TO_WORKERS_S = 2 * commands.GRACE_S + 5.0

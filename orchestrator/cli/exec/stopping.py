@@ -20,7 +20,7 @@ from orchestrator.cli.signals import terminate
 from workers.commands import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:
-    from orchestrator.cli.command_feed import CommandFeed
+    from orchestrator.cli.exec.feed import CommandFeed
     from orchestrator.cli.halt import HaltCount
 
 _LOOK_S = 0.05

@@ -17,10 +17,10 @@ from workers.commands import Command, CommandResult
 
 if TYPE_CHECKING:
     from orchestrator.cli.attempts import AttemptLogs
-    from orchestrator.cli.command_feed import CommandFeed, Running
-    from orchestrator.cli.command_output import GroupedOutput
-    from orchestrator.cli.command_tally import CommandTally
     from orchestrator.cli.console import Console
+    from orchestrator.cli.exec.feed import CommandFeed, Running
+    from orchestrator.cli.exec.output import GroupedOutput
+    from orchestrator.cli.exec.tally import CommandTally
     from orchestrator.cli.halt import HaltCount
     from orchestrator.events import Lost
 

@@ -1,0 +1,1 @@
+"""The `run` command: a Python function over every record of files."""

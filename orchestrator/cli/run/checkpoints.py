@@ -1,0 +1,67 @@
+"""What a run is known by, and the checkpoints that it writes and goes on from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.failing import retries_told
+from orchestrator.cli.resuming import look_into
+from orchestrator.cli.run.plan import RunPlan, make_plan
+from orchestrator.errors import ConfigError
+from orchestrator.sources.files import of_inputs
+from workers import handler
+
+if TYPE_CHECKING:
+    from orchestrator.cli.run.options import RunSettings
+    from orchestrator.graph.checkpoints import Checkpoints
+
+
+def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
+    """Return the plan, and the checkpoints that its run writes and goes on from.
+
+    Raises:
+        ConfigError: the folder can't be used, it holds a run that did not finish and `--resume` was not given, or an
+            input or the output can't be gone on with.
+        ResumeMismatchError: it holds another run.
+        NothingToResumeError: that run was finished.
+    """
+    folder = settings.checkpoint
+    assert folder is not None  # noqa: S101 - for the type checker
+    plan = make_plan(settings)
+    if plan.to_stdout:
+        raise ConfigError("--checkpoint needs -o FILE: what went to standard output can't be taken back on resume")
+    known_by = _fingerprint(plan)
+    look_into(folder, known_by, resume=settings.resume, failed=lambda state: state[-1]["sinks"][0]["tally"]["failed"])
+    from orchestrator.graph.checkpoints import Checkpoints  # noqa: PLC0415 - only for runs that can be resumed
+
+    kept = Checkpoints(folder, known_by, settings.checkpoint_every_s, plan={"block_bytes": plan.block_bytes})
+    if kept.resumes and kept.plan["block_bytes"] != plan.block_bytes:
+        # The same cuts as before, whatever the number of workers is now.
+        plan = make_plan(replace(settings, block_bytes=kept.plan["block_bytes"]))
+    return plan, kept
+
+
+def _fingerprint(plan: RunPlan) -> dict[str, str]:
+    from orchestrator.fingerprint import of_function  # noqa: PLC0415 - as above
+
+    settings, runner = plan.settings, plan.runner
+    options = {
+        "--format": settings.record_format,
+        "--output-format": runner.output_format,
+        "--flat": settings.flat,
+        "--errors": settings.errors,
+        "--on-error": settings.failing.on_error,
+        "--retries": retries_told(settings.failing.retries),
+        "--timeout": settings.failing.timeout_s,
+        "--dead-letter": settings.failing.dead_letter,
+        "--retry-dead": settings.failing.retry_dead,
+        "--block": settings.block_bytes,
+        "--chunk": settings.chunk_records,
+        "the order of the output": "as the input" if settings.ordered else "as ready",
+        "the output": settings.output,
+        "--joblog": settings.joblog,
+    }
+    function = of_function(handler.load(settings.target))
+    known = {"the function": f"{settings.target} {function}"}
+    return known | {name: str(value) for name, value in options.items()} | of_inputs(plan.inputs)
