@@ -7,24 +7,34 @@ The action, `reset` and `abort` are left out: they change the memory by the same
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 FREE_MUTEX = -1
 IDLE, WAITING, RELEASED, REFUSED = range(4)
-RESIZER = 3
+MORTAL, RESIZER = 2, 3
 REMEMBERS_GENERATION = {"write_waiting", "count", "read_state", "futex_wait"}
 REMEMBERS_VERDICT = {"tell", "ring", "wake", "told"}
 
 
-class Actor(NamedTuple):
-    """A party, or the resizer: where it is, and what it remembers."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Actor:
+    """A party, or the resizer: where it is, and what it remembers. Those that are alike are one object: see `an_actor`."""
 
-    at: str = "read_generation"
-    fresh: bool = False  # the generation that it read is the one that is current still
-    waits: int = 0
-    chosen: tuple[int, ...] = ()
-    verdict: int = RELEASED
+    at: str
+    fresh: bool  # the generation that it read is the one that is current still
+    waits: int
+    chosen: tuple[int, ...]
+    verdict: int
+
+
+@cache
+def an_actor(at: str, fresh: bool, waits: int, chosen: tuple[int, ...], verdict: int) -> Actor:
+    """Return the one actor of this kind, so that worlds are told apart by looking at who is in them."""
+    return Actor(at, fresh, waits, chosen, verdict)
 
 
 class World(NamedTuple):
@@ -40,17 +50,20 @@ class World(NamedTuple):
     releasing: bool = False
 
     def move(self, who: int, at: str, **changes: Any) -> World:
-        """Let an actor go on to its next step; what that step won't look at is forgotten, so that worlds coincide."""
-        actor = self.actors[who]._replace(at=at, **changes)
-        if at not in REMEMBERS_GENERATION:
-            actor = actor._replace(fresh=False)
-        if at not in REMEMBERS_VERDICT:
-            actor = actor._replace(chosen=(), verdict=RELEASED)
-        return self._replace(actors=(*self.actors[:who], actor, *self.actors[who + 1 :]))
+        """Let an actor go on to its next step."""
+        states, parties, broken, mutex, actors, *rest = self
+        moved = gone_on(actors[who], at, *changes.items())
+        return World(states, parties, broken, mutex, (*actors[:who], moved, *actors[who + 1 :]), *rest)
 
     def put(self, slot: int, state: int) -> World:
         """Write the state of a slot."""
-        return self._replace(states=(*self.states[:slot], state, *self.states[slot + 1 :]))
+        states, *rest = self
+        return World((*states[:slot], state, *states[slot + 1 :]), *rest)
+
+    def lock(self, who: int) -> World:
+        """Have the mutex held by an actor, or by nobody."""
+        states, parties, broken, _, *rest = self
+        return World(states, parties, broken, who, *rest)
 
     def waiting(self) -> tuple[int, ...]:
         """Return the slots that wait."""
@@ -58,12 +71,27 @@ class World(NamedTuple):
 
     def someone_died(self) -> bool:
         """Whether a look would find a dead party."""
-        return any(actor.at == "dead" for actor in self.actors)
+        return self.actors[MORTAL].at == "dead"
+
+
+@cache
+def gone_on(actor: Actor, at: str, *changes: tuple[str, Any]) -> Actor:
+    """Return an actor at its next step; what that step won't look at is forgotten, so that worlds coincide."""
+    known = {"fresh": actor.fresh, "waits": actor.waits, "chosen": actor.chosen, "verdict": actor.verdict}
+    known |= dict(changes)
+    fresh = known["fresh"] and at in REMEMBERS_GENERATION
+    if at in REMEMBERS_VERDICT:
+        return an_actor(at, fresh, known["waits"], known["chosen"], known["verdict"])
+    return an_actor(at, fresh, known["waits"], (), RELEASED)
+
+
+def _new(at: str) -> Actor:
+    return an_actor(at, False, 0, (), RELEASED)
 
 
 def start(parties: int, phases: int, mistake: str = "") -> World:
     """Return the world before anything has happened."""
-    return World((IDLE,) * 3, parties, False, FREE_MUTEX, (*[Actor()] * 3, Actor("resize_lock")), phases, mistake)
+    return World((IDLE,) * 3, parties, False, FREE_MUTEX, (*[_new("read_generation")] * 3, _new("resize_lock")), phases, mistake)
 
 
 def steps(world: World, resized: int, deaths: int) -> Iterator[World]:
@@ -73,9 +101,9 @@ def steps(world: World, resized: int, deaths: int) -> Iterator[World]:
             after = step(world, who, actor, resized)
             if after is not None:
                 yield after
-    if deaths and world.actors[2].at not in {"dead", "done", "raised"}:
-        mutex = FREE_MUTEX if world.mutex == 2 and world.mistake != "kept_mutex" else world.mutex
-        yield world.move(2, "dead")._replace(mutex=mutex)
+    if deaths and world.actors[MORTAL].at not in {"dead", "done", "raised"}:
+        mutex = FREE_MUTEX if world.mutex == MORTAL and world.mistake != "kept_mutex" else world.mutex
+        yield world.move(MORTAL, "dead").lock(mutex)
 
 
 def step(world: World, who: int, actor: Actor, resized: int) -> World | None:  # noqa: PLR0911, PLR0912
@@ -95,7 +123,7 @@ def step(world: World, who: int, actor: Actor, resized: int) -> World | None:  #
             if world.mutex != FREE_MUTEX:
                 return None
             after = {"resize_lock": "resize", "lock": "choose", "look_lock": "look"}[actor.at]
-            return world._replace(mutex=who).move(who, after)
+            return world.lock(who).move(who, after)
         case "resize":  # Barrier.resize; the code gives the mutex back in between, which allows no more than this
             return world._replace(parties=resized, mutex=FREE_MUTEX).move(who, "lock")
         case "choose":  # Barrier._choose
@@ -106,10 +134,10 @@ def step(world: World, who: int, actor: Actor, resized: int) -> World | None:  #
                 return world.put(first, actor.verdict).move(who, "tell", chosen=tuple(rest))
             return world.move(who, "told" if world.mistake == "ring_first" else "ring")
         case "ring":
-            actors = tuple(each._replace(fresh=False) for each in world.actors)
+            actors = tuple(gone_on(each, each.at, ("fresh", False)) for each in world.actors)
             return world._replace(actors=actors).move(who, "wake")
         case "wake":
-            actors = tuple(each._replace(at="reread") if each.at == "asleep" else each for each in world.actors)
+            actors = tuple(gone_on(each, "reread") if each.at == "asleep" else each for each in world.actors)
             return world._replace(actors=actors).move(who, "tell" if world.mistake == "ring_first" else "told")
         case "told":
             if actor.verdict == REFUSED:
@@ -154,7 +182,7 @@ def refuse(world: World, who: int) -> World:
 
 def unlock(world: World, who: int) -> World:
     """Give the mutex back; the resizer has done its work then."""
-    return world._replace(mutex=FREE_MUTEX).move(who, "done" if who == RESIZER else "reread", chosen=())
+    return world.lock(FREE_MUTEX).move(who, "done" if who == RESIZER else "reread", chosen=())
 
 
 def read_state(world: World, who: int, actor: Actor, after: str = "futex_wait") -> World:
@@ -184,14 +212,26 @@ def fault(world: World, *, stuck: bool, always: int) -> str | None:
 
 
 def explore(parties: int, resized: int, deaths: int, phases: int = 3, mistake: str = "") -> tuple[int, str | None]:
-    """Visit every world that can be reached; return how many, and the first fault."""
-    first = start(parties, phases, mistake)
+    """Visit every world that can be reached; return how many, and the first fault.
+
+    A million tuples without a cycle among them: the garbage collector, which would go through them again and again,
+    has a rest meanwhile.
+    """
+    gc.disable()
+    try:
+        return _explored(start(parties, phases, mistake), resized, deaths, always=min(parties, resized))
+    finally:
+        gc.enable()
+
+
+def _explored(first: World, resized: int, deaths: int, *, always: int) -> tuple[int, str | None]:
     seen, todo = {first}, [first]
     while todo:
         world = todo.pop()
         after = list(steps(world, resized, deaths))
-        alive_steps = [other for other in after if other.someone_died() == world.someone_died()]
-        found = fault(world, stuck=not alive_steps, always=min(parties, resized))
+        died = world.someone_died()
+        stuck = all(other.someone_died() != died for other in after)
+        found = fault(world, stuck=stuck, always=always)
         if found:
             return len(seen), found
         for other in after:
