@@ -88,7 +88,8 @@ class FutureDriver:
                 if self._pending:
                     self._coordinator.notice_rebound()
                 stage.feed(self._cut)
-                if not self._resolve_all(stage):  # what can't be sent is there at once
+                some = self._resolve_all(stage)  # what can't be sent is there at once
+                if not some and (self._pending or stage.outstanding):  # else all that was left had been cancelled
                     self._wait_for_news(stage)
                     stage.settle()
                     self._resolve_all(stage)

@@ -59,6 +59,20 @@ def test_as_completed_and_wait(tmp_path):
         assert next(order) is slow
 
 
+def test_a_pool_is_closed_whose_last_futures_were_cancelled():
+    with Pool(workers=1) as pool:
+        assert pool.submit(same, 1).result() == 1
+        pool.resize(0)
+        until(lambda: not pool.workers)
+        futures = [pool.submit(same, number) for number in range(3)]
+        assert all(future.cancel() for future in futures)
+        pool.resize(1)
+        closing = threading.Thread(target=pool.close, daemon=True)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
+
+
 def test_cancel(tmp_path):
     gate, begun = Gate(tmp_path / "gate"), Tally(tmp_path / "begun")
 
