@@ -242,7 +242,7 @@ def test_an_infinite_source_stays_in_its_budget():
             if n == 500:
                 break
         until(lambda: is_at_rest(pool))
-    assert 0 < highest <= 1.5 * budget
+    assert 0 < highest <= 2 * budget  # what is at work counts by an estimate
 
 
 @pytest.mark.parametrize("chunk", [1, "auto"])
@@ -253,4 +253,4 @@ def test_large_items_of_a_quick_function_stay_in_the_budget(chunk):
     with Pool(workers=2, buffer_bytes=budget) as pool:
         for _ in pool.map(len, (np.zeros(200_000) for _ in range(150)), chunk=chunk):
             highest = max(highest, pool.stats().bytes_in_flight)
-    assert 0 < highest <= 1.5 * budget
+    assert 0 < highest <= 2 * budget  # what is at work counts by an estimate
