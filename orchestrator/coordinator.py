@@ -140,8 +140,9 @@ class Coordinator:
             self.check_usable()
             touched: set[Lane] = set()
             sent = 0
+            holds_back = self.supervisor.holds_back
             for chunk, encoded in batch:
-                if self.supervisor.holds_back and len(self._ledger):
+                if holds_back and len(self._ledger):
                     break
                 worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
                 if worker_id is None:

@@ -61,7 +61,11 @@ class Credits:
 
     def room(self, depth: int) -> int:
         """Return how many chunks could be sent now if each lane may hold `depth`."""
-        return sum((depth - held) * len(self._levels[held]) for held in range(min(depth, MAX_DEPTH)))
+        room = 0
+        for held, lanes in enumerate(self._levels[: min(depth, MAX_DEPTH)]):
+            if lanes:
+                room += (depth - held) * len(lanes)
+        return room
 
     def take(self, depth: int) -> int | None:
         """Spend a credit of the next lane in turn that holds fewer than `depth` chunks; None if none does."""

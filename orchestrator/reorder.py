@@ -42,6 +42,11 @@ class ReorderBuffer(Generic[T]):
             self._ready.append(early.pop(self._next))
             self._next += 1
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is one whose turn it is."""
+        return bool(self._ready)
+
     def pop(self) -> T | None:
         """Return the completion whose turn it is, None if it is not there yet."""
         return self._ready.popleft() if self._ready else None

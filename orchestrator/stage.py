@@ -321,6 +321,11 @@ class Stage:
         if assembly is not self._head:
             self._reorder.put(assembly.chunk.seq, assembly)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `take` has something to give, nearly always: not if that turns out to have to run again."""
+        return self._reorder.ready
+
     def take(self) -> Delivery | None:
         """Return what the chunk whose turn it is gave; None if it is not there yet. Releases its budget."""
         done: Finished | Assembly | None

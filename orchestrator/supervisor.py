@@ -266,8 +266,10 @@ class Supervisor:
     def tick(self) -> None:
         """Look at deadlines and memory, if it is time to."""
         every_s = self.every_s
+        if every_s is None or self.closing:
+            return
         now = monotonic()
-        if every_s is None or now < self._tick_at or self.closing:
+        if now < self._tick_at:
             return
         self._tick_at = now + every_s
         self._deadlines.look(self.all)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ConfigError
-from orchestrator.superstep import Superstep
+
+if TYPE_CHECKING:
+    from orchestrator.superstep import Superstep
 
 
 class Together:
@@ -36,6 +38,8 @@ class Together:
             ConfigError: the calling thread has one under way itself.
             ItemError: the function or an argument can't be pickled.
         """
+        from orchestrator.superstep import Superstep  # noqa: PLC0415 - with the barrier, and few programs need it
+
         if self._thread == threading.get_ident():
             raise ConfigError(
                 "run_on_all was called inside run_on_all, or while the hook of a barrier runs, by a callback of the "

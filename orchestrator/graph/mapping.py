@@ -114,7 +114,8 @@ class MapNode(Node):
         if outlet.cancelled:
             return False
         moved = bool(outlet.backlog) and outlet.flush()
-        self.feed()
+        if stage.events or not stage.is_ready:  # else no lane has got room since the last time
+            self.feed()
         while outlet.capacity() > 0:
             delivery = stage.take()
             if delivery is None:

@@ -7,7 +7,6 @@ can't be called off.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import multiprocessing.connection
 import multiprocessing.queues
@@ -254,6 +253,8 @@ def _items_of(source: Any) -> Iterator[Any]:
 
 def _of_async(source: AsyncIterable[Any]) -> Iterator[Any]:
     """Run an async iterable in a loop of this thread's own."""
+    import asyncio  # noqa: PLC0415 - whoever gives an async iterable has loaded it; for all others it is slow to
+
     with asyncio.Runner() as runner:
         iterator = aiter(source)
 
