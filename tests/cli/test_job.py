@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 from support.plain_streams import PlainStream
 
-import orchestrator
 from orchestrator.job.building import build
 from orchestrator.job.reading import read_job
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 EXAMPLES = SCRIPTS / "examples"
-can_run = pytest.mark.skipif(not hasattr(orchestrator, "Stream"), reason="there are no streams yet")
 
 JOB = """\
 [pool]
@@ -187,7 +185,6 @@ def test_an_example_is_good(library, command, example):
     assert "is good" in command("job", EXAMPLES / example, "--check").stderr
 
 
-@can_run
 @pytest.mark.parametrize("example", CHECKS)
 def test_an_example_runs(library, command, example):
     assert command("job", EXAMPLES / example, "--dry-run").stdout
@@ -198,7 +195,6 @@ def test_an_example_runs(library, command, example):
 # ---- running ----------------------------------------------------------------------------------------------------
 
 
-@can_run
 def test_values_are_set_and_the_result_is_written(job, command):
     command("job", "job.toml", "--set", "sink.out.write=other.txt", "--set", "pool.start_method=spawn", "-q",
             "--report", "report")  # fmt: skip
@@ -208,7 +204,6 @@ def test_values_are_set_and_the_result_is_written(job, command):
     assert (job / "other.txt").read_text() == "A\nB\nC\n"
 
 
-@can_run
 def test_a_failing_item_ends_it_with_its_name(job, command):
     command("job", "job.toml", "--set", "step.upper.map=f.py:fail_on_7s", "-q")
     assert (job / "out.txt").read_text() == "a\nb\nc\n"
@@ -218,7 +213,6 @@ def test_a_failing_item_ends_it_with_its_name(job, command):
     assert "Traceback" not in done.stderr
 
 
-@can_run
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it(job, start, number, code):
     (job / "job.toml").write_text(JOB.replace("f.py:upper", "f.py:wait"))

@@ -62,8 +62,10 @@ class CommandTally:
         workers_s = (getattr(stats, "worker_cpu_seconds", 0.0) or 0.0) + self.cpu_s
         tried = f", {self.retries:,} tried again" if self.retries else ""
         ended = f", {self.ended:,} ended" if self.ended else ""
+        begun = self.done + self.ended
+        what = "command" if begun == 1 else "commands"
         return (
-            f"{self.done + self.ended:,} commands, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; "
+            f"{begun:,} {what}, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; "
             f"{seconds:.2f} s, {self.done / seconds:,.0f} commands/s\n" + usage(seconds, workers_s, stats)
         )
 
