@@ -226,6 +226,7 @@ class Stage:
                 raise
             if chunk.parent is None:
                 self._window.sent(0)
+                self._window.lost(0)
             if len(chunk.items) > 1:
                 self._recovery.split(chunk)
             else:
@@ -311,7 +312,7 @@ class Stage:
     def _lost(self, event: Lost) -> None:
         chunk = event.chunk
         if chunk.parent is None:
-            self._window.size_bytes -= chunk.size_bytes
+            self._window.lost(chunk.size_bytes)
         chunk.size_bytes = 0  # the coordinator has given it back to the budget
         if self.on_lost is not None:
             self.on_lost(event)

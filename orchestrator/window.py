@@ -14,18 +14,24 @@ CHEAP_BYTES = 1 << 18
 SMALL_CHUNK_BYTES = 1 << 18
 """Chunks with more than this carry large payloads, which the byte budget is for."""
 MIN_CHUNKS_PER_WORKER = 4
+_WEIGHT = 0.2
 
 
 class Window:
     """Counts what one call has out."""
 
-    __slots__ = ("_budget_bytes", "chunks", "expected_bytes", "size_bytes", "workers")
+    __slots__ = (
+        "_budget_bytes", "at_work", "chunks", "expected_bytes", "expected_result_bytes", "size_bytes", "workers",
+    )  # fmt: skip
 
     def __init__(self, workers: int, budget_bytes: int) -> None:
         self.workers = workers
         self._budget_bytes = budget_bytes
         self.expected_bytes = 0.0
         """Of a chunk, its input and its results together."""
+        self.expected_result_bytes = 0.0
+        self.at_work = 0
+        """Chunks whose results are still to come: they have room reserved."""
         self.chunks = 0
         self.size_bytes = 0
 
@@ -39,7 +45,7 @@ class Window:
         if self.chunks >= MAX_CHUNKS:
             return False
         expected = self.expected_bytes
-        if in_flight_bytes + (1 + self.chunks) * expected * 0.5 + expected > self._budget_bytes:
+        if in_flight_bytes + self.at_work * self.expected_result_bytes + expected > self._budget_bytes:
             return False
         cheap = chunk_s is not None and chunk_s < CHEAP_CHUNK_S and expected <= SMALL_CHUNK_BYTES
         enough = self.chunks >= MIN_CHUNKS_PER_WORKER * self.workers
@@ -48,12 +54,20 @@ class Window:
     def sent(self, size_bytes: int) -> None:
         """A chunk went out."""
         self.chunks += 1
+        self.at_work += 1
         self.size_bytes += size_bytes
 
     def grew(self, result_bytes: int, whole_bytes: int) -> None:
         """A chunk came back with so many bytes of results; `whole_bytes` counts its input too."""
+        self.at_work -= 1
         self.size_bytes += result_bytes
-        self.expected_bytes += 0.2 * (whole_bytes - self.expected_bytes)
+        self.expected_result_bytes += _WEIGHT * (result_bytes - self.expected_result_bytes)
+        self.expected_bytes += _WEIGHT * (whole_bytes - self.expected_bytes)
+
+    def lost(self, size_bytes: int) -> None:
+        """A chunk will not come back as a whole: its items run singly; `size_bytes` is what it held."""
+        self.at_work -= 1
+        self.size_bytes -= size_bytes
 
     def consumed(self, size_bytes: int) -> None:
         """A chunk left for the consumer."""

@@ -42,14 +42,21 @@ def test_the_budget_is_not_passed():
     assert not window.allows(BUDGET + 1, None)
 
 
-def test_room_is_left_for_the_results_of_what_is_out():
-    window = filled(Window(4, BUDGET), 10, 1 << 20)
-    assert window.allows(BUDGET - (1 << 20), None)
-    for _ in range(30):
+def test_room_is_left_for_the_results_of_what_is_at_work():
+    window = Window(4, BUDGET)
+    for _ in range(40):
+        window.sent(1 << 20)
         window.grew(3 << 20, 4 << 20)  # results come back three times as large as their inputs
-    assert not window.allows(BUDGET - (1 << 20), None)
-    assert not window.allows(BUDGET - (20 << 20), None)
-    assert window.allows(BUDGET - (30 << 20), None)
+        window.consumed(4 << 20)
+    filled(window, 10, 1 << 20)
+    room = 10 * (3 << 20) + (4 << 20)  # the results of ten, and one more chunk as a whole
+    assert window.allows(BUDGET - room, None)
+    assert not window.allows(BUDGET - room + (1 << 20), None)
+    window.grew(3 << 20, 4 << 20)  # what is back is in flight, and nothing more is to come of it
+    assert window.allows(BUDGET - room + (3 << 20), None)
+    window.lost(1 << 20)
+    assert window.allows(BUDGET - room + (6 << 20), None)
+    assert not window.allows(BUDGET - room + (7 << 20), None)
 
 
 def test_results_count_until_they_are_consumed():
