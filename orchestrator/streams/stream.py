@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from orchestrator.graph.node import Node
 
 _BLOCK_BYTES = 1 << 20
+_BLOCKS = 256
+"""Of all files together, at least; the same on every machine, so that a run can be gone on with on another one."""
 FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
 
 
@@ -63,7 +65,7 @@ class Stream:
         format: str = "lines",  # noqa: A002 - the contract's name
         *,
         errors: str = "strict",
-        block_bytes: int = _BLOCK_BYTES,
+        block_bytes: int | None = None,
     ) -> Self:
         """Read the records of files, plain or .gz .bz2 .xz (.zst as an extra); patterns and "-" too.
 
@@ -73,18 +75,22 @@ class Stream:
             paths: one or several.
             format: "lines" (str), "jsonl" (what it means), "csv" (a dict a row), "blocks" (bytes), "files" (paths).
             errors: bytes that are not UTF-8: "strict" fails, "replace" puts U+FFFD there.
-            block_bytes: how much of a file goes to a worker at a time.
+            block_bytes: how much of a file goes to a worker at a time, and the size of a record of "blocks"; None: by
+                the size of the files, at most 1 MiB.
 
         Raises:
             ConfigError: a file is missing or can't be read, or there is no such format.
         """
-        from orchestrator.sources.files import FileSource, expand, of_inputs  # noqa: PLC0415 - only for those who read files
+        from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for  # noqa: PLC0415 - only for those who read
+        from orchestrator.sources.files import FileSource, expand, of_inputs  # noqa: PLC0415 - as above
 
         if format not in FORMATS:
             raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
         names = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
         inputs = expand([str(name) for name in names])
-        source = _Files(lambda: FileSource(inputs, format, block_bytes), lambda: of_inputs(inputs))
+        least = _BLOCK_BYTES if format == "blocks" else SMALLEST_BYTES
+        size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
+        source = _Files(lambda: FileSource(inputs, format, size), lambda: of_inputs(inputs))
         chunks = cls(source, name="files")
         return chunks._work("flat_map", RecordReader(format, errors), "read", None)
 

@@ -28,6 +28,11 @@ def test_lines_keep_their_order(folder, command, method):
     assert left(folder) == ["in.txt", "out.txt"]
 
 
+def test_a_short_file_is_shared_out_among_the_workers(folder, command):
+    (folder / "in.txt").write_text("".join(f"line {number}\n" for number in range(100)))  # 890 bytes
+    assert command("run", "f:meet", "in.txt", "-j2", "-q").stdout.split() == [b"2"] * 100
+
+
 def test_unordered_gives_the_same_lines(folder, command):
     (folder / "in.txt").write_bytes(NUMBERS)
     out = command("run", "f.py:upper", "in.txt", "--unordered", *PARTS).stdout

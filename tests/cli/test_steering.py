@@ -90,7 +90,7 @@ def test_commands_that_run_and_their_number(folder, gate, ended):
     assert process.wait(DEADLINE_S) == 143
 
 
-@pytest.mark.parametrize("command", [("run", "f:upper"), ("exec", "cat {}")])
+@pytest.mark.parametrize("command", [("run", "--block=64K", "f:upper"), ("exec", "cat {}")])  # a pipe holds 64 KiB
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_it_ends_though_nobody_reads_its_output_and_says_how_it_is_before(folder, ended, command, number, code):
     (folder / "in.txt").write_bytes(b"some line\n" * 100_000)

@@ -15,6 +15,7 @@ from orchestrator.cli.run.letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sinks.stdout import StdoutSink
+from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
 from orchestrator.sources.files import STDIN, FileSource, Input, expand, mean_record_bytes
 from workers import compression, handler
 from workers.chunks import Block, ByteRange
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings
     from orchestrator.sinks import Sink
 
-_SMALLEST_BLOCK = 64 * 1024
+_SMALLEST_COMPRESSED = 64 * 1024
+"""Each block is compressed by itself: smaller ones compress badly. As records, too, bytes come in no smaller pieces."""
 _LARGEST_BLOCK = 2 * 1024 * 1024
 """What a worker makes of a block, decoded and split, should still fit into its CPU's cache."""
 _BLOCKS_A_WORKER = 32
@@ -203,8 +205,6 @@ def _wanted_block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
         return settings.block_bytes
     if settings.chunk_records is not None and settings.record_format != "files":
         return settings.chunk_records * mean_record_bytes(inputs)
-    sizes = [entry.size_bytes for entry in inputs if entry.size_bytes is not None and not entry.compression]
-    if len(sizes) < len(inputs):
-        return _LARGEST_BLOCK
-    share = sum(sizes) // (settings.workers * _BLOCKS_A_WORKER)
-    return min(max(share, _SMALLEST_BLOCK), _LARGEST_BLOCK)
+    coarse = settings.record_format == "blocks" or compression.kind_of(settings.output) is not None
+    least = _SMALLEST_COMPRESSED if coarse else SMALLEST_BYTES
+    return block_bytes_for(inputs, settings.workers * _BLOCKS_A_WORKER, _LARGEST_BLOCK, least)
