@@ -492,8 +492,8 @@ class Coordinator:
 
     @property
     def busy_workers(self) -> int:
-        """Workers that hold a chunk, of those that take more. Under the lock."""
-        return sum(self._ledger.held_by(lane.key) > 0 for lane in self._lanes.values())
+        """Workers that hold a chunk, of those that take more. Takes no lock."""
+        return sum(self._ledger.held_by(lane.key) > 0 for lane in list(self._lanes.values()))
 
     @property
     def closed(self) -> bool:

@@ -14,6 +14,7 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.following import MachineFollower, follower_of
+from orchestrator.functions import label_of
 from orchestrator.futures import FutureDriver
 from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
@@ -21,6 +22,7 @@ from orchestrator.graph.holding import Hold
 from orchestrator.graph.mapping import MapNode
 from orchestrator.letter_sinks import LetterSink
 from orchestrator.memory import Memory, refuse_unreachable, within_reach
+from orchestrator.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
 from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of
 from orchestrator.results import MapResults
 from orchestrator.settings import (
@@ -87,6 +89,7 @@ class Pool:
         ConfigError: an argument can't be used; nothing was started.
     """
 
+    @refuse_peer_arguments("Pool", POOL_ARGUMENTS)
     def __init__(
         self,
         workers: int | str | Sizing | None = None,
@@ -130,6 +133,7 @@ class Pool:
 
     # ---- work -------------------------------------------------------------------------------------------------
 
+    @refuse_peer_arguments("Pool.map", MAP_ARGUMENTS)
     def map(
         self,
         fn: Callable[..., Any] | Workflow | Steps,
@@ -202,7 +206,8 @@ class Pool:
         for node in nodes:
             if isinstance(node, MapNode):
                 node.start()
-        return MapResults(self._coordinator, nodes, self._bars(nodes, total, desc) if progress else None, self)
+        bars = self._bars(nodes, total, desc) if progress else None
+        return MapResults(self._coordinator, nodes, bars, self, desc or label_of(first) or "a map")
 
     def barrier_node(
         self, name: str, each_worker: Callable[[], Any] | None, then: Callable[[list[Any]], object] | None
@@ -381,6 +386,19 @@ class Pool:
             self._coordinator.terminate()
             self._futures.abort(ClosedError("the pool was terminated before this was done"))
             self._finalizer.detach()
+
+    if not TYPE_CHECKING:  # type checkers find misspelt names by themselves
+
+        def __getattr__(self, name: str) -> object:
+            raise missing_attribute(name)
+
+    def __repr__(self) -> str:
+        """Tell how many workers there are, and how many of them have something to do; never waits."""
+        coordinator = self.__dict__.get("_coordinator")
+        if coordinator is None or coordinator.closed:
+            return "Pool(closed)"
+        size = coordinator.size
+        return f"Pool({size} worker{'s' * (size != 1)}, {coordinator.busy_workers} busy)"
 
     def __enter__(self) -> Self:
         if self._coordinator.closed:

@@ -8,6 +8,7 @@ coordinator's lock; so a source may itself use the pool.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from functools import reduce
 from itertools import chain, pairwise
@@ -23,21 +24,32 @@ if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
     from orchestrator.graph.node import Node
 
+_UNREAD = "the results of {} were dropped unread, so it never ran: iterate over them, or use list(pool.map(...))"
+
 
 class MapResults(Iterator[Any]):
     """Iterates over the results of one call; `close()`, dropping it, or leaving a `with` block ends the call."""
 
     def __init__(
-        self, coordinator: Coordinator, nodes: list[Node], open_bars: Callable[[], Any] | None, owner: object
+        self,
+        coordinator: Coordinator,
+        nodes: list[Node],
+        open_bars: Callable[[], Any] | None,
+        owner: object,
+        name: str,
     ) -> None:
-        """Take the nodes in a row, their calls open on the pool; `owner` must live as long as they are iterated."""
+        """Take the nodes in a row, their calls open on the pool; `owner` must live as long as they are iterated.
+
+        `name` is what messages call the map.
+        """
         results = ResultsNode("")
         row = [*nodes, results]
         for node, consumer in pairwise(row):
             node.outlets[0].to(consumer)
+        self._name = name
         self._stages = [node.stage for node in nodes if isinstance(node, MapNode)]
         self._engine = Engine(row, coordinator)
-        self._lists = _lists(self._engine, results, open_bars, owner)
+        self._lists = _lists(self._engine, results, open_bars, owner, self._name)
         next(self._lists)  # started, so that its `finally` runs whenever and however the iteration ends
         # Iterating in C: a Python `__next__` an item would cost more than all the rest.
         self._items = chain.from_iterable(self._lists)
@@ -62,8 +74,16 @@ class MapResults(Iterator[Any]):
 
     def close(self) -> None:
         """Stop: nothing more is read or sent, queued chunks are dropped, all memory is given back."""
+        self._engine.close(failed=True)  # first: closed on purpose, it is not reported as unread
         self._lists.close()
-        self._engine.close(failed=True)
+
+    def __repr__(self) -> str:
+        """Tell whether it runs; asks no worker."""
+        if self._engine.closed:
+            state = "ended"
+        else:
+            state = "running" if self._engine.started else "not started: iterate it, or list(...)"
+        return f"<results of {self._name}: {state}>"
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +97,7 @@ def _lists(
     results: ResultsNode,
     open_bars: Callable[[], Any] | None,
     owner: object,  # noqa: ARG001 - held, so that the pool is not dropped while it is at work
+    name: str,
 ) -> Generator[list[Any], None, None]:
     """Yield the results, list by list; the bars are there from the first that is asked for to the last."""
     try:
@@ -85,6 +106,8 @@ def _lists(
             engine.bars = open_bars()
         yield from engine.results(results)
     finally:
+        if not engine.started and not engine.closed:
+            warnings.warn(_UNREAD.format(name), ResourceWarning, stacklevel=2)
         engine.close(failed=True)
         if engine.bars is not None:
             engine.bars.close()

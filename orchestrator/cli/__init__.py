@@ -27,10 +27,15 @@ def run_command_line(argv: list[str]) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    command = {"run": _run, "exec": _exec, "job": _job}.get(argv[0]) if argv else None
+    commands = {"run": _run, "exec": _exec, "job": _job}
+    command = commands.get(argv[0]) if argv else None
     if command is None:
-        from orchestrator.cli.parsing import main_parser  # noqa: PLC0415
+        from orchestrator.cli.parsing import did_you_mean, main_parser  # noqa: PLC0415
 
+        if argv and not argv[0].startswith("-"):
+            hint = did_you_mean(argv[0], commands) or f"; there are {', '.join(commands)}"
+            complain(f"unknown command {argv[0]!r}{hint} (see `orchestrator --help`)")
+            return EXIT_USAGE
         main_parser().parse_args(argv)
         complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
         return EXIT_USAGE

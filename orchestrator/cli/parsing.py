@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 from orchestrator.cli.outcome import EXIT_USAGE, complain
 
@@ -11,10 +12,34 @@ from orchestrator.cli.outcome import EXIT_USAGE, complain
 class Parser(argparse.ArgumentParser):
     """Says a mistake in one line; for all commands."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; for an option that does not exist, say which one may have been meant."""
+        return self._refuse_unknown(*self.parse_known_args(args, namespace))
+
+    def parse_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse options and positional arguments in any order; unknown options as in `parse_args`."""
+        return self._refuse_unknown(*self.parse_known_intermixed_args(args, namespace))
+
+    def _refuse_unknown(self, found: argparse.Namespace, unknown: list[str]) -> argparse.Namespace:
+        option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+        if option is not None:
+            self.error(f"unknown option {option}{did_you_mean(option, self._option_string_actions)}")
+        if unknown:
+            self.error(f"unexpected argument {unknown[0]!r}")
+        return found
+
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong with the arguments, and leave."""
         complain(f"{message} (see `{self.prog} --help`)")
         raise SystemExit(EXIT_USAGE)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return a hint at the word that was probably meant, or ""."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
+
+    near = get_close_matches(word, list(words), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def main_parser() -> argparse.ArgumentParser:

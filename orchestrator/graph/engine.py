@@ -77,10 +77,12 @@ class Engine:
         self._interrupted = False
         self._pause_until: float | None = None
         """Nothing more is read, and what runs may finish until this time."""
-        self._closed = False
+        self.started = False
+        self.closed = False
 
     def start(self) -> None:
         """Open the calls on the pool, and start the readers of sources that block."""
+        self.started = True
         for stage in self._stages:
             stage.start()
         refuse_letters_in_outputs(sink for node in self.nodes for sink in node.own_sinks())
@@ -187,9 +189,9 @@ class Engine:
 
     def close(self, *, failed: bool) -> None:
         """Release every node once, consumers last, so that sinks are made final when all else has ended well."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         first: BaseException | None = None
         for node in self.nodes:
             node.failed = node.failed or failed or first is not None

@@ -379,6 +379,16 @@ class Stream:
         """Return what would run, as text: a line a node, what is fused in it and where it runs."""
         return Plan([], [self._port], whole=False).explain()
 
+    def __repr__(self) -> str:
+        """Tell the steps so far, by name; nothing is run."""
+        names, op = [], self._port.op
+        while True:
+            names.append(op.name)
+            if len(op.inputs) != 1:
+                break
+            op = op.inputs[0].op
+        return f"<Stream {' > '.join(reversed(names))}: not started, iterate it or pass its ends to run()>"
+
     # ---- inside -----------------------------------------------------------------------------------------------
 
     def _then(self, op: Op) -> Self:

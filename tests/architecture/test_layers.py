@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A package stands for all its modules.
 LAYERS = (
-    ("orchestrator.errors",),
+    ("orchestrator.errors", "orchestrator.peer_names"),
     ("orchestrator.memory",),
     ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.timers"),
     # The pure core: events in, actions out; tested without a process.

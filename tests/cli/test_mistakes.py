@@ -10,10 +10,10 @@ import pytest
     ("arguments", "said"),
     [
         ([], "say what to do"),
-        (["rum"], "invalid choice: 'rum'"),
+        (["rum"], "unknown command 'rum'; did you mean run?"),
         (["run"], "required: TARGET, INPUT"),
         (["run", "f:upper"], "required: INPUT"),
-        (["run", "f:upper", "in.txt", "--nope"], "unrecognized arguments: --nope"),
+        (["run", "f:upper", "in.txt", "--nope"], "unknown option --nope"),
         (["run", "f:upper", "gone.txt"], "can't read gone.txt: No such file or directory"),
         (["run", "f:upper", "*.gone"], "no file matches *.gone"),
         (["run", "f:upper", "."], "is a folder"),

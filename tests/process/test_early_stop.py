@@ -64,7 +64,8 @@ def by_close_before_the_first(pool, fn, items, **options):
 
 
 def by_dropping_before_the_first(pool, fn, items, **options):
-    pool.map(fn, items, **options)
+    with pytest.warns(ResourceWarning, match="dropped unread"):
+        pool.map(fn, items, **options)
 
 
 def by_zip(pool, fn, items, **options):

@@ -1,0 +1,66 @@
+"""What other pools call things, so that a program that comes from one of them is told our name for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+
+POOL_ARGUMENTS = {
+    "processes": "workers=",
+    "max_workers": "workers=",
+    "n_jobs": "workers=",
+    "maxtasksperchild": "items_per_worker=",
+    "max_tasks_per_child": "items_per_worker=",
+    "worker_lifespan": "items_per_worker=",
+    "context": 'start_method="spawn"',
+    "mp_context": 'start_method="spawn"',
+}
+MAP_ARGUMENTS = {
+    "chunksize": "chunk=",
+    "chunk_size": "chunk=",
+    "batch_size": "chunk=",
+    "progress_bar": "progress=True",
+    "callback": "a loop over the results",
+    "buffersize": "buffer_bytes= of the Pool",
+}
+METHODS = {
+    "imap": "map(fn, items)",
+    "imap_unordered": "map(fn, items, ordered=False)",
+    "map_async": "map(fn, items), which is lazy, or submit",
+    "starmap": "map(fn, xs, ys)",
+    "starmap_async": "map(fn, xs, ys)",
+    "apply": "submit(fn, *args).result()",
+    "apply_async": "submit(fn, *args), a Future",
+    "schedule": "submit(fn, *args), a Future",
+    "join": "close()",
+    "stop": "terminate()",
+    "shutdown": "close(), or terminate() to cancel what is left",
+}
+
+
+def refuse_peer_arguments(
+    function: str, names: Mapping[str, str]
+) -> Callable[[Callable[_Args, _Result]], Callable[_Args, _Result]]:
+    """Have a function answer the arguments of other pools with a TypeError that says what ours is called."""
+
+    def decorate(called: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
+        @wraps(called)
+        def checked(*args: _Args.args, **kwargs: _Args.kwargs) -> _Result:
+            if not names.keys().isdisjoint(kwargs):
+                theirs = next(name for name in kwargs if name in names)
+                raise TypeError(f"{function} has no argument {theirs!r}; use {names[theirs]}")
+            return called(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def missing_attribute(name: str) -> AttributeError:
+    """Return the error for a method that a pool lacks, with ours for it if another pool has it."""
+    hint = f"; use pool.{METHODS[name]}" if name in METHODS else ""
+    return AttributeError(f"'Pool' object has no attribute {name!r}{hint}")
