@@ -27,8 +27,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.outcome import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, complain
-from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.sinks.part_file import PartFile
+from orchestrator.errors import OrchestratorError
+from orchestrator.sinks.output_file import output_file
 
 if TYPE_CHECKING:
     from typing import Self
@@ -39,24 +39,17 @@ _ENDS = {0: "well", EXIT_HALTED: "halted", EXIT_SIGINT: "by SIGINT", EXIT_SIGTER
 
 
 class ReportFile:
-    """One report; nothing is left of it if it is not written before its `with` block ends."""
+    """One report. Its file is made when it is written, so that a run that is killed leaves nothing of it."""
 
     def __init__(self, path: str | None, command: str) -> None:
-        """Begin the file, so that a place that can't be written to is known before the run; None: nobody wants one.
+        """Look whether it can be written, so that a mistake is known before the run; None: nobody wants one.
 
         Raises:
             ConfigError: it can't be written to.
         """
         self._command = command
         self._started_s = time.time()
-        self._file: PartFile | None = None
-        if path is None:
-            return
-        try:
-            self._file = PartFile(path)
-            self._file.open()
-        except OrchestratorError as error:
-            raise ConfigError(str(error)) from None
+        self._file = None if path is None else output_file(path)
 
     def write(self, exit_code: int, *, finished: bool, **told: Any) -> None:
         """Write it; a disk that refuses is complained of, and changes no exit code.
@@ -84,6 +77,7 @@ class ReportFile:
             self._file.write(json.dumps(report, indent=2).encode() + b"\n")
             self._file.close()
         except OrchestratorError as error:
+            self._file.abort()
             complain(str(error))
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ Owner: the engine's thread.
 
 from __future__ import annotations
 
+import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ class Checkpoints:
             if self.resumes:
                 refuse_another(self._journal.head["fingerprint"], dict(fingerprint), folder)
             else:
-                self._journal.begin({"fingerprint": dict(fingerprint), "plan": plan})
+                self._journal.begin({"fingerprint": dict(fingerprint), "plan": plan, "secret": os.urandom(16).hex()})
         except BaseException:
             self._journal.close()
             raise
@@ -78,7 +79,7 @@ class Checkpoints:
         try:
             for number, node in enumerate(nodes):
                 _refuse_what_blocks(node)
-                node.keep_written(f"{self._journal.folder}/node-{number}")
+                node.keep_written(f"{self._journal.folder}/node-{number}", self._journal.head["secret"])
         except ConfigError:
             if not self.resumes:
                 self._journal.discard()

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.graph.node import ROOM, Node
+from orchestrator.sinks.new_file import begin, reopen
 
 HELD_ITEMS = 1 << 16
 """What is more than this is written to a temporary file."""
@@ -58,7 +59,7 @@ class Hold(Node):
     def _opened(self) -> IO[bytes]:
         if self._path is None:
             return tempfile.TemporaryFile(prefix="orchestrator-")
-        return open(self._path, "w+b")  # noqa: PTH123 - closed by `close`
+        return open(begin(self._path), "w+b")  # noqa: PTH123 - closed by `close`
 
     @contextmanager
     def _on_disk(self) -> Iterator[None]:
@@ -71,9 +72,9 @@ class Hold(Node):
                 f"can't write what waits at {self.name!r} to {where}: {error.strerror}; {hint}"
             ) from None
 
-    def keep_written(self, place: str) -> None:
+    def keep_written(self, place: str, secret: str) -> None:
         """Use a file that a later run finds."""
-        super().keep_written(place)
+        super().keep_written(place, secret)
         self._path = f"{place}-held"
 
     def snapshot(self) -> Any:
@@ -91,7 +92,7 @@ class Hold(Node):
         self._held_items = sum(map(len, self._held))
         if self._written and self._path is not None:  # read back to its end, it may be removed already
             try:
-                self._file = open(self._path, "r+b")  # noqa: PTH123, SIM115 - closed by `close`
+                self._file = open(reopen(self._path), "r+b")  # noqa: PTH123, SIM115 - closed by `close`
                 found = os.fstat(self._file.fileno()).st_size
                 if found < state["size"]:
                     raise self._gone(f"it has {found:,} bytes of {state['size']:,}")

@@ -15,6 +15,7 @@ items were grouped into lists.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from orchestrator.errors import ConfigError
@@ -121,18 +122,25 @@ class Outlet:
             raise NodeError(consumer, error) from error
 
 
-def keep_written(sink: Any, node_name: str) -> None:
+def keep_written(sink: Any, node_name: str, secret: str) -> None:
     """Have what a sink is given outlive this process.
+
+    Args:
+        sink: with `keep_as(secret)` if it writes to a file whose name nobody is to guess, else with `keep()`.
+        node_name: for the message.
+        secret: known only to this run, and to those that go on with it.
 
     Raises:
         ConfigError: it can't be gone on with.
     """
-    if not all(hasattr(sink, name) for name in ("keep", "snapshot", "restore")):
+    keep_as = getattr(sink, "keep_as", None)
+    keep = getattr(sink, "keep", None) if keep_as is None else partial(keep_as, secret)
+    if keep is None or not all(hasattr(sink, name) for name in ("snapshot", "restore")):
         raise ConfigError(
             f"the sink of {node_name!r} ({type(sink).__name__}) can't be gone on with after a crash; write to a path, "
             "or give it keep(), snapshot() -> state and restore(state)"
         )
-    sink.keep()
+    keep()
 
 
 class Node:
@@ -142,7 +150,7 @@ class Node:
     *Emits when*, *Backpressures when*, *Completes when*, *Fails when*.
     """
 
-    __slots__ = ("__weakref__", "closed", "ended", "failed", "full_s", "inlets", "kept", "name", "outlets")
+    __slots__ = ("__weakref__", "closed", "ended", "failed", "full_s", "inlets", "name", "outlets", "secret")
 
     def __init__(self, name: str, *, inputs: int = 1, outputs: int = 1) -> None:
         self.name = name
@@ -152,8 +160,8 @@ class Node:
         self.closed = False
         self.failed = False
         """The run fails or was left: what would be made final at the end is to be given up instead."""
-        self.kept = False
-        """The run has checkpoints."""
+        self.secret: str | None = None
+        """That of a run with checkpoints; None: it has none."""
         self.full_s = 0.0
         """How long the run has waited because this node had no room."""
 
@@ -208,18 +216,19 @@ class Node:
 
     # ---- checkpoints: between two turns the whole state of a run is that of its nodes --------------------------
 
-    def keep_written(self, place: str) -> None:  # noqa: ARG002 - for nodes that have files of their own
+    def keep_written(self, place: str, secret: str) -> None:  # noqa: ARG002 - for nodes that have files of their own
         """Have what is written outlive this process; before the first turn of a run with checkpoints.
 
         Args:
             place: the beginning of the paths that are this node's own, for files of its state.
+            secret: of the run; file names that others could otherwise guess are derived from it.
 
         Raises:
             ConfigError: a sink can't be gone on with.
         """
-        self.kept = True
+        self.secret = secret
         for sink in self.own_sinks():
-            keep_written(sink, self.name)
+            keep_written(sink, self.name, secret)
 
     def own_sinks(self) -> list[Any]:
         """Return the sinks that this node writes to, those aside too."""

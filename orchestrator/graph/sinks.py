@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.node import ROOM, Node
-from orchestrator.sinks.part_file import PartFile
+from orchestrator.sinks.output_file import output_file
 
 _HELD_ITEMS = 256
 
@@ -176,9 +176,9 @@ class LinesSink:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = PartFile(path)
+        self._file = output_file(path)
         self.close, self.abort = self._file.close, self._file.abort
-        self.keep, self.snapshot, self.restore = self._file.keep, self._file.snapshot, self._file.restore
+        self.keep_as, self.snapshot, self.restore = self._file.keep_as, self._file.snapshot, self._file.restore
 
     def write(self, items: list[Any]) -> None:
         """Append a line an item.

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Takes the results of chunks, in the order in which they are to be written."""
 
+    in_place: bool
+    """Whether what was written can't be taken back."""
+
     def write(self, result: BlockResult) -> None:
         """Write one chunk's output."""
 

@@ -1,4 +1,4 @@
-"""Results into files: written beside the final name, synced to the disk, then renamed.
+"""The command's results into one file, or one an input file.
 
 Owner of the state: the coordinator's thread. Invariant: a regular file has its final name only when it is
 whole.
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
-from orchestrator.sinks.part_file import PartFile
+from orchestrator.sinks.output_file import output_file
+from orchestrator.sinks.stdout import standard_output
 from workers import compression
 
 if TYPE_CHECKING:
@@ -26,26 +27,26 @@ if TYPE_CHECKING:
 class FileSink:
     """One output file; compressed if its name says so."""
 
-    def __init__(self, path: str, *, mistakes: type[OrchestratorError] = ConfigError, kept: bool = False) -> None:
-        """Open the file for writing, under a name of its own.
+    def __init__(self, path: str) -> None:
+        """Take the final name, or "-" for standard output; nothing is opened yet.
 
-        Args:
-            path: the final name. A device, a pipe and the like are written to directly.
-            mistakes: what a file that can't be opened raises.
-            kept: whether a later run may go on with it; it is opened at the first write then, or by `restore`.
+        Raises:
+            ConfigError: it can't be written to.
         """
-        self.path = path
+        self._file = standard_output() if path == "-" else output_file(path)
+        self.path = self._file.path
+        self.in_place = self._file.in_place
         self._kind = compression.kind_of(path)
         self._columns = Columns(self._kind)
         self._empty = True
-        try:
-            self._file = PartFile(path)
-            if kept:
-                self._file.keep()
-            else:
-                self._file.open()
-        except OrchestratorError as error:
-            raise mistakes(str(error)) from None
+
+    def open(self) -> None:
+        """Open it before the first write, so that a place that can't be written to is known.
+
+        Raises:
+            OrchestratorError: it can't be written to.
+        """
+        self._file.open()
 
     def write(self, result: BlockResult) -> None:
         """Append one chunk's output.
@@ -77,24 +78,27 @@ class FileSink:
         """Remove what was written, unless a later run is to go on with it."""
         self._file.abort()
 
-    def keep(self) -> None:
-        """Let what is written outlive this process; as it was made."""
+    def keep_as(self, secret: str) -> None:
+        """Let what is written outlive this process; `secret` is the run's."""
+        self._file.keep_as(secret)
 
     def snapshot(self) -> dict[str, Any]:
         """Make last what was written; return what it takes to go on from here."""
-        return {"bytes": self._file.snapshot(), "fields": self._columns.fields, "empty": self._empty}
+        return {"file": self._file.snapshot(), "fields": self._columns.fields, "empty": self._empty}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `snapshot` gave."""
-        self._file.restore(state["bytes"])
+        self._file.restore(state["file"])
         self._columns.fields, self._empty = state["fields"], state["empty"]
 
 
 class FolderSink:
     """One output file for each input file, under its name; each is closed with its last chunk."""
 
-    def __init__(self, folder: str, inputs: Sequence[str], *, kept: bool = False) -> None:
-        """Make the folder if it isn't there and check the names; `kept` as of `FileSink`.
+    in_place = False
+
+    def __init__(self, folder: str, inputs: Sequence[str]) -> None:
+        """Make the folder if it isn't there and check the names.
 
         Raises:
             ConfigError: the folder can't be written to, or two inputs have the same name.
@@ -102,7 +106,7 @@ class FolderSink:
         self.path = folder
         self._names = output_names(folder, inputs)
         self._open: dict[int, _OpenOutput] = {}
-        self._kept = kept
+        self._secret: str | None = None
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
@@ -125,15 +129,22 @@ class FolderSink:
             output.sink.close()
 
     def _begin(self, file_index: int) -> _OpenOutput:
-        output = self._open[file_index] = _OpenOutput(self._names[file_index], kept=self._kept)
+        try:
+            sink = FileSink(self._names[file_index])
+        except ConfigError as error:  # the run has begun
+            raise OrchestratorError(str(error)) from None
+        if self._secret is not None:
+            sink.keep_as(self._secret)
+        output = self._open[file_index] = _OpenOutput(sink)
         return output
 
     def close(self) -> None:
         """Nothing is left to do: every file was closed with its last chunk."""
         self.abort()
 
-    def keep(self) -> None:
-        """Let what is written outlive this process; as it was made."""
+    def keep_as(self, secret: str) -> None:
+        """Let what is written outlive this process; `secret` is the run's."""
+        self._secret = secret
 
     def snapshot(self) -> dict[int, Any]:
         """Make last what was written; return what it takes to go on with the files that are not whole."""
@@ -155,8 +166,8 @@ class FolderSink:
 class _OpenOutput:
     """A file that chunks are still to come for."""
 
-    def __init__(self, path: str, *, kept: bool) -> None:
-        self.sink = FileSink(path, mistakes=OrchestratorError, kept=kept)
+    def __init__(self, sink: FileSink) -> None:
+        self.sink = sink
         self.written = 0
         self.expected: int | None = None
         """How many chunks the file has; known when the last is seen, which need not be the last to come."""

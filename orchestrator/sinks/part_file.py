@@ -1,23 +1,33 @@
 """A file that is written beside its final name, synced to the disk, then renamed: whole under its name, or not there.
 
-    name ".OUT.PID.part", removed if the run fails       or, kept for a later run to go on with,       ".OUT.part"
+    name ".OUT.TAG.part", removed if the run fails; TAG is random, or derived from the run's secret if a later run may
+    have to find the file again
 
-Owner of the state: the coordinator's thread.
+Owner of the state: the coordinator's thread. Invariant: what gets the final name is the file that we have written.
 """
 
-# ruff: noqa: PTH105, PTH108, PTH110, PTH116, PTH118
+# ruff: noqa: PTH105, PTH108, PTH112, PTH116
 # Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.sinks.new_file import (
+    NotOurFileError,
+    begin,
+    derived_tag,
+    longest_name,
+    part_path,
+    random_tag,
+    reopen,
+    same_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,48 +35,50 @@ if TYPE_CHECKING:
 
 _WRITE_BACK_BYTES = 8 << 20
 _SYNC_FILE_RANGE_WRITE = 2
+_TAIL_BYTES = 4096
+"""A file that is gone on with is known by its last bytes: inode numbers change with a copy, or a reboot."""
 
 
 class PartFile:
-    """One output file; opened by `open`, or by the first write."""
+    """One output file; made by `open`, or by the first write."""
 
-    def __init__(self, path: str) -> None:
-        """Take the final name. A device, a pipe and the like are written to directly.
+    in_place = False
+
+    def __init__(self, path: str, final: str) -> None:
+        """Take the final name.
+
+        Args:
+            path: as the user wrote it.
+            final: the same without links.
 
         Raises:
             ConfigError: its folder isn't there, or a file of that name can't be written to.
         """
         self.path = path
-        self._final = os.path.realpath(path)
+        self._final = final
         self._folder, self._name = os.path.split(self._final)
-        if not os.path.isdir(self._folder):  # noqa: PTH112
-            raise ConfigError(f"can't write to {path}: there is no folder {self._folder}")
-        old = os.stat(self._final) if os.path.exists(self._final) else None
-        if old is not None and not os.access(self._final, os.W_OK):
-            raise ConfigError(f"can't write to {path}: {os.strerror(errno.EACCES)}")
-        if old is None and not os.access(self._folder, os.W_OK | os.X_OK):
-            raise ConfigError(f"can't write to {path}: {os.strerror(errno.EACCES)}")
-        self.direct = old is not None and not stat.S_ISREG(old.st_mode)
-        self._mode = None if old is None or self.direct else stat.S_IMODE(old.st_mode)
+        self._old = _status(path, self._final, self._folder)
         self._kept = False
         self._renaming = False
-        self._part = self._final if self.direct else os.path.join(self._folder, f".{self._name}.{os.getpid()}.part")
+        self._part = ""
         self._fd = -1
+        self._size = 0
+        self._identity: os.stat_result | None = None
         self._dirty_bytes = 0  # written since the kernel was last told to begin
 
     def open(self) -> None:
-        """Begin an empty file.
+        """Begin an empty file, if none is begun.
 
         Raises:
             OrchestratorError: it can't be made.
         """
+        if self._fd >= 0:
+            return
         try:
-            self._fd = os.open(self._part, os.O_WRONLY | os.O_CLOEXEC | (0 if self.direct else os.O_CREAT), 0o666)
-            if not self.direct:
-                self._claim()
-                os.ftruncate(self._fd, 0)
-            if self._mode is not None:
-                os.fchmod(self._fd, self._mode)
+            self._part = self._part or part_path(self._folder, self._name, random_tag())
+            # One of a run that goes on may be there, left by one that was killed before it had noted it.
+            self._fd = begin(self._part, 0o666 if self._old is None else 0o600)
+            self._identity = os.fstat(self._fd)
         except OSError as error:
             raise OrchestratorError(f"can't write to {self.path}: {error.strerror}") from None
 
@@ -82,8 +94,9 @@ class PartFile:
         with self._failing():
             while view:
                 view = view[os.write(self._fd, view) :]
+        self._size += len(data)
         self._dirty_bytes += len(data)
-        if self._dirty_bytes >= _WRITE_BACK_BYTES and not self.direct:
+        if self._dirty_bytes >= _WRITE_BACK_BYTES:
             self._write_back()
 
     def _write_back(self) -> None:
@@ -99,102 +112,137 @@ class PartFile:
         """Sync the file and give it its final name.
 
         Raises:
-            OrchestratorError: the disk is full or broken.
+            OrchestratorError: the disk is full or broken, or somebody has meddled with the file.
         """
-        if self._fd < 0:
-            self.open()
+        self.open()
         with self._failing():
-            if not self.direct:
-                os.fsync(self._fd)
-            self._renaming = not self.direct
-            os.close(self._fd)
-            self._fd = -1
-            if not self.direct:
-                os.replace(self._part, self._final)
-                _sync_folder(self._folder)
+            self._take_after_old()
+            os.fsync(self._fd)
+            self._check_ours()
+            self._renaming = True
+            os.replace(self._part, self._final)
+            if not same_file(self._fd, self._final):
+                self._renaming = False
+                raise self._meddled(f"{self._final} is another file", self._final)
+            _sync_folder(self._folder)
+        self._let_go()
+
+    def _take_after_old(self) -> None:
+        """Give the file the owner and the mode of the one that it replaces, as far as that is permitted."""
+        if self._old is None:
+            return
+        old, mode = self._old, stat.S_IMODE(self._old.st_mode)
+        for owner in (old.st_uid, -1):
+            with suppress(OSError):
+                os.fchown(self._fd, owner, old.st_gid)
+                break
+        new = os.fstat(self._fd)
+        if new.st_uid != old.st_uid or new.st_gid != old.st_gid:
+            mode &= 0o777
+        if new.st_gid != old.st_gid:  # another group may do no more than everybody
+            mode = mode & ~0o070 | (mode & 0o007) << 3
+        with suppress(PermissionError):
+            os.fchmod(self._fd, mode)
+
+    def _check_ours(self) -> None:
+        """Make sure that what is about to get the final name, or to be noted in a journal, is what was written."""
+        if not same_file(self._fd, self._part):
+            raise self._meddled("it was removed, renamed or replaced", self._part)
+        found = os.fstat(self._fd).st_size
+        if found != self._size:
+            raise self._meddled(f"it has {found:,} bytes, and {self._size:,} were written", self._part)
+
+    def _meddled(self, how: str, path: str) -> OrchestratorError:
+        return OrchestratorError(
+            f"can't write {self.path}: somebody else has changed {path}, where it was being written: {how}"
+        )
 
     @property
     def is_final(self) -> bool:
         """Whether it has its final name; after an abort too, which may come of a signal at any instant of `close`."""
-        return self._renaming and not os.path.exists(self._part)
+        if not self._renaming or self._identity is None:
+            return False
+        with suppress(OSError):
+            return os.path.samestat(os.stat(self._final, follow_symlinks=False), self._identity)
+        return False
 
     def abort(self) -> None:
         """Remove what was written, unless a later run is to go on with it, or it has its final name already."""
-        begun = self._fd >= 0 or (self._renaming and not self.is_final)
-        self._renaming = self.is_final
-        if self._fd >= 0:
-            with suppress(OSError):  # closed, and interrupted before that was noted
-                os.close(self._fd)
-            self._fd = -1
-        if begun and not self.direct and not self._kept:
+        if not self._kept and self._part:
             with suppress(OSError):
                 os.unlink(self._part)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):  # closed, and interrupted before that was noted
+                os.close(fd)
 
     # ---- for a run that can be resumed ------------------------------------------------------------------------
 
-    def keep(self) -> None:
+    def keep_as(self, secret: str) -> None:
         """Write under a name that a later run finds, and leave it there if this one does not come to its end.
 
         Before anything is written.
 
-        Raises:
-            ConfigError: it is a device or a pipe.
+        Args:
+            secret: of the run; who knows it knows the name.
         """
-        if self.direct:
-            raise ConfigError(f"{self.path} is no regular file, so a run that writes to it can't be resumed")
         self._kept = True
-        self._part = os.path.join(self._folder, f".{self._name}.part")
+        self._part = part_path(self._folder, self._name, derived_tag(secret, self._name))
 
-    def snapshot(self) -> int:
-        """Make last what was written; return how many bytes that is.
+    def snapshot(self) -> dict[str, Any]:
+        """Make last what was written; return how many bytes that is, and how to know the file again.
 
         Raises:
-            OrchestratorError: the disk is full or broken.
+            OrchestratorError: the disk is full or broken, or somebody has meddled with the file.
         """
-        if self._fd < 0:
-            self.open()
+        self.open()
         with self._failing():
             os.fdatasync(self._fd)
-            return os.lseek(self._fd, 0, os.SEEK_CUR)
+            self._check_ours()
+            return {"bytes": self._size, "tail": _tail(self._fd, self._size)}
 
-    def restore(self, size_bytes: int) -> None:
-        """Go on behind so many bytes of what a run before this one has written.
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on behind what a run before this one had written when it made a snapshot.
 
         Raises:
-            OrchestratorError: they are not there any more.
+            OrchestratorError: that is not there any more.
         """
-        if not os.path.exists(self._part) and os.path.exists(self._final):  # it was made final at the very end
-            os.replace(self._final, self._part)
+        size: int = state["bytes"]
         try:
-            self._fd = os.open(self._part, os.O_WRONLY | os.O_CLOEXEC)
-            self._claim()
-            found = os.fstat(self._fd).st_size
-            if found >= size_bytes:  # else it would be made longer, and the next run would take it for good
-                os.ftruncate(self._fd, size_bytes)
-                os.lseek(self._fd, size_bytes, os.SEEK_SET)
+            try:
+                self._fd = reopen(self._part)
+            except FileNotFoundError:  # it was made final at the very end
+                self._fd = reopen(self._final, of_anyone=os.geteuid() == 0)
+                self._check_found(state)
+                os.replace(self._final, self._part)
+            else:
+                self._check_found(state)
+            os.ftruncate(self._fd, size)
+            os.lseek(self._fd, size, os.SEEK_SET)
+        except NotOurFileError as error:
+            raise self._gone(str(error)) from None
         except OSError as error:
             raise self._gone(error.strerror) from None
-        if found < size_bytes:
-            raise self._gone(f"it has {found:,} bytes of {size_bytes:,}")
+        self._size = size
+        self._identity = os.fstat(self._fd)
 
-    # ---- inside -----------------------------------------------------------------------------------------------
-
-    def _claim(self) -> None:
-        """Have this file to ourselves: two runs with checkpoints of their own may have one output by mistake.
-
-        Raises:
-            OrchestratorError: another run has it.
-        """
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            self._fd = -1
-            raise OrchestratorError(f"can't write to {self.path}: another run is writing to it") from None
-        except OSError:
-            pass  # a file system without locks
+    def _check_found(self, state: dict[str, Any]) -> None:
+        """Look before anything is cut off: a file that was made longer again would be taken for good."""
+        size: int = state["bytes"]
+        found = os.fstat(self._fd).st_size
+        wrong = None
+        if found < size:
+            wrong = f"it has {found:,} bytes of {size:,}"
+        elif _tail(self._fd, size) != state["tail"]:
+            wrong = "it holds something else"
+        if wrong is not None:
+            raise self._gone(wrong)
 
     def _gone(self, why: str | None) -> OrchestratorError:
+        self._let_go()
         return OrchestratorError(f"can't go on with {self._part}, which is what there was of {self.path}: {why}")
 
     @contextmanager
@@ -204,6 +252,38 @@ class PartFile:
         except OSError as error:
             left = f"what there is of it is in {self._part}" if self._kept else "nothing was left under that name"
             raise OrchestratorError(f"can't write {self.path}: {error.strerror}; {left}") from None
+
+
+def _status(path: str, final: str, folder: str) -> os.stat_result | None:
+    """Return the status of the file that is to be replaced, None if there is none.
+
+    Raises:
+        ConfigError: it can't be.
+    """
+    why = None
+    if not os.path.isdir(folder):
+        raise ConfigError(f"can't write to {path}: there is no folder {folder}")
+    try:
+        old = os.stat(final)
+    except FileNotFoundError:
+        old = None
+    except OSError as error:
+        raise ConfigError(f"can't write to {path}: {error.strerror}") from None
+    if not os.access(folder if old is None else final, os.W_OK | (os.X_OK if old is None else 0)):
+        why = os.strerror(errno.EACCES)
+    if len(os.fsencode(os.path.basename(final))) > longest_name(folder):  # noqa: PTH119
+        why = os.strerror(errno.ENAMETOOLONG)
+    if why is not None:
+        raise ConfigError(f"can't write to {path}: {why}")
+    return old
+
+
+def _tail(fd: int, size: int) -> str:
+    """Return the digest of the last bytes before `size`."""
+    import hashlib  # noqa: PLC0415 - only for runs that can be resumed
+
+    at = max(0, size - _TAIL_BYTES)
+    return hashlib.blake2b(os.pread(fd, size - at, at), digest_size=16).hexdigest()
 
 
 def _sync_folder(folder: str) -> None:

@@ -229,8 +229,8 @@ class Demultiplex(Node):
     def _meet(self, key: Any) -> None:
         if self.make is not None:
             self.sinks[key] = self.make(key)
-            if self.kept:
-                keep_written(self.sinks[key], self.name)
+            if self.secret is not None:
+                keep_written(self.sinks[key], self.name, self.secret)
         elif self.unknown == "error":
             msg = f"no output was declared for the key {key!r}; declared: {list(self.keys)!r}"
             raise ConfigError(msg)

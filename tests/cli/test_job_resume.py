@@ -71,8 +71,8 @@ def interrupted(start, job):
     """Start it, and interrupt it behind its first checkpoints; return what it said."""
     process = start(*RUN, stdin=subprocess.DEVNULL)
     try:
-        until(lambda: (job / "out" / ".pairs.txt.part").exists() or process.poll() is not None)
-        until(lambda: (job / "out" / ".pairs.txt.part").stat().st_size)
+        until(lambda: list((job / "out").glob(".pairs.txt.*.part")) or process.poll() is not None)
+        until(lambda: next((job / "out").glob(".pairs.txt.*.part")).stat().st_size)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:

@@ -12,6 +12,7 @@ from orchestrator.cli.numbers import seconds
 from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_size
+from orchestrator.sinks.output_file import is_standard_output
 from orchestrator.sizing import Sizing, parse_sizing
 from orchestrator.sources.arguments import MARKERS
 
@@ -154,7 +155,7 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
         command=args.command,
         words=(*args.inputs, *argv[marker:]),
         null=args.null,
-        output=args.output,
+        output="-" if is_standard_output(args.output) else args.output,
         sizing=parse_sizing(args.jobs if args.jobs is not None else "100%"),
         ordered=args.ordered,
         tag=args.tag,

@@ -30,6 +30,9 @@ _MOST_HELD = 100_000
 class ByteSink(Protocol):
     """Where standard output goes."""
 
+    in_place: bool
+    """Whether what was written can't be taken back."""
+
     def write(self, data: memoryview | bytes) -> None:
         """Append.
 

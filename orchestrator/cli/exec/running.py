@@ -32,8 +32,9 @@ from orchestrator.cli.steering import Steering
 from orchestrator.cli.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
-from orchestrator.sinks.part_file import PartFile
-from orchestrator.sinks.stdout import ReaderGoneError, StdoutSink, discard_stdout
+from orchestrator.sinks.in_place import ReaderGoneError
+from orchestrator.sinks.output_file import output_file
+from orchestrator.sinks.stdout import discard_stdout, standard_output
 from orchestrator.sources.arguments import Rows
 from workers import commands
 from workers.template import CommandTemplate
@@ -90,7 +91,8 @@ class CommandRun:
             self._run()
         except ReaderGoneError:
             self._drop()
-            discard_stdout()
+            if self._settings.output == "-":
+                discard_stdout()
             return 0
         except ConfigError:
             self._drop()
@@ -254,7 +256,8 @@ class CommandRun:
 
     def _nothing_left(self) -> str:
         """Say what there is of the output; nothing can be said of standard output."""
-        return "" if self._settings.output == "-" else f"; nothing was written to {self._settings.output}"
+        in_place = self._settings.output == "-" or (self._sink is not None and self._sink.in_place)
+        return "" if in_place else f"; nothing was written to {self._settings.output}"
 
     def _sum_up(self) -> int:
         tally = self._tally
@@ -283,8 +286,10 @@ def _open_logs(settings: ExecSettings) -> AttemptLogs:
 class _Stdout:
     """Standard output as a sink of bytes; one that takes nothing more ends no run that is to stop."""
 
+    in_place = True
+
     def __init__(self, stopping: Stopping) -> None:
-        self._sink = StdoutSink()
+        self._sink = standard_output()
         self._stopping = stopping
         self._is_given_up = False
         self.close, self.abort = self._sink.close, self._sink.abort
@@ -296,7 +301,7 @@ class _Stdout:
         try:
             try:
                 self._stopping.may_interrupt = True
-                self._sink.write_bytes(data)
+                self._sink.write(data)
             finally:
                 self._stopping.may_interrupt = False
         except WriteGivenUpError:
@@ -307,7 +312,7 @@ def _open_sink(output: str, stopping: Stopping) -> ByteSink:
     if output == "-":
         return _Stdout(stopping)
     try:
-        file = PartFile(output)
+        file = output_file(output)
         file.open()
     except OrchestratorError as error:
         raise ConfigError(str(error)) from None

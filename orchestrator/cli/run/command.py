@@ -37,7 +37,8 @@ from orchestrator.errors import (
     ResumeMismatchError,
 )
 from orchestrator.settings import MapOptions
-from orchestrator.sinks.stdout import ReaderGoneError, discard_stdout
+from orchestrator.sinks.in_place import ReaderGoneError
+from orchestrator.sinks.stdout import discard_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,8 @@ class Run:
         """Say why the run ended before its end, and return the exit code."""
         match stop:
             case ReaderGoneError():
-                discard_stdout()
+                if self._plan.to_stdout:
+                    discard_stdout()
                 code = 0
             case HaltedError() | PausedError() if self._halting.reached and self._asked.signal is None:
                 complain(self._halting.reason + self._nothing_left())
@@ -201,7 +203,7 @@ class Run:
         if self._sink is not None:
             self._sink.abort()
         if self._letters is not None:
-            stays = self._checkpoints is not None or self._plan.leaves_output
+            stays = self._checkpoints is not None or self._plan.to_folder or self._is_in_place
             (self._letters.close if stays else self._letters.remove)()
         if self._pool is not None:
             with suppress(OrchestratorError):  # their disk may be what ended the run
@@ -219,13 +221,17 @@ class Run:
             if self._logs is not None:
                 self._logs.stopped_at(error)
 
+    @property
+    def _is_in_place(self) -> bool:
+        return self._plan.to_stdout if self._sink is None else self._sink.in_place
+
     def _nothing_left(self, lead: str = "") -> str:
         """Say what there is of the output; nothing can be said of standard output."""
         if getattr(self._sink, "is_final", False):
             return f"{lead}; {self._plan.settings.output} is whole"
         if self._checkpoints is not None:
             return f"{lead}; to go on where it was:\n  {resume_command()}"
-        if self._plan.to_stdout:
+        if self._is_in_place:
             return lead
         if self._plan.to_folder:
             return f"{lead}; the files that were whole are in {self._plan.settings.output}"
@@ -233,7 +239,7 @@ class Run:
 
     def _something_left(self) -> str:
         """Say what there is of the output of a run that came to an early end in good order."""
-        if self._plan.to_stdout:
+        if self._is_in_place:
             return ""
         name = self._plan.settings.output
         if self._plan.to_folder:

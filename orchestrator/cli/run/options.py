@@ -11,6 +11,7 @@ from orchestrator.cli.numbers import seconds
 from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_size
+from orchestrator.sinks.output_file import is_standard_output
 from orchestrator.sizing import Sizing, parse_sizing
 from workers.formats import FORMATS
 from workers.results import OUTPUT_FORMATS
@@ -200,7 +201,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
     return RunSettings(
         target=args.target,
         inputs=tuple(args.inputs) if failing.retry_dead is None else (failing.retry_dead,),
-        output=args.output,
+        output="-" if is_standard_output(args.output) else args.output,
         sizing=parse_sizing(args.jobs if args.jobs is not None else "100%"),
         record_format=args.format,
         output_format=args.output_format,

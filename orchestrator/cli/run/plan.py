@@ -1,6 +1,6 @@
 """What a run is going to do, checked against the disk before a worker starts."""
 
-# ruff: noqa: PTH109, PTH112, PTH120
+# ruff: noqa: PTH109, PTH112
 # Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.run.letters import LetterSource, check_letters
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
-from orchestrator.sinks.stdout import StdoutSink
+from orchestrator.sinks.output_file import output_file
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
 from orchestrator.sources.files import STDIN, FileSource, Input, expand, mean_record_bytes
 from workers import compression, handler
@@ -48,11 +48,6 @@ class RunPlan:
     """The files that outputs in a folder are named after."""
     blocks_per_worker: int | None
     """A worker that was given so many is replaced."""
-
-    @property
-    def leaves_output(self) -> bool:
-        """Whether a run that does not come to its end leaves some of its output."""
-        return self.to_stdout or self.to_folder
 
     @property
     def to_stdout(self) -> bool:
@@ -114,12 +109,15 @@ def open_sink(plan: RunPlan) -> Sink:
     Raises:
         ConfigError: it can't be written to.
     """
-    kept = plan.settings.checkpoint is not None
-    if plan.to_stdout:
-        return StdoutSink()
     if plan.to_folder:
-        return FolderSink(plan.settings.output, plan.names, kept=kept)
-    return FileSink(plan.settings.output, kept=kept)
+        return FolderSink(plan.settings.output, plan.names)
+    sink = FileSink(plan.settings.output)
+    if plan.settings.checkpoint is None:  # else what a run before this one has left is opened
+        try:
+            sink.open()
+        except OrchestratorError as error:
+            raise ConfigError(str(error)) from None
+    return sink
 
 
 def describe(plan: RunPlan) -> str:
@@ -165,9 +163,7 @@ def _check_output(output: str, names: list[str], settings: RunSettings, *, to_fo
         output_names(output, names)
         return
     refuse_input(output, names)
-    folder = os.path.dirname(os.path.realpath(output))
-    if not os.path.isdir(folder):
-        raise ConfigError(f"can't write to {output}: there is no folder {folder}")
+    output_file(output)
 
 
 def _output_format(settings: RunSettings, *, to_folder: bool) -> str:

@@ -67,9 +67,9 @@ class RecordingSink:
                     self._letters.write(failure)
             self._halting.look(result)
 
-    def keep(self) -> None:
-        """Let what is written outlive this process."""
-        self._output.keep()
+    def keep_as(self, secret: str) -> None:
+        """Let what is written outlive this process; `secret` is the run's."""
+        self._output.keep_as(secret)
         if self._letters:
             self._letters.keep()
 

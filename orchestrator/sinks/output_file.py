@@ -1,0 +1,146 @@
+"""What an output's name means: a file that is replaced when it is whole, or something that is written to in place.
+
+| the name | is |
+|---|---|
+| a regular file, or nothing yet | a `PartFile`: whole under its name, or not there |
+| /dev/stdout, /dev/fd/N, /proc/self/fd/N, >(command) | this process's own descriptor, an `InPlaceFile` |
+| a FIFO or a device | an `InPlaceFile` |
+
+Links are followed, as a shell does, but for one that another user has left in a folder that everybody can write to.
+"""
+
+# ruff: noqa: PTH110, PTH115, PTH116, PTH118
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Any, Protocol
+
+from orchestrator.errors import ConfigError
+from orchestrator.sinks.in_place import InPlaceFile
+from orchestrator.sinks.part_file import PartFile
+
+_MOST_LINKS = 40
+_SHARED = stat.S_ISVTX | stat.S_IWOTH
+
+
+class OutputFile(Protocol):
+    """Where the bytes of one output go."""
+
+    path: str
+    """As the user wrote it."""
+    in_place: bool
+    """Whether it is written as a stream, and what was written can't be taken back."""
+
+    def open(self) -> None:
+        """Begin, if it is not begun; a write does it too."""
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append.
+
+        Raises:
+            OrchestratorError: it can't be written.
+        """
+
+    def close(self) -> None:
+        """Make it final."""
+
+    def abort(self) -> None:
+        """Leave nothing under the final name."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is whole, under its final name."""
+
+    def keep_as(self, secret: str) -> None:
+        """Let what is written outlive this process; before anything is written.
+
+        Args:
+            secret: known to the runs that go on with this one, and to nobody else.
+
+        Raises:
+            ConfigError: it can't be gone on with.
+        """
+
+    def snapshot(self) -> Any:
+        """Make last what was written; return what it takes to go on from here."""
+
+    def restore(self, state: Any) -> None:
+        """Go on from what `snapshot` gave."""
+
+
+def output_file(path: str) -> OutputFile:
+    """Return the output of this name; nothing is opened or made yet.
+
+    Raises:
+        ConfigError: it can't be written to.
+    """
+    found = resolve(path)
+    if isinstance(found, int):
+        return InPlaceFile(path, found)
+    try:
+        status = os.stat(found)
+    except FileNotFoundError:
+        return PartFile(path, found)
+    except OSError as error:
+        raise ConfigError(f"can't write to {path}: {error.strerror}") from None
+    if stat.S_ISREG(status.st_mode):
+        return PartFile(path, found)
+    if stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"can't write to {path}: {os.strerror(errno.EISDIR)}")
+    return InPlaceFile(path)
+
+
+def is_standard_output(path: str) -> bool:
+    """Tell whether an output's name means standard output: "-", /dev/stdout, /dev/fd/1."""
+    return path == "-" or own_descriptor(path) == 1
+
+
+def own_descriptor(path: str) -> int | None:
+    """Return the descriptor of this process that a name means; None: it means something else."""
+    try:
+        found = resolve(path)
+    except ConfigError:
+        return None
+    return found if isinstance(found, int) else None
+
+
+def resolve(path: str) -> int | str:
+    """Follow links by hand; return the real path, or the number of this process's descriptor that they lead to.
+
+    The kernel would open /dev/fd/N anew, or lead through it to the file behind it; we want the descriptor itself.
+
+    Raises:
+        ConfigError: a link goes round, or another user has left it in a folder that everybody can write to.
+    """
+    descriptors = {os.path.realpath(each) for each in ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")}
+    at = path
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.split(at)
+        folder = os.path.realpath(folder or ".")
+        at = os.path.join(folder, name) if name else folder
+        if folder in descriptors and name.isdecimal():
+            return int(name)
+        try:
+            link = os.readlink(at)
+        except OSError:  # no link, or not there
+            return at if name not in {"", ".", ".."} else os.path.realpath(at)
+        _refuse_planted(path, at, folder)
+        target = os.path.join(folder, link)
+        if os.path.exists(at) and not os.path.lexists(target):
+            return at  # another process's descriptor: a link in name only
+        at = target
+    raise ConfigError(f"can't write to {path}: {os.strerror(errno.ELOOP)}")
+
+
+def _refuse_planted(path: str, link: str, folder: str) -> None:
+    """Do for a rename what Linux's `protected_symlinks` does for an open."""
+    shared, owner = os.stat(folder), os.lstat(link).st_uid
+    if shared.st_mode & _SHARED == _SHARED and owner not in {os.geteuid(), shared.st_uid}:
+        raise ConfigError(
+            f"can't write to {path}: {link} is a link that another user has left in a folder that everybody can "
+            "write to; remove it, or give another name"
+        )
