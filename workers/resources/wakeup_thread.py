@@ -16,7 +16,7 @@ import weakref
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
-from workers.places import Places
+from workers.resources.slot_table import Places
 
 LOOK_S = 0.05
 """How often it looks for deaths where the kernel can't tell of them (no pidfd: an old kernel, no descriptors left)."""

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workers.loans import CLOSED, NOTHING, Idle, Loan, ResourceStats, Waiter
-from workers.places import DRAINED, HELD, IDLE, WAITING, Places
+from workers.resources.handles import CLOSED, NOTHING, Idle, Loan, ResourceStats, Waiter
+from workers.resources.slot_table import DRAINED, HELD, IDLE, WAITING, Places
 
 
 class Desk:

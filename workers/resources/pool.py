@@ -5,9 +5,9 @@
         ...
 
 A resource stays in the process that created it; its *place*, one of `limit`, is counted in memory that all share
-(`workers.places`). Sent to other processes (as an argument, in a closure, by a fork), the pool is the same pool there.
+(`workers.resources.slot_table`). Sent to other processes (as an argument, in a closure, by a fork), the pool is the same pool there.
 
-Owner of the state: the desk of this process (`workers.desk`) has all of it; the user's functions run here, under no
+Owner of the state: the desk of this process (`workers.resources.process_state`) has all of it; the user's functions run here, under no
 lock. A resource's place is freed only when its `close` has returned, so that there are never more than `limit`.
 """
 
@@ -22,10 +22,10 @@ from contextlib import suppress
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, Self
 
-from workers.desk import Desk
-from workers.loans import CLOSED, NOTHING, Loan, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
-from workers.places import Places
-from workers.porter import Errand, Porter
+from workers.resources.handles import CLOSED, NOTHING, Loan, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
+from workers.resources.process_state import Desk
+from workers.resources.slot_table import Places
+from workers.resources.wakeup_thread import Errand, Porter
 from workers.sharing import SharedFile, reach
 
 

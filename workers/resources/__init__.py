@@ -1,0 +1,1 @@
+"""Resource pools whose limit holds across processes."""
