@@ -1,6 +1,6 @@
 """`Pool.share`: writes an object into shared memory once, and frees it when nobody has its handle any more.
 
-Runs in the coordinator process; `workers.shared` is what the others do with it. Owner of the file: the handle here.
+Runs in the coordinator process; `workers.sync.shared_object` is what the others do with it. Owner of the file: the handle here.
 What a call sends along is held by the call itself, so a handle that only a function refers to lives as long as that.
 """
 
@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-import workers.shared
+import workers.sync.shared_object
 from orchestrator import launch
 from orchestrator.errors import ClosedError, SharedMemoryError
 from workers import payload
-from workers.shared import ALIGN, ENTRY, FILE_NAME, HEAD, TOKEN_BYTES
+from workers.sync.shared_object import ALIGN, ENTRY, FILE_NAME, HEAD, TOKEN_BYTES
 
 _MAX_WRITE_BYTES = 1 << 30
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-class Shared(workers.shared.Shared):
-    """The handle of a shared object in the process that shared it; elsewhere it is a `workers.shared.Shared`.
+class Shared(workers.sync.shared_object.Shared):
+    """The handle of a shared object in the process that shared it; elsewhere it is a `workers.sync.shared_object.Shared`.
 
     The memory is freed when this handle is closed or dropped, and no process holds a view any more.
     """
@@ -57,7 +57,7 @@ class Shared(workers.shared.Shared):
         """Whether its memory was given back."""
         return not self._free.alive
 
-    # Not `get` itself: its bound method may be sent to a worker, where the handle is one of `workers.shared`.
+    # Not `get` itself: its bound method may be sent to a worker, where the handle is one of `workers.sync.shared_object`.
     def _load(self) -> Any:
         if self.closed:
             raise ClosedError("the shared object was closed; share it again")
@@ -66,7 +66,7 @@ class Shared(workers.shared.Shared):
     def close(self) -> None:
         """Give the memory back; views that a process holds stay valid. A second call does nothing."""
         self._free()
-        self._value = workers.shared.MISSING
+        self._value = workers.sync.shared_object.MISSING
 
     def __enter__(self) -> Self:
         return self

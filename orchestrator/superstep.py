@@ -4,7 +4,7 @@
                  -> events; the first end of any of them breaks the barrier for those who would wait for it
               -> all well: results by worker id · one died: another attempt, from the start · one failed: its error
 
-Values that the workers exchange do not pass through here (`workers.collectives`). Runs in the thread of the caller, in
+Values that the workers exchange do not pass through here (`workers.sync.collectives`). Runs in the thread of the caller, in
 the coordinator process; one at a time in a pool, so that none waits for workers that another one holds.
 """
 
@@ -23,11 +23,11 @@ from orchestrator.failures import how_it_ended, item_error, unsendable_error
 from orchestrator.functions import encoded_function, label_of
 from orchestrator.ledger import Chunk
 from workers import payload
-from workers.barrier import Barrier
 from workers.errors import capture
-from workers.exchange import ExchangeFile
 from workers.runner import CallSpec
 from workers.superstep import Together
+from workers.sync.barrier import Barrier
+from workers.sync.exchange import ExchangeFile
 from workers.wire import Flag
 
 _MOST_ATTEMPTS = 100

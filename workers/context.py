@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workers.barrier import Barrier
-    from workers.collectives import Reduction, Step
+    from workers.sync.barrier import Barrier
+    from workers.sync.collectives import Reduction, Step
 
 
 @dataclass(slots=True)

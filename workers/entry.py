@@ -21,11 +21,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from workers import context, mirror, payload, shared, watch
+from workers import context, mirror, payload, watch
 from workers.arena import Arena, ArenaReader
 from workers.errors import capture
 from workers.lane import WorkerLane
 from workers.loop import ChunkLoop
+from workers.sync import shared_object
 from workers.wire import Kind, pack
 
 MARKS_BYTES = mmap.PAGESIZE
@@ -157,7 +158,7 @@ def main(start: WorkerStart) -> None:
     lane = WorkerLane(start.inbox.fileno(), start.outbox.fileno(), inputs, outputs)
     page = memoryview(mmap.mmap(_descriptor(start.control), CONTROL_BYTES))
     own_slot = page[MARKS_BYTES + start.slot * watch.SLOT_BYTES :][: watch.SLOT_BYTES].cast("Q")
-    shared.belong_to(start.pool_token)
+    shared_object.belong_to(start.pool_token)
     main_mirror = mirror.install(lane.ask)
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
     try:

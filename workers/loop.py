@@ -15,7 +15,7 @@ import time
 from time import perf_counter
 from typing import Any
 
-from workers import context, payload, shared
+from workers import context, payload
 from workers.errors import ExceptionRecord, add_note, capture, text_of
 from workers.fused import FusedResults, FusedRunner
 from workers.fused_records import ReadResults, RecordsRunner, reader_of
@@ -24,6 +24,7 @@ from workers.mirror import MainMirror, forget
 from workers.output import ForwardedStream
 from workers.runner import CallRunner, CallSpec, Failures
 from workers.steps import Steps
+from workers.sync import shared_object
 from workers.watch import Watch
 from workers.wire import MAX_NUMBER, Flag, Frame, Kind, pack
 
@@ -70,7 +71,7 @@ class ChunkLoop:
             elif kind == Kind.UNDEFINE:
                 forget(self._mirror, pickle.loads(frame[5]))
             elif kind == Kind.UNSHARE:
-                shared.forget(frame[5])
+                shared_object.forget(frame[5])
             elif kind == Kind.STOP:
                 self._goodbye()
                 return

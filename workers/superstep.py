@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from workers import context
-from workers.barrier import Barrier
-from workers.collectives import Step
-from workers.exchange import Exchange, Where
+from workers.sync.barrier import Barrier
+from workers.sync.collectives import Step
+from workers.sync.exchange import Exchange, Where
 
 
 class Together:

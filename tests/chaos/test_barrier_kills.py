@@ -13,10 +13,10 @@ import time
 import pytest
 
 from orchestrator import Barrier, BrokenBarrierError
-from workers import barrier, barrier_memory, sharing
+from workers.sync import barrier, barrier_memory, shared_file
 
 AT_ONCE = 16
-FILES = {module.__file__ for module in (barrier, barrier_memory, sharing)}
+FILES = {module.__file__ for module in (barrier, barrier_memory, shared_file)}
 LEFT = 2
 LINES = 120
 """More than a round has in any role: from its last line on a party dies behind the round."""

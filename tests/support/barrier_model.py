@@ -1,4 +1,4 @@
-"""A model of `workers/barrier.py`, explored in all interleavings; each step is one read or write of shared memory.
+"""A model of `workers/sync/barrier.py`, explored in all interleavings; each step is one read or write of shared memory.
 
 Three parties wait a few times each; a fourth actor resizes once; the last party may die at any instant, the mutex in its
 hand or not. A sleeper may time out only once somebody has died: whatever gets stuck before that is a lost wake-up.

@@ -26,7 +26,7 @@ from workers.resources.handles import CLOSED, NOTHING, Loan, ResourceSettings, R
 from workers.resources.process_state import Desk
 from workers.resources.slot_table import Places
 from workers.resources.wakeup_thread import Errand, Porter
-from workers.sharing import SharedFile, reach
+from workers.sync.shared_file import SharedFile, reach
 
 
 class ResourcePool:

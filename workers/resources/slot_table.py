@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 
-from workers.sharing import TOKEN_BYTES, SharedFile
+from workers.sync.shared_file import TOKEN_BYTES, SharedFile
 
 PARTIES = 1024
 WAITERS = 4096

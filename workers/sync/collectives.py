@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
-from workers.barrier import Barrier
-from workers.exchange import Exchange
+from workers.sync.barrier import Barrier
+from workers.sync.exchange import Exchange
 
 Reduction = Literal["sum", "min", "max"] | Callable[[Any, Any], Any]
 

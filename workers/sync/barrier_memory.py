@@ -17,7 +17,7 @@ import weakref
 from typing import Any, Self
 
 from workers.departure import at_departure
-from workers.sharing import TOKEN_BYTES, SharedFile
+from workers.sync.shared_file import TOKEN_BYTES, SharedFile
 
 CAPACITY = 4096
 LOOK_S = 0.05

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from multiprocessing import process, util
 from typing import Any, NoReturn
 
-from workers.barrier_memory import (
+from workers.departure import watch_end
+from workers.sync.barrier_memory import (
     ACTING,
     BROKEN,
     CAPACITY,
@@ -33,8 +34,7 @@ from workers.barrier_memory import (
     BarrierMemory,
     give_way,
 )
-from workers.departure import watch_end
-from workers.sharing import reach
+from workers.sync.shared_file import reach
 
 
 class Barrier:

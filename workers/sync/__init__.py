@@ -1,0 +1,1 @@
+"""Barriers, collectives and shared objects in shared memory."""
