@@ -1,7 +1,8 @@
 """`Pool.share`: writes an object into shared memory once, and frees it when nobody has its handle any more.
 
-Runs in the coordinator process; `workers.sync.shared_object` is what the others do with it. Owner of the file: the handle here.
-What a call sends along is held by the call itself, so a handle that only a function refers to lives as long as that.
+Runs in the coordinator process; `workers.sync.shared_object` is what the others do with it. Owner of the file: the
+handle here. What a call sends along is held by the call itself, so a handle that only a function refers to lives as
+long as that.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_
 
 
 class Shared(workers.sync.shared_object.Shared):
-    """The handle of a shared object in the process that shared it; elsewhere it is a `workers.sync.shared_object.Shared`.
+    """The handle of a shared object in the process that shared it; elsewhere it is a `workers` `Shared`.
 
     The memory is freed when this handle is closed or dropped, and no process holds a view any more.
     """
@@ -57,7 +58,8 @@ class Shared(workers.sync.shared_object.Shared):
         """Whether its memory was given back."""
         return not self._free.alive
 
-    # Not `get` itself: its bound method may be sent to a worker, where the handle is one of `workers.sync.shared_object`.
+    # Not `get` itself: its bound method may be sent to a worker, where the handle is one of
+    # `workers.sync.shared_object`.
     def _load(self) -> Any:
         if self.closed:
             raise ClosedError("the shared object was closed; share it again")

@@ -4,8 +4,8 @@
                  -> events; the first end of any of them breaks the barrier for those who would wait for it
               -> all well: results by worker id · one died: another attempt, from the start · one failed: its error
 
-Values that the workers exchange do not pass through here (`workers.sync.collectives`). Runs in the thread of the caller, in
-the coordinator process; one at a time in a pool, so that none waits for workers that another one holds.
+Values that the workers exchange do not pass through here (`workers.sync.collectives`). Runs in the thread of the
+caller, in the coordinator process; one at a time in a pool, so that none waits for workers that another one holds.
 """
 
 from __future__ import annotations

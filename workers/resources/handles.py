@@ -1,4 +1,4 @@
-"""What a resource pool deals in: resources that are out, those that lie idle, and those who wait."""
+"""Handles of resources in use, idle resources, waiters, settings and statistics of a resource pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LARGEST_LIMIT = 1 << 20
 
 
 class ResourceSettings(NamedTuple):
-    """The settings of a resource pool, as `ResourcePool` tells them."""
+    """The settings of a resource pool; see `ResourcePool` for each."""
 
     create: Callable[[], Any]
     close: Callable[[Any], object] | None
@@ -22,112 +22,112 @@ class ResourceSettings(NamedTuple):
     on_error: Literal["discard", "keep"]
 
     def mistake(self) -> str | None:
-        """Tell what is wrong, if anything is."""
+        """Describe the first invalid setting, or return None."""
         for name in ("create", "close", "check"):
             function = getattr(self, name)
             if not callable(function) and (function is not None or name == "create"):
-                return f"{name} must be a function, and is {function!r}"
+                return f"{name} must be a function, not {function!r}"
         if self.idle_s is not None and not (isinstance(self.idle_s, int | float) and self.idle_s >= 0):
-            return f"idle_s must be a number of seconds from 0 on, or None, and is {self.idle_s!r}"
+            return f"idle_s must be a number of seconds (0 or more) or None, not {self.idle_s!r}"
         if self.on_error not in {"discard", "keep"}:
-            return f'on_error must be "discard" or "keep", and is {self.on_error!r}'
+            return f'on_error must be "discard" or "keep", not {self.on_error!r}'
         return None
 
 
 def mistake_in_limit(limit: object) -> str | None:
-    """Tell what is wrong with a limit, if anything is."""
+    """Describe what is wrong with a limit, or return None."""
     if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= _LARGEST_LIMIT:
         return None
-    return f"limit must be a whole number from 1 to {_LARGEST_LIMIT:,}, and is {limit!r}"
+    return f"limit must be a whole number from 1 to {_LARGEST_LIMIT:,}, not {limit!r}"
 
 
-class Lender(Protocol):
-    """What a loan knows of its pool."""
+class HandleOwner(Protocol):
+    """What a handle knows of its pool."""
 
-    def take_back(self, loan: Loan, *, sound: bool) -> None:
-        """Take the resource back; one that is not sound is closed."""
+    def take_back(self, handle: Handle, *, sound: bool) -> None:
+        """Take the resource back; close it unless it is sound."""
 
     def keeps_after(self, error: BaseException) -> bool:
-        """Whether a resource is kept whose user raised this."""
+        """Return whether a resource is kept after its user raised this error."""
 
 
-class Loan:
-    """A resource that one user has until `release`, or until the end of the `with` block, which gives the resource."""
+class Handle:
+    """A resource in use, until `release` or the end of the `with` block; the block's target is the resource itself."""
 
-    __slots__ = ("_lender", "_pid", "claim", "resource")
+    __slots__ = ("_owner", "_pid", "claim", "resource")
 
-    def __init__(self, lender: Lender, claim: int, resource: Any) -> None:
-        self._lender: Lender | None = lender
+    def __init__(self, owner: HandleOwner, claim: int, resource: Any) -> None:
+        self._owner: HandleOwner | None = owner
         self._pid = os.getpid()
         self.claim = claim
         self.resource = resource
 
     def release(self, *, discard: bool = False) -> None:
-        """Give the resource back, to be reused, or to be closed if `discard`; a second time does nothing."""
-        lender, self._lender = self._lender, None
-        if lender is not None and self._pid == os.getpid():  # a forked child has the object, and no right to it
-            lender.take_back(self, sound=not discard)
+        """Return the resource to the pool, or close it if `discard`; a second call does nothing."""
+        owner, self._owner = self._owner, None
+        if owner is not None and self._pid == os.getpid():  # a forked child inherits the object but must not use it
+            owner.take_back(self, sound=not discard)
 
     def __enter__(self) -> Any:
         return self.resource
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        self.release(discard=error is not None and self._lender is not None and not self._lender.keeps_after(error))
+        self.release(discard=error is not None and self._owner is not None and not self._owner.keeps_after(error))
 
     def __reduce__(self) -> NoReturn:
-        msg = "a resource that is out can't go to another process; send the pool, and acquire there"
+        msg = "a resource in use cannot be sent to another process; send the pool and acquire there"
         raise TypeError(msg)
 
 
 class Idle(NamedTuple):
-    """A resource that lies ready, with its place."""
+    """A resource that is ready for use, with the claim of its slot."""
 
     claim: int
     resource: Any
     since_s: float
-    """When it was given back, on the monotonic clock."""
+    """When it was returned, in seconds of the monotonic clock."""
 
 
 NOTHING: Any = object()
-"""In the place of a resource: there is none yet, only the place for one."""
+"""Stands for a resource that does not exist yet: there is only a slot for it."""
 CLOSED: Any = object()
-"""In the place of a resource: the pool was closed."""
+"""Stands for a resource that will not come: the pool was closed."""
 
 
 class Waiter:
     """A thread that waits for its turn; `outcome` is a resource, `NOTHING` or `CLOSED`."""
 
-    __slots__ = ("_bolt", "claim", "outcome")
+    __slots__ = ("_lock", "claim", "outcome")
 
     def __init__(self, claim: int) -> None:
         self.claim = claim
-        self._bolt = threading.Lock()
-        self._bolt.acquire()
+        self._lock = threading.Lock()
+        self._lock.acquire()
         self.outcome = NOTHING
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Wait to be told; whether it came in time."""
-        return self._bolt.acquire(timeout=-1 if timeout_s is None else min(max(timeout_s, 0), threading.TIMEOUT_MAX))
+        """Wait for the outcome; return whether it came in time."""
+        return self._lock.acquire(timeout=-1 if timeout_s is None else min(max(timeout_s, 0), threading.TIMEOUT_MAX))
 
     def tell(self, outcome: Any) -> None:
-        """End the wait; called once, by whoever takes this waiter out of the list of those who wait."""
+        """End the wait; called once, by whoever removes this waiter from the list of waiters."""
         self.outcome = outcome
-        self._bolt.release()
+        self._lock.release()
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceStats:
-    """What a resource pool holds at one moment, and what it has done so far in this process."""
+    """What a resource pool holds now, and what it has done so far in this process."""
 
     limit: int
     in_use: int
-    """Resources that are out, in this process."""
+    """Resources in use in this process."""
     idle: int
-    """Resources that lie ready, in this process."""
+    """Idle resources of this process."""
     waiting: int
-    """Threads that wait, in this process."""
+    """Waiting threads of this process."""
     taken_everywhere: int
-    """Places that are taken, over all processes."""
+    """SlotTable that are taken, over all processes."""
     waiting_everywhere: int
     created: int
     reused: int

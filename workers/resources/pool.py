@@ -1,14 +1,15 @@
-"""A pool of resources (connections, licences, devices) with a limit that holds over all processes that have it.
+"""A pool of resources (connections, licences, devices) whose limit holds across processes.
 
     db = ResourcePool(connect, 4, close=Connection.close)
     with db.acquire(timeout=5) as connection:
         ...
 
-A resource stays in the process that created it; its *place*, one of `limit`, is counted in memory that all share
-(`workers.resources.slot_table`). Sent to other processes (as an argument, in a closure, by a fork), the pool is the same pool there.
+A resource stays in the process that created it. It occupies one of `limit` *slots*, which are counted in memory shared
+by all processes (`slot_table`). A pool that is sent to another process (as an argument, in a closure, by a fork) is the
+same pool there.
 
-Owner of the state: the desk of this process (`workers.resources.process_state`) has all of it; the user's functions run here, under no
-lock. A resource's place is freed only when its `close` has returned, so that there are never more than `limit`.
+Owner of the state: `process_state`, for this process. The user's functions run here, under no lock. A slot is freed
+only after `close` has returned, so there are never more than `limit` resources.
 """
 
 from __future__ import annotations
@@ -22,32 +23,31 @@ from contextlib import suppress
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, Self
 
-from workers.resources.handles import CLOSED, NOTHING, Loan, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
-from workers.resources.process_state import Desk
-from workers.resources.slot_table import Places
-from workers.resources.wakeup_thread import Errand, Porter
+from workers.resources.handles import CLOSED, NOTHING, Handle, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
+from workers.resources.process_state import ProcessState
+from workers.resources.slot_table import SlotTable
+from workers.resources.wakeup_thread import NextWait, WakeupThread
 from workers.sync.shared_file import SharedFile, reach
 
 
 class ResourcePool:
-    """Resources that are costly to make and limited in number, lent to threads of any number of processes.
+    """A limited number of expensive resources, shared by threads of any number of processes.
 
-    An idle resource of this process is used again; otherwise one is created, unless `limit` of them exist in all
-    processes together; otherwise the caller waits, first come, first served, over all processes. An idle resource is
-    closed for those who wait in other processes. The places of a process that ends, however it ends, are free again.
+    `acquire` reuses an idle resource of this process, or creates one while fewer than `limit` exist in all processes
+    together, or waits: first come, first served, over all processes. An idle resource is closed when another process
+    waits for its slot. The slots of a process that ends, however it ends, become free.
 
     Args:
-        create: Makes a resource; called in the process and the thread that acquires it. It is pickled with the pool, as
-            the other functions are.
+        create: Makes a resource; called in the acquiring process and thread. It is pickled with the pool, like the
+            other functions.
         limit: How many resources may exist at once, at least 1.
-        close: Called with each resource that is not needed any more. What it raises is reported, and otherwise ignored.
-        check: Called with a resource before it is used again; if it raises, or returns something false other than None,
-            the resource is closed and another one created in its place.
+        close: Called with each resource that is no longer needed. An exception is reported and otherwise ignored.
+        check: Called before a resource is reused. If it raises, or returns something false other than None, the
+            resource is closed and a new one is created.
         idle_s: Seconds after which an idle resource is closed; None: never.
-        on_error: What becomes of a resource in whose `with` block an exception was raised: "discard" (it may be in the
-            middle of something) or "keep".
+        on_error: What to do with a resource whose `with` block raised: "discard" closes it, "keep" returns it.
 
-    A process that is killed closes nothing: its resources are left to what happens when their owner dies.
+    A process that is killed does not call `close`; the operating system cleans up what it can.
     """
 
     settings_error: type[Exception] = ValueError
@@ -67,85 +67,85 @@ class ResourcePool:
         settings = ResourceSettings(create, close, check, idle_s, on_error)
         if wrong := settings.mistake() or mistake_in_limit(limit):
             raise self.settings_error(wrong)
-        self._settle(Places.create(limit), settings)
+        self._settle(SlotTable.create(limit), settings)
 
-    def _settle(self, places: Places, settings: ResourceSettings) -> None:
+    def _settle(self, slots: SlotTable, settings: ResourceSettings) -> None:
         self._settings = settings
-        self._desk = Desk(places, settings.idle_s)
+        self._state = ProcessState(slots, settings.idle_s)
         self._shared = False
         """Whether other processes may have the pool too."""
-        self._porter: Porter | None = None
-        _POOLS[places.file.token] = self
+        self._wakeup_thread: WakeupThread | None = None
+        _POOLS[slots.file.token] = self
 
-    # -- what users call -----------------------------------------------------------------------------------------
+    # -- public -------------------------------------------------------------------------------------------------------
 
-    def acquire(self, timeout: float | None = None) -> Loan:
-        """Return the loan of a resource; `with pool.acquire() as resource:` gives it back at the end of the block.
+    def acquire(self, timeout: float | None = None) -> Handle:
+        """Acquire a resource; `with pool.acquire() as resource:` returns it at the end of the block.
 
         Args:
-            timeout: Seconds to wait for a place; 0: not at all; None: for ever. It does not limit `create` itself.
+            timeout: Seconds to wait for a slot; 0: do not wait; None: no limit. It does not limit `create` itself.
 
         Raises:
-            TimeoutError: There was no place in time.
+            TimeoutError: No slot became free in time.
             RuntimeError: The pool is closed.
         """
         claim, resource = self._reserve(timeout)
-        loan = None
+        handle = None
         try:
             if resource is not NOTHING and not self._passes(resource):
                 self._finish(resource)
                 resource = NOTHING
             if resource is NOTHING:
                 resource = self._settings.create()
-                self._desk.count("created")
-            loan = Loan(self, claim, resource)
-            self._desk.lend(loan)
-            return loan
+                self._state.count("created")
+            handle = Handle(self, claim, resource)
+            self._state.hand_out(handle)
+            return handle
         finally:
-            if loan is None:  # `create` raised, or `check` something that is no `Exception`
-                self._dispose(claim, resource)
+            if handle is None:  # `create` raised, or `check` raised a BaseException
+                self._discard(claim, resource)
 
     def release(self, resource: Any) -> None:
-        """Give a resource back; the same as `Loan.release`, for those who have only the resource."""
-        loan = resource if isinstance(resource, Loan) else self._desk.loan_of(resource)
-        if loan is None:
-            raise self.settings_error(f"{resource!r} is not out of this pool in this process")
-        loan.release()
+        """Return a resource to the pool, given the resource or its handle."""
+        handle = resource if isinstance(resource, Handle) else self._state.handle_of(resource)
+        if handle is None:
+            raise self.settings_error(f"{resource!r} was not acquired from this pool in this process")
+        handle.release()
 
     def drain(self, timeout: float | None = None) -> None:
-        """Let nobody in any more, and wait until all resources, of all processes, are back and closed.
+        """Close the pool, and wait until all resources in all processes have been returned and closed.
 
-        Who waits for one gets an error. Resources that are out may be used until they are given back.
+        Waiters get an error. Resources in use may be used until they are released.
 
         Args:
-            timeout: Seconds; None: for ever. The pool is closed in any case.
+            timeout: Seconds; None: no limit. The pool is closed in any case.
 
         Raises:
-            TimeoutError: Some are not back in time.
+            TimeoutError: Some were not returned in time.
         """
-        waiter = self._desk.wait_for_end()
-        self._have_porter()
+        waiter = self._state.wait_for_end()
+        self._start_wakeup_thread()
         try:
             self.close()
             waiter.wait(timeout)
         finally:
-            late = self._desk.unqueue(waiter)
-            self._let_porter_go()
+            late = self._state.unqueue(waiter)
+            self._join_wakeup_thread()
         if late:
-            raise self.timeout_error(f"not all resources were given back within {timeout:g} s: {self._who()}")
+            raise self.timeout_error(f"not all resources were returned within {timeout:g} s: {self._who()}")
 
     def close(self) -> None:
-        """Close the pool for all processes: nobody gets a resource any more, and those who wait get an error.
+        """Close the pool for all processes; waiters get an error.
 
-        Idle resources are closed at once (in other processes by their own thread); those that are out, when they are
-        given back, which nobody waits for here (`drain` does).
+        Idle resources are closed at once (in other processes, by their wake-up thread). Resources in use are closed
+        when they are released; `close` does not wait for that, `drain` does.
         """
-        self._desk.close()
+        self._state.close()
         self._clear(deaths=False)
-        if self._porter is None:
-            with self._desk.settled() as places:
-                self._ended(places)
-        self._let_porter_go()
+        if self._wakeup_thread is None:
+            with self._state.locked() as slots:
+                self._ended(slots)
+        self._join_wakeup_thread()
 
     def __enter__(self) -> Self:
         return self
@@ -156,24 +156,24 @@ class ResourcePool:
     @property
     def limit(self) -> int:
         """How many resources may exist at once, in all processes together."""
-        return self._desk.places.limit
+        return self._state.slots.limit
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, here or in another process."""
-        return self._desk.places.closed
+        """Whether the pool was closed, here or in another process."""
+        return self._state.slots.closed
 
     def stats(self) -> ResourceStats:
-        """Return what there is now, and what was done so far in this process."""
-        return self._desk.stats()
+        """Return what the pool holds now and has done so far in this process."""
+        return self._state.stats()
 
-    # -- lending -------------------------------------------------------------------------------------------------
+    # -- acquire and release ------------------------------------------------------------------------------------------
 
     def _reserve(self, timeout: float | None) -> tuple[int, Any]:
-        """Return a claim to a place, and an idle resource in it, or `NOTHING`."""
+        """Return a claim to a slot, and the idle resource in it or `NOTHING`."""
         self._refuse_if_closed()
-        self._have_porter()
-        reserved = self._desk.reserve(may_wait=timeout is None or timeout > 0)
+        self._start_wakeup_thread()
+        reserved = self._state.reserve(may_wait=timeout is None or timeout > 0)
         if isinstance(reserved, tuple):
             return reserved
         if reserved is not None:
@@ -187,26 +187,26 @@ class ResourcePool:
         try:
             in_time = waiter.wait(timeout)
         except BaseException:  # Ctrl-C, say: the turn goes to the next one
-            if not self._desk.unqueue(waiter) and waiter.outcome is not CLOSED:
+            if not self._state.unqueue(waiter) and waiter.outcome is not CLOSED:
                 self._take_in(waiter.claim, waiter.outcome)
             raise
-        if not in_time and self._desk.unqueue(waiter):
+        if not in_time and self._state.unqueue(waiter):
             raise self.timeout_error(f"no resource became free within {timeout:g} s: {self._who()}")
 
     def _refuse_if_closed(self) -> None:
         if self.closed:
-            raise self.closed_error("the resource pool is closed, here or in another process; make a new one")
+            raise self.closed_error("the resource pool was closed, here or in another process; make a new one")
 
     def _who(self) -> str:
-        """Tell who has places: "2 of 3 are taken (1 by this process, 1 by process 4121), and 5 wait"."""
-        with self._desk.settled() as places:
-            holders, waiting = places.holders(), places.waiting()
-        names = {os.getpid(): "this process", 0: "a process out of sight"}
+        """Describe who has slots: "2 of 3 are taken (1 by this process, 1 by process 4121); 5 wait"."""
+        with self._state.locked() as slots:
+            holders, waiting = slots.holders(), slots.waiting()
+        names = {os.getpid(): "this process", 0: "a process of another pid namespace"}
         told = ", ".join(f"{count} by {names.get(pid, f'process {pid}')}" for pid, count in holders.items())
-        return f"{holders.total()} of {self.limit} are taken ({told or 'nobody'}), and {waiting} wait"
+        return f"{holders.total()} of {self.limit} are taken ({told or 'nobody'}); {waiting} wait"
 
     def _passes(self, resource: Any) -> bool:
-        """Whether an idle resource is still good."""
+        """Return whether an idle resource passes `check`."""
         if self._settings.check is not None:
             try:
                 verdict = self._settings.check(resource)
@@ -214,32 +214,32 @@ class ResourcePool:
                 return False
             if verdict is not None and not verdict:
                 return False
-        self._desk.count("reused")
+        self._state.count("reused")
         return True
 
-    def take_back(self, loan: Loan, *, sound: bool) -> None:
-        """Take back what a loan had; called by `Loan.release`."""
+    def take_back(self, handle: Handle, *, sound: bool) -> None:
+        """Take a resource back; called by `Handle.release`."""
         if sound:
-            self._take_in(loan.claim, loan.resource)
+            self._take_in(handle.claim, handle.resource)
         else:
-            self._dispose(loan.claim, loan.resource)
+            self._discard(handle.claim, handle.resource)
 
     def keeps_after(self, error: BaseException) -> bool:
-        """Whether a resource is kept whose user raised this; called by the loan."""
+        """Return whether a resource is kept after its user raised this error; called by the handle."""
         return self._settings.on_error == "keep" or isinstance(error, GeneratorExit)
 
     def _take_in(self, claim: int, resource: Any) -> None:
-        if resource is NOTHING or not self._desk.take_in(claim, resource):
-            self._dispose(claim, resource)
+        if resource is NOTHING or not self._state.take_in(claim, resource):
+            self._discard(claim, resource)
 
-    def _dispose(self, claim: int, resource: Any) -> None:
+    def _discard(self, claim: int, resource: Any) -> None:
         if resource is not NOTHING:
             self._finish(resource)
-        self._desk.free(claim)
+        self._state.free(claim)
 
     def _finish(self, resource: Any) -> None:
         """Close a resource, whatever its `close` does."""
-        self._desk.count("discarded")
+        self._state.count("discarded")
         if self._settings.close is None:
             return
         try:
@@ -252,84 +252,84 @@ class ResourcePool:
                 )
             )
 
-    # -- the porter ----------------------------------------------------------------------------------------------
+    # -- the wake-up thread -------------------------------------------------------------------------------------------
 
-    def _have_porter(self) -> None:
-        """Start the porter if there may be something for it to do."""
-        if self._porter is None and (self._shared or self._settings.idle_s is not None):
-            with self._desk.settled() as places:
-                if self._porter is None:
-                    self._porter = Porter(self, places)
+    def _start_wakeup_thread(self) -> None:
+        """Start the wake-up thread if other processes may have the pool, or idle resources expire."""
+        if self._wakeup_thread is None and (self._shared or self._settings.idle_s is not None):
+            with self._state.locked() as slots:
+                if self._wakeup_thread is None:
+                    self._wakeup_thread = WakeupThread(self, slots)
 
-    def _let_porter_go(self) -> None:
-        """Wait for the porter's end if nothing keeps it, in a pool that is closed."""
-        porter = self._porter
-        if porter is not None and not self._desk.busy:
-            self._desk.places.wake()
-            porter.join()
+    def _join_wakeup_thread(self) -> None:
+        """Wait for the wake-up thread's end, in a closed pool without users here."""
+        wakeup_thread = self._wakeup_thread
+        if wakeup_thread is not None and not self._state.busy:
+            self._state.slots.wake()
+            wakeup_thread.join()
 
-    def attend(self, *, deaths: bool) -> Errand | None:
-        """Do what there is to do for this process, as its porter; None: nothing, for good."""
+    def serve(self, *, deaths: bool) -> NextWait | None:
+        """Do what is due for this process; called by its wake-up thread. None: the thread may end."""
         self._clear(deaths=deaths)
-        with self._desk.settled() as places:
-            if self._ended(places):
-                self._porter = None
+        with self._state.locked() as slots:
+            if self._ended(slots):
+                self._wakeup_thread = None
                 return None
-            return Errand(places.watched(), self._desk.next_look_s())
+            return NextWait(slots.watched(), self._state.next_expiry_s())
 
     def _clear(self, *, deaths: bool) -> None:
-        for idle in self._desk.hear(deaths=deaths):
-            self._dispose(idle.claim, idle.resource)
+        for idle in self._state.take_news(deaths=deaths):
+            self._discard(idle.claim, idle.resource)
 
-    def _ended(self, places: Places) -> bool:
-        """Leave for good if the pool is closed and nobody here needs it any more; under both locks."""
-        if not places.closed or self._desk.busy or self._desk.idle:
+    def _ended(self, slots: SlotTable) -> bool:
+        """Leave the shared table if the pool is closed and unused here; call under both locks."""
+        if not slots.closed or self._state.busy or self._state.idle:
             return False
-        places.leave_all()
-        places.shut()
-        _KEPT.pop(places.file.token, None)
+        slots.leave_all()
+        slots.shut()
+        _KEPT.pop(slots.file.token, None)
         return True
 
-    # -- other processes -----------------------------------------------------------------------------------------
+    # -- other processes ----------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._refuse_if_closed()
         self._share()
-        return _rebuild, (type(self), self._desk.places.file.address(), self._settings)
+        return _rebuild, (type(self), self._state.slots.file.address(), self._settings)
 
     def _share(self) -> None:
-        """Expect other processes to have the pool too."""
+        """Note that other processes may have the pool from now on."""
         self._shared = True
-        if self._desk.idle or self._desk.busy:
-            self._have_porter()
+        if self._state.idle or self._state.busy:
+            self._start_wakeup_thread()
 
     def _forget(self) -> None:
-        """Begin anew in a forked child, which has no right to what its parent holds, nor to close it."""
-        _INHERITED.append(self._desk)
-        if self._porter is not None:
-            self._porter.forget()
-        self._desk.places.forget()
-        self._desk = Desk(self._desk.places, self._settings.idle_s)
-        self._shared, self._porter = True, None
+        """Start over in a forked child, which must neither use nor close what its parent holds."""
+        _INHERITED.append(self._state)
+        if self._wakeup_thread is not None:
+            self._wakeup_thread.forget()
+        self._state.slots.forget()
+        self._state = ProcessState(self._state.slots, self._settings.idle_s)
+        self._shared, self._wakeup_thread = True, None
 
     def __del__(self) -> None:
-        desk = getattr(self, "_desk", None)
-        if desk is None or desk.pid != os.getpid() or sys.is_finalizing():
-            return  # while the interpreter ends, its frozen threads may have the locks; the kernel frees the places
+        state = getattr(self, "_state", None)
+        if state is None or state.pid != os.getpid() or sys.is_finalizing():
+            return  # at interpreter exit, frozen threads may hold the locks; the kernel frees the slots
         with suppress(Exception):
-            for idle in desk.idle:  # nobody else has the pool any more
+            for idle in state.idle:  # nothing else refers to the pool
                 self._finish(idle.resource)
-            with desk.places.settled():
-                desk.places.leave_all()
-            desk.places.wake()
+            with state.slots.locked():
+                state.slots.leave_all()
+            state.slots.wake()
 
 
 _POOLS: weakref.WeakValueDictionary[bytes, ResourcePool] = weakref.WeakValueDictionary()
-"""The pools of this process by their token: one object each, however often it is unpickled."""
+"""The pools of this process by token: unpickling a pool twice gives the same object."""
 _KEPT: dict[bytes, ResourcePool] = {}
-"""Pools that came from other processes: they stay until they are closed, so that the next chunk finds what is idle."""
+"""Pools received from other processes, kept until they are closed, so that the next chunk finds idle resources."""
 _INHERITED: list[object] = []
-"""What forked children must not even finalize: a connection would take its leave, on its parent's line."""
+"""What forked children must not even finalize: closing a connection would speak on the parent's socket."""
 _rebuilding = threading.Lock()
 
 
@@ -339,7 +339,7 @@ def _rebuild(cls: type[ResourcePool], address: Any, settings: ResourceSettings) 
         pool = _POOLS.get(file.token)
         if pool is None:
             pool = cls.__new__(cls)
-            pool._settle(Places(file), settings)  # noqa: SLF001 - its own class
+            pool._settle(SlotTable(file), settings)  # noqa: SLF001 - its own class
             pool._shared = True  # noqa: SLF001
             for token in [token for token, kept in _KEPT.items() if kept.closed]:
                 del _KEPT[token]

@@ -130,7 +130,7 @@ class BarrierMemory(SharedFile):
         """Give all slots back: this process is no party any more, and its end breaks nothing."""
         for slot in self.mine:
             self.bytes[STATES_AT + slot] = FREE
-            self.yield_up(_LIFE_AT + slot)
+            self.give_up(_LIFE_AT + slot)
         self.mine, self.idle = [], []
 
     def state(self, slot: int) -> int:

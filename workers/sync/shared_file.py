@@ -101,7 +101,7 @@ class SharedFile:
         """Set this process's sign of life on a byte from 1 on, which nobody may have."""
         fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
 
-    def yield_up(self, at: int) -> None:
+    def give_up(self, at: int) -> None:
         """Take the sign of life away again."""
         fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, at)
 
