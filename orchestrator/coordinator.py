@@ -89,7 +89,8 @@ class Coordinator:
         self.supervisor = supervisor = Supervisor(
             settings, self._lane_settings, self._ledger, self._credits, self._calls, self._selector
         )
-        self._lanes = supervisor.lanes  # those that take chunks, by worker id
+        self._lanes = supervisor.lanes  # those that have a place, by worker id
+        self._crew = supervisor.crew
         supervisor.flush, supervisor.collect, supervisor.unlisten = self._flush, self._collect, self._unlisten
         supervisor.broke, supervisor.gave_up = self._break, self._gave_up
         self.hearing = Hearing()
@@ -154,19 +155,19 @@ class Coordinator:
             return sent
 
     def worker_ids(self) -> tuple[int, ...]:
-        """Return the ids of the workers that take chunks, in order; none while the pool is paused.
+        """Return the ids of all workers, in order; none while one is missing, or the pool is paused.
 
         Raises:
             OrchestratorError: the pool is broken or closed.
         """
         with self._lock:
             self.check_usable()
-            return tuple(sorted(self._lanes))
+            return tuple(sorted(self._lanes)) if self.has_workers else ()
 
     @property
     def has_workers(self) -> bool:
-        """Whether any worker takes chunks."""
-        return bool(self._lanes)
+        """Whether there are as many as are wanted; where those that leave take long, one may be missing for a while."""
+        return len(self._lanes) == self.supervisor.size > 0
 
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
         """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
@@ -304,6 +305,8 @@ class Coordinator:
 
     def _flush(self, lane: Lane) -> None:
         """Write; where the pipe is full, have the wait tell when it takes more."""
+        if lane.gated:
+            return
         done = lane.flush()
         if done == (lane.key not in self._unwritten):
             return
@@ -342,8 +345,8 @@ class Coordinator:
         lane.items_done += len(chunk.items)
         if lane.active:
             self._credits.give_back(lane.worker_id)
-        else:
-            self.supervisor.let_go_if_done(lane)
+        if not self._crew.settled:
+            self.supervisor.finished(lane)
         events = self._calls.events(chunk.call)
         if events is None or flags & Flag.ABANDONED:
             payload.discard(buffers, body, lane.outputs)

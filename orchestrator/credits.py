@@ -46,11 +46,24 @@ class Credits:
         self._held: dict[int, int] = {}
         self._levels: list[dict[int, None]] = [{} for _ in range(MAX_DEPTH + 1)]  # the last one: that many or more
         self._reserved: set[int] = set()  # lanes that hold a chunk which must be alone; these stand in no level
+        self._suspended: set[int] = set()  # lanes that are to be sent nothing for now; nor do these
 
-    def add_lane(self, lane: int) -> None:
-        """Open a lane; it holds nothing."""
-        self._held[lane] = 0
-        self._levels[0][lane] = None
+    def add_lane(self, lane: int, held: int = 0, *, alone: bool = False) -> None:
+        """Open a lane; it holds so many chunks already, `alone`: one that must be alone."""
+        if alone:
+            self._reserved.add(lane)
+        self._held[lane] = held
+        self._move(lane, held)
+
+    def suspend(self, lane: int) -> None:
+        """Give a lane no chunk until it is resumed."""
+        self._suspended.add(lane)
+        self._level(self._held[lane]).pop(lane, None)
+
+    def resume(self, lane: int) -> None:
+        """Let a lane take chunks."""
+        self._suspended.discard(lane)
+        self._move(lane, self._held[lane])
 
     def remove_lane(self, lane: int) -> None:
         """Close a lane, whatever it holds."""
@@ -58,6 +71,7 @@ class Credits:
         if held is not None:
             self._level(held).pop(lane, None)
             self._reserved.discard(lane)
+            self._suspended.discard(lane)
 
     def room(self, depth: int) -> int:
         """Return how many chunks could be sent now if each lane may hold `depth`."""
@@ -100,7 +114,7 @@ class Credits:
     def _move(self, lane: int, held: int) -> None:
         self._level(self._held[lane]).pop(lane, None)
         self._held[lane] = held
-        if lane not in self._reserved:
+        if lane not in self._reserved and lane not in self._suspended:
             self._level(held)[lane] = None
 
     def _level(self, held: int) -> dict[int, None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import multiprocessing
 import os
 import struct
@@ -70,7 +71,13 @@ class Lane:
         self.key = key
         self.slot = slot
         self.active = True
-        """Whether it takes chunks; False once it retires."""
+        """Whether it has a place in the pool; False once it retires."""
+        self.gated = True
+        """Whether nothing may be written to it: it waits until one less is at work."""
+        self.spent = False
+        """Whether it is to be replaced, rather than only one too many."""
+        self.stopping_s = math.inf
+        """When it was told to leave, by the monotonic clock."""
         self.ended: Ended | None = None
         """Why it was ended by us."""
         self.moved_ns = monotonic_ns()

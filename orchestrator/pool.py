@@ -79,7 +79,9 @@ class Pool:
         memory_limit: bytes (or "2G") that a worker may hold of resident memory that it shares with nobody. Above it a
             worker is replaced when it has finished what it has; far above it (by a quarter) at once, and an item that
             takes `max_deaths` workers there alone is given up. Lowered, with a warning, if there is less in all.
-        items_per_worker: a worker that was given so many items (a chunk's more, at most) is replaced.
+        items_per_worker: a worker that was given so many items (a chunk's more, at most) is replaced. The next one is
+            started while it finishes, and begins when it has: never more than `workers` run something at once, and
+            never more than twice as many exist, whatever is recycled, killed or resized meanwhile.
         memfree: bytes (or "2G") that are to be free, on the machine and in its control group, before anything is sent,
             as with GNU parallel. At less than half of it the work that was begun last is ended, and runs again later,
             which is no failure of it. One worker always works on, and gets something to do, however little is free.
@@ -319,7 +321,8 @@ class Pool:
         """Have so many workers from now on; from any thread, while maps and streams run too. Returns at once.
 
         New workers take chunks as soon as they are ready. Those with the highest ids leave: they take nothing more,
-        finish what they have, and go; nothing is lost, repeated or reordered. With 0 the pool pauses, until it is given
+        finish what they have, and go, or stay if they are wanted again before; nothing is lost, repeated or reordered.
+        While more are at work than are wanted, nothing new begins. With 0 the pool pauses, until it is given
         workers again. A pool of "auto" size stays at this size from now on.
 
         Raises:

@@ -4,8 +4,9 @@
                            |                                                                      ^
                            +---- killed, for a reason that is kept: a deadline, memory -----------+  or dies by itself
 
-A worker that retires is replaced at once, not when it has gone: for a while there are two of one id, and only the new
-one takes chunks. Sentinels tell of deaths in the coordinator's one wait; deadlines and memory are looked at in a tick.
+The next worker of a place is started when the one before it retires, so that its start costs nobody any time, but is
+given nothing before that one has finished: `crew.py` decides who may begin anything. Sentinels tell of deaths in the
+coordinator's one wait; deadlines and memory are looked at in a tick.
 
 Owner of the state: the coordinator, under its lock.
 """
@@ -19,6 +20,7 @@ from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from orchestrator import launch
+from orchestrator.crew import Crew, Standing
 from orchestrator.deadlines import Deadlines
 from orchestrator.ending import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Chunk, Ledger
 
 _EARLY_DEATHS_MIN = 3
+_LEAVING_S = 30.0
+"""A worker that takes longer to leave is ended if the next one can't be started before it has gone."""
 
 
 class Supervisor:
@@ -55,17 +59,18 @@ class Supervisor:
         self._credits = free
         self._calls = calls
         self._selector = selector
-        self.size = settings.workers
-        """How many workers are wanted."""
+        self.crew = Crew(settings.workers, self._holds, self._steps)
+        """Who may begin something."""
         self.lanes: dict[int, Lane] = {}
-        """The workers that take chunks, by id."""
+        """The workers that have a place, by id: that take chunks, or will when one that leaves has finished."""
         self.leaving: set[Lane] = set()
         """Those that finish what they have, and go."""
         self.deaths = 0
         self._early_deaths = 0
         self._next_key = 0
+        self._of_key: dict[int, Lane] = {}
         self._deadlines = Deadlines(ledger, calls, self._kill)
-        self._memory = MemoryWatch(settings, ledger, retire=self.retire, end=self._kill, broke=self._is_hopeless)
+        self._memory = MemoryWatch(settings, ledger, retire=self.replace, end=self._kill, broke=self._is_hopeless)
         self._tick_at = 0.0
         self.closing = False
         # What the coordinator does about it; set by it.
@@ -83,9 +88,11 @@ class Supervisor:
         Raises:
             WorkerStartError: one can't be started.
         """
-        for worker_id in range(self.size):
-            if worker_id not in self.lanes:
+        try:
+            for worker_id in self.crew.wanted():
                 self._start(worker_id)
+        finally:
+            self.balance()
 
     def _start(self, worker_id: int) -> None:
         key = self._next_key
@@ -102,8 +109,10 @@ class Supervisor:
             raise
         self._next_key += 1
         self.lanes[worker_id] = lane
+        self._of_key[key] = lane
+        self.crew.joined(key, worker_id)
         self._ledger.open_lane(key)
-        self._credits.add_lane(worker_id)
+        self._add_credits(lane)
         self._selector.register(lane.reader_fd, selectors.EVENT_READ, lane)
         self._selector.register(lane.sentinel, selectors.EVENT_READ, lane)
 
@@ -116,21 +125,49 @@ class Supervisor:
 
     # ---- going ----------------------------------------------------------------------------------------------------
 
+    @property
+    def size(self) -> int:
+        """How many workers are wanted."""
+        return self.crew.size
+
     def resize(self, size: int) -> None:
         """Want so many workers from now on: start what is missing, retire those with the highest ids."""
-        self.size = size
-        for worker_id in [each for each in self.lanes if each >= size]:
-            self.retire(self.lanes[worker_id])
+        for key in self.crew.resize(size):
+            self._retire(self._of_key[key])
+        for lane in list(self.leaving):
+            if not lane.spent and self.crew.take_back(lane.key):
+                self._take_back(lane)
         self._fill_or_break()
 
-    def retire(self, lane: Lane) -> None:
-        """Give a worker nothing more; it goes when it has finished what it has, and is replaced at once if wanted."""
-        if lane in self.leaving or self.lanes.get(lane.worker_id) is not lane:
-            return
+    def _take_back(self, lane: Lane) -> None:
+        """A worker that was to leave stays."""
+        self.leaving.discard(lane)
+        self.lanes[lane.worker_id] = lane
+        lane.active = True
+        self._add_credits(lane)
+
+    def _add_credits(self, lane: Lane) -> None:
+        """Have a lane take part in the rotation, as soon as it may begin anything."""
+        held = self._ledger.list_of(lane.key)
+        self._credits.add_lane(lane.worker_id, len(held), alone=any(chunk.alone for chunk in held))
+        self._credits.suspend(lane.worker_id)
+
+    def replace(self, lane: Lane) -> None:
+        """Give a worker nothing more; it goes when it has finished what it has, and another takes its place."""
+        if lane.active:
+            lane.spent = True
+            self._retire(lane)
+            self._fill_or_break()
+
+    def _retire(self, lane: Lane) -> None:
         del self.lanes[lane.worker_id]
         lane.active = False
+        self.crew.retire(lane.key)
         self._credits.remove_lane(lane.worker_id)
         self.leaving.add(lane)
+        if lane.gated:  # what it holds, if anything, is its part of a step of all workers, who wait for it
+            lane.gated = False
+            self.flush(lane)
         self.let_go_if_done(lane)
 
     def let_go_if_done(self, lane: Lane) -> None:
@@ -138,6 +175,8 @@ class Supervisor:
         if lane.state is LaneState.STOPPING or self._ledger.held_by(lane.key):
             return
         untouched = lane.state is LaneState.STARTING and self._settings.initializer is None
+        self.crew.leaves(lane.key)
+        lane.stopping_s = monotonic()
         lane.state = LaneState.STOPPING
         if untouched:  # sizes that come and go would else cost a whole start each
             with contextlib.suppress(ProcessLookupError):
@@ -146,18 +185,43 @@ class Supervisor:
             lane.put([pack(Kind.STOP)])
             self.flush(lane)
 
+    def finished(self, lane: Lane) -> None:
+        """A worker has finished a chunk while not all others may begin one: it may leave now, or they may begin."""
+        if not lane.active:
+            self.let_go_if_done(lane)
+        self.balance()
+
+    def balance(self) -> None:
+        """Let as many workers begin something as may."""
+        for key, standing in self.crew.balance():
+            lane = self._of_key[key]
+            if standing is Standing.ACTIVE:
+                lane.gated = False
+                self._credits.resume(lane.worker_id)
+                self.flush(lane)
+            else:
+                lane.gated = standing is Standing.WAITING
+                self._credits.suspend(lane.worker_id)
+
+    def _holds(self, key: int) -> bool:
+        return self._ledger.held_by(key) > 0
+
+    def _steps(self, key: int) -> bool:
+        first = self._ledger.first_of(key)
+        return first is not None and first.in_step
+
     def count_sent(self, lane: Lane, items: int) -> None:
         """A worker was given so many items more: it may have its share."""
         lane.items_sent += items
         if lane.items_sent >= (self._settings.items_per_worker or 0):
-            self.retire(lane)
-            self._fill_or_break()
+            self.replace(lane)
 
     def stop_all(self) -> None:
         """Have every worker finish what it has, say goodbye and leave."""
         self.closing = True
         for lane in [*self.lanes.values(), *self.leaving]:
             if lane.state is not LaneState.STOPPING:
+                lane.gated = False
                 lane.state = LaneState.STOPPING
                 lane.put([pack(Kind.STOP)])
                 self.flush(lane)
@@ -210,7 +274,7 @@ class Supervisor:
 
     def _is_hopeless(self, error: WorkerStartError) -> None:
         """No worker could do any work: nobody else is sent after these."""
-        self.size = 0
+        self.crew.resize(0)
         self.broke(error)
 
     def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None, glance: watch.Glance) -> None:
@@ -232,6 +296,8 @@ class Supervisor:
             self._credits.remove_lane(lane.worker_id)
             del self.lanes[lane.worker_id]
         self.leaving.discard(lane)
+        self.crew.gone(lane.key)
+        del self._of_key[lane.key]
         exitcode = lane.end()
         end_group(lane.pid)  # children that user code left behind
         return exitcode
@@ -242,7 +308,7 @@ class Supervisor:
         try:
             self.fill()
         except WorkerStartError as error:
-            self.size = len(self.lanes)
+            self.crew.resize(len(self.lanes))
             self.broke(error)
 
     # ---- deadlines and memory -------------------------------------------------------------------------------------
@@ -261,20 +327,28 @@ class Supervisor:
     def tick_s(self) -> float | None:
         """Return the seconds until the next look at deadlines and memory, None: there are none."""
         every_s = self.every_s
-        return None if every_s is None else max(0.0, min(self._tick_at - monotonic(), every_s))
+        if every_s is None:
+            return _LEAVING_S if self.crew.lacks and self.leaving else None
+        return max(0.0, min(self._tick_at - monotonic(), every_s))
 
     def tick(self) -> None:
         """Look at deadlines and memory, if it is time to."""
         every_s = self.every_s
-        if every_s is None or self.closing:
+        if self.closing:
             return
+        if self.crew.lacks:
+            self._end_stragglers()
         now = monotonic()
-        if now < self._tick_at:
+        if every_s is None or now < self._tick_at:
             return
         self._tick_at = now + every_s
         self._deadlines.look(self.all)
         self._memory.look(self.all)
         self._fill_or_break()
+
+    def _end_stragglers(self) -> None:
+        """End those that were told to go long ago, and stand in the way of the next workers."""
+        end_with_children([lane.pid for lane in self.leaving if monotonic() - lane.stopping_s > _LEAVING_S])
 
     @staticmethod
     def _kill(lane: Lane, why: Ended) -> None:

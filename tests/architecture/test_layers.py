@@ -23,6 +23,7 @@ LAYERS = (
     (
         "orchestrator.ledger",
         "orchestrator.credits",
+        "orchestrator.crew",
         "orchestrator.reorder",
         "orchestrator.retry",
         "orchestrator.chunking",
