@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
-from support.leaks import Snapshot, leaks_since
+from hypothesis import settings
+from support.leaks import Snapshot, leaks_since, own_temporary_folder
 
 START_METHODS = (
     "forkserver",
@@ -14,6 +16,19 @@ START_METHODS = (
     pytest.param("fork", marks=pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")),
 )
 STARTS_NO_PROCESS = {"unit", "property", "architecture"}
+LEFTOVERS = Path(__file__).parents[1] / ".tests"
+"""Where the tests write; whatever they leave stays inside the clone."""
+
+
+settings.register_profile("no-clock", deadline=None)  # a machine that is busy with something else fails no test
+settings.load_profile("no-clock")
+
+
+def pytest_configure():
+    LEFTOVERS.mkdir(exist_ok=True)
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(LEFTOVERS)  # of `tmp_path`; each session makes a folder of its own
+    os.environ["TMPDIR"] = str(own_temporary_folder(LEFTOVERS))  # for the processes of the tests
+    tempfile.tempdir = None  # looked up again
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,7 +45,7 @@ def warm_up(request):
 
 @pytest.fixture(autouse=True)
 def no_leaks(warm_up):
-    """Fail a test that leaves a process, a shared-memory segment, a file descriptor or a thread."""
+    """Fail a test that leaves a process, a shared-memory segment, a temporary file, a file descriptor or a thread."""
     before = Snapshot.take()
     yield
     left = leaks_since(before)

@@ -43,18 +43,17 @@ class Extent(NamedTuple):
 def create_fd(name: str) -> int:
     """Return a new anonymous memory file, closed on exec.
 
-    Where the system refuses those (a seccomp filter), a file whose name is gone at once, in /dev/shm or else in the
-    folder for temporary files: the same, but that such a folder may be small.
+    Where the system refuses those (a seccomp filter), a temporary file without a name serves, in /dev/shm or else in
+    the folder for temporary files; such a folder may be small.
     """
     try:
         return os.memfd_create(name)
     except OSError as error:
         if error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}:
             raise
-    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made by its own name, safely
-    fd, path = tempfile.mkstemp(prefix=name, dir=folder)
-    os.unlink(path)  # noqa: PTH108
-    return fd
+    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - no name is made there
+    with tempfile.TemporaryFile(buffering=0, prefix=name, dir=folder) as file:
+        return os.dup(file.fileno())
 
 
 def _round_up(size: int, to: int) -> int:

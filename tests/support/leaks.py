@@ -1,26 +1,33 @@
-"""What a test may not leave behind: processes, shared memory, file descriptors, threads.
+"""What a test may not leave behind: processes, shared memory, temporary files, file descriptors, threads.
 
 `Snapshot.take()` before, `leaks_since(before)` after. Dying takes a moment, so that a leak counts only when
 it is still there at the deadline.
+
+Only what belongs to this process counts: its descendants, its descriptors, what it has mapped, and the names in the
+session's own folder for temporary files, which its descendants inherit. Other programs make names in `/dev/shm` and
+`/tmp` too, so those folders as a whole tell nothing about a test.
 """
 
 from __future__ import annotations
 
 import gc
-import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 DEADLINE_S = 5.0
 POLL_S = 0.01
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY: Final = "/dev/shm/"
+LONGEST_FOLDER: Final = 70
+"""Characters. Python 3.11 puts its fork server's socket there, whose whole path may have 107."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,13 @@ class Snapshot:
 
     processes: frozenset[int]
     shared_memory: frozenset[str]
+    names: frozenset[str]
     files: frozenset[tuple[int, str]]
     threads: frozenset[threading.Thread]
 
     @classmethod
     def take(cls) -> Snapshot:
-        return cls(_processes(), _shared_memory(), _files(), frozenset(threading.enumerate()))
+        return cls(_processes(), _shared_memory(), _names(), _files(), frozenset(threading.enumerate()))
 
 
 def leaks_since(before: Snapshot, deadline_s: float = DEADLINE_S) -> list[str]:
@@ -53,12 +61,12 @@ def leaks_since(before: Snapshot, deadline_s: float = DEADLINE_S) -> list[str]:
 
 def _leaks(before: Snapshot, after: Snapshot) -> list[str]:
     processes = after.processes - before.processes - _helper_processes()
-    shared = {name for name in after.shared_memory - before.shared_memory if not _held_elsewhere(name)}
     files = {file for file in after.files - before.files if file[0] not in _helper_files()}
     threads = {thread for thread in after.threads - before.threads if thread.is_alive()}
     return [
         *(f"process {_describe(pid)}" for pid in sorted(processes)),
-        *(f"{SHARED_MEMORY}/{name}" for name in sorted(shared)),
+        *(f"shared memory {path}" for path in sorted(after.shared_memory - before.shared_memory)),
+        *(f"temporary file {name}" for name in sorted(after.names - before.names)),
         *(f"file descriptor {number} ({target})" for number, target in sorted(files)),
         *(f"thread {thread.name!r}" for thread in threads),
     ]
@@ -86,7 +94,14 @@ def _helper_files() -> set[int | None]:
 
 
 def _shared_memory() -> frozenset[str]:
-    return frozenset(entry.name for entry in SHARED_MEMORY.iterdir())
+    """The named segments that this process has mapped."""
+    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    return frozenset(line.split(maxsplit=5)[5] for line in lines if SHARED_MEMORY in line)
+
+
+def _names() -> frozenset[str]:
+    """What lies in the folder for temporary files; not Python's folder for the sockets of its fork servers."""
+    return frozenset(entry.name for entry in Path(tempfile.gettempdir()).iterdir() if not entry.name.startswith("pymp-"))
 
 
 def _files() -> frozenset[tuple[int, str]]:
@@ -99,24 +114,18 @@ def _files() -> frozenset[tuple[int, str]]:
     return frozenset(found)
 
 
-def _held_elsewhere(name: str) -> bool:
-    """Whether another program, or a test that runs beside this one, has the segment: then it is not ours."""
-    path = SHARED_MEMORY / name
-    ours = {os.getpid(), *_processes()}
-    for process in psutil.process_iter(["pid"]):
-        if process.pid in ours:
-            continue
-        try:
-            if str(path) in Path(f"/proc/{process.pid}/maps").read_text(errors="replace"):
-                return True
-        except OSError:
-            continue
-    return not path.exists()
-
-
 def _describe(pid: int) -> str:
     try:
         seen = psutil.Process(pid).as_dict(["status", "cmdline", "name"])  # None: what a zombie lacks
     except psutil.NoSuchProcess:
         return f"{pid} (gone by now)"
     return f"{pid} ({seen['status']}: {' '.join(seen['cmdline'] or [str(seen['name'])])[:80]})"
+
+
+def own_temporary_folder(inside: Path) -> Path:
+    """Make a folder of this session's own; in the system's if the path would be too long for a socket."""
+    short = len(str(inside)) <= LONGEST_FOLDER
+    folder = Path(tempfile.mkdtemp(prefix="" if short else "orchestrator-tests-", dir=inside if short else None))
+    # Of multiprocessing, since it removes a folder in there itself, earlier; and not in processes that we fork.
+    util.Finalize(None, shutil.rmtree, [folder], {"ignore_errors": True}, exitpriority=-200)
+    return folder

@@ -8,6 +8,7 @@ from multiprocessing import shared_memory
 from pathlib import Path
 
 from support.leaks import Snapshot, leaks_since
+from support.waiting import until
 
 
 def test_nothing_left_is_nothing_told():
@@ -43,9 +44,42 @@ def test_a_process_is_seen_and_so_is_one_that_nobody_waited_for():
         assert any("zombie" in leak for leak in leaks_since(before, deadline_s=0))
 
 
-def test_a_segment_is_seen():
+def test_a_segment_is_seen_while_it_is_mapped():
     before = Snapshot.take()
     segment = shared_memory.SharedMemory(create=True, size=4096)
     assert any(segment.name.strip("/") in leak for leak in leaks_since(before, deadline_s=0))
     segment.close()
     segment.unlink()
+
+
+def test_a_temporary_file_is_seen_whoever_of_ours_made_it():
+    before = Snapshot.take()
+    made = subprocess.check_output([sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp(), end='')"], text=True)
+    assert leaks_since(before, deadline_s=0) == [f"temporary file {Path(made).name}"]
+    Path(made).rmdir()
+
+
+NEIGHBOUR = """
+import os, subprocess, sys, tempfile
+if os.fork():
+    os._exit(0)
+os.setsid()
+made = [tempfile.mkstemp(prefix="orchestrator-", dir=folder)[1] for folder in ("/dev/shm", "/tmp")]
+print(os.getpid(), *made, flush=True)
+sys.stdin.read()
+for path in made:
+    os.unlink(path)
+"""
+
+
+def test_what_a_neighbour_does_is_not_held_against_a_test():
+    """One that was started elsewhere, makes names like ours in the common folders, and holds them."""
+    before = Snapshot.take()
+    with subprocess.Popen([sys.executable, "-c", NEIGHBOUR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        pid, *made = parent.stdout.readline().split()
+        parent.wait()
+        ours = {leak for leak in leaks_since(before, deadline_s=0) if not leak.startswith("file descriptor")}  # its pipes
+        assert all(map(os.path.exists, made))
+        assert ours == set()
+    assert leaks_since(before) == []
+    until(lambda: not any(map(os.path.exists, [*made, f"/proc/{pid}"])))
