@@ -12,21 +12,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from types import ModuleType
 
-SUFFIXES = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
-
 
 class CompressionError(Exception):
     """Compressed data can't be read or written here; the message says why."""
-
-
-def kind_of(path: str) -> str | None:
-    """Return "gz", "bz2", "xz" or "zst" by the name's ending, or None for a plain file."""
-    return next((kind for suffix, kind in SUFFIXES.items() if path.endswith(suffix)), None)
-
-
-def without_suffix(path: str) -> str:
-    """Return `path` without the ending that tells its compression."""
-    return next((path[: -len(suffix)] for suffix in SUFFIXES if path.endswith(suffix)), path)
 
 
 def require(kind: str | None) -> None:

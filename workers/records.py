@@ -12,7 +12,7 @@ from functools import partial
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from workers import compression, context, handler
+from workers import compression, context, file_names, handler
 from workers.chunks import (
     KEPT_FAILURES,
     Block,
@@ -52,7 +52,8 @@ class RecordRunner:
     folder: str
     """Where `target` is looked for: the directory in which the command was started."""
     record_format: str = "lines"
-    output_format: str = "lines"
+    output_format: str | None = "lines"
+    """None: as the name of the chunk's file says."""
     flat: bool = False
     errors: str = "strict"
     on_error: str = "raise"
@@ -170,7 +171,8 @@ class _ChunkRun:
 
     def _new_output(self) -> Output:
         runner = self._runner
-        return Output(runner.output_format, flat=runner.flat, raw=runner.record_format in ("blocks", "files"))
+        output_format = runner.output_format or file_names.format_of(self._chunk.origin.path) or "lines"
+        return Output(output_format, flat=runner.flat, raw=runner.record_format in ("blocks", "files"))
 
     def _read(self) -> Raw:
         origin = self._chunk.origin

@@ -40,6 +40,8 @@ class _Rows:
         """Return the line for one result, without its line end."""
         if isinstance(value, dict):
             value = self._in_order(value)
+        elif value is None:
+            raise ResultError("None is no row of CSV")
         elif not isinstance(value, (list, tuple)):
             return _text(value)
         self._writer.writerow(value)
@@ -60,17 +62,21 @@ class _Rows:
 class Output:
     """How results become bytes; one a block."""
 
-    def __init__(self, output_format: str, *, flat: bool, raw: bool) -> None:
+    def __init__(self, output_format: str, *, flat: bool = False, raw: bool = False, drop_none: bool = True) -> None:
         """Choose the shape.
 
         Args:
-            output_format: one of OUTPUT_FORMATS.
+            output_format: one of OUTPUT_FORMATS: "lines" (text and bytes as they are, anything else as JSON), "jsonl"
+                (a JSON value a line, whatever it is) or "csv" (a row for a dict or a list).
             flat: each result is a list of results.
             raw: bytes are written as they are, without a line end.
+            drop_none: None is no result; else it is a value, written as null.
         """
         self._flat = flat
         self._raw = raw
+        self._drop_none = drop_none
         self._is_csv = output_format == "csv"
+        self._is_json = output_format == "jsonl"
         self.csv_fields: tuple[str, ...] | None = None
         self.records_out = 0
         self.dropped = 0
@@ -83,7 +89,10 @@ class Output:
             return self.one_by_one(results, on_failure)
 
     def _at_once(self, results: list[Any]) -> bytes:
-        kept = [value for value in results if value is not None and value is not FAILED]
+        if self._drop_none:
+            kept = [value for value in results if value is not None and value is not FAILED]
+        else:
+            kept = [value for value in results if value is not FAILED]
         failed = sum(value is FAILED for value in results) if len(kept) != len(results) else 0
         given = len(kept)
         if self._flat:
@@ -99,6 +108,8 @@ class Output:
             rows = _Rows()
             lines = list(map(rows.text, kept))
             self.csv_fields = rows.fields
+        elif self._is_json:
+            lines = list(map(to_json, kept))
         else:
             lines = kept if type(kept[0]) is str else list(map(_text, kept))
         lines.append("")  # for the last line end; both lists are ours
@@ -110,13 +121,13 @@ class Output:
     def one_by_one(self, results: Iterable[Any], on_failure: Callable[[int, BaseException], None]) -> bytes:
         """Do what `encode` does, each result before the next is asked for."""
         rows = _Rows()
-        text = rows.text if self._is_csv else _text
+        text = rows.text if self._is_csv else to_json if self._is_json else _text
         pieces: list[bytes] = []
         self.records_out = self.dropped = 0
         for index, result in enumerate(results):
             if result is FAILED:
                 continue
-            if result is None or (self._flat and not result):
+            if (result is None and self._drop_none) or (self._flat and not result):
                 self.dropped += 1
                 continue
             fields = rows.fields
@@ -132,12 +143,12 @@ class Output:
         return b"".join(pieces)
 
     def _bytes(self, value: Any, text: Callable[[Any], str]) -> bytes:
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, (bytes, bytearray, memoryview)) and not self._is_json:
             return bytes(value) if self._raw else bytes(value) + b"\n"
         try:
             return text(value).encode() + b"\n"
         except UnicodeEncodeError:
-            if isinstance(value, str) or self._is_csv:
+            if self._is_csv or (isinstance(value, str) and not self._is_json):
                 raise
             return (
                 json.dumps(value).encode() + b"\n"
@@ -155,6 +166,8 @@ def _text(value: Any) -> str:
 def _refuse(value: Any) -> Any:
     kind = type(value).__name__
     hint = "; --flat writes what an iterable gives, one by one" if hasattr(value, "__next__") else ""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        hint = "; the format lines writes bytes as they are"
     raise ResultError(f"a result of type {kind} can't be written as JSON{hint}")
 
 

@@ -5,14 +5,13 @@ Owner of the state: the engine's thread.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.errors import ConfigError
 from orchestrator.graph.node import ROOM, Node
-from orchestrator.sinks.output_file import output_file
+from orchestrator.sinks.items import ItemFile
 
 _HELD_ITEMS = 256
 
@@ -110,20 +109,26 @@ def refuse_letters_in_outputs(sinks: Iterable[Any]) -> None:
         raise ConfigError(f"{path} is an output, and can't be the file of dead letters too; give them one of their own")
 
 
-def as_sink(target: Any) -> Sink:
+def as_sink(target: Any, output_format: str | None = None) -> Sink:
     """Return the sink that a path, a callable, a list, None (items are discarded) or a sink itself means.
 
+    Args:
+        target: any of these.
+        output_format: of a file: "lines", "jsonl" or "csv"; None: as its name says.
+
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is none of these, can't be written to, or has no format.
     """
+    if isinstance(target, str | os.PathLike):
+        return ItemFile(os.fspath(target), output_format)
+    if output_format is not None:
+        raise ConfigError(f"format={output_format!r} is for files, and {type(target).__name__} is none: give a path")
     if hasattr(target, "write") and hasattr(target, "close"):
         return target  # type: ignore[no-any-return]
     if target is None:
         return _Nowhere()
     if isinstance(target, list):
         return _CallSink(target.extend)
-    if isinstance(target, str | os.PathLike):
-        return LinesSink(os.fspath(target))
     if callable(target):
         return _EachSink(target)
     raise ConfigError(
@@ -169,33 +174,3 @@ class _Nowhere:
 
     def restore(self, state: None) -> None:
         pass
-
-
-class LinesSink:
-    """A file of lines: text as it is, bytes as they are, anything else as JSON. Whole under its name, or not there."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._file = output_file(path)
-        self.close, self.abort = self._file.close, self._file.abort
-        self.keep_as, self.snapshot, self.restore = self._file.keep_as, self._file.snapshot, self._file.restore
-
-    def write(self, items: list[Any]) -> None:
-        """Append a line an item.
-
-        Raises:
-            OrchestratorError: the disk is full, or an item can't be written as JSON.
-        """
-        self._file.write(b"".join(map(_line, items)))
-
-
-def _line(item: Any) -> bytes:
-    if isinstance(item, str):
-        return item.encode() + b"\n"
-    if isinstance(item, bytes):
-        return item + b"\n"
-    try:
-        return json.dumps(item, ensure_ascii=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        kind = type(item).__name__
-        raise OrchestratorError(f"an item of type {kind} can't be written as a line: {error}") from error

@@ -100,7 +100,7 @@ class _Builder:
         return dict(made)
 
     def _tee(self, node: JobNode) -> Any:
-        return self._take(node.values["from"]).tee(*node.values["to"])
+        return self._take(node.values["from"]).tee(*node.values["to"], **_given(node.values, "format"))
 
     def _window(self, node: JobNode) -> Any:
         values = node.values
@@ -134,7 +134,8 @@ class _Builder:
         stream, key = self._take(values["from"]), _here(values["key"])
         if "to" in values:
             path: str = values["to"]
-            return stream.demultiplex(key, to=lambda found: path.replace("{key}", _file_name(found)))
+            options = _given(values, "format")
+            return stream.demultiplex(key, to=lambda found: path.replace("{key}", _file_name(found)), **options)
         made = stream.demultiplex(key, keys=values["keys"], **_given(values, "unknown"))
         return {OTHERS if label is None else str(label): branch for label, branch in made.items()}
 
@@ -148,7 +149,7 @@ class _Builder:
     def _sink(self, node: JobNode) -> Any:
         values = node.values
         sink = values.get("write") or (values["call"].function if "call" in values else discard)
-        return self._take(values["from"]).to(sink)
+        return self._take(values["from"]).to(sink, **_given(values, "format"))
 
 
 def _one_step(name: str, action: str, function: Any, when: Any) -> Workflow:

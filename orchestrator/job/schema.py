@@ -52,6 +52,7 @@ def _text(*choices: str, required: bool = False) -> Field:
 _FROM = Field("stream", required=True)
 _FUNCTION = Field("function")
 _NUMBER = Field("number")
+_OUTPUT_FORMAT = _text("lines", "jsonl", "csv")
 
 OPTIONS = {
     "ordered": Field("flag"),
@@ -92,7 +93,7 @@ NODES: dict[str, dict[str, Field]] = {
         "default": _text(),
         "match": _text("all", "first"),
     },
-    "tee": {"from": _FROM, "to": Field("texts", required=True)},
+    "tee": {"from": _FROM, "to": Field("texts", required=True), "format": _OUTPUT_FORMAT},
     "window": {
         "from": _FROM,
         "size": Field("count"),
@@ -132,11 +133,13 @@ NODES: dict[str, dict[str, Field]] = {
         "keys": Field("values"),
         "unknown": _text("error", "default"),
         "to": _text(),
+        "format": _OUTPUT_FORMAT,
     },
     "barrier": {"from": _FROM, "each_worker": _FUNCTION},
     "sink": {
         "from": _FROM,
         "write": _text(),
+        "format": _OUTPUT_FORMAT,
         "call": _FUNCTION,
         "discard": Field("flag"),
     },
@@ -184,7 +187,11 @@ _WITH_READ = ("read", "'items' is a function that gives the items themselves")
 GOES_WITH: dict[str, dict[str, tuple[str, str]]] = {
     "source": dict.fromkeys(("format", "errors", "block_bytes"), _WITH_READ),
     "step": {"when": ("map", "an item for which it is false passes unchanged")},
-    "demultiplex": {"unknown": ("keys", "with 'to' every key has its output")},
+    "demultiplex": {
+        "unknown": ("keys", "with 'to' every key has its output"),
+        "format": ("to", "the streams of 'keys' have none"),
+    },
+    "sink": {"format": ("write", "only a file has one")},
 }
 """Kind -> key -> the key that it says something of, and why."""
 

@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
 from orchestrator.sinks.output_file import output_file
 from orchestrator.sinks.stdout import standard_output
-from workers import compression
+from workers import compression, file_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class FileSink:
         self._file = standard_output() if path == "-" else output_file(path)
         self.path = self._file.path
         self.in_place = self._file.in_place
-        self._kind = compression.kind_of(path)
+        self._kind = file_names.compression_of(path)
         self._columns = Columns(self._kind)
         self._empty = True
 
@@ -181,7 +181,7 @@ def output_names(folder: str, inputs: Sequence[str]) -> list[str]:
     """
     names: dict[str, str] = {}
     for path in inputs:
-        name = "stdin" if path == "-" else compression.without_suffix(os.path.basename(path))
+        name = "stdin" if path == "-" else file_names.without_compression(os.path.basename(path))
         if name in names:
             raise ConfigError(
                 f"{names[name]} and {path} would both be written to {os.path.join(folder, name)}"

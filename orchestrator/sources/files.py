@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.cutting import csv_boundary, cutter, fields_of
 from orchestrator.sources.stdin import StdinPieces
-from workers import compression
+from workers import compression, file_names
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _look_at(path: str) -> Input:
         raise ConfigError(f"{path} is a folder; name the files in it, as in {os.path.join(path, '*')}")
     if not os.access(path, os.R_OK):
         raise ConfigError(f"can't read {path}: Permission denied")
-    kind = compression.kind_of(path)
+    kind = file_names.compression_of(path)
     try:
         compression.require(kind)
     except compression.CompressionError as error:

@@ -150,10 +150,14 @@ class Stream:
         """Put the items of `fn(item)` in the place of each item, here."""
         return self._node("flat_map_inline", fn, lambda name: inline.FlatMapInline(fn, name=name))
 
-    def tee(self, *sinks: Any) -> Self:
-        """Pass the items on, and write them to the sinks too."""
-        made = [as_sink(sink) for sink in sinks]
-        return self._node("tee", None, lambda name: splitting.Tee(*made, name=name))
+    def tee(self, *sinks: Any, format: str | None = None) -> Self:  # noqa: A002 - as of `read`
+        """Pass the items on, and write them to the sinks too; sinks and format as of `to`."""
+
+        def make(name: str) -> Node:
+            return splitting.Tee(*(as_sink(sink, format) for sink in sinks), name=name)
+
+        make("tee")  # refuses what can't be
+        return self._node("tee", None, make)
 
     def broadcast(self, n: int, *, on_failure: str = "raise") -> tuple[Self, ...]:
         """Give `n` streams that have every item each; the slowest decides the pace.
@@ -191,6 +195,7 @@ class Stream:
         keys: Sequence[Hashable] | None = None,
         to: Callable[[Any], Any] | None = None,
         unknown: str = "error",
+        format: str | None = None,  # noqa: A002 - as of `read`
     ) -> Any:
         """Split by key: a stream for each of `keys`, or a sink for each key as it appears.
 
@@ -199,13 +204,14 @@ class Stream:
             keys: the keys there are; gives {key: stream}. With unknown="default" also {None: stream} for all others.
             to: key to sink (whatever `to` takes); gives a terminal.
             unknown: what an item with another key gets: "error" or "default".
+            format: of the outputs that `to` makes, as of the method `to`.
         """
         if (keys is None) == (to is None):
             raise ConfigError("demultiplex needs one of keys=[...], for streams, and to=lambda key: sink, for outputs")
         if to is not None:
             end = Op(
                 "demultiplex", "demultiplex", (self._port,),
-                lambda name: splitting.Demultiplex(key, make=lambda found: as_sink(to(found)), name=name), (),
+                lambda name: splitting.Demultiplex(key, make=lambda found: as_sink(to(found), format), name=name), (),
             )  # fmt: skip
             return Terminal(end)
         declared = tuple(keys or ())
@@ -352,20 +358,23 @@ class Stream:
 
     # ---- ends -------------------------------------------------------------------------------------------------
 
-    def to(self, sink: Any, *, name: str | None = None) -> Terminal:
+    def to(self, sink: Any, *, name: str | None = None, format: str | None = None) -> Terminal:  # noqa: A002 - as of `read`
         """End in a sink.
 
         Args:
-            sink: a path (a line an item, JSON unless it is text; whole under its name, or not there), a list, a
-                function that gets each item, None to discard, or anything with `write(items)` and `close()`.
+            sink: a path (whole under its name, or not there; compressed if the name ends in .gz .bz2 .xz .zst), a list,
+                a function that gets each item, None to discard, or anything with `write(items)` and `close()`.
             name: what reports and errors call it.
+            format: of a file. "lines": text and bytes as they are, a line each, anything else as JSON; "jsonl": one
+                JSON value a line, text too; "csv": dicts and lists as rows, under the keys of the first dict. By
+                default what the name says (.jsonl, .csv), else "lines".
 
         Raises:
             ConfigError: it is none of these, or its folder isn't there.
         """
-        target = as_sink(sink)
+        as_sink(sink, format)  # refuses what can't be
         called = name or ("sink" if not isinstance(sink, str) else sink)
-        return Terminal(Op("sink", called, (self._port,), lambda node: SinkNode(node, target), ()))
+        return Terminal(Op("sink", called, (self._port,), lambda node: SinkNode(node, as_sink(sink, format)), ()))
 
     def __iter__(self) -> Iterator[Any]:
         """Run, and give the items; a pool is made for it if one is needed. Leaving early frees everything."""

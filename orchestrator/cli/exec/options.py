@@ -99,7 +99,8 @@ def exec_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("command", metavar="COMMAND", nargs="?", help="a line for the shell; see below for places in it")
     add("inputs", metavar="INPUT", nargs="*", help="the arguments; without any, the lines of standard input")
-    add("-o", "--output", metavar="OUT", default="-", help="a file for what commands write to standard output")
+    add("-o", "--output", metavar="OUT", default="-", help="a file for what commands write to standard output, "
+        "compressed if its name ends in .gz .bz2 .xz .zst")
     add("-0", "--null", action="store_true", help="lines of argument files and of standard input end with NUL")
     add_jobs(parser)
     add_order(parser.add_argument_group("order of the output"))

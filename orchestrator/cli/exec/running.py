@@ -32,8 +32,8 @@ from orchestrator.cli.steering import Steering
 from orchestrator.cli.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
+from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.in_place import ReaderGoneError
-from orchestrator.sinks.output_file import output_file
 from orchestrator.sinks.stdout import discard_stdout, standard_output
 from orchestrator.sources.arguments import Rows
 from workers import commands
@@ -312,7 +312,7 @@ def _open_sink(output: str, stopping: Stopping) -> ByteSink:
     if output == "-":
         return _Stdout(stopping)
     try:
-        file = output_file(output)
+        file = named_output(output)
         file.open()
     except OrchestratorError as error:
         raise ConfigError(str(error)) from None

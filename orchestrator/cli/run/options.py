@@ -99,7 +99,7 @@ def run_parser() -> argparse.ArgumentParser:
         prog="orchestrator run",
         usage="orchestrator run TARGET INPUT... [-o OUT] [options]",
         description="Calls a Python function with every record of the inputs, in many processes, and writes what it\n"
-        "returns: text as a line, anything else as JSON; None drops the record.",
+        "returns: text as a line, anything else as JSON, or as OUT's name says; None drops the record.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -141,8 +141,9 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     add(
         "--output-format",
         choices=OUTPUT_FORMATS,
-        help="default: csv if OUT's name ends in .csv, or if rows of a CSV "
-        "file are read and OUT's name doesn't say JSON; else lines, with dicts as JSON",
+        help="lines: text and bytes as they are, anything else as JSON; jsonl: one JSON value a line, text too; csv: "
+        "dicts and lists as rows (default: as the name of the output says, .csv or .jsonl; else csv if rows of CSV are "
+        "read, and lines if not)",
     )
     add("--flat", action="store_true", help="the function returns an iterable of records instead of one")
     add(

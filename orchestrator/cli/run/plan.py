@@ -17,7 +17,7 @@ from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_
 from orchestrator.sinks.output_file import output_file
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
 from orchestrator.sources.files import STDIN, FileSource, Input, expand, mean_record_bytes
-from workers import compression, handler
+from workers import compression, file_names, handler
 from workers.chunks import Block, ByteRange
 from workers.records import RecordRunner
 
@@ -31,7 +31,8 @@ _LARGEST_BLOCK = 2 * 1024 * 1024
 """What a worker makes of a block, decoded and split, should still fit into its CPU's cache."""
 _BLOCKS_A_WORKER = 32
 """So many that all workers end at about the same time."""
-_NO_CSV = (".jsonl", ".json", ".ndjson")
+_JSON = ".json"
+"""No format of ours, but rows of CSV are not wanted there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def make_plan(settings: RunSettings) -> RunPlan:
         refuse_input(failing.dead_letter, names)
         others = {"the output": output, "the job log": settings.joblog or STDIN}
         check_letters(failing.dead_letter, failing.retry_dead, others, resumes=settings.resume)
-    kind = None if to_folder or output == STDIN else compression.kind_of(output)
+    kind = None if to_folder else file_names.compression_of(output)
     try:
         compression.require(kind)
         with contextlib.redirect_stdout(sys.stderr) if output == STDIN else contextlib.nullcontext():
@@ -137,7 +138,7 @@ def describe(plan: RunPlan) -> str:
         f"chunks:       {chunks}\n"
         f"workers:      {settings.sizing} ({settings.start_method})\n"
         f"output:       {output}, {'in order' if settings.ordered else 'as ready'}, "
-        f"as {plan.runner.output_format}\n"
+        f"as {plan.runner.output_format or 'the name of each says'}\n"
         f"on error:     {settings.failing.told()}\n"
         f"limits:       {settings.limits.told()}\n"
     )
@@ -166,13 +167,16 @@ def _check_output(output: str, names: list[str], settings: RunSettings, *, to_fo
     output_file(output)
 
 
-def _output_format(settings: RunSettings, *, to_folder: bool) -> str:
+def _output_format(settings: RunSettings, *, to_folder: bool) -> str | None:
+    """Return how results are written; None: as the name of each output in the folder says."""
     if settings.output_format:
         return settings.output_format
-    name = "" if to_folder else compression.without_suffix(settings.output)
-    if name.endswith(".csv") or (settings.record_format == "csv" and not name.endswith(_NO_CSV)):
+    named = None if to_folder else file_names.format_of(settings.output)
+    if named is not None:
+        return named
+    if settings.record_format == "csv" and not file_names.without_compression(settings.output).endswith(_JSON):
         return "csv"
-    return "lines"
+    return None if to_folder else "lines"
 
 
 def _blocks_per_worker(settings: RunSettings, inputs: list[Input], block_bytes: int) -> int:
@@ -201,6 +205,6 @@ def _wanted_block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
         return settings.block_bytes
     if settings.chunk_records is not None and settings.record_format != "files":
         return settings.chunk_records * mean_record_bytes(inputs)
-    coarse = settings.record_format == "blocks" or compression.kind_of(settings.output) is not None
+    coarse = settings.record_format == "blocks" or file_names.compression_of(settings.output) is not None
     least = _SMALLEST_COMPRESSED if coarse else SMALLEST_BYTES
     return block_bytes_for(inputs, settings.workers * _BLOCKS_A_WORKER, _LARGEST_BLOCK, least)

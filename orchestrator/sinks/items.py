@@ -1,0 +1,96 @@
+"""Items into a file of lines, JSON lines or CSV rows, as its name says.
+
+Owner of the state: the engine's thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.sinks.columns import Columns
+from orchestrator.sinks.compressed import named_output
+from workers import file_names
+from workers.results import OUTPUT_FORMATS, Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ItemEncoder:
+    """Turns items into the bytes of one output, a list after the other."""
+
+    def __init__(self, path: str, output_format: str | None = None) -> None:
+        """Choose the format.
+
+        Args:
+            path: of the output, for messages; and it says the format, if `output_format` is None.
+            output_format: "lines": text and bytes as they are, anything else as JSON; "jsonl": a JSON value a line,
+                text too; "csv": dicts and lists as rows, under the names of the first dict's keys.
+
+        Raises:
+            ConfigError: there is no such format.
+        """
+        if output_format is not None and output_format not in OUTPUT_FORMATS:
+            raise ConfigError(f"format is one of {', '.join(OUTPUT_FORMATS)}, not {output_format!r}")
+        self._path = path
+        self._format = output_format or file_names.format_of(path) or "lines"
+        self._columns = Columns(None)
+
+    def encode(self, items: list[Any]) -> bytes | memoryview:
+        """Return the items' lines.
+
+        Raises:
+            OrchestratorError: an item can't be written in this format.
+        """
+        output = Output(self._format, drop_none=False)
+        payload = output.encode(items, self._refuse)
+        if output.csv_fields is None:
+            return payload
+        header, rows = self._columns.fitted(memoryview(payload), output.csv_fields, self._path)
+        return header + bytes(rows) if header else rows
+
+    def _refuse(self, _index: int, error: BaseException) -> NoReturn:
+        raise OrchestratorError(f"an item can't be written to {self._path} as {self._format}: {error}") from error
+
+    def snapshot(self) -> Any:
+        """Return the columns, if there are some yet."""
+        return self._columns.fields
+
+    def restore(self, state: Any) -> None:
+        """Go on from what `snapshot` gave."""
+        self._columns.fields = None if state is None else tuple(state)
+
+
+class ItemFile:
+    """A file of items. Whole under its name, or not there."""
+
+    def __init__(self, path: str, output_format: str | None = None) -> None:
+        """Take the name; nothing is opened or made yet. Arguments as of `ItemEncoder`.
+
+        Raises:
+            ConfigError: it can't be written to, or there is no such format.
+        """
+        self.path = path
+        self._encoder = ItemEncoder(path, output_format)
+        self._file = named_output(path)
+        self.close: Callable[[], None] = self._file.close
+        self.abort: Callable[[], None] = self._file.abort
+        self.keep_as: Callable[[str], None] = self._file.keep_as
+
+    def write(self, items: list[Any]) -> None:
+        """Append a line an item.
+
+        Raises:
+            OrchestratorError: the disk is full, or an item can't be written in the output's format.
+        """
+        self._file.write(self._encoder.encode(items))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Make last what was written; return what it takes to go on from here."""
+        return {"file": self._file.snapshot(), "columns": self._encoder.snapshot()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `snapshot` gave."""
+        self._file.restore(state["file"])
+        self._encoder.restore(state["columns"])
