@@ -11,7 +11,7 @@ from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
 from workers.chunks import ByteRange
-from workers.errors import ExceptionRecord, text_of
+from workers.errors import ExceptionRecord, capture, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,14 @@ class Failure:
     def attempts(self) -> int:
         """How often the item was tried."""
         return self.error.attempts
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of the function's exception, as text; empty if it raised none (a death, a timeout)."""
+        record = self.error.record
+        if record is None and self.error.__cause__ is not None:
+            record = capture(self.error.__cause__)
+        return "" if record is None else record.traceback
 
     def __bool__(self) -> bool:
         """A failure is false, so that `filter(None, results)` leaves failures out."""

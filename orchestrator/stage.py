@@ -182,9 +182,9 @@ class Stage:
         return depth_for(self._chunk_s, self._window.expected_bytes, self._workers)
 
     @property
-    def returns_failures(self) -> bool:
-        """Whether a `Failure` stands in the place of an item that failed."""
-        return self._options.on_error == "return"
+    def ordered(self) -> bool:
+        """Whether results come in the order of the items."""
+        return self._options.ordered
 
     @property
     def dead_letters(self) -> LetterSink | None:

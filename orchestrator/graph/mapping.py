@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.failures import Failure
-from orchestrator.graph.node import Node
+from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.passing import Passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ LARGE_BYTES = 1 << 16
 class MapNode(Node):
     """Feeds a stage of the pool, and passes on what comes back.
 
-    A `Failure` that an earlier stage put in an item's place passes this stage by.
+    A `Failure` that an earlier stage put in an item's place passes this stage by, and keeps its place.
 
     Emits when: the results of the chunk whose turn it is are here (or of any chunk, if not ordered).
     Backpressures when: no lane has a credit, or what is out fills the pool's window or byte budget.
@@ -29,7 +30,7 @@ class MapNode(Node):
     Fails when: an item fails under `on_error="raise"`, or the pool can't go on.
     """
 
-    __slots__ = ("_at", "_next_index", "_open", "_pending", "_resumed", "_unsettled", "items_done", "stage")
+    __slots__ = ("_at", "_next_index", "_open", "_passing", "_pending", "_resumed", "_unsettled", "items_done", "stage")
 
     def __init__(self, name: str, open_stage: Callable[[], Stage], *, inputs: int = 1) -> None:
         super().__init__(name, inputs=inputs)
@@ -38,6 +39,7 @@ class MapNode(Node):
         self._pending: list[Any] = []
         self._at = 0  # items before this one are cut
         self._next_index = 0  # of the next item to be cut, among all that came
+        self._passing = Passing()
         self._resumed: deque[tuple[int, Sequence[Any]]] = deque()  # cut in a run before this one, by their first index
         self._unsettled: dict[int, Sequence[Any]] = {}  # chunks that are not passed on yet, by their first index
         self.items_done = 0
@@ -49,15 +51,15 @@ class MapNode(Node):
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
         """Return what the next chunk takes, if a lane would take it now: items are pickled as soon as they arrive."""
-        if not self.stage.wants_room(source_ended=False):
+        if len(self._passing) >= ROOM or not self.stage.wants_room(source_ended=False):
             return 0
         return max(0, self.stage.chunk_items - (len(self._pending) - self._at))
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
         """Send them, if they make a whole chunk; what does not is sent in the next turn."""
-        if self.stage.returns_failures and any(isinstance(item, Failure) for item in items):
-            self.outlets[0].push([item for item in items if isinstance(item, Failure)])
-            items = [item for item in items if not isinstance(item, Failure)]
+        if Failure in map(type, items):
+            arrived = self._next_index + len(self._pending) - self._at + self._passing.ahead
+            items = self._passing.pick(items, arrived)
         if self._at == len(self._pending):
             self._pending, self._at = items, 0
         else:
@@ -74,7 +76,8 @@ class MapNode(Node):
     def _cut(self, size: int) -> Sequence[Any]:
         if self._resumed:
             return self._cut_again(size)
-        start = self._at
+        self._next_index, room = self._passing.up_to_the_next(self._next_index)
+        start, size = self._at, size if room is None else min(size, room)
         items = self._pending[start : start + size] if start or size < len(self._pending) else self._pending
         self._at = start + len(items)
         if items:
@@ -117,18 +120,23 @@ class MapNode(Node):
         if stage.events or not stage.is_ready:  # else no lane has got room since the last time
             self.feed()
         while outlet.capacity() > 0:
+            if self._passing and (passed := self._passing.due(any_order=not stage.ordered)):
+                outlet.push(passed)
+                moved = True
+                continue
             delivery = stage.take()
             if delivery is None:
                 break
             moved = True
             self.items_done += delivery.items
+            self._passing.settled_to = delivery.first_index + delivery.items
             del self._unsettled[delivery.first_index]
             outlet.push(delivery.results)
             if delivery.error is not None:
                 raise delivery.error
             if delivery.size_bytes > LARGE_BYTES:  # its consumer first, before memory is taken for the next
                 break
-        if self._all_cut and not stage.outstanding and not outlet.ended:
+        if self._all_cut and not stage.outstanding and not self._passing and not outlet.ended:
             outlet.end()
             moved = True
         return moved
@@ -154,11 +162,12 @@ class MapNode(Node):
         """Return the items that are not settled: what runs when the process dies has to run again."""
         unsettled = sorted((first, list(items)) for first, items in (*self._unsettled.items(), *self._resumed))
         own = {"unsettled": unsettled, "pending": self._pending[self._at :], "next_index": self._next_index}
-        return {**own, "counts": self.stage.counts}
+        return {**own, "passing": self._passing.snapshot(), "counts": self.stage.counts}
 
     def restore(self, state: Any) -> None:
         """Run those items first, under the indexes that they had."""
         self._resumed.extend(state["unsettled"])
         self._pending, self._at = list(state["pending"]), 0
         self._next_index = state["next_index"]
+        self._passing.restore(state["passing"], self._next_index)
         self.stage.counts.take_over(state["counts"])

@@ -16,6 +16,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.fingerprint import of_closure, of_function, of_iterable
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.relay import LONGEST_WAY, Relay
 from orchestrator.settings import map_options
 from workers.fused_records import reader_of
 from workers.steps import Step, Steps
@@ -119,15 +120,24 @@ class Plan:
         """
         made: dict[Op, Node] = {}
         nodes: list[Node] = []
+        ways: dict[Node, int] = {}  # how many nodes a push to each leads through, at least from the last relay on
         cut_from = {source for group in self._groups if (source := group.cut_from) is not None}
         for group in self._groups:
             if group.ops[0] in cut_from:
                 continue
             node = _stage_node(group, pool) if group.steps else _own_node(group, pool)
-            nodes.append(node)
             made.update(dict.fromkeys(group.ops, node))
+            ways[node] = 0
             for number, port in enumerate(() if group.cut_from else group.inputs):
-                made[port.op].outlets[port.number].to(node, number)
+                before, outlet = made[port.op], port.number
+                if ways[before] >= LONGEST_WAY:
+                    relay = Relay()
+                    before.outlets[outlet].to(relay)
+                    nodes.append(relay)
+                    before, outlet, ways[relay] = relay, 0, 0
+                before.outlets[outlet].to(node, number)
+                ways[node] = max(ways[node], ways[before] + 1)
+            nodes.append(node)
             if hasattr(node, "in_turns"):
                 node.in_turns = _TURN if _are_apart(group.inputs) else 0
         return nodes, {port: (made[port.op], port.number) for port in self._consumed}

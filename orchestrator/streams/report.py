@@ -9,6 +9,7 @@ from itertools import count
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node
+from orchestrator.graph.relay import Relay
 
 _SHOWN_S = 0.01
 
@@ -87,6 +88,8 @@ def _free_name(name: str, taken: dict[str, NodeReport]) -> str:
 
 def _entries(node: Node) -> Iterator[tuple[str, NodeReport]]:
     """Yield what a node has done, by name: the source that it cuts from, then it, or each step that is fused in it."""
+    if isinstance(node, Relay):  # stands in no description
+        return
     if isinstance(node, FeedNode):
         yield node.source_name, NodeReport(0, node.items_in)
     if not isinstance(node, MapNode):

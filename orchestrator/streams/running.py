@@ -13,6 +13,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.bars import NodeBars
 from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
 from orchestrator.graph.engine import Engine
+from orchestrator.graph.relay import Relay
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
@@ -99,7 +100,8 @@ def run_plan(
     with ExitStack() as stack:
         workers = stack.enter_context(_Workers(plan, pool))
         nodes, _ = plan.nodes(workers)
-        bars = stack.enter_context(closing(NodeBars(nodes))) if progress else None
+        shown = [node for node in nodes if not isinstance(node, Relay)]
+        bars = stack.enter_context(closing(NodeBars(shown))) if progress else None
         engine = Engine(nodes, None if workers is None else workers.coordinator, bars, kept)
         if starting is not None:
             starting(engine)

@@ -323,12 +323,12 @@ class Stream:
 
     @classmethod
     def merge(cls, *streams: Stream) -> Self:
-        """Give the items of all streams as they are ready, each in turn."""
+        """Give the items of all streams as they are ready, each in turn; of no streams, nothing."""
         return cls._merged("merge", streams, lambda name: merging.Merge(len(streams), name=name))
 
     @classmethod
     def merge_sorted(cls, *streams: Stream, key: Callable[[Any], Any] | None = None) -> Self:
-        """Merge streams that are sorted, as `heapq.merge` does: sorted, and stable."""
+        """Merge streams that are sorted, as `heapq.merge` does: sorted, and stable; of no streams, nothing."""
         return cls._merged(
             "merge_sorted", streams, lambda name: sorted_merging.MergeSorted(len(streams), key=key, name=name)
         )
@@ -428,7 +428,7 @@ class Stream:
     @classmethod
     def _merged(cls, kind: str, streams: Sequence[Stream], make: Callable[[str], Node]) -> Self:
         if not streams:
-            raise ConfigError(f"{kind} needs at least one stream")
+            return cls((), name=kind)
         return cls._at(Port(Op(kind, kind, tuple(map(_port_of, streams)), make), 0))
 
 

@@ -437,7 +437,6 @@ def test_a_branch_that_nobody_consumes():
         (lambda s: s.demultiplex(square), "one of"),
         (lambda s: s.through(square), "Workflow"),
         (lambda s: Stream(5), "iterable"),
-        (lambda _: Stream.merge(), "at least one"),
         (lambda s: Stream.read("/nonexistent"), "can't read"),
         (lambda s: Stream.read("x", format="xml"), "format"),
     ],

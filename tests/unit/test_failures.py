@@ -204,3 +204,13 @@ def test_a_failure_is_false_and_knows_its_attempts():
     assert not failure
     assert list(filter(None, [1, failure, 2])) == [1, 2]
     assert failure.attempts == 2
+
+
+def test_a_failure_tells_its_traceback_whatever_made_it_fail():
+    told = Failure(7, 0, item_error(record(), 7, 0, 2))
+    assert (told.item, told.index, told.attempts, told.traceback) == (7, 0, 2, "Traceback …\nOdd: no good\n")
+    assert pickle.loads(pickle.dumps(told)).traceback == told.traceback
+    unsendable = Failure(7, 0, unsendable_error(raised(TypeError("no pickle")), 7, 0))
+    assert unsendable.traceback.endswith("TypeError: no pickle\n")
+    lost = Lost(None, 3, 4121, -9, alone=True)
+    assert Failure(7, 0, death_error(lost, 7, 0, 3, 3)).traceback == ""

@@ -1,0 +1,75 @@
+"""A stop on a long way: it takes a list now and passes it on in the next turn, so that calls don't nest without end.
+
+A push leads through all operators up to the next node that holds items, and asking for room does too. In a chain of
+thousands of operators Python's stack would not be deep enough; the plan puts a relay into it every `LONGEST_WAY` nodes.
+Owner of the state: the engine's thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.graph.node import ROOM, Node
+
+if TYPE_CHECKING:
+    from orchestrator.graph.node import Outlet
+
+LONGEST_WAY = 50
+"""Nodes that a push may lead through; each takes three Python frames, of the 1,000 that there are."""
+
+
+class Relay(Node):
+    """Takes one list and passes it on in the next turn.
+
+    Emits when: its consumer has room.
+    Backpressures when: it has not passed on what it took.
+    Completes when: its input has ended and everything was passed on.
+    Fails when: never.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self, name: str = "relay") -> None:
+        super().__init__(name)
+        self._held: list[Any] = []
+
+    def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
+        """Return room for another list if there is none here; what the consumer says is asked in `pump`."""
+        return 0 if self._held or self.outlets[0].backlog else ROOM
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
+        """Keep them until the next turn."""
+        self._held = items
+
+    def end(self, port: int) -> None:
+        """Note it; the consumer is told in the next turn."""
+        self.ended[port] = True
+
+    def cancelled(self, outlet: Outlet) -> None:  # noqa: ARG002 - one outlet
+        """Note it; the input is left in the next turn."""
+        self._held = []
+
+    def pump(self) -> bool:
+        """Pass on what was noted since the last turn."""
+        outlet, inlet = self.outlets[0], self.inlets[0]
+        if outlet.cancelled:
+            moved = not inlet.cancelled
+            inlet.cancel()
+            return moved
+        moved = super().pump()
+        if self._held and outlet.capacity() > 0:
+            held, self._held = self._held, []
+            outlet.push(held)
+            moved = True
+        if self.ended[0] and not self._held and not outlet.ended:
+            outlet.end()
+            moved = True
+        return moved
+
+    def snapshot(self) -> Any:
+        """Return what is held."""
+        return self._held
+
+    def restore(self, state: Any) -> None:
+        """Take it up."""
+        self._held = state
