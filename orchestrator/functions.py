@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import ItemError
-from workers import payload
+from workers import memmap, payload
 from workers.errors import text_of
 from workers.runner import CallSpec
 from workers.steps import Steps
@@ -31,8 +31,10 @@ def label_of(function: Callable[..., Any] | Steps) -> str:
     return "+".join(function.names) if isinstance(function, Steps) else getattr(function, "__name__", "")
 
 
+@memmap.sends_memmaps_by_name
 def encoded_function(spec: CallSpec) -> payload.Encoded:
     """Pickle a function, by value where it has to be: with cloudpickle, once a call."""
+    memmap.register()
     try:
         data = _plainly(spec)
         if data is None:

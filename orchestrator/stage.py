@@ -33,7 +33,7 @@ from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.window import Window
-from workers import payload
+from workers import memmap, payload
 from workers.errors import ExceptionRecord, capture
 from workers.runner import CallSpec
 from workers.steps import StepCounts, Steps
@@ -218,6 +218,7 @@ class Stage:
         self.cut_items += len(items)
         return chunk
 
+    @memmap.sends_memmaps_by_name
     def _encode(self, chunk: Chunk) -> payload.Encoded | None:
         try:
             return payload.encode((chunk.attempt, chunk.items))

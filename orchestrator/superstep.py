@@ -22,7 +22,7 @@ from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
 from orchestrator.failures import how_it_ended, item_error, unsendable_error
 from orchestrator.functions import encoded_function, label_of
 from orchestrator.ledger import Chunk
-from workers import payload
+from workers import memmap, payload
 from workers.errors import capture
 from workers.runner import CallSpec
 from workers.superstep import Together
@@ -215,6 +215,7 @@ class _Attempt:
             _close(self._exchange)
             self._barrier = self._exchange = None
 
+    @memmap.sends_memmaps_by_name
     def _encode(self, item: tuple[Any, ...]) -> payload.Encoded:
         try:
             return payload.encode((self._count, [item]))
