@@ -27,7 +27,7 @@ class Hearing:
         self.cpu_seconds = 0.0
         """CPU time of the workers that have left."""
         self.peak_rss_bytes = 0
-        """Sum of the peaks of the workers that have left."""
+        """Sum of the peaks of the workers that have left; a page that several share is counted once."""
         self.on_output: Callable[[int, str, str], None] | None = None
         """Shows what is printed: (worker id, "stdout" or "stderr", text)."""
         self._printed: deque[tuple[int, str, str]] = deque()

@@ -53,7 +53,7 @@ class PoolStats:
     worker_cpu_seconds: float
     """CPU time of the workers that have left (all of them after `close`)."""
     worker_peak_rss_bytes: int
-    """Sum of the peaks of the workers that have left."""
+    """Sum of the peaks of the workers that have left; a page that several share is counted once."""
 
     def __getitem__(self, name: str) -> Any:
         try:

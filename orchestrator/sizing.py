@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_jobs, usable_cpus
@@ -43,6 +43,12 @@ class Sizing:
     """Read again while the run goes on."""
     auto: Bounds | None = None
     """The pool chooses for itself."""
+
+    def at_most(self, limit: int | None) -> Sizing:
+        """Return this sizing for work that occupies no more than `limit` workers; None: nobody knows how many."""
+        if limit is None or self.file is not None or self.auto is not None:
+            return self
+        return replace(self, workers=min(self.workers, max(1, limit)))
 
     def __str__(self) -> str:
         if self.file is not None:

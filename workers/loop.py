@@ -8,7 +8,6 @@ Runs in the worker process, in its main thread, which owns all state here.
 from __future__ import annotations
 
 import pickle
-import resource
 import struct
 import sys
 import time
@@ -22,6 +21,7 @@ from workers.fused_records import ReadResults, RecordsRunner, reader_of
 from workers.lane import WorkerLane
 from workers.mirror import MainMirror, forget
 from workers.output import ForwardedStream
+from workers.peak_memory import peak_bytes
 from workers.runner import CallRunner, CallSpec, Failures
 from workers.steps import Steps
 from workers.sync import shared_object
@@ -169,8 +169,7 @@ class ChunkLoop:
     def _goodbye(self) -> None:
         for stream in self._forwarded:
             stream.finish()
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        figures = (time.process_time(), used.ru_maxrss * 1024)
+        figures = (time.process_time(), peak_bytes())
         self._lane.send([pack(Kind.GOODBYE, pickle.dumps(figures))])
         self._lane.flush()
 

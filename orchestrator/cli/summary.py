@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.settings import usable_cpus
+from workers.peak_memory import peak_bytes
 
 if TYPE_CHECKING:
     from workers.chunks import BlockResult, RecordFailure
@@ -73,7 +74,7 @@ def usage(seconds: float, workers_s: float, stats: Any) -> str:
     own = resource.getrusage(resource.RUSAGE_SELF)
     cpus = usable_cpus()
     used = (workers_s + own.ru_utime + own.ru_stime) / (seconds * cpus)
-    peak = (getattr(stats, "worker_peak_rss_bytes", 0) or 0) + own.ru_maxrss * 1024
+    peak = (getattr(stats, "worker_peak_rss_bytes", 0) or 0) + peak_bytes()
     return (
         f"{min(used, 1.0):.0%} of {cpus} CPU{'s' if cpus > 1 else ''} used; "
         f"peak memory {peak / 2**20:,.0f} MiB in all processes\n"

@@ -194,7 +194,7 @@ def test_a_dry_run_prints_the_commands_and_starts_nothing(capfdbinary):
         (["echo", "a", "-o", "/gone/out"], "can't write to /gone/out"),
         (["echo", "a", "--joblog", "/gone/log"], "can't write the job log /gone/log"),
         (["echo", "a", "--memfree", "999999T"], "so much is never free"),
-        (["echo", "a", "--bare"], "unrecognized arguments: --bare"),
+        (["echo", "a", "--bare"], "unknown option --bare"),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(capfdbinary, arguments, said):
@@ -203,3 +203,9 @@ def test_a_mistake_is_one_line_and_starts_nothing(capfdbinary, arguments, said):
     assert err.startswith("orchestrator: ")
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "workers"), [(["a"], 1), (["a", "b", "c"], 3), ([], 1)])
+def test_no_more_workers_start_than_there_are_commands(folder, command, arguments, workers):
+    command("exec", "-j", "200", "--report", "report", "echo {}", ":::", *arguments)
+    assert json.loads((folder / "report").read_text())["pool"]["workers"] == workers

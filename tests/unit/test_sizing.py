@@ -75,3 +75,10 @@ def test_looks_tell_what_is_new_and_each_mistake_once():
     assert [each if not isinstance(each, str) else "told" for each in found] == [
         None, 3, None, 4, None, "told", None, "told", None, 5, "told", None, 5, 0, 6
     ]  # fmt: skip
+
+
+def test_no_more_workers_than_there_is_work_for():
+    assert parse_sizing("8").at_most(3).workers == 3
+    assert parse_sizing("8").at_most(0).workers == 1
+    assert parse_sizing("2").at_most(None).workers == 2
+    assert parse_sizing("auto:2-8").at_most(1) == parse_sizing("auto:2-8")

@@ -59,6 +59,7 @@ class CommandRun:
         self._done = done
         self._steering = steering
         self._settings = settings
+        self._sizing = settings.sizing
         self._template = template
         self._rows = rows
         self._tally = CommandTally()
@@ -125,7 +126,7 @@ class CommandRun:
                 "ended": tally.ended,
                 "tried_again": tally.retries,
             },
-            "pool": pool_part(max(1, self._settings.sizing.workers), stats, tally.cpu_s),
+            "pool": pool_part(max(1, self._sizing.workers), stats, tally.cpu_s),
             "failures": [said(each) for each in tally.first_failures],
         }
 
@@ -137,7 +138,8 @@ class CommandRun:
         self._logs = _open_logs(settings)
         self._sink = _open_sink(settings.output, self._stopping)
         total = None if self._rows.total is None else max(0, self._rows.total - len(done))
-        workers = max(1, settings.sizing.workers)
+        self._sizing = settings.sizing.at_most(total)
+        workers = max(1, self._sizing.workers)
         progress = open_progress(settings.show, total, unit="commands", scale=False, workers=workers)
         console = self._console = Console(progress, data_on_stdout=settings.output == "-")
         output = self._output = GroupedOutput(
@@ -186,7 +188,7 @@ class CommandRun:
 
         settings = self._settings
         return Pool(
-            workers=settings.sizing,
+            workers=self._sizing,
             initializer=commands.prepare,
             initargs=(settings.nice or 0,),
             memfree=settings.memfree_bytes,
