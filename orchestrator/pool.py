@@ -217,7 +217,11 @@ class Pool:
         """Return the node of a barrier, with its hook if it has one; not for programs."""
         if each_worker is None:
             return Hold(name)
-        return EndOfStage(name, lambda: self.open_together(each_worker), lambda: not self._together.busy, then)
+
+        def begin(graph: object) -> Superstep | None:
+            return self.open_together(each_worker, graph)
+
+        return EndOfStage(name, begin, lambda: not self._together.busy, then)
 
     def _stage_node(self, steps: Steps, options: MapOptions, *, forward_output: bool) -> MapNode:
         stage = self.open_stage(steps, options, forward_output=forward_output)
@@ -250,16 +254,16 @@ class Pool:
         """
         if not callable(fn):
             raise ConfigError(f"run_on_all needs a function first, not {type(fn).__name__}: pool.run_on_all(fn, *args)")
-        step = self._together.begin(fn, args, wait=True)
+        step = self._together.begin(fn, args)
         assert step is not None  # noqa: S101 - for the type checker
         return step.run()
 
-    def open_together(self, fn: Callable[..., Any]) -> Superstep | None:
-        """Begin what `run_on_all` does for a node that takes it in itself; not for programs.
+    def open_together(self, fn: Callable[..., Any], graph: object) -> Superstep | None:
+        """Begin what `run_on_all` does for a node of a graph, which takes it in itself; not for programs.
 
         None: another one is under way; the coordinator's wait ends when that is through.
         """
-        return self._together.begin(fn, (), wait=False)
+        return self._together.begin(fn, (), graph)
 
     def share(self, obj: object) -> Shared:
         """Put `obj` into shared memory once, for all workers, present and future; return a small handle of it.

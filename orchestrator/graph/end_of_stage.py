@@ -41,12 +41,12 @@ class EndOfStage(Hold):
     Fails when: as `Hold`; the hook fails in a worker, or takes `max_deaths` of them down.
     """
 
-    __slots__ = ("_begin", "_hook", "_may_begin", "_through", "_use")
+    __slots__ = ("_begin", "_hook", "_may_begin", "_through", "_use", "graph")
 
     def __init__(
         self,
         name: str,
-        begin: Callable[[], Together | None],
+        begin: Callable[[object], Together | None],
         may_begin: Callable[[], bool],
         use: Callable[[list[Any]], object] | None = None,
     ) -> None:
@@ -54,7 +54,7 @@ class EndOfStage(Hold):
 
         Args:
             name: told in its errors.
-            begin: begins it; gives None if another one runs in the pool.
+            begin: begins it, given the graph that the node stands in; gives None if another one runs in the pool.
             may_begin: whether none does.
             use: called with the results by worker id, here, before the items go on.
         """
@@ -64,6 +64,8 @@ class EndOfStage(Hold):
         self._use = use
         self._hook: Together | None = None
         self._through = False
+        self.graph = object()
+        """What the nodes of one graph have in common: their hooks take turns. Set by the engine."""
 
     @property
     def waits_for_workers(self) -> bool:
@@ -84,7 +86,7 @@ class EndOfStage(Hold):
         if self.outlets[0].cancelled:
             return False
         if self._hook is None:
-            self._hook = self._begin()
+            self._hook = self._begin(self.graph)
         if self._hook is None or not self._hook.go_on():
             return False
         results = self._hook.results

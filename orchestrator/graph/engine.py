@@ -65,6 +65,9 @@ class Engine:
         self._order = list(reversed(nodes))
         self._stages = [node for node in nodes if isinstance(node, MapNode)]
         self._hooks = [node for node in nodes if isinstance(node, EndOfStage)]
+        graph = object()
+        for hook in self._hooks:
+            hook.graph = graph
         self._coordinator = coordinator if self._stages or self._hooks else None
         self._feeds = [node for node in nodes if isinstance(node, FeedNode)]
         self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]

@@ -149,6 +149,59 @@ def test_others_run_meanwhile_and_it_takes_its_turn(tmp_path, monkeypatch):
         assert ids == [[0, 1], [0, 1, 2]]
 
 
+@pytest.mark.parametrize("branches", [2, 3, 5])
+@pytest.mark.parametrize("deadly", [False, True])
+def test_those_of_several_branches_take_turns(tmp_path, monkeypatch, branches, deadly):
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    through, outs = [], [[] for _ in range(branches)]
+    with Pool(2) as pool:
+        ends = [
+            branch.map(abs, retries=number)
+            .barrier(die_once if deadly else own_id, then=lambda ids, number=number: through.append((number, ids)))
+            .map(abs)
+            .to(out)
+            for number, (branch, out) in enumerate(zip(Stream(ITEMS).broadcast(branches), outs, strict=True))
+        ]
+        run(*ends, pool=pool)
+    assert sorted(through) == [(number, [0, 1]) for number in range(branches)]
+    assert outs == [list(ITEMS)] * branches
+
+
+def test_two_in_a_row_and_two_that_meet_again(two):
+    ids = []
+    one, other = (each.map(abs).barrier(own_id, then=ids.append) for each in Stream(ITEMS).broadcast(2))
+    both = one.map(abs).barrier(own_id, then=ids.append).in_step(other.barrier(own_id, then=ids.append))
+    out = []
+    run(both.to(out), pool=two)
+    assert ids == [[0, 1]] * 4
+    assert out == [(k, k) for k in ITEMS]
+
+
+def test_a_graph_inside_another_does_not_wait_for_its_hook(tmp_path, monkeypatch):
+    """It would wait for ever: the outer graph can't go on before the inner one returns."""
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    begun, end = Gate(tmp_path / "gate"), Gate(tmp_path / "gate2")
+    refused = []
+
+    def late():
+        begun.wait()
+        yield 1
+
+    def inner(x):
+        with pytest.raises(ConfigError, match="while the hook of a barrier runs") as caught:
+            run(Stream([x]).barrier(own_id).to(None), pool=pool)
+        refused.append(caught.value)
+        end.open()
+        return x
+
+    with Pool(2) as pool:
+        out = []
+        held = Stream([1]).barrier(wait_at_gate)
+        run(held.to(out), Stream(late(), blocking=True).map_inline(inner).to(out), pool=pool)
+    assert out == [1, 1]
+    assert len(refused) == 1
+
+
 @pytest.mark.parametrize("bad", [{"each_worker": 3}, {"then": print}, {"each_worker": fail, "then": 3}])
 def test_what_can_not_be(bad):
     with pytest.raises(ConfigError, match="barrier"):

@@ -31,7 +31,8 @@ def made():
         hook, happened, left = Hook(), [], [busy]
         hook.close = lambda: setattr(hook, "closes", hook.closes + 1)
 
-        def begin():
+        def begin(graph):
+            assert graph is node.graph
             left[0] -= 1
             if left[0] >= 0:
                 return None
