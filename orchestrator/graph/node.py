@@ -9,8 +9,9 @@ the outlet; a node one of whose outlets is backed up has no capacity, so a sourc
 holds on every branch.
 
 Invariants: `receive` comes only after `capacity` gave more than 0, and may bring more than that; after `end` of a port
-nothing comes on it any more; `close` comes exactly once, whatever happens. A node's result never depends on how the
-items were grouped into lists.
+nothing comes on it any more; `close` comes exactly once, whatever happens. A list that was pushed belongs to the
+receiver, who may change it: the sender never looks at it again. A node's result never depends on how the items were
+grouped into lists.
 """
 
 from __future__ import annotations

@@ -93,8 +93,9 @@ class SourceNode(Node):
             items.extend(islice(self._iterator, room))
         except Exception as error:
             self.error = error
+        finished = len(items) < room  # before the push: from then on the list is the receiver's
         self.outlets[0].push(items)
-        if len(items) < room:
+        if finished:
             self.outlets[0].end()
         return True
 
@@ -170,11 +171,12 @@ class BlockingSource(Node):
             items, self._buffer = self._buffer[:room], self._buffer[room:]
             finished = self._done and not self._buffer
             self._changed.notify()
+        moved = bool(items) or finished
         outlet.push(items)
         if finished:
             self.error = self._raised
             outlet.end()
-        return bool(items) or finished
+        return moved
 
     def close(self) -> None:
         """Tell the thread to stop; one that is stuck in a read is left to end with it, or with the process."""

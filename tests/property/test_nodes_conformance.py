@@ -14,14 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ItemError
+from orchestrator.graph.holding import Hold
 from orchestrator.graph.node import ROOM, NodeError
+from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.streams.inline import FilterInline, FlatMapInline, MapInline
 from orchestrator.streams.joining import Join
 from orchestrator.streams.merging import InStep, Merge, Multiplex, PriorityMerge
 from orchestrator.streams.sorted_merging import MergeSorted
 from orchestrator.streams.splitting import Broadcast, Demultiplex, Route, Tee
 from orchestrator.streams.windows import CountWindow, TimeWindow
-from tests.support.nodes import Bench, SideSink
+from tests.support.nodes import Bench, Drain, SideSink
+from tests.support.waiting import until
 
 
 def fussy(item):
@@ -84,6 +87,7 @@ def split(items, **named):
 
 
 CASES = {
+    "barrier": Case(lambda _: Hold("barrier"), lambda a: [a], calls=False),
     "map": Case(lambda _: MapInline(lambda i: fussy(i) * 2), lambda a: [[i * 2 for i in a]]),
     "filter": Case(lambda _: FilterInline(lambda i: fussy(i) % 3), lambda a: [[i for i in a if i % 3]]),
     "flat_map": Case(
@@ -180,6 +184,24 @@ def check(case, outputs, inputs):
             assert got == wanted
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 5000])
+@pytest.mark.parametrize("make", [SourceNode, BlockingSource])
+def test_only_the_source_says_where_it_ends(make, count):
+    """Its lists are the receiver's, which empties them, grows them, or leaves them as they are."""
+    source, drain = make("source", iter(range(count))), Drain(room=7)
+    source.outlets[0].to(drain)
+    getattr(source, "start", lambda wake: None)(lambda: None)
+
+    def over():
+        drain.left = drain.room
+        source.pump()
+        return drain.over
+
+    until(over)
+    source.close()
+    assert drain.got == list(range(count))
+
+
 @given(a=st.lists(st.integers(0, 9), max_size=40), b=st.lists(st.integers(0, 9), max_size=40), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_join_in_turns_gives_the_same_order_however_its_inputs_were_cut(a, b, data):
@@ -231,7 +253,7 @@ def test_an_error_names_node_and_item_and_what_came_before_it_counts(case, size)
 @each_case
 def test_a_slow_consumer_bounds_what_waits(case):
     inputs = [sorted(i % 50 + 20 for i in range(20_000))] * case.inputs
-    if isinstance(case.make(SideSink()), Join | TimeWindow):
+    if isinstance(case.make(SideSink()), Join | TimeWindow | Hold):
         pytest.skip("its state is what it was asked to hold")
     bench = Bench(case.make(SideSink()), inputs, [1] * 4)
     for _ in range(300):

@@ -3,6 +3,11 @@
 from orchestrator.graph.node import Node
 
 
+def spoil(items):
+    """Do to a list what its owner may: a sender that still looks at it, or reuses it, is found out."""
+    items[:] = ["spoilt"] * (len(items) % 3)
+
+
 class Feed(Node):
     """Pushes a list to one input, cut as the test says."""
 
@@ -32,7 +37,7 @@ class Feed(Node):
 
 
 class Drain(Node):
-    """Collects what comes; takes at most `room` items a turn."""
+    """Collects what comes, at most `room` items a turn, and spoils the lists, which are its own."""
 
     __slots__ = ("got", "left", "most", "over", "room")
 
@@ -50,13 +55,14 @@ class Drain(Node):
         assert items
         self.left = max(0, self.left - len(items))
         self.got += items
+        spoil(items)
 
     def end(self, port):
         self.over += 1
 
 
 class SideSink:
-    """Records what is written, and how often it is closed."""
+    """Records what is written, spoils the lists, which are its own, and counts how often it is closed."""
 
     def __init__(self):
         self.got = []
@@ -65,6 +71,7 @@ class SideSink:
     def write(self, items):
         assert not self.closes
         self.got += items
+        spoil(items)
 
     def close(self):
         self.closes += 1
