@@ -7,10 +7,15 @@ row.
 
 from __future__ import annotations
 
+import importlib
+import io
 from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
+
+_PIECE_BYTES = 128 * 1024
 
 
 class CompressionError(Exception):
@@ -20,7 +25,7 @@ class CompressionError(Exception):
 def require(kind: str | None) -> None:
     """Raise CompressionError if `kind` needs a package that isn't installed."""
     if kind == "zst":
-        _zstandard()
+        _zstd()
 
 
 def reader(raw: IO[bytes], kind: str) -> IO[bytes]:
@@ -29,15 +34,66 @@ def reader(raw: IO[bytes], kind: str) -> IO[bytes]:
         import gzip  # noqa: PLC0415 - each codec is loaded only when it is needed
 
         return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+    return io.BufferedReader(_Members(raw, _decompressor(kind)), _PIECE_BYTES)
+
+
+class _Members(io.RawIOBase):
+    """The decompressed bytes of a row of members.
+
+    The standard library's files (`BZ2File`, `LZMAFile`) take whatever stands behind the first member, if it doesn't
+    begin like another one, for garbage to be ignored: a damaged second member would be lost without a word.
+    """
+
+    def __init__(self, raw: IO[bytes], make: Callable[[], Any]) -> None:
+        self._raw = raw
+        self._make = make
+        self._member = make()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        """Decompress into a buffer; 0 only at the end.
+
+        Raises:
+            EOFError: the file ends within a member.
+        """
+        while (piece := self._next_piece()) is not None:
+            if data := self._member.decompress(piece, len(into)):
+                into[: len(data)] = data
+                return len(data)
+        return 0
+
+    def _next_piece(self) -> bytes | None:
+        """Return what the member is to be fed with, which may be a new one by now; None: the end."""
+        if self._member.eof:
+            rest: bytes = self._member.unused_data.lstrip(b"\0")  # zeros are padding
+            while not rest:
+                piece: bytes = self._raw.read(_PIECE_BYTES)
+                if not piece:
+                    return None
+                rest = piece.lstrip(b"\0")
+            self._member = self._make()
+            return rest
+        if not self._member.needs_input:
+            return b""
+        piece = self._raw.read(_PIECE_BYTES)
+        if not piece:
+            msg = "the file ends in the middle of its compressed data"
+            raise EOFError(msg)
+        return piece
+
+
+def _decompressor(kind: str) -> Callable[[], Any]:
     if kind == "bz2":
         import bz2  # noqa: PLC0415
 
-        return bz2.BZ2File(raw)
+        return bz2.BZ2Decompressor
     if kind == "xz":
         import lzma  # noqa: PLC0415
 
-        return lzma.LZMAFile(raw)
-    return cast("IO[bytes]", _zstandard().ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+        return lzma.LZMADecompressor
+    return cast("Callable[[], Any]", _zstd().ZstdDecompressor)
 
 
 def read_errors(kind: str) -> tuple[type[BaseException], ...]:
@@ -51,7 +107,7 @@ def read_errors(kind: str) -> tuple[type[BaseException], ...]:
 
         return (EOFError, OSError, lzma.LZMAError)
     if kind == "zst":
-        return (EOFError, OSError, _zstandard().ZstdError)
+        return (EOFError, OSError, _zstd().ZstdError)
     return (EOFError, OSError, ValueError)
 
 
@@ -69,19 +125,22 @@ def compress(kind: str, data: bytes) -> bytes:
         import lzma  # noqa: PLC0415
 
         return lzma.compress(data, preset=2)
-    return cast("bytes", _zstandard().ZstdCompressor(level=3).compress(data))
+    zstd = _zstd()
+    parameters = zstd.CompressionParameter
+    options = {parameters.compression_level: 3, parameters.checksum_flag: 1}  # by default damage goes unnoticed
+    return cast("bytes", zstd.compress(data, options=options))
 
 
 def decompress(kind: str, data: bytes) -> bytes:
     """Undo `compress`."""
-    import io  # noqa: PLC0415
-
     return reader(io.BytesIO(data), kind).read()
 
 
-def _zstandard() -> ModuleType:
-    try:
-        import zstandard  # noqa: PLC0415
-    except ImportError:
-        raise CompressionError("for .zst files, install the extra: pip install 'orchestrator[zst]'") from None
-    return cast("Any", zstandard)  # type: ignore[no-any-return]
+def _zstd() -> ModuleType:
+    """Return Python 3.14's module, or its backport: unlike `zstandard`, it tells a file that was cut short."""
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise CompressionError("reading or writing .zst needs the extra: pip install 'orchestrator-pool[zst]'")

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.files import FileSource, expand, mean_record_bytes
 from orchestrator.sources.stdin import StdinPieces
+from workers import compression
 from workers.chunks import ByteRange
 
 LINES = "".join(f"line {i} ä\n" for i in range(5000)).encode()
@@ -91,6 +92,56 @@ def test_compressed_files_of_several_members_are_cut_between_lines(tmp_path, suf
     assert sum(chunk.origin.size_bytes for chunk in chunks) == source.total_bytes == path.stat().st_size
     for chunk in chunks:
         assert chunk.first_line == 1 + LINES[: chunk.start].count(b"\n")
+
+
+def members(kind):
+    """Two members of a compressed file, as this package writes them; both hold lines."""
+    return [compression.compress(kind, text) for text in (b"first 1\nsecond 2\n" * 20, b"third 3\n" + os.urandom(20).hex().encode())]
+
+
+def content(path):
+    """What the source reads, or the one error that it may raise."""
+    try:
+        return data_of(FileSource(expand([str(path)]), "lines", 4096))
+    except OrchestratorError as error:
+        found = error
+    assert str(found).startswith(f"can't read {path} to its end: ")
+    return found
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_a_compressed_file_cut_at_any_byte_is_an_error_and_never_a_shorter_file(tmp_path, kind):
+    """But for a cut between two members, which nobody can tell from a whole file; gzip takes an empty file for that too."""
+    first, second = members(kind)
+    path = tmp_path / f"a.{kind}"
+    for cut in range(len(first + second)):
+        path.write_bytes((first + second)[:cut])
+        found = content(path)
+        if cut == len(first):
+            assert found == compression.decompress(kind, first)
+        elif cut == 0 and kind == "gz":
+            assert found == b""
+        else:
+            assert isinstance(found, OrchestratorError), f"cut at byte {cut}"
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_a_changed_byte_anywhere_is_an_error_or_changes_nothing(tmp_path, kind):
+    whole = b"".join(members(kind))
+    expected = compression.decompress(kind, whole)
+    path = tmp_path / f"a.{kind}"
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        found = content(path)
+        assert isinstance(found, OrchestratorError) or found == expected, f"changed at byte {at}"
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_zeros_behind_the_last_member_are_padding(tmp_path, kind):
+    whole = b"".join(members(kind))
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(whole + bytes(100_000))
+    assert content(path) == compression.decompress(kind, whole)
 
 
 def test_zstandard_files_are_read(tmp_path):
