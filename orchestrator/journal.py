@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.sinks.new_file import NotOurFileError, begin, reopen, same_file
 
 _HEAD = struct.Struct("<III")
 _MAGIC = 0x4F52_4A31
@@ -71,6 +72,7 @@ class Journal:
 
     def finish(self) -> None:
         """Note that the run has come to its end, and all outputs have their final names."""
+        self._check_ours()
         self._rewrite([_record(("head", self.head)), _record(("state", self.state)), _record(("complete", None))])
         self.complete = True
 
@@ -95,9 +97,11 @@ class Journal:
 
     def _read(self) -> None:
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self._fd = reopen(self._path)
         except FileNotFoundError:
             return
+        except NotOurFileError as error:
+            raise ConfigError(f"can't read the journal: {error}") from None
         except OSError as error:
             raise ConfigError(f"can't read the journal {self._path}: {error.strerror}") from None
         with open(self._fd, "rb", closefd=False) as file:
@@ -118,6 +122,7 @@ class Journal:
 
     def _append(self, entry: Any) -> None:
         record = _record(entry)
+        self._check_ours()
         try:
             _write_all(self._fd, record)
             os.fdatasync(self._fd)
@@ -132,7 +137,7 @@ class Journal:
         """Put another file in the place of this one; at every instant one of the two is there, and whole."""
         new = os.path.join(self.folder, _NEW)  # noqa: PTH118
         try:
-            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            fd = begin(new, 0o600)
             try:
                 for record in records:
                     _write_all(fd, record)
@@ -147,6 +152,15 @@ class Journal:
         old, self._fd, self._size = self._fd, fd, sum(map(len, records))
         if old >= 0:
             os.close(old)
+
+    def _check_ours(self) -> None:
+        """Make sure that nobody has taken the journal away: a run after this one would not find what is written."""
+        for fd, path in ((self._fd, self._path), (self._lock_fd, os.path.join(self.folder, _LOCK))):  # noqa: PTH118
+            if not same_file(fd, path):
+                raise OrchestratorError(
+                    f"can't write the journal {self._path}: somebody else has removed or replaced {path} while the run "
+                    "went on, so it can't be resumed"
+                )
 
     def _failed(self, error: OSError) -> OrchestratorError:
         return OrchestratorError(
@@ -182,8 +196,9 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _lock(folder: str) -> int:
     try:
-        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-        fd = os.open(os.path.join(folder, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)  # noqa: PTH118
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(os.path.join(folder, _LOCK), flags, 0o600)  # noqa: PTH118
     except OSError as error:
         raise ConfigError(f"can't use {folder} for checkpoints: {error.strerror}") from None
     try:

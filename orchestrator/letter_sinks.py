@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from orchestrator.dead_letters import DeadLetter, dumps
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.errors import ConfigError
+from orchestrator.sinks.append_file import AppendFile
+
+_HINT = "the run stops, since items would be lost untold. The letters before are whole: make room and run again"
 
 
 class LetterSink(Protocol):
@@ -87,39 +89,29 @@ class DeadLetterFile:
     appends = True
     """What it holds before the run stays, so a resumed run has to know how much that was."""
 
-    def __init__(self, path: str) -> None:
-        """Open it; it is made if it is not there.
+    def __init__(self, path: str, mode: int = 0o666) -> None:
+        """Open it; it is made, with this mode, if it is not there.
 
         Raises:
             ConfigError: it can't be written to.
         """
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise _refusal(path, error.strerror) from None
-        status = os.fstat(self._fd)
-        self._regular = stat.S_ISREG(status.st_mode)
-        self._unsynced = False
-        self._torn = self._regular and status.st_size > 0 and os.pread(self._fd, 1, status.st_size - 1) != b"\n"
+            self._file = AppendFile(path, "the dead letters", goes_on=True, mode=mode, hint=_HINT)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("write the dead letters", "write dead letters to", 1)) from None
+        self._torn = self._file.is_regular and not self._file.ends_in_line()
+        self.narrow, self.close, self.abort = self._file.narrow, self._file.close, self._file.abort
+        self.snapshot, self.remove = self._file.snapshot, self._file.remove
 
     def write(self, letter: DeadLetter) -> None:
         """Append a letter.
 
         Raises:
-            OrchestratorError: the disk is full or broken; no half of it is left.
+            OrchestratorError: the disk is full or broken, and no half of it is left; or somebody has meddled with the
+                file.
         """
-        data = (b"\n" if self._torn else b"") + dumps(letter)
-        before = os.fstat(self._fd).st_size
-        self._unsynced = True
-        try:
-            written = os.write(self._fd, data)
-            while written < len(data):
-                written += os.write(self._fd, data[written:])
-        except OSError as error:
-            if self._regular:
-                os.ftruncate(self._fd, before)
-            raise self._failed(error) from None
+        self._file.write((b"\n" if self._torn else b"") + dumps(letter))
         self._torn = False
 
     def keep(self) -> None:
@@ -128,59 +120,22 @@ class DeadLetterFile:
         Raises:
             ConfigError: it is a device or a pipe.
         """
-        if not self._regular:
+        if not self._file.is_regular:
             raise _refusal(self.path, "it is no regular file, so a run that writes to it can't be resumed")
 
-    def snapshot(self) -> int:
-        """Make last what was written; return how many bytes the file has.
+    def restore(self, state: dict[str, Any]) -> None:
+        """Cut off what was written behind a snapshot.
 
         Raises:
-            OrchestratorError: the disk is full or broken.
+            OrchestratorError: what was there then is not there any more.
         """
-        self._sync()
-        return os.fstat(self._fd).st_size
-
-    def restore(self, size_bytes: int) -> None:
-        """Cut off what was written behind so many bytes.
-
-        Raises:
-            OrchestratorError: they are not there any more.
-        """
-        found = os.fstat(self._fd).st_size
-        if found < size_bytes:
-            raise OrchestratorError(
-                f"can't go on with the dead letters {self.path}: it has {found:,} bytes of {size_bytes:,}"
-            )
-        os.ftruncate(self._fd, size_bytes)
+        self._file.restore(state)
         self._torn = False
 
-    def close(self) -> None:
-        """Make last what was written, and close the file.
-
-        Raises:
-            OrchestratorError: the disk is full or broken.
-        """
-        if self._fd < 0:
-            return
-        try:
-            self._sync()
-        finally:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def _sync(self) -> None:
-        if self._unsynced and self._regular:
-            try:
-                os.fdatasync(self._fd)
-            except OSError as error:
-                raise self._failed(error) from None
-        self._unsynced = False
-
-    def _failed(self, error: OSError) -> OrchestratorError:
-        return OrchestratorError(
-            f"can't write the dead letters {self.path}: {error.strerror}; the run stops, since items would be lost "
-            "untold. The letters before are whole: make room and run again"
-        )
+    def empty(self) -> None:
+        """Cut off all: it is of a run that begins again."""
+        self._file.cut_at(0)
+        self._torn = False
 
 
 def _refusal(path: Any, why: str | None) -> ConfigError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -49,7 +50,14 @@ class AttemptLog(Protocol):
         """
 
     def close(self) -> None:
-        """Close the file."""
+        """Make it whole, and close it.
+
+        Raises:
+            OrchestratorError: the disk is full or broken, or somebody has meddled with the file.
+        """
+
+    def abort(self) -> None:
+        """Close it, whatever became of it."""
 
 
 class AttemptLogs:
@@ -64,9 +72,15 @@ class AttemptLogs:
             log.write(attempt)
 
     def close(self) -> None:
-        """Close each of them."""
+        """Close each of them; the first error is raised when all are."""
+        with ExitStack() as closing:
+            for log in self._logs:
+                closing.callback(log.close)
+
+    def abort(self) -> None:
+        """Close each of them, whatever became of it."""
         for log in self._logs:
-            log.close()
+            log.abort()
 
 
 def of_chunk(target: str, result: BlockResult) -> Attempt:

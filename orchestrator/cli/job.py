@@ -166,7 +166,7 @@ def run_job(settings: JobSettings) -> int:
 def _run(job: Job, settings: JobSettings) -> int:
     """Run the job, whatever end that takes."""
     asked = Asked()
-    with ReportFile(None if settings.dry_run else settings.report, "job") as file:
+    with ReportFile(None if settings.dry_run else settings.report, "job", job.written) as file:
         try:
             sizing = settings.sizing or _sizing_of(job)
             with signals(), Steering(sizing) as steering:

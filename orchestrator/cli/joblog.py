@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.appended import AppendedFile
+from orchestrator.sinks.append_file import AppendFile
 
 if TYPE_CHECKING:
     from orchestrator.cli.attempts import Attempt
@@ -18,14 +18,22 @@ COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval
 class Joblog:
     """The file."""
 
-    def __init__(self, path: str, *, resumes: bool = False) -> None:
-        """Open the log; `resumes`: to go on with what is there.
+    def __init__(self, path: str, *, resumes: bool = False, mode: int = 0o666) -> None:
+        """Open the log.
+
+        Args:
+            path: its name.
+            resumes: go on with what is there; half a line at its end is cut off.
+            mode: of a log that is made.
 
         Raises:
             ConfigError: it can't be written to.
         """
-        self._file = AppendedFile(path, "the job log", goes_on=resumes)
-        self.close, self.snapshot, self.restore = self._file.close, self._file.snapshot, self._file.restore
+        self._file = AppendFile(path, "the job log", goes_on=resumes, mode=mode)
+        if resumes and self._file.is_regular:
+            self._file.cut_torn_line()
+        self.close, self.abort = self._file.close, self._file.abort
+        self.snapshot, self.restore = self._file.snapshot, self._file.restore
         if not self._file.size:
             self._line(COLUMNS)
 

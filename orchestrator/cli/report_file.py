@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.outcome import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.errors import OrchestratorError
-from orchestrator.sinks.output_file import output_file
+from orchestrator.sinks.output_file import mode_beside, output_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
     from orchestrator.pool_stats import PoolStats
@@ -41,15 +42,20 @@ _ENDS = {0: "well", EXIT_HALTED: "halted", EXIT_SIGINT: "by SIGINT", EXIT_SIGTER
 class ReportFile:
     """One report. Its file is made when it is written, so that a run that is killed leaves nothing of it."""
 
-    def __init__(self, path: str | None, command: str) -> None:
-        """Look whether it can be written, so that a mistake is known before the run; None: nobody wants one.
+    def __init__(self, path: str | None, command: str, outputs: Iterable[str] = ()) -> None:
+        """Look whether it can be written, so that a mistake is known before the run.
+
+        Args:
+            path: its name; None: nobody wants one.
+            command: which one it is of.
+            outputs: of the command; the report is readable to nobody who may not read them.
 
         Raises:
             ConfigError: it can't be written to.
         """
         self._command = command
         self._started_s = time.time()
-        self._file = None if path is None else output_file(path)
+        self._file = None if path is None else output_file(path, mode_beside(outputs))
 
     def write(self, exit_code: int, *, finished: bool, **told: Any) -> None:
         """Write it; a disk that refuses is complained of, and changes no exit code.

@@ -11,7 +11,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.appended import AppendedFile
+from orchestrator.sinks.append_file import AppendFile
 
 if TYPE_CHECKING:
     from orchestrator.cli.attempts import Attempt
@@ -22,13 +22,13 @@ _NAME_CHARS = 200
 class Trace:
     """The file."""
 
-    def __init__(self, path: str, name: str) -> None:
-        """Open it; `name` is what the whole is called.
+    def __init__(self, path: str, name: str, mode: int = 0o666) -> None:
+        """Open it; `name` is what the whole is called, `mode` that of a file that is made.
 
         Raises:
             ConfigError: it can't be written to.
         """
-        self._file = AppendedFile(path, "the trace")
+        self._file = AppendFile(path, "the trace", goes_on=False, mode=mode)
         self._begun_s = time.time()
         self._tracks: set[int] = set()
         self._closed = False
@@ -67,6 +67,11 @@ class Trace:
             self._closed = True
             self._event("end", "i", last=True, s="g", ts=self._microseconds(time.time()))
             self._file.close()
+
+    def abort(self) -> None:
+        """Close the file as it is, which viewers open too; again is fine."""
+        self._closed = True
+        self._file.abort()
 
     def _microseconds(self, at_s: float) -> int:
         return max(0, round((at_s - self._begun_s) * 1e6))

@@ -21,7 +21,7 @@ from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node, NodeError
-from orchestrator.graph.sinks import ResultsNode, refuse_letters_in_outputs
+from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
 from orchestrator.graph.sources import BlockingSource, SourceNode
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Engine:
         self.started = True
         for stage in self._stages:
             stage.start()
-        refuse_letters_in_outputs(sink for node in self.nodes for sink in node.own_sinks())
+        set_up_dead_letters(sink for node in self.nodes for sink in node.own_sinks())
         wake = self._news.set if self._coordinator is None else self._coordinator.wake
         for feed in self._feeds:
             feed.listen(wake)

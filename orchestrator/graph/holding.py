@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.graph.node import ROOM, Node
-from orchestrator.sinks.new_file import begin, reopen
+from orchestrator.sinks.new_file import begin, reopen, same_file
 
 HELD_ITEMS = 1 << 16
 """What is more than this is written to a temporary file."""
@@ -59,7 +59,7 @@ class Hold(Node):
     def _opened(self) -> IO[bytes]:
         if self._path is None:
             return tempfile.TemporaryFile(prefix="orchestrator-")
-        return open(begin(self._path), "w+b")  # noqa: PTH123 - closed by `close`
+        return open(begin(self._path, 0o600), "w+b")  # noqa: PTH123 - closed by `close`
 
     @contextmanager
     def _on_disk(self) -> Iterator[None]:
@@ -83,6 +83,11 @@ class Hold(Node):
         if self._file is not None:
             with self._on_disk():
                 os.fdatasync(self._file.fileno())
+            if self._path is not None and not same_file(self._file.fileno(), self._path):
+                raise OrchestratorError(
+                    f"somebody else has removed or replaced {self._path}, which is what waits at {self.name!r}; "
+                    "the run can't be resumed"
+                )
             at, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
         return {"held": self._held, "written": self._written, "at": at, "size": size}
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from orchestrator.errors import ConfigError
 from orchestrator.graph.node import ROOM, Node
 from orchestrator.sinks.items import ItemFile
+from orchestrator.sinks.output_file import mode_beside
 
 _HELD_ITEMS = 256
 
@@ -93,20 +94,22 @@ def end_early(sink: Sink) -> None:
     getattr(sink, "abort", sink.close)()
 
 
-def refuse_letters_in_outputs(sinks: Iterable[Any]) -> None:
-    """Refuse dead letters in a file that is an output too: the output takes its name when it is whole.
+def set_up_dead_letters(sinks: Iterable[Any]) -> None:
+    """Make new files of dead letters readable only to those who may read the outputs.
 
     Raises:
-        ConfigError: there are some.
+        ConfigError: one is an output, too, which takes its name when it is whole.
     """
-    outputs: set[str] = set()
-    letters: set[str] = set()
+    outputs: dict[str, Any] = {}
+    letters: dict[str, Any] = {}
     for sink in sinks:
         path = getattr(sink, "path", None)
         if isinstance(path, str):
-            (letters if getattr(sink, "appends", False) else outputs).add(os.path.realpath(path))
-    for path in outputs & letters:
+            (letters if getattr(sink, "appends", False) else outputs)[os.path.realpath(path)] = sink
+    for path in outputs.keys() & letters.keys():
         raise ConfigError(f"{path} is an output, and can't be the file of dead letters too; give them one of their own")
+    for sink in letters.values():
+        sink.narrow(mode_beside(outputs))
 
 
 def as_sink(target: Any, output_format: str | None = None) -> Sink:

@@ -103,3 +103,10 @@ class Job:
     nodes: dict[str, JobNode] = field(default_factory=dict)
     """By key, each behind those that it reads."""
     workflows: dict[str, Workflow] = field(default_factory=dict)
+
+    @property
+    def written(self) -> list[str]:
+        """The paths that it writes, but for those that depend on a key."""
+        values = [node.values.get(key) for node in self.nodes.values() for key in ("write", "to", "late", "unmatched")]
+        paths = [path for value in values for path in (value if isinstance(value, list) else [value])]
+        return [path for path in paths if isinstance(path, str) and "{" not in path]

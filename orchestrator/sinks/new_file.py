@@ -15,6 +15,7 @@ import stat
 
 from orchestrator.errors import OrchestratorError
 
+_TAIL_BYTES = 4096
 _NAME_BYTES = 255
 """The longest file name where the file system doesn't say."""
 
@@ -111,6 +112,17 @@ def _wrong(status: os.stat_result, *, of_anyone: bool) -> str | None:
     if status.st_nlink != 1:
         return "has a second name (hard link)"
     return None
+
+
+def tail_of(fd: int, size_bytes: int) -> str:
+    """Return a digest of the last bytes before `size_bytes`.
+
+    A resumed file is known by it: inode numbers change with a copy, and on some file systems with a reboot.
+    """
+    import hashlib  # noqa: PLC0415 - only for runs that can be resumed
+
+    at = max(0, size_bytes - _TAIL_BYTES)
+    return hashlib.blake2b(os.pread(fd, size_bytes - at, at), digest_size=16).hexdigest()
 
 
 def same_file(fd: int, path: str) -> bool:

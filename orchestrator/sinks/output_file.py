@@ -17,11 +17,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError
 from orchestrator.sinks.in_place import InPlaceFile
 from orchestrator.sinks.part_file import PartFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MOST_LINKS = 40
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
@@ -72,8 +76,12 @@ class OutputFile(Protocol):
         """Go on from what `snapshot` gave."""
 
 
-def output_file(path: str) -> OutputFile:
+def output_file(path: str, mode: int = 0o666) -> OutputFile:
     """Return the output of this name; nothing is opened or made yet.
+
+    Args:
+        path: the name.
+        mode: no wider than this will a file be; the umask narrows the mode of a new one further.
 
     Raises:
         ConfigError: it can't be written to.
@@ -84,14 +92,30 @@ def output_file(path: str) -> OutputFile:
     try:
         status = os.stat(found)
     except FileNotFoundError:
-        return PartFile(path, found)
+        return PartFile(path, found, mode)
     except OSError as error:
         raise ConfigError(f"can't write to {path}: {error.strerror}") from None
     if stat.S_ISREG(status.st_mode):
-        return PartFile(path, found)
+        return PartFile(path, found, mode)
     if stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"can't write to {path}: {os.strerror(errno.EISDIR)}")
     return InPlaceFile(path)
+
+
+def mode_beside(outputs: Iterable[str]) -> int:
+    """Return the widest mode that files with users' data may have beside these outputs, before the umask.
+
+    A group that is not ours would be another one there: then it may do no more than everybody.
+    """
+    mode = 0o666
+    for path in outputs:
+        found = 1 if path == "-" else resolve(path)
+        with suppress(OSError):
+            status = os.fstat(found) if isinstance(found, int) else os.stat(found)
+            if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                own = stat.S_IMODE(status.st_mode)
+                mode &= own if status.st_gid == os.getegid() else own & ~0o070 | (own & 0o007) << 3
+    return mode
 
 
 def is_standard_output(path: str) -> bool:

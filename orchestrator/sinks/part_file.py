@@ -27,6 +27,7 @@ from orchestrator.sinks.new_file import (
     random_tag,
     reopen,
     same_file,
+    tail_of,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 _WRITE_BACK_BYTES = 8 << 20
 _SYNC_FILE_RANGE_WRITE = 2
-_TAIL_BYTES = 4096
-"""A file that is gone on with is known by its last bytes: inode numbers change with a copy, or a reboot."""
 
 
 class PartFile:
@@ -44,12 +43,13 @@ class PartFile:
 
     in_place = False
 
-    def __init__(self, path: str, final: str) -> None:
+    def __init__(self, path: str, final: str, mode: int = 0o666) -> None:
         """Take the final name.
 
         Args:
             path: as the user wrote it.
             final: the same without links.
+            mode: the widest that it may have, whatever it replaces; the umask narrows that of a new file further.
 
         Raises:
             ConfigError: its folder isn't there, or a file of that name can't be written to.
@@ -57,6 +57,7 @@ class PartFile:
         self.path = path
         self._final = final
         self._folder, self._name = os.path.split(self._final)
+        self._mode = mode
         self._old = _status(path, self._final, self._folder)
         self._kept = False
         self._renaming = False
@@ -77,7 +78,7 @@ class PartFile:
         try:
             self._part = self._part or part_path(self._folder, self._name, random_tag())
             # One of a run that goes on may be there, left by one that was killed before it had noted it.
-            self._fd = begin(self._part, 0o666 if self._old is None else 0o600)
+            self._fd = begin(self._part, self._mode if self._old is None else 0o600)
             self._identity = os.fstat(self._fd)
         except OSError as error:
             raise OrchestratorError(f"can't write to {self.path}: {error.strerror}") from None
@@ -141,6 +142,7 @@ class PartFile:
             mode &= 0o777
         if new.st_gid != old.st_gid:  # another group may do no more than everybody
             mode = mode & ~0o070 | (mode & 0o007) << 3
+        mode &= ~(0o666 & ~self._mode)
         with suppress(PermissionError):
             os.fchmod(self._fd, mode)
 
@@ -202,7 +204,7 @@ class PartFile:
         with self._failing():
             os.fdatasync(self._fd)
             self._check_ours()
-            return {"bytes": self._size, "tail": _tail(self._fd, self._size)}
+            return {"bytes": self._size, "tail": tail_of(self._fd, self._size)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on behind what a run before this one had written when it made a snapshot.
@@ -236,7 +238,7 @@ class PartFile:
         wrong = None
         if found < size:
             wrong = f"it has {found:,} bytes of {size:,}"
-        elif _tail(self._fd, size) != state["tail"]:
+        elif tail_of(self._fd, size) != state["tail"]:
             wrong = "it holds something else"
         if wrong is not None:
             raise self._gone(wrong)
@@ -276,14 +278,6 @@ def _status(path: str, final: str, folder: str) -> os.stat_result | None:
     if why is not None:
         raise ConfigError(f"can't write to {path}: {why}")
     return old
-
-
-def _tail(fd: int, size: int) -> str:
-    """Return the digest of the last bytes before `size`."""
-    import hashlib  # noqa: PLC0415 - only for runs that can be resumed
-
-    at = max(0, size - _TAIL_BYTES)
-    return hashlib.blake2b(os.pread(fd, size - at, at), digest_size=16).hexdigest()
 
 
 def _sync_folder(folder: str) -> None:

@@ -9,6 +9,8 @@ import sys
 import pytest
 from support.waiting import until
 
+from orchestrator import Stream, run
+
 BASH = ["bash", "-c"]
 RUN = f"{shlex.quote(sys.executable)} -m orchestrator"
 DOUBLED = b"A\nB\nC\n"
@@ -103,3 +105,53 @@ def test_a_name_of_255_bytes_and_the_umask_hold(folder, bash):
     bash(f"umask 027; {COMMANDS['run']} -o {name}")
     assert (folder / name).read_bytes() == DOUBLED
     assert (folder / name).stat().st_mode & 0o777 == 0o640
+
+
+def test_whatever_holds_data_is_as_private_as_the_output(folder, bash):
+    (folder / "out").touch()
+    (folder / "out").chmod(0o600)
+    (folder / "bad.py").write_text("def fail(line): raise ValueError(line)")
+    beside = "--joblog log --trace trace --report report"
+    bash(f"umask 0; {RUN} run bad.py:fail in.txt -o out -j 1 -q --dead-letter dead {beside} --checkpoint kept", code=1)
+    names = ["out", "log", "trace", "report", "dead", "kept/journal"]
+    assert {name: oct((folder / name).stat().st_mode & 0o777) for name in names} == dict.fromkeys(names, "0o600")
+    (folder / "log").chmod(0o644)
+    bash(f"umask 0; {RUN} exec false a -o out -j 1 -q {beside}", code=1)
+    names = ["out", "log", "trace", "report"]
+    assert {name: oct((folder / name).stat().st_mode & 0o777) for name in names} == dict.fromkeys(names, "0o600")
+
+
+def test_dead_letters_of_a_stream_are_as_private_as_its_outputs(tmp_path):
+    (tmp_path / "out").touch()
+    (tmp_path / "out").chmod(0o600)
+    items = Stream(["1", "x"]).map(int, on_error="skip", dead_letters=tmp_path / "dead")
+    run(items.tee(tmp_path / "copy").to(tmp_path / "out"))
+    assert (tmp_path / "dead").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o666 & ~current_umask()
+
+
+def current_umask():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1], 8) for line in file if line.startswith("Umask"))
+
+
+@pytest.mark.parametrize("name", ["out part", "log", "dead", "kept/journal"])
+def test_files_that_are_taken_away_while_a_run_goes_on_are_noticed(folder, bash, name):
+    (folder / "take.py").write_text(f"""
+import glob, os
+def away(line):
+    if line == "50":
+        path, = glob.glob(".out.*.part") if {name!r} == "out part" else [{name!r}]
+        os.unlink(path)
+        open(path, "w").close()
+    return 1 // (int(line) % 7)
+""")
+    (folder / "numbers.txt").write_text("\n".join(map(str, range(100))))
+    said = bash(
+        f"{RUN} run take.py:away numbers.txt -o out -j 1 -q --chunk 1 --joblog log --dead-letter dead "
+        "--checkpoint kept --checkpoint-every 0", code=1,
+    ).stderr.decode()  # fmt: skip
+    assert "somebody else has" in said
+    assert name.removeprefix("out ") in said
+    assert "is whole" not in said
+    assert not (folder / "out").exists()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import ConfigError, OrchestratorError, letter_sinks, read_dead_letters
+from orchestrator import ConfigError, OrchestratorError, read_dead_letters
 from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText, Place, dumps, is_json
 from orchestrator.letter_sinks import DeadLetterFile, refuse_unwritable
 
@@ -153,7 +153,7 @@ def test_a_full_disk_stops_and_leaves_no_half_letter(tmp_path, monkeypatch):
         return os_write(fd, data[: room.pop()])
 
     os_write = os.write
-    monkeypatch.setattr(letter_sinks.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     with pytest.raises(OrchestratorError, match=r"dead letters .*letters: No space left on device; the run stops"):
         file.write(letter("two", 2))
     monkeypatch.undo()
@@ -174,5 +174,7 @@ def test_a_resumed_run_cuts_off_what_came_behind_its_state(tmp_path):
     again.restore(state)
     assert path.read_bytes() == kept
     with pytest.raises(OrchestratorError, match=f"it has {len(kept)} bytes of {len(kept) + 1}"):
-        again.restore(state + 1)
+        again.restore({**state, "bytes": len(kept) + 1})
+    with pytest.raises(OrchestratorError, match="it holds something else"):
+        again.restore({**state, "bytes": len(kept) - 1})
     again.close()

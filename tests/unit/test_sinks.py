@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from orchestrator.cli.appended import AppendedFile
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph import holding
+from orchestrator.sinks.append_file import AppendFile
 from orchestrator.sinks.files import FileSink, FolderSink, refuse_input
 from orchestrator.sinks.in_place import InPlaceFile, ReaderGoneError
 from orchestrator.sinks.output_file import own_descriptor, resolve
@@ -393,7 +393,7 @@ def test_a_fifo_is_a_stream_and_the_wait_for_its_reader_can_be_ended(tmp_path):
 
 def test_what_was_cut_short_is_refused_and_not_filled_up(tmp_path, monkeypatch):
     monkeypatch.setattr(holding, "HELD_ITEMS", 1)
-    log = AppendedFile(str(tmp_path / "log"), "the job log")
+    log = AppendFile(str(tmp_path / "log"), "the job log", goes_on=False)
     log.write(b"some lines")
     held = holding.Hold("barrier")
     held.keep_written(str(tmp_path / "node"), "secret")
@@ -405,7 +405,7 @@ def test_what_was_cut_short_is_refused_and_not_filled_up(tmp_path, monkeypatch):
     os.truncate(tmp_path / "log", 4)
     os.truncate(tmp_path / "node-held", 4)
     for _ in range(2):
-        log = AppendedFile(str(tmp_path / "log"), "the job log", goes_on=True)
+        log = AppendFile(str(tmp_path / "log"), "the job log", goes_on=True)
         with pytest.raises(OrchestratorError, match=r"the job log .* it has 4 bytes of 10"):
             log.restore(states[0])
         log.close()

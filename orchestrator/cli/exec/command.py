@@ -58,7 +58,7 @@ def _run(settings: ExecSettings, steering: Steering) -> int:
         return 0
     if settings.halt.percent:
         rows = all_at_once(rows)
-    with ReportFile(settings.report, "exec") as file:
+    with ReportFile(settings.report, "exec", [settings.output]) as file:
         one = CommandRun(settings, template, rows, done, steering)
         code = one.go()
         file.write(code, finished=one.finished, **one.told())

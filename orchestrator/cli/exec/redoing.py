@@ -34,7 +34,7 @@ def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:
     except OSError as error:
         raise ConfigError(f"can't read the job log {path}: {error.strerror}") from None
     done: dict[int, str] = {}
-    if lines == [""]:
+    if len(lines) == 1 and "\t".join(COLUMNS).startswith(lines[0].rstrip("\0")):  # torn in its first line, or empty
         return done
     if lines[0].split("\t") != list(COLUMNS):
         raise ConfigError(f"{path} is no job log: its first line is not the names of the columns")

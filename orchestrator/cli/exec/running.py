@@ -34,6 +34,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.in_place import ReaderGoneError
+from orchestrator.sinks.output_file import mode_beside
 from orchestrator.sinks.stdout import discard_stdout, standard_output
 from orchestrator.sources.arguments import Rows
 from workers import commands
@@ -236,7 +237,8 @@ class CommandRun:
         self._feed.close()
         if self._console is not None:
             self._console.close()
-        self._logs.close()
+        with suppress(OrchestratorError):
+            self._logs.close()
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
@@ -258,6 +260,8 @@ class CommandRun:
 
     def _nothing_left(self) -> str:
         """Say what there is of the output; nothing can be said of standard output."""
+        if getattr(self._sink, "is_final", False):
+            return f"; {self._settings.output} is whole"
         in_place = self._settings.output == "-" or (self._sink is not None and self._sink.in_place)
         return "" if in_place else f"; nothing was written to {self._settings.output}"
 
@@ -278,10 +282,11 @@ class CommandRun:
 
 def _open_logs(settings: ExecSettings) -> AttemptLogs:
     logs: list[AttemptLog] = []
+    mode = mode_beside([settings.output])
     if settings.joblog is not None:
-        logs.append(Joblog(settings.joblog, resumes=settings.resume or settings.resume_failed))
+        logs.append(Joblog(settings.joblog, resumes=settings.resume or settings.resume_failed, mode=mode))
     if settings.trace is not None:
-        logs.append(Trace(settings.trace, f"orchestrator exec {settings.command or ''}"))
+        logs.append(Trace(settings.trace, f"orchestrator exec {settings.command or ''}", mode))
     return AttemptLogs(logs)
 
 

@@ -25,19 +25,24 @@ if TYPE_CHECKING:
 class ChunkLogs:
     """The job log and the trace, those of them that were asked for."""
 
-    def __init__(self, settings: RunSettings, *, goes_on: bool) -> None:
-        """Open them; `goes_on`: the job log goes on with that of a run before this one.
+    def __init__(self, settings: RunSettings, *, goes_on: bool, mode: int) -> None:
+        """Open them.
+
+        Args:
+            settings: of the run.
+            goes_on: the job log goes on with that of a run before this one.
+            mode: of files that are made.
 
         Raises:
             ConfigError: one can't be written to.
         """
         self._target = settings.target
         logs: list[AttemptLog] = []
-        self._joblog = None if settings.joblog is None else Joblog(settings.joblog, resumes=goes_on)
+        self._joblog = None if settings.joblog is None else Joblog(settings.joblog, resumes=goes_on, mode=mode)
         if self._joblog is not None:
             logs.append(self._joblog)
         if settings.trace is not None:
-            logs.append(Trace(settings.trace, f"orchestrator run {settings.target}"))
+            logs.append(Trace(settings.trace, f"orchestrator run {settings.target}", mode))
         self._logs = AttemptLogs(logs)
         self._any = bool(logs)
         self.close = self._logs.close
@@ -70,11 +75,11 @@ class ChunkLogs:
         if isinstance(error.__cause__, RecordError) and not noted:
             self._logs.write(of_failed(self._target, error.__cause__))
 
-    def snapshot(self) -> int | None:
-        """Make the job log last; return how many bytes it has."""
+    def snapshot(self) -> dict[str, Any] | None:
+        """Make the job log last; return how many bytes it has, and how to know it again."""
         return None if self._joblog is None else self._joblog.snapshot()
 
-    def restore(self, size_bytes: int | None) -> None:
-        """Go on with the job log behind so many bytes. A trace is always of one run."""
-        if self._joblog is not None and size_bytes is not None:
-            self._joblog.restore(size_bytes)
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on with the job log behind what was there then. A trace is always of one run."""
+        if self._joblog is not None and state is not None:
+            self._joblog.restore(state)

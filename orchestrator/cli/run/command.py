@@ -38,10 +38,11 @@ from orchestrator.errors import (
 )
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.in_place import ReaderGoneError
+from orchestrator.sinks.output_file import mode_beside
 from orchestrator.sinks.stdout import discard_stdout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orchestrator.cli.run.options import RunSettings
     from orchestrator.events import Lost
@@ -63,10 +64,10 @@ def run(settings: RunSettings) -> int:
                 sys.stdout.write(describe(make_plan(settings)))
                 return 0
             if settings.checkpoint is None:
-                return _go(Run(make_plan(settings), steering), settings.report)
+                return _go(Run(make_plan(settings), steering), settings.report, [settings.output])
             plan, checkpoints = open_checkpoints(settings)
             with closing(checkpoints):
-                return _go(Run(plan, steering, checkpoints), settings.report)
+                return _go(Run(plan, steering, checkpoints), settings.report, [settings.output])
     except Terminated:
         return EXIT_SIGTERM
     except ResumeMismatchError as error:
@@ -77,8 +78,8 @@ def run(settings: RunSettings) -> int:
         return EXIT_FAILURES if done.failed else 0
 
 
-def _go(one: Run, report: str | None) -> int:
-    with ReportFile(report, "run") as file:
+def _go(one: Run, report: str | None, outputs: Sequence[str]) -> int:
+    with ReportFile(report, "run", outputs) as file:
         code = one.go()
         file.write(code, finished=one.finished, **one.told())
         return code
@@ -168,10 +169,10 @@ class Run:
         """Send every chunk through the pool, write the results, make the output final."""
         plan, settings, tally = self._plan, self._plan.settings, self._tally
         goes_on = self._checkpoints is not None and self._checkpoints.has_state
-        logs = self._logs = ChunkLogs(settings, goes_on=goes_on)
+        logs = self._logs = ChunkLogs(settings, goes_on=goes_on, mode=mode_beside([settings.output]))
         self._letters = _open_letters(plan)
         if self._letters and self._checkpoints is not None and not self._checkpoints.has_state:
-            self._letters.restore(0)  # what a run that was killed before its first checkpoint has written
+            self._letters.empty()  # what a run that was killed before its first checkpoint has written
         self._sink = open_sink(plan)
         console = self._console = _open_console(plan)
         self._pool = _start_pool(plan)
@@ -204,7 +205,8 @@ class Run:
             self._sink.abort()
         if self._letters is not None:
             stays = self._checkpoints is not None or self._plan.to_folder or self._is_in_place
-            (self._letters.close if stays else self._letters.remove)()
+            with suppress(OrchestratorError):
+                (self._letters.close if stays else self._letters.remove)()
         if self._pool is not None:
             with suppress(OrchestratorError):  # their disk may be what ended the run
                 if self._logs is not None:
@@ -293,7 +295,8 @@ def _open_letters(plan: RunPlan) -> Letters | None:
     if failing.dead_letter is None:
         return None
     again = failing.retry_dead is not None
-    return Letters(failing.dead_letter, plan.settings.target, plan.settings.record_format, again=again)
+    mode = mode_beside([plan.settings.output])
+    return Letters(failing.dead_letter, plan.settings.target, plan.settings.record_format, again=again, mode=mode)
 
 
 def _graph(

@@ -6,7 +6,7 @@ text of a line, the dict of a CSV row, the bytes of what can't be decoded. Else 
 Runs in the coordinator.
 """
 
-# ruff: noqa: PTH108, PTH113, PTH202
+# ruff: noqa: PTH113, PTH202
 # Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import csv
 import io
 import json
 import os
-from contextlib import suppress
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +33,13 @@ if TYPE_CHECKING:
 class Letters:
     """The file that a run's dead letters are written to."""
 
-    def __init__(self, path: str, target: str, record_format: str, *, again: bool) -> None:
-        """Open it; `again`: the records are dead letters themselves.
+    def __init__(self, path: str, target: str, record_format: str, *, again: bool, mode: int) -> None:
+        """Open it; `again`: the records are dead letters themselves; `mode`: of a file that is made.
 
         Raises:
             ConfigError: it can't be written to.
         """
-        self._file = DeadLetterFile(path)
+        self._file = DeadLetterFile(path, mode)
         self._target = target
         self._has_lines = record_format not in {"blocks", "files"}
         self._again = again
@@ -84,13 +83,17 @@ class Letters:
         """Let what is written outlive this process."""
         self._file.keep()
 
-    def snapshot(self) -> int:
-        """Make last what was written; return how many bytes that is."""
+    def snapshot(self) -> dict[str, Any]:
+        """Make last what was written; return how many bytes that is, and how to know the file again."""
         return self._file.snapshot()
 
-    def restore(self, size_bytes: int) -> None:
-        """Go on behind so many bytes."""
-        self._file.restore(size_bytes)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on behind what was there then."""
+        self._file.restore(state)
+
+    def empty(self) -> None:
+        """Cut off all: it is of a run that begins again."""
+        self._file.empty()
 
     def close(self) -> None:
         """Make last what was written."""
@@ -98,9 +101,7 @@ class Letters:
 
     def remove(self) -> None:
         """Remove the file: nothing of the run is left, so nothing was left out of it."""
-        with suppress(OSError):
-            os.unlink(self._file.path)
-        self._file.close()
+        self._file.remove()
 
 
 def check_letters(path: str, source: str | None, others: dict[str, str], *, resumes: bool) -> None:
