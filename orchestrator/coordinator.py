@@ -14,6 +14,11 @@ the pickling of definitions that a worker asks for.
 Two drivers, one loop: whoever waits for results drives it inline; for futures a thread does. Only one thread at a
 time is inside the wait; others sleep on `_changed`, which the driver notifies after every turn, and one of them takes
 over when the driver leaves. So every wait has an owner who will end it.
+
+A signal handler may interrupt the main thread anywhere and call the pool again. If it interrupted the wait, its call
+drives the loop in place of the interrupted frame, and so may any other thread that finds the driver standing still: a
+turn that was overtaken finds stale events, which do no harm. If it interrupted a frame that holds the lock, state may
+be half changed: then `drive` refuses, and what ends or resizes the pool runs in a thread that waits for the lock.
 """
 
 from __future__ import annotations
@@ -21,24 +26,28 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
 import selectors
 import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 from typing import Any
 
 from orchestrator import launch
 from orchestrator.calls import Calls
 from orchestrator.credits import Credits
-from orchestrator.errors import ClosedError, InternalError, OrchestratorError
+from orchestrator.ending import end_with_children
+from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.events import Broken, Finished, Refused, StageEvents
 from orchestrator.functions import pickled_initializer
 from orchestrator.hearing import Hearing
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
+from orchestrator.reentry import run_in_thread
 from orchestrator.settings import PoolSettings
 from orchestrator.standby import Standby
 from orchestrator.status import PoolStatus, describe_item, worker_status
@@ -51,6 +60,8 @@ from workers.wire import Flag, Frame, Kind, pack
 _STOP_GRACE_S = 5.0
 _MOMENT_S = 0.1
 """Nobody has to look after the workers for so long."""
+_STILL_S = 0.1
+"""A driver that left ready events alone for so long stands still: a signal handler interrupted it."""
 
 
 class Coordinator:
@@ -62,8 +73,11 @@ class Coordinator:
         initializer = pickled_initializer(settings.initializer, settings.initargs) if settings.initializer else None
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._driving = False
+        self._driver: int | None = None
+        """The thread that is in the wait, or on its way there."""
         self._turns = self._turns_seen = 0
+        self._overtaken: set[int] = set()
+        """Turns whose frames were interrupted in the wait, while others drive."""
         self._standby = Standby(self._stand_in)
         # A worker that is forked has only the thread that forks: what another held locked would stay so.
         self._has_standby = settings.start_method != "fork"
@@ -114,7 +128,8 @@ class Coordinator:
         self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None, *, name: str = ""
     ) -> int:
         """Begin a call; return its number. `timeout_s` is what an item of it may take, `name` what people call it."""
-        with self._lock:
+        self.refuse_if_interrupted("map, run or iteration")
+        with self._changing():
             self.check_usable()
             self._undefine_rebound()
             number = self._calls.open(events, function, timeout_s, name)
@@ -137,21 +152,26 @@ class Coordinator:
 
     def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
         """Send the chunks in turn while lanes have credit; return how many were sent."""
+        self.refuse_if_interrupted("what sends items to workers")
         with self._lock:
             self.check_usable()
             touched: set[Lane] = set()
             sent = 0
             holds_back = self.supervisor.holds_back
-            for chunk, encoded in batch:
-                if holds_back and len(self._ledger):
-                    break
-                worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
-                if worker_id is None:
-                    break
-                touched.add(self._send(number, chunk, encoded, worker_id))
-                sent += 1
-            for lane in touched:
-                self._flush(lane)
+            try:
+                for chunk, encoded in batch:
+                    if holds_back and len(self._ledger):
+                        break
+                    worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
+                    if worker_id is None:
+                        break
+                    touched.add(self._send(number, chunk, encoded, worker_id))
+                    sent += 1
+                for lane in touched:
+                    self._flush(lane)
+            except BaseException as error:
+                self._note_damage(error)
+                raise
             return sent
 
     def worker_ids(self) -> tuple[int, ...]:
@@ -171,7 +191,8 @@ class Coordinator:
 
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
         """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
-        with self._lock:
+        self.refuse_if_interrupted("run_on_all")
+        with self._changing():
             self.check_usable()
             if self._lanes.keys() != chunks.keys():
                 return False
@@ -205,22 +226,59 @@ class Coordinator:
                 self._lock.release()
 
     def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
-        """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds."""
+        """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds.
+
+        Raises:
+            ReentrantCallError: a signal handler called it in a thread that it interrupted while that held the lock.
+        """
+        self.refuse_if_interrupted("what waits for workers")
+        if self._driver == threading.get_ident():
+            self.take_over()
         ends = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while not ready() and self._lanes_can_answer():
-                left = None if ends is None else max(0.0, ends - time.monotonic())
-                if self._driving:
-                    self._waiters += 1
-                    try:
-                        self._changed.wait(left)
-                    finally:
-                        self._waiters -= 1
-                else:
-                    self._turn(left)
+        turn = 0
+        try:
+            while True:
+                with self._changed:
+                    if ready() or not self._lanes_can_answer():
+                        break
+                    left = None if ends is None else max(0.0, ends - time.monotonic())
+                    if self._driver is None:
+                        turn, wait_s = self._begin_turn(left)
+                    else:
+                        turn = 0
+                        self._wait_for_driver(left)
+                if turn:
+                    self._turn(turn, wait_s)
                 if left is not None and left <= 0:
                     break
+        except BaseException:
+            with self._changed:
+                self._leave_turn(turn)
+            raise
         self.hearing.pass_on()
+
+    def take_over(self) -> None:
+        """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""
+        with self._changed:
+            if self._driver == threading.get_ident():
+                self._overtake()
+                self._changed.notify_all()
+
+    def _overtake(self) -> None:
+        """Free the driver's place, and have its frame leave the wait as soon as it goes on. Under the lock."""
+        self._driver = None
+        self._overtaken.add(self._turns)
+        self.wake()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def refuse_if_interrupted(self, what: str) -> None:
+        """Raise `ReentrantCallError` where a call would wait for a lock that its own thread holds."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+            raise ReentrantCallError(what)
 
     def wake(self) -> None:
         """End the wait of the driver, so that it looks at what has changed."""
@@ -228,25 +286,97 @@ class Coordinator:
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
-    def _turn(self, timeout: float | None) -> None:
-        """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called under the lock."""
-        self._forget_calls()
-        self._driving = True
-        self._turns += 1
-        timeout = self._at_most(timeout)
-        self._lock.release()
+    def _begin_turn(self, timeout: float | None) -> tuple[int, float | None]:
+        """Become the driver; return the number of the turn and how long it may wait. Called under the lock."""
         try:
-            occurred = self._selector.select(timeout)
+            self._forget_calls()
+        except BaseException as error:
+            self._note_damage(error)
+            raise
+        self._driver = threading.get_ident()
+        self._turns += 1
+        return self._turns, self._at_most(timeout)
+
+    def _turn(self, turn: int, timeout: float | None) -> None:
+        """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called without the lock."""
+        try:
+            occurred = self._occurred_while_overtaken(timeout) if self._overtaken else self._selector.select(timeout)
+        except (OSError, ValueError):
+            if not self._closing:
+                raise
+            occurred = []  # a signal handler closed the pool, and the selector, in the middle of the wait
+        with self._changed:
+            self._leave_turn(turn)
+            try:
+                self._handle(occurred)
+            except BaseException as error:
+                self._note_damage(error)
+                raise
+
+    def _occurred_while_overtaken(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait in the place of a frame that a signal handler has interrupted: the wake-up is left to that frame."""
+        poller = select.poll()
+        keys = {fd: key for fd, key in list(self._selector.get_map().items()) if key.data is not None}
+        for fd, key in keys.items():
+            poller.register(fd, select.POLLIN if key.events & selectors.EVENT_READ else select.POLLOUT)
+        wait_s = _STILL_S if timeout is None else min(timeout, _STILL_S)
+        return [(keys[fd], keys[fd].events) for fd, _ in poller.poll(wait_s * 1000)]
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock for a change that must not be left half done."""
+        with self._lock:
+            try:
+                yield
+            except BaseException as error:
+                self._note_damage(error)
+                raise
+
+    def _note_damage(self, error: BaseException) -> None:
+        """Something raised in the middle of a change, a signal handler mostly: the pool can't rely on its state."""
+        if not isinstance(error, OrchestratorError):
+            self._break(
+                ClosedError(
+                    f"{type(error).__name__} interrupted the pool in the middle of its own work, so it can't go on; "
+                    "make a new one"
+                )
+            )
+
+    def _leave_turn(self, turn: int) -> None:
+        self._overtaken.discard(turn)
+        if self._turns == turn and self._driver == threading.get_ident():  # else another has taken over
+            self._driver = None
+        if self._waiters:
+            self._changed.notify_all()
+
+    def _wait_for_driver(self, timeout: float | None) -> None:
+        """Sleep until the driver has made a turn; if it stands still, let the next take its place. Under the lock."""
+        turn = self._turns
+        may_be_interrupted = self._driver == threading.main_thread().ident  # signal handlers run there only
+        wait_s = timeout if not may_be_interrupted or (timeout is not None and timeout < _STILL_S) else _STILL_S
+        self._waiters += 1
+        try:
+            told = self._changed.wait(wait_s)
         finally:
-            self._lock.acquire()
-            self._driving = False
-            if self._waiters:
-                self._changed.notify_all()
+            self._waiters -= 1
+        if may_be_interrupted and not told and self._turns == turn and self._has_ready_events():
+            self._overtake()
+
+    def _has_ready_events(self) -> bool:
+        if self._wakeup.closed:
+            return False
+        poller = select.poll()
+        poller.register(self._selector.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
+
+    def _handle(self, occurred: list[tuple[selectors.SelectorKey, int]]) -> None:
+        """Handle what the wait told of. Called under the lock."""
         gone: list[Lane] = []
         for key, mask in occurred:
             lane: Lane | None = key.data
             if lane is None:
-                self._wakeup.drain()
+                if not self._overtaken:
+                    self._wakeup.drain()
             elif lane.state is LaneState.DEAD:
                 continue
             elif key.fd == lane.sentinel:
@@ -278,13 +408,18 @@ class Coordinator:
             if every_s is None or self._closing or not self._calls.are_open:
                 self._standby.left()
                 return None
-            if not self._driving and self._turns == self._turns_seen:
+            if self._turns == self._turns_seen:  # so a driver, if there is one, stands still
                 try:
-                    self._turn(0)
+                    if self._driver is not None:
+                        self._overtake()
+                    turn, _ = self._begin_turn(0)
+                    occurred = self._selector.select(0)
+                    self._leave_turn(turn)
+                    self._handle(occurred)
                 except OrchestratorError as error:
                     self._break(error)
                 except BaseException as error:
-                    self._break(InternalError(f"the loop raised {error!r}"))
+                    self._break(InternalError(f"the loop raised {type(error).__name__}"))
             self._turns_seen = self._turns
             return max(every_s, _MOMENT_S)
 
@@ -461,9 +596,16 @@ class Coordinator:
         Raises:
             ClosedError: the pool is closed.
         """
-        with self._changed:
-            self.check_usable()
-            self.supervisor.resize(size)
+        self.check_usable()
+        if self.is_interrupted:
+            run_in_thread(partial(self._resize, size))
+        else:
+            self._resize(size)
+
+    def _resize(self, size: int) -> None:
+        with self._changing():
+            if not self._closing:
+                self.supervisor.resize(size)
             self._changed.notify_all()
         self.wake()
 
@@ -505,7 +647,7 @@ class Coordinator:
 
     def stop(self, timeout: float | None = None) -> None:
         """Let every worker finish what it has, say goodbye and leave; end those that take longer than `timeout`."""
-        with self._lock:
+        with self._changing():
             self._closing = True
             listening = self._calls.abandon_all()
             self._forget_calls()
@@ -513,7 +655,8 @@ class Coordinator:
                 events.append(Broken(ClosedError("the pool was closed while this was still running")))
             self.supervisor.stop_all()
         try:
-            self.drive(lambda: not self.supervisor.all, timeout)
+            if self._broken is None:
+                self.drive(lambda: not self.supervisor.all, timeout)
         finally:
             self.terminate()
 
@@ -521,23 +664,34 @@ class Coordinator:
         """End every worker now, and free all that the pool holds."""
         if os.getpid() != self._pid:  # a forked child that inherited the pool: it is not its own to end
             return
+        if self.is_interrupted:
+            self.kill()
+            run_in_thread(self.terminate)
+            return
         with self._changed:
             self._closing = True
             self._calls.tell_all(ClosedError("the pool was terminated while this was still running"))
             self.supervisor.end_all()
             self._changed.notify_all()
             self._release()
-        if not self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - else it ends by itself
-            self._standby.end()
+        self._standby.end()
+
+    def kill(self) -> None:
+        """Kill every worker, and accept nothing more; the rest of `terminate` is still to be done. Takes no lock."""
+        self._closing = True
+        end_with_children([lane.pid for lane in self.supervisor.all])
 
     def _release(self) -> None:
         if self._wakeup.closed:
             return
-        if self._driving:  # another thread is in the wait: it is woken, and the last to leave frees the descriptors
+        if self._driver == threading.get_ident():
+            self.take_over()
+        if self._driver is not None:
+            # Another thread is in the wait: it is woken, and the last to leave frees the descriptors.
             self.wake()
             self._waiters += 1
             try:
-                self._changed.wait_for(lambda: not self._driving, _STOP_GRACE_S)
+                self._changed.wait_for(lambda: self._driver is None, _STOP_GRACE_S)
             finally:
                 self._waiters -= 1
         if self._wakeup.closed:

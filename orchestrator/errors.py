@@ -23,6 +23,24 @@ class ClosedError(OrchestratorError, RuntimeError):
     """You closed it (a pool, an iterator) and used it afterwards."""
 
 
+class ReentrantCallError(OrchestratorError, RuntimeError):
+    """A signal handler called the pool at a moment when the pool could not answer, in the thread that it interrupted.
+
+    Not `ClosedError`: the pool is fine. Set a flag in the handler and call the pool where the flag is read.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was called by a signal handler (or a callback) that interrupted this same thread in the middle of "
+            "the pool's own work. Only close(), terminate(), resize(), submit() and cancel() work there: set a flag in "
+            "the handler, and do this where the flag is read"
+        )
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what,)
+
+
 class InternalError(OrchestratorError):
     """Our bug. Please report it, with the text."""
 

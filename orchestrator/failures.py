@@ -12,6 +12,7 @@ from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, Worker
 from orchestrator.events import Lost
 from workers.chunks import ByteRange
 from workers.errors import ExceptionRecord, capture, text_of
+from workers.handlers import is_of_a_handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,9 @@ def rebuild(record: ExceptionRecord) -> BaseException:
     if record.pickled is not None:
         try:
             loaded = pickle.loads(record.pickled)
-        except BaseException:  # noqa: S110 - the stand-in is there
-            pass
+        except BaseException as failed:
+            if is_of_a_handler(failed):
+                raise
         else:
             error = loaded if isinstance(loaded, BaseException) else error
     # Not by `add_note` and assignment, which some exceptions refuse (frozen dataclasses).

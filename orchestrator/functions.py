@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.errors import ItemError
 from workers import memmap, payload
 from workers.errors import text_of
+from workers.handlers import is_of_a_handler
 from workers.runner import CallSpec
 from workers.steps import Steps
 
@@ -42,6 +43,8 @@ def encoded_function(spec: CallSpec) -> payload.Encoded:
 
             data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
+        if is_of_a_handler(error):
+            raise
         if isinstance(spec.function, Steps):
             name = f"one of the steps {', '.join(spec.function.names)}"
         else:
@@ -65,7 +68,9 @@ def _plainly(spec: CallSpec) -> bytes | None:
         return None
     try:
         data = pickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
-    except Exception:
+    except Exception as error:
+        if is_of_a_handler(error):
+            raise
         return None
     return None if b"__main__" in data else data
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.coordinator import Coordinator
 from orchestrator.counts import StageCounts
 from orchestrator.delivery import Delivery
-from orchestrator.errors import ClosedError, ItemError
+from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
 from orchestrator.failures import Failure
+from orchestrator.reentry import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.stage import Stage
+from workers.handlers import is_of_a_handler
 from workers.submission import Submission, run_submission
 
 if TYPE_CHECKING:
@@ -35,8 +37,14 @@ class FutureDriver:
         self._running: dict[int, Future[Any]] = {}  # by the index of the item that it is
         self._next_index = 0
         self._thread: threading.Thread | None = None
+        self._has_thread = False
         self._closing = False
         self.counts = StageCounts()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
+        return bool(self._more._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
     def submit(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Queue a call; runs in the caller's thread.
@@ -44,12 +52,15 @@ class FutureDriver:
         Raises:
             ClosedError: the pool is closed or broken.
         """
-        from concurrent.futures import Future  # noqa: PLC0415 - only for those who submit: it takes long to import
+        with importing("submit"):
+            from orchestrator.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
 
-        future: Future[Any] = Future()
+        future = PoolFuture(self.refuse_to_wait)
         try:
             submission = Submission(_portable(function), args, kwargs)
         except Exception as error:
+            if is_of_a_handler(error):
+                raise
             future.set_running_or_notify_cancel()
             failure = ItemError(f"the function {function!r} can't be sent to a worker: {error}", item=args)
             failure.__cause__ = error
@@ -60,12 +71,19 @@ class FutureDriver:
                 raise ClosedError("the pool is closed; make a new one")
             self._coordinator.check_usable()
             self._pending.append((future, submission))
-            if self._thread is None:
+            if not self._has_thread:
+                self._has_thread = True  # first: a signal handler may submit something in the middle of this
                 self._thread = threading.Thread(target=self._run, name="orchestrator-futures", daemon=True)
                 self._thread.start()
             self._more.notify()
         self._coordinator.wake()
         return future
+
+    def refuse_to_wait(self) -> None:
+        """Raise `ReentrantCallError` where a wait for a future would wait for a lock that its own thread holds."""
+        if self.is_interrupted or self._coordinator.is_interrupted:
+            raise ReentrantCallError("future.result()")
+        self._coordinator.take_over()
 
     def _run(self) -> None:
         """Drive the loop as long as a future is not done; the thread ends with the pool."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
+import time
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -24,6 +27,7 @@ from orchestrator.letter_sinks import LetterSink
 from orchestrator.memory import Memory, refuse_unreachable, within_reach
 from orchestrator.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
 from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of
+from orchestrator.reentry import is_inside_the_pool, run_in_thread
 from orchestrator.results import MapResults
 from orchestrator.settings import (
     MapOptions,
@@ -53,6 +57,8 @@ if TYPE_CHECKING:
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink
 """Where the items may go that are given up on."""
+_HANDLER_GRACE_S = 0.4
+"""For what workers are at when a signal handler closes the pool; programs that get SIGTERM are to end soon."""
 _open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
 
 
@@ -350,16 +356,19 @@ class Pool:
         Args:
             describe: gives an item in words, None if it has none; called under the pool's lock.
         """
-        if not self._coordinator.closed:
-            self._coordinator.drive(lambda: False, 0)
+        self._look()
         return self._coordinator.status(describe)
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
         """The workers now, by id."""
-        if not self._coordinator.closed:
-            self._coordinator.drive(lambda: False, 0)
+        self._look()
         return workers_of(self._coordinator)
+
+    def _look(self) -> None:
+        """Take in what the workers have told; not in a signal handler that interrupted just that."""
+        if not (self._coordinator.closed or self._coordinator.is_interrupted):
+            self._coordinator.drive(lambda: False, 0)
 
     def stats(self) -> PoolStats:
         """Return what the pool has counted so far."""
@@ -379,20 +388,48 @@ class Pool:
     def close(self, timeout: float | None = None) -> None:
         """Finish the submitted futures, end maps still open, let the workers leave. A second call does nothing.
 
+        A signal handler may call it, too. If it interrupted this thread in a moment when the pool's state was half
+        changed, a thread closes the pool as soon as the handler returns or raises.
+
         Args:
-            timeout: seconds after which workers that have not left are ended; None: as long as it takes.
+            timeout: seconds after which workers that have not left are ended; None: as long as it takes, but in a
+                signal handler that interrupted a call on the pool, which can't go on meanwhile, 0.4 seconds.
         """
-        if self._finalizer.alive and os.getpid() == self._coordinator.owner_pid:
-            self._futures.close(timeout)
-            self._coordinator.stop(timeout)
-            self._finalizer.detach()
+        if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):
+            return
+        if is_inside_the_pool(sys._getframe()):  # noqa: SLF001 - the one way to see the frame that was interrupted
+            timeout = _HANDLER_GRACE_S if timeout is None else timeout
+        if self._is_interrupted:
+            run_in_thread(partial(self._close, timeout))
+        else:
+            self._close(timeout)
+
+    def _close(self, timeout: float | None) -> None:
+        ends = None if timeout is None else time.monotonic() + timeout
+        self._coordinator.take_over()
+        self._futures.close(timeout)
+        self._coordinator.stop(None if ends is None else max(0.0, ends - time.monotonic()))
+        self._finalizer.detach()
+
+    @property
+    def _is_interrupted(self) -> bool:
+        """Whether a signal handler asks, and the thread that it interrupted holds one of the pool's locks."""
+        return self._coordinator.is_interrupted or self._futures.is_interrupted
 
     def terminate(self) -> None:
-        """End every worker now; futures that are not done are given `ClosedError`."""
-        if self._finalizer.alive and os.getpid() == self._coordinator.owner_pid:
-            self._coordinator.terminate()
-            self._futures.abort(ClosedError("the pool was terminated before this was done"))
-            self._finalizer.detach()
+        """End every worker now; futures that are not done are given `ClosedError`. A signal handler may call it."""
+        if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):
+            return
+        if self._is_interrupted:
+            self._coordinator.kill()
+            run_in_thread(self._terminate)
+        else:
+            self._terminate()
+
+    def _terminate(self) -> None:
+        self._coordinator.terminate()
+        self._futures.abort(ClosedError("the pool was terminated before this was done"))
+        self._finalizer.detach()
 
     if not TYPE_CHECKING:  # type checkers find misspelt names by themselves
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.counts import StageCounts
+from orchestrator.errors import ReentrantCallError
 from orchestrator.graph.engine import Engine
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.sinks import ResultsNode
@@ -55,7 +56,13 @@ class MapResults(Iterator[Any]):
         self._items = chain.from_iterable(self._lists)
 
     def __iter__(self) -> Iterator[Any]:  # noqa: PYI034 - in C, on purpose
-        """Return the iterator over the results; going on after a pause continues where it was."""
+        """Return the iterator over the results; going on after a pause continues where it was.
+
+        Raises:
+            ReentrantCallError: a signal handler asks that interrupted their iteration.
+        """
+        if self._is_running:
+            raise ReentrantCallError("iterating these results")
         return self._items
 
     def __next__(self) -> Any:
@@ -63,8 +70,16 @@ class MapResults(Iterator[Any]):
 
         Raises:
             ItemError: an item failed under `on_error="raise"`; the results before it were given.
+            ReentrantCallError: a signal handler asks that interrupted their iteration.
         """
+        if self._is_running:
+            raise ReentrantCallError("iterating these results")
         return next(self._items)
+
+    @property
+    def _is_running(self) -> bool:
+        """Whether a frame is just iterating: asked in its own thread, a signal handler has interrupted it."""
+        return bool(self._lists.gi_running)  # type: ignore[attr-defined]
 
     @property
     def stats(self) -> StageCounts:
@@ -73,7 +88,14 @@ class MapResults(Iterator[Any]):
         return reduce(lambda before, stage: stage.behind(before), counts[1:], counts[0])
 
     def close(self) -> None:
-        """Stop: nothing more is read or sent, queued chunks are dropped, all memory is given back."""
+        """Stop: nothing more is read or sent, queued chunks are dropped, all memory is given back.
+
+        Called by a signal handler that interrupted the iteration, or from another thread, it has the iteration raise
+        `ClosedError` as soon as it goes on.
+        """
+        if self._is_running:
+            self._engine.leave()
+            return
         self._engine.close(failed=True)  # first: closed on purpose, it is not reported as unread
         self._lists.close()
 

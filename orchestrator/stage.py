@@ -35,6 +35,7 @@ from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.window import Window
 from workers import memmap, payload
 from workers.errors import ExceptionRecord, capture
+from workers.handlers import is_of_a_handler
 from workers.runner import CallSpec
 from workers.steps import StepCounts, Steps
 from workers.wire import Flag
@@ -223,7 +224,7 @@ class Stage:
         try:
             return payload.encode((chunk.attempt, chunk.items))
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
+            if is_of_a_handler(error):
                 raise
             if chunk.parent is None:
                 self._window.sent(0)
@@ -290,6 +291,8 @@ class Stage:
         try:
             decoded = self._decode(event)
         except BaseException as error:
+            if is_of_a_handler(error):
+                raise
             if recovery.halve(chunk) is None:
                 recovery.give_up(chunk, partial(_undecodable, error), chunk.attempt)
             return
@@ -344,6 +347,8 @@ class Stage:
             try:
                 decoded = self._decode(done)
             except BaseException as error:
+                if is_of_a_handler(error):
+                    raise
                 return self._take_again(done, error)
             self._consumed(chunk.size_bytes)
             if not done.flags & Flag.FAILED:
@@ -357,8 +362,6 @@ class Stage:
     def _take_again(self, done: Finished, error: BaseException) -> Delivery | None:
         """The results can't be unpickled here: run the items singly to find whose is at fault."""
         chunk = done.chunk
-        if isinstance(error, KeyboardInterrupt):
-            raise error
         if len(chunk.items) == 1:
             self._head = self._recovery.halve(chunk, chunk.size_bytes)
             if self._head is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ConfigError
+from orchestrator.reentry import importing
 
 if TYPE_CHECKING:
     from orchestrator.superstep import Superstep
@@ -23,8 +24,10 @@ class Together:
         self._coordinator = coordinator
         self._max_deaths = max_deaths
         self._lock = threading.Lock()
-        self._thread: int | None = None
-        """Who has begun the superstep that is under way."""
+        self._holder = 0
+        """The thread that has begun the superstep that is under way."""
+        self._inside: set[int] = set()
+        """This one, and those that wait for their turn."""
         self._graph: object = None
         """The graph whose hook it is; None: it is no hook."""
 
@@ -46,23 +49,37 @@ class Together:
             ConfigError: the calling thread has one under way that can't go on before this call returns.
             ItemError: the function or an argument can't be pickled.
         """
-        from orchestrator.superstep import Superstep  # noqa: PLC0415 - with the barrier, and few programs need it
+        with importing("run_on_all"):
+            from orchestrator.superstep import Superstep  # noqa: PLC0415 - with the barrier, and few programs need it
 
-        if self._thread == threading.get_ident() and (graph is None or self._graph is not graph):
+        me = threading.get_ident()
+        if me in self._inside and (graph is None or self._graph is not graph):
             raise ConfigError(
                 "run_on_all was called inside run_on_all, or while the hook of a barrier runs, by a callback of the "
-                "pool: call it afterwards"
+                "pool or a signal handler: call it afterwards"
             )
-        if not self._lock.acquire(blocking=graph is None):
+        if not self._take_turn(me, wait=graph is None):
             return None
-        self._thread, self._graph = threading.get_ident(), graph
+        self._holder, self._graph = me, graph
         try:
             return Superstep(self._coordinator, fn, arguments, self._max_deaths, self._end)
         except BaseException:
             self._end()
             raise
 
+    def _take_turn(self, me: int, *, wait: bool) -> bool:
+        waits_already = me in self._inside  # the hook of the same graph before this one
+        self._inside.add(me)  # before the lock is taken, as a signal handler may interrupt this anywhere
+        taken = False
+        try:
+            taken = self._lock.acquire(blocking=wait)
+        finally:
+            if not (taken or waits_already):
+                self._inside.discard(me)
+        return taken
+
     def _end(self) -> None:
-        self._thread = self._graph = None
+        self._inside.discard(self._holder)
+        self._graph = None
         self._lock.release()
         self._coordinator.wake()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from workers.arena import ENTRY, Arena, ArenaReader, Extent
+from workers.handlers import is_of_a_handler
 from workers.wire import HEADER, Flag
 
 THRESHOLD_BYTES = 64 << 10
@@ -58,7 +59,9 @@ def encode(obj: Any) -> Encoded:
 
     try:
         data = pickle.dumps(obj, 5, buffer_callback=keep_in_band)
-    except Exception:
+    except Exception as error:
+        if is_of_a_handler(error):
+            raise
         large.clear()
         data = _by_value(obj, keep_in_band)
     if not large:

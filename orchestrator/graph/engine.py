@@ -16,7 +16,7 @@ from collections.abc import Generator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import InternalError, PausedError
+from orchestrator.errors import ClosedError, InternalError, PausedError
 from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
@@ -82,6 +82,8 @@ class Engine:
         """Nothing more is read, and what runs may finish until this time."""
         self.started = False
         self.closed = False
+        self._left = False
+        """The consumer has closed the results in the middle of the iteration."""
 
     def start(self) -> None:
         """Open the calls on the pool, and start the readers of sources that block."""
@@ -153,6 +155,10 @@ class Engine:
     def turn(self) -> bool:
         """Pump every node once, consumers first; return whether anything moved."""
         self._look()
+        if self._left:
+            raise ClosedError(
+                "the results were closed, by a signal handler or another thread, while they were read"
+            )
         self._interrupted = False
         moved = False
         for node in self._order:
@@ -174,6 +180,13 @@ class Engine:
         """Read nothing more from any source; what was read goes through, and the run ends well."""
         for source in self._sources:
             source.stop()
+        if self._coordinator is not None:
+            self._coordinator.wake()
+
+    def leave(self) -> None:
+        """Have the run end with `ClosedError` as soon as it goes on; from a signal handler or another thread."""
+        self._left = self._interrupted = True
+        self._news.set()
         if self._coordinator is not None:
             self._coordinator.wake()
 

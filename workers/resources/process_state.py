@@ -7,13 +7,13 @@ is taken inside it, never the other way round. No user code runs here. A forked 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from workers.own_lock import OwnLock
 from workers.resources.handles import CLOSED, NOTHING, Handle, Idle, ResourceStats, Waiter
 from workers.resources.slot_table import DRAINED, HELD, IDLE, WAITING, SlotTable
 
@@ -25,7 +25,7 @@ class ProcessState:
         self.slots = slots
         self.pid = os.getpid()
         self._idle_s = idle_s
-        self._lock = threading.Lock()
+        self._lock = OwnLock()
         self.idle: list[Idle] = []
         """A stack: the resource returned last is reused first, so that the others can expire."""
         self.out: dict[int, Handle | None] = {}

@@ -20,6 +20,7 @@ from multiprocessing import context, reduction
 from typing import Any, Self, TypeVar
 
 from workers.arena import create_fd
+from workers.own_lock import OwnLock
 
 TOKEN_BYTES = 16
 _MUTEX_AT = 0  # a lock touches no content: the same byte may hold anything
@@ -33,7 +34,7 @@ class Mutex:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._threads = threading.Lock()  # record locks are between processes only
+        self._threads = OwnLock()  # record locks are between processes only
 
     def __enter__(self) -> None:
         self._threads.acquire()

@@ -1,0 +1,40 @@
+"""Tell an exception that a signal handler raised from one of the code that the handler interrupted. Holds no state.
+
+What catches errors of user code, to make them the failure of one item, must let those of handlers through: a program
+that ends by `sys.exit` in a handler, or a time limit by SIGALRM, would else go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import CodeType
+from typing import Any
+
+
+def is_of_a_handler(error: BaseException) -> bool:
+    """Tell whether a signal handler raised it; asked where it was caught."""
+    if isinstance(error, KeyboardInterrupt):  # Python's own handler is no Python function
+        return True
+    trace = error.__traceback__
+    if trace is None or trace.tb_next is None:  # raised by what was called in C, as most are
+        return False
+    codes = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    while codes and trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """Return the code of a function, a method, a partial or an object with `__call__`; None: it has none."""
+    for _ in range(10):
+        code = getattr(handler, "__code__", None)
+        if isinstance(code, CodeType):
+            return code
+        inner = getattr(handler, "__wrapped__", None) or getattr(handler, "func", None)
+        if inner is None:
+            code = getattr(vars(type(handler)).get("__call__"), "__code__", None)
+            return code if isinstance(code, CodeType) else None
+        handler = inner
+    return None
