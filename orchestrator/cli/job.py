@@ -237,7 +237,7 @@ def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Ch
 
 def _failed(state: list[dict[str, Any]]) -> int:
     """Return how many items had failed, by the nodes' last state."""
-    owned = [node["own"] for node in state]
+    owned = [node["own"] for node in state if node is not None]
     return sum(own["counts"].failures for own in owned if isinstance(own, dict) and "counts" in own)
 
 

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ClosedError, InternalError, PausedError
+from orchestrator.graph.branches import Branches
 from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
@@ -62,19 +63,12 @@ class Engine:
         self._checkpoints = checkpoints
         self.nodes = nodes
         self.bars = bars
-        self._order = list(reversed(nodes))
-        self._stages = [node for node in nodes if isinstance(node, MapNode)]
-        self._hooks = [node for node in nodes if isinstance(node, EndOfStage)]
+        self._look_through(nodes)
         graph = object()
         for hook in self._hooks:
             hook.graph = graph
+        self._branches = Branches(nodes, self._forget)
         self._coordinator = coordinator if self._stages or self._hooks else None
-        self._feeds = [node for node in nodes if isinstance(node, FeedNode)]
-        self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]
-        self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource | FeedNode)]
-        self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource | EndOfStage)]
-        self._terminals = [node for node in nodes if not node.outlets]
-        self._results = [node for node in nodes if isinstance(node, ResultsNode)]
         self._news = threading.Event()  # stands in for the coordinator's wake-up where there is no pool
         self._look_at = 0.0
         self._interrupted = False
@@ -84,6 +78,22 @@ class Engine:
         self.closed = False
         self._left = False
         """The consumer has closed the results in the middle of the iteration."""
+
+    def _look_through(self, nodes: list[Node]) -> None:
+        """Note which nodes there are, by what is to be done with them."""
+        self._order = list(reversed(nodes))
+        self._stages = [node for node in nodes if isinstance(node, MapNode)]
+        self._hooks = [node for node in nodes if isinstance(node, EndOfStage)]
+        self._feeds = [node for node in nodes if isinstance(node, FeedNode)]
+        self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]
+        self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource | FeedNode)]
+        self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource | EndOfStage)]
+        self._terminals = [node for node in nodes if not node.outlets]
+        self._results = [node for node in nodes if isinstance(node, ResultsNode)]
+
+    def _forget(self, dropped: frozenset[Node]) -> None:
+        """Go on without these nodes, which are closed."""
+        self._look_through([node for node in reversed(self._order) if node not in dropped])
 
     def start(self) -> None:
         """Open the calls on the pool, and start the readers of sources that block."""
@@ -96,6 +106,7 @@ class Engine:
             feed.listen(wake)
         if self._checkpoints is not None:
             self._checkpoints.begin(self.nodes)
+            self._branches.resume()
         for source in self._blocking:
             source.start(wake)
 
@@ -129,6 +140,7 @@ class Engine:
             raise
         else:
             self.close(failed=False)
+            self._branches.discard()
             if self._checkpoints is not None:
                 self._checkpoints.finish()
             return
@@ -163,18 +175,24 @@ class Engine:
         moved = False
         for node in self._order:
             try:
-                if node.pump():
+                if not node.closed and node.pump():  # closed: a branch was dropped meanwhile
                     moved = True
-            except NodeError:
-                raise
+            except NodeError as error:
+                self._drop_or_raise(error)
+                moved = True
             except Exception as error:
-                raise NodeError(node, error) from error
+                self._drop_or_raise(NodeError(node, error))
+                moved = True
         self._notice_source_errors()
         if self.bars is not None:
             self.bars.look()
         if moved and self._checkpoints is not None:
             self._checkpoints.look()
         return moved
+
+    def _drop_or_raise(self, error: NodeError) -> None:
+        if not self._branches.takes(error):
+            raise error from error.cause
 
     def stop(self) -> None:
         """Read nothing more from any source; what was read goes through, and the run ends well."""
@@ -210,12 +228,16 @@ class Engine:
         self.closed = True
         first: BaseException | None = None
         for node in self.nodes:
+            if node.closed:
+                continue
             node.failed = node.failed or failed or first is not None
             try:
                 node.closed = True
                 node.close()
             except BaseException as error:
-                first = first or _named(NodeError(node, error))
+                carrier = NodeError(node, error)
+                if failed or first is not None or not self._branches.takes(carrier):
+                    first = first or _named(carrier)
         if first is not None and not failed:
             raise first
 
@@ -234,14 +256,15 @@ class Engine:
         """A source that raised dooms the run; what it gave before still goes through."""
         for source in self._sources:
             if source.error is not None and not source.failed:
+                if self._branches.takes(_of_source(source, source.error)):
+                    continue
                 for node in self.nodes:
                     node.failed = True
 
     def _raise_source_error(self) -> None:
         for source in self._sources:
             if source.error is not None:
-                name = getattr(source, "source_name", source.name) if source.name else ""
-                raise NodeError(source, source.error, name)
+                raise _of_source(source, source.error)
 
     def _wait(self) -> None:
         """Wait until a turn would move something."""
@@ -315,6 +338,10 @@ class Engine:
                     node.full_s += seconds
                     break
                 outlet = held_up
+
+
+def _of_source(source: Node, error: BaseException) -> NodeError:
+    return NodeError(source, error, getattr(source, "source_name", source.name) if source.name else "")
 
 
 def _never() -> bool:

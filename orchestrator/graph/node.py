@@ -16,6 +16,7 @@ grouped into lists.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ class NodeError(Exception):
 class Outlet:
     """One output of a node, and the input port of the node that it leads to."""
 
-    __slots__ = ("backlog", "cancelled", "consumer", "ended", "items", "owner", "port")
+    __slots__ = ("backlog", "cancelled", "consumer", "ended", "guard", "items", "owner", "port")
 
     def __init__(self, owner: Node) -> None:
         self.owner = owner
@@ -49,6 +50,8 @@ class Outlet:
         self.ended = False  # the owner will push nothing more
         self.cancelled = False  # the consumer wants nothing more
         self.items = 0  # passed on so far
+        self.guard: Callable[[NodeError, Outlet], bool] | None = None
+        """Told what fails further on; returns whether the graph goes on without that."""
 
     def to(self, consumer: Node, port: int = 0) -> None:
         """Lead to an input port of a node."""
@@ -108,19 +111,23 @@ class Outlet:
         consumer = self.consumer
         try:
             consumer.receive(items, self.port)
-        except NodeError:
-            raise
+        except NodeError as error:
+            self._failed(error)
         except BaseException as error:
-            raise NodeError(consumer, error) from error
+            self._failed(NodeError(consumer, error))
 
     def _tell_end(self) -> None:
         consumer = self.consumer
         try:
             consumer.end(self.port)
-        except NodeError:
-            raise
+        except NodeError as error:
+            self._failed(error)
         except BaseException as error:
-            raise NodeError(consumer, error) from error
+            self._failed(NodeError(consumer, error))
+
+    def _failed(self, error: NodeError) -> None:
+        if self.guard is None or not self.guard(error, self):
+            raise error from error.cause
 
 
 def keep_written(sink: Any, node_name: str, secret: str) -> None:
@@ -242,14 +249,18 @@ class Node:
     def restore(self, state: Any) -> None:
         """Take up a state that `snapshot` gave."""
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Return all that this node needs to go on from here in another process."""
+    def checkpoint(self) -> dict[str, Any] | None:
+        """Return all that this node needs to go on from here in another process; None: its branch was dropped."""
+        if self.closed:
+            return None
         outlets = [(list(o.backlog), o.ended, o.cancelled, o.items) for o in self.outlets]
         sinks = [sink.snapshot() for sink in self.own_sinks()]
         return {"own": self.snapshot(), "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
 
-    def resume(self, state: dict[str, Any]) -> None:
+    def resume(self, state: dict[str, Any] | None) -> None:
         """Go on from what `checkpoint` gave; before the first turn."""
+        if state is None:
+            return
         self.ended = list(state["ended"])
         for outlet, kept in zip(self.outlets, state["outlets"], strict=True):
             outlet.backlog, outlet.ended, outlet.cancelled, outlet.items = kept

@@ -48,7 +48,7 @@ class CompressedFile:
         self._kind = kind
         self._pending = bytearray()
         self._empty = True
-        self.open, self.abort, self.keep_as = file.open, file.abort, file.keep_as
+        self.open, self.abort, self.discard, self.keep_as = file.open, file.abort, file.discard, file.keep_as
 
     def write(self, data: memoryview | bytes) -> None:
         """Append.

@@ -88,6 +88,10 @@ class InPlaceFile:
         self.open()
         self.abort()
 
+    def discard(self) -> None:
+        """Do as `abort`."""
+        self.abort()
+
     def abort(self) -> None:
         """Let go of it; what was written can't be taken back."""
         fd, self._fd = self._fd, -1

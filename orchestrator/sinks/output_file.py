@@ -55,6 +55,9 @@ class OutputFile(Protocol):
     def abort(self) -> None:
         """Leave nothing under the final name."""
 
+    def discard(self) -> None:
+        """Leave nothing that a later run could go on with either."""
+
     @property
     def is_final(self) -> bool:
         """Whether it is whole, under its final name."""

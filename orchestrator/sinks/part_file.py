@@ -175,6 +175,11 @@ class PartFile:
                 os.unlink(self._part)
         self._let_go()
 
+    def discard(self) -> None:
+        """Remove what was written, also from a later run."""
+        self._kept = False
+        self.abort()
+
     def _let_go(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
+from orchestrator.graph.branches import DroppedBranch
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node
@@ -40,6 +41,8 @@ class Report:
     failed: int
     nodes: dict[str, NodeReport] = field(default_factory=dict)
     """By name, in the order of the data; fused steps have one each. A taken name gets a number, like "x-2"."""
+    dropped: tuple[DroppedBranch, ...] = ()
+    """Branches that failed while the others went on (`broadcast(n, on_failure="drop")`)."""
 
     def __str__(self) -> str:
         """Return it as a table: a line a node, then the sums."""
@@ -50,6 +53,7 @@ class Report:
             ran = f", {node.seconds:.2f} s in the workers" if node.seconds else ""
             full = f", held others up for {node.full_s:.2f} s" if node.full_s >= _SHOWN_S else ""
             lines.append(f"{name:{width}}  {node.items_in:,} in, {node.items_out:,} out{failed}{ran}{full}")
+        lines += map(str, self.dropped)
         rate = self.items_in / self.seconds if self.seconds else 0.0
         lines.append(
             f"{self.items_in:,} items in, {self.items_out:,} out, {self.failed:,} failed; "
@@ -68,6 +72,7 @@ def report_on(nodes: Iterable[Node], seconds: float) -> Report:
     """Return the report of a graph as it is now."""
     found: dict[str, NodeReport] = {}
     items_in = items_out = failed = 0
+    dropped: list[DroppedBranch] = []
     for node in nodes:
         if isinstance(node, FeedNode):
             items_in += node.items_in
@@ -77,7 +82,8 @@ def report_on(nodes: Iterable[Node], seconds: float) -> Report:
         failed += node.stage.counts.failures if isinstance(node, MapNode) else 0
         for name, entry in _entries(node):
             found[_free_name(name, found)] = entry
-    return Report(seconds, items_in, items_out, failed, found)
+        dropped += getattr(node, "dropped", ())
+    return Report(seconds, items_in, items_out, failed, found, tuple(dropped))
 
 
 def _free_name(name: str, taken: dict[str, NodeReport]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.node import Node, NodeError, keep_written
+from orchestrator.graph.branches import DroppedBranch
+from orchestrator.graph.node import Node, keep_written
 from orchestrator.streams.calls import apply, item_error, reached
 
 if TYPE_CHECKING:
@@ -47,11 +49,12 @@ class Broadcast(Node):
 
     Args:
         outputs: How many.
-        on_failure: What happens when a consumer fails while it is pushed items: "raise" fails everything, "drop" goes
-            on without that branch; `dropped` keeps its error.
+        on_failure: What happens when a node of one branch fails: "raise" fails everything, "drop" closes that branch
+            and goes on with the others (see `graph/branches.py`); `dropped` tells which, and why.
 
     *Emits when* items come. *Backpressures when* any output does: the slowest decides.
-    *Completes when* its input ends, or all consumers walked away. *Fails when* a consumer does, with "raise".
+    *Completes when* its input ends, or all consumers walked away. *Fails when* a consumer does, with "raise"; with
+    "drop" when the last branch does.
     """
 
     __slots__ = ("dropped", "on_failure")
@@ -62,36 +65,21 @@ class Broadcast(Node):
             raise ConfigError(msg)
         super().__init__(name, outputs=outputs)
         self.on_failure = on_failure
-        self.dropped: list[NodeError] = []
+        self.dropped: list[DroppedBranch] = []
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
         """Give each output a list of its own."""
         for outlet in self.outlets:
             if not outlet.cancelled:
-                try:
-                    outlet.push(items[:])
-                except NodeError as error:
-                    self.drop(error)
+                outlet.push(items[:])
 
-    def pump(self) -> bool:
-        """Pass on what waits, branch by branch."""
-        moved = False
-        for outlet in self.outlets:
-            try:
-                moved = (bool(outlet.backlog) and outlet.flush()) or moved
-            except NodeError as error:
-                self.drop(error)
-        return moved
+    def snapshot(self) -> list[tuple[Any, ...]]:
+        """Return which branches were dropped."""
+        return [astuple(each) for each in self.dropped]
 
-    def drop(self, error: NodeError) -> None:
-        """Go on without the node that failed: it walks away from its inputs, and its own outputs end."""
-        if self.on_failure == "raise":
-            raise error
-        self.dropped.append(error)
-        for inlet in error.node.inlets:
-            inlet.cancel()
-        for outlet in error.node.outlets:
-            outlet.end()
+    def restore(self, state: list[tuple[Any, ...]]) -> None:
+        """Take that up."""
+        self.dropped = [DroppedBranch(*each) for each in state]
 
 
 class Route(Node):

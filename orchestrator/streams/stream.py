@@ -164,7 +164,9 @@ class Stream:
 
         Args:
             n: how many.
-            on_failure: "raise": a branch that fails ends all; "drop": the others go on without it.
+            on_failure: "raise": a branch that fails ends all; "drop": the others go on without it. What that branch
+                alone leads to is closed, its outputs are given up, and `Report.dropped` tells it; if the last branch
+                fails too, the run does.
         """
         labels = tuple(map(str, range(n)))
         return self._split(

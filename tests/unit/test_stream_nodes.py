@@ -73,21 +73,6 @@ def test_what_can_not_be_used_is_refused(make):
         make()
 
 
-def test_a_branch_that_fails_is_dropped_if_so_chosen():
-    node = Broadcast(2, on_failure="drop")
-    bench = Bench(node, [[1, 2, 3]])
-
-    def refuse(items, port):
-        raise OSError(items)
-
-    class Failing(type(bench.drains[0])):
-        receive = staticmethod(refuse)
-
-    node.outlets[0].to(Failing())
-    assert bench.run()[1] == [1, 2, 3]
-    assert len(node.dropped) == 1
-
-
 def test_every_side_sink_is_closed_although_one_fails_to():
     class Stuck(SideSink):
         def close(self):

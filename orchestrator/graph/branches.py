@@ -1,0 +1,157 @@
+"""Branches that may fail without the rest: what `broadcast(n, on_failure="drop")` promises.
+
+    source -> broadcast -> [ operators, stages, sinks of branch 0 ]      a node in there fails: all of it is closed, and
+                        -> [ operators, stages, sinks of branch 1 ]      the others go on
+
+A branch has the nodes that nothing but it leads to, and those that lead to nothing but it. What two branches of one
+broadcast lead to belongs to neither; there a dropped branch just ends. Owner of the state: the engine's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import ClosedError, InternalError, WorkerStartError
+from orchestrator.graph.node import Node, NodeError, Outlet
+from workers.errors import text_of
+
+_SHOWN = 1000
+"""Characters of an error that a report keeps."""
+_NOT_OF_A_BRANCH = (ClosedError, InternalError, WorkerStartError)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedBranch:
+    """A branch that failed while the others went on."""
+
+    broadcast: str
+    """The node that has the branch."""
+    branch: int
+    """Which one, from 0."""
+    node: str
+    """Where it failed."""
+    error: str
+    """What was raised there: its class and text."""
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        return f"branch {self.branch} of {self.broadcast!r} was dropped: {self.node!r} raised {self.error}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Branch:
+    start: Outlet
+    nodes: frozenset[Node]
+
+    @property
+    def splitter(self) -> Any:
+        """The broadcast; its `dropped` tells which of its branches are no more."""
+        return self.start.owner
+
+
+class Branches:
+    """The branches of a graph that may be dropped."""
+
+    def __init__(self, nodes: Collection[Node], forget: Callable[[frozenset[Node]], object]) -> None:
+        """Find them, and have outlets hand over what fails in them.
+
+        Args:
+            nodes: of the graph, in order, connected.
+            forget: told of nodes that are closed and take no more part.
+        """
+        self._nodes = nodes
+        self._forget = forget
+        splitters = [node for node in nodes if getattr(node, "on_failure", None) == "drop"]
+        found = [branch for splitter in splitters for branch in _branches_of(splitter, nodes)]
+        self._given_up: list[Any] = []  # sinks of dropped branches
+        self._branches = sorted(found, key=lambda branch: len(branch.nodes))  # those inside others first
+        for outlet in (outlet for node in nodes if found for outlet in node.outlets):
+            outlet.guard = self.takes
+
+    def resume(self) -> None:
+        """Close the branches that were dropped before this run was resumed."""
+        for branch in list(self._branches):
+            number = branch.splitter.outlets.index(branch.start)
+            if any(each.branch == number for each in branch.splitter.dropped):
+                self._close(branch)
+
+    def discard(self) -> None:
+        """Remove what dropped branches have written for a later run, which there will be none of."""
+        for sink in self._given_up:
+            discard = getattr(sink, "discard", None)
+            if discard is not None:
+                discard()
+
+    def takes(self, error: NodeError, outlet: Outlet | None = None) -> bool:
+        """Drop the branch in which a node failed; return False if it is in none, or nothing would go on without it.
+
+        Args:
+            error: what the node raised.
+            outlet: where the error arrives on its way up; None: at the engine. Inside the branch it goes further up.
+        """
+        if not isinstance(error.cause, Exception) or isinstance(error.cause, _NOT_OF_A_BRANCH):
+            return False
+        branch = next((each for each in self._branches if error.node in each.nodes and _others_go_on(each)), None)
+        if branch is None or (outlet is not None and outlet.owner in branch.nodes):
+            return False
+        splitter = branch.splitter
+        told = f"{type(error.cause).__qualname__}: {text_of(error.cause)}"[:_SHOWN]
+        number = splitter.outlets.index(branch.start)
+        splitter.dropped.append(DroppedBranch(splitter.name, number, error.name or error.node.name, told))
+        self._close(branch)
+        return True
+
+    def _close(self, branch: _Branch) -> None:
+        """Cut the nodes of a branch off from the others, and give up what they have written."""
+        self._branches = [each for each in self._branches if not each.nodes <= branch.nodes]
+        ways_out = []
+        for node in (node for node in self._nodes if node in branch.nodes):
+            for inlet in node.inlets:
+                if inlet.owner not in branch.nodes:
+                    inlet.cancel()
+            for outlet in node.outlets:
+                if outlet.consumer not in branch.nodes and not outlet.cancelled:
+                    ways_out.append(outlet)
+                outlet.backlog, outlet.cancelled = [], True
+            self._given_up += node.own_sinks()
+            if not node.closed:
+                node.closed = node.failed = True
+                with suppress(Exception):  # the first error is told
+                    node.close()
+        self._forget(branch.nodes)
+        for outlet in ways_out:
+            if not outlet.consumer.ended[outlet.port]:
+                outlet.cancelled = outlet.ended = False
+                outlet.end()
+
+
+def _others_go_on(branch: _Branch) -> bool:
+    splitter = branch.splitter
+    return len(splitter.dropped) + 1 < len(splitter.outlets)
+
+
+def _branches_of(splitter: Node, nodes: Collection[Node]) -> Iterable[_Branch]:
+    reached = [_behind(outlet) for outlet in splitter.outlets]
+    for number, outlet in enumerate(splitter.outlets):
+        own = reached[number].difference(*reached[:number], *reached[number + 1 :])
+        for node in reversed(list(nodes)):  # consumers first
+            if node.outlets and all(each.consumer in own for each in node.outlets):
+                own.add(node)
+        own.discard(splitter)
+        if own:
+            yield _Branch(outlet, frozenset(own))
+
+
+def _behind(outlet: Outlet) -> set[Node]:
+    """Return all nodes that an outlet leads to."""
+    found: set[Node] = set()
+    left = [outlet.consumer]
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += [each.consumer for each in node.outlets]
+    return found
