@@ -52,7 +52,7 @@ class CommandResult:
     seq: int
     attempt: int
     line: str
-    """What the shell got."""
+    """What was run, as people write it."""
     exitval: int
     """Its exit value; -1 if it took too long."""
     signal: int
@@ -85,9 +85,13 @@ class CommandRunner:
     def __call__(self, command: Command) -> CommandResult:
         """Run it to its end, or to the end of its time."""
         worker = _worker_id()
-        line = self.template.render(command.arguments, command.seq + 1, worker + 1)
+        numbers = command.seq + 1, worker + 1
+        line = self.template.render(command.arguments, *numbers)
         started_s, clock = time.time(), time.monotonic()
-        end = _End(0, signal.SIGTERM, ended=True) if _asked.seen else self._run(line, command)
+        if _asked.seen:
+            end = _End(0, signal.SIGTERM, ended=True)
+        else:
+            end = self._run(self.template.argv(command.arguments, *numbers), command)
         return CommandResult(
             seq=command.seq,
             attempt=command.attempt,
@@ -103,12 +107,10 @@ class CommandRunner:
             worker=worker,
         )
 
-    def _run(self, line: str, command: Command) -> _End:
+    def _run(self, argv: list[bytes], command: Command) -> _End:
         out, err = (self._open(fd) for fd in (command.out_fd, command.err_fd))
         try:
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", os.fsencode(line)], stdin=subprocess.DEVNULL, stdout=out, stderr=err
-            )
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         except (OSError, ValueError) as error:  # too long for the kernel, no processes left, a NUL in it
             os.write(err, f"orchestrator: the command can't be started: {error}\n".encode())
             return _End(_NOT_STARTED, 0)

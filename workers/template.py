@@ -1,26 +1,28 @@
-"""A command line with places for arguments, as GNU parallel writes them, and its way to a line for the shell. Pure.
+"""A command line with places for arguments, as GNU parallel writes them, and its way to the shell. Pure.
 
     {}  the argument     {.}  without its extension     {/}  without its folder     {//}  the folder     {/.}  both
     {1} {2} {-1} {1/.}   those of one group             {#}  the number of the command   {%}  the slot that it runs in
 
-An argument arrives at the command as it is, whatever stands in it: it is quoted by where its place stands, bare,
-between single quotes or between double quotes. (GNU parallel quotes as if all places were bare: there, `'{}'` undoes
-the quoting, and `$(...)` in a file's name is run.)
+An argument never becomes part of the shell's text. It travels as a positional parameter into a variable, and the text
+names the variable, in quotes that suit its place. So an argument arrives as it is, whatever stands in it. Where the
+shell, or a command like `eval`, reads text a second time, that isn't enough; such places are refused by
+`workers/shell_grammar.py`. (GNU parallel quotes as if all places were bare: there, `'{}'` undoes the quoting, and
+`$(...)` in a file's name is run.)
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import dataclass
 
-_PLACE = re.compile(r"\{(?:(?P<sign>[#%])|(?P<group>-?[1-9][0-9]*)?(?P<form>/\.|//|/|\.)?)\}")
+from workers.shell_grammar import BARE, DIGITS, DOUBLE, PLACE, RAW, SINGLE, ShellPlaces, TemplateError, Where
+
+__all__ = ["CommandTemplate", "Place", "TemplateError", "bare_commands", "parse"]
+
+_SHELL = "/bin/sh"
 _EXTENSION = re.compile(r"\.[^/.]*\Z")
-_BARE, _SINGLE, _DOUBLE, _RAW = "bare", "single", "double", "raw"
-
-
-class TemplateError(ValueError):
-    """The command line can't be used; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Place:
     """Which group's argument, from 1, or from the last with -1; None: those of all groups."""
     form: str = ""
     """"", ".", "/", "//" or "/."."""
-    within: str = _BARE
-    """What stands around it: "bare", "single", "double"; "raw": it is shell text itself."""
+    within: str = BARE
+    """What stands around it: BARE, SINGLE or DOUBLE quotes; DIGITS: only a number may; RAW: it is shell text itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,36 @@ class CommandTemplate:
 
     parts: tuple[str | Place, ...]
 
+    def argv(self, arguments: tuple[str, ...], seq: int, slot: int) -> list[bytes]:
+        """Return what to start: the shell, its text, and the arguments that the text refers to by number."""
+        values: list[str] = []
+
+        def text_of(part: str | Place) -> str:
+            if isinstance(part, str):
+                return part
+            if part.within == RAW:
+                return arguments[0]
+            if part.what != "argument":
+                number = str(seq if part.what == "seq" else slot)
+                return f'"{number}"' if part.within == BARE else number
+            names = []
+            for value in _values(part, arguments):
+                values.append(value)
+                names.append(_as_variable(len(values), part.within))
+            return " ".join(names)
+
+        text = "".join(map(text_of, self.parts))
+        if values:
+            taken = " ".join(f"{_variable(n)}=${{{n}}}" for n in range(1, len(values) + 1))
+            text = f"{taken}; shift {len(values)}; {text}"  # so that `set --`, `$#` and functions find none of ours
+        return [os.fsencode(each) for each in (_SHELL, "-c", text, _SHELL, *values)]
+
     def render(self, arguments: tuple[str, ...], seq: int, slot: int | None) -> str:
-        """Return the line for the shell; `seq` and `slot` count from 1, a slot that is not known yet is "{%}"."""
-        return "".join(part if isinstance(part, str) else _filled(part, arguments, seq, slot) for part in self.parts)
+        """Return the line as people write it, for logs and `--dry-run`: what the shell gets, arguments quoted in place.
+
+        `seq` and `slot` count from 1; a slot that is not known yet is "{%}".
+        """
+        return "".join(part if isinstance(part, str) else _shown(part, arguments, seq, slot) for part in self.parts)
 
     @property
     def groups(self) -> int:
@@ -62,105 +91,64 @@ def parse(text: str) -> CommandTemplate:
     """Cut a command line at its places; one without any gets its argument at the end.
 
     Raises:
-        TemplateError: it is empty, a quote is not closed, or it has an expression in Perl.
+        TemplateError: it is empty, a quote is not closed, it has an expression in Perl, or an argument stands where
+            something could run it.
     """
     if not text.strip():
         raise TemplateError("the command is empty")
-    parts = _Scanner(text).parts()
-    if not any(isinstance(part, Place) for part in parts):
-        parts += [" ", Place("argument")]
-    return CommandTemplate(tuple(parts))
+    found = ShellPlaces(text).find()
+    if not found:
+        text += " {}"
+        found = _at_the_end(text)
+    return CommandTemplate(tuple(_cut(text, found)))
 
 
 def bare_commands() -> CommandTemplate:
     """Return the template of commands that are arguments themselves."""
-    return CommandTemplate((Place("argument", within=_RAW),))
+    return CommandTemplate((Place("argument", within=RAW),))
 
 
-class _Scanner:
-    """Reads a command line as the shell does, as far as its quotes go."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-        self._within = [_BARE]
-        self._parts: list[str | Place] = []
-        self._literal = ""
-
-    def parts(self) -> list[str | Place]:
-        """Return the text between the places, and the places."""
-        text = self._text
-        while self._at < len(text):
-            found = _PLACE.match(text, self._at)
-            if found:
-                self._place(found)
-            elif text.startswith("{=", self._at):
-                raise TemplateError("{= … =}, an expression in Perl, is not known here; write a script and run that")
-            else:
-                self._keep(self._step())
-        if self._within != [_BARE] and "<<" not in text:
-            raise TemplateError("a quote or a bracket in the command is not closed")
-        self._flush()
-        return self._parts
-
-    def _place(self, found: re.Match[str]) -> None:
-        self._flush()
-        sign, group = found["sign"], found["group"]
-        what = {"#": "seq", "%": "slot", None: "argument"}[sign]
-        self._parts.append(Place(what, int(group) if group else None, found["form"] or "", self._within[-1]))
-        self._at = found.end()
-
-    def _step(self) -> int:
-        """Return how many characters go together here, and note which quotes they open or close."""
-        char, within = self._text[self._at], self._within
-        if within[-1] == _SINGLE:
-            if char == "'":
-                within.pop()
-            return 1
-        if char == "\\":
-            return 2
-        if self._text.startswith("$(", self._at) or (char == "(" and within[-1] == _BARE):
-            within.append(_BARE)
-            return 2 if char == "$" else 1
-        if char == '"' and within[-1] == _DOUBLE:
-            within.pop()
-        elif char == '"':
-            within.append(_DOUBLE)
-        elif within[-1] == _BARE:
-            return self._bare_step(char)
-        return 1
-
-    def _bare_step(self, char: str) -> int:
-        if char == "'":
-            self._within.append(_SINGLE)
-        elif char == ")" and len(self._within) > 1:
-            self._within.pop()
-        elif char == "#" and (self._at == 0 or self._text[self._at - 1] in " \t\n;&|("):
-            end = self._text.find("\n", self._at)
-            return (len(self._text) if end < 0 else end) - self._at  # a comment: nothing is put into it
-        return 1
-
-    def _keep(self, count: int) -> None:
-        self._literal += self._text[self._at : self._at + count]
-        self._at += count
-
-    def _flush(self) -> None:
-        if self._literal:
-            self._parts.append(self._literal)
-            self._literal = ""
+def _at_the_end(text: str) -> list[Where]:
+    """Find the place that was put at the end of a command without any."""
+    reader = ShellPlaces(text)
+    found = reader.find()
+    if not found or reader.ends_with_command_name:
+        raise TemplateError(
+            "the command has no place for its argument, and the argument can't stand at its end: there, it would be "
+            f"{'the name of a command' if found else 'part of a comment'}. Put {{}} where it belongs; to run arguments "
+            "as commands, give no command: orchestrator exec ::: 'make docs' 'make test'"
+        )
+    return found
 
 
-def _filled(place: Place, arguments: tuple[str, ...], seq: int, slot: int | None) -> str:
-    if place.what == "seq":
-        return str(seq)
-    if place.what == "slot":
-        return "{%}" if slot is None else str(slot)
-    chosen = arguments if place.group is None else (_of_group(arguments, place.group),)
-    return " ".join(_quoted(_formed(argument, place.form), place.within) for argument in chosen)
+def _cut(text: str, found: list[Where]) -> list[str | Place]:
+    """Return the text between the places, and the places."""
+    parts: list[str | Place] = []
+    done = 0
+    for where in found:
+        match = PLACE.match(text, where.start)
+        assert match is not None  # noqa: S101 - it was found by this
+        if done < where.start:
+            parts.append(text[done : where.start])
+        what = {"#": "seq", "%": "slot", None: "argument"}[match["sign"]]
+        parts.append(Place(what, int(match["group"]) if match["group"] else None, match["form"] or "", where.within))
+        done = match.end()
+    return [*parts, text[done:]] if done < len(text) else parts
 
 
-def _of_group(arguments: tuple[str, ...], group: int) -> str:
-    return arguments[group - 1 if group > 0 else group]
+def _variable(number: int) -> str:
+    return f"_orchestrator_{number}"
+
+
+def _as_variable(number: int, within: str) -> str:
+    named = f"${{{_variable(number)}}}"
+    return {BARE: f'"{named}"', SINGLE: f"'\"{named}\"'", DOUBLE: named}[within]
+
+
+def _values(place: Place, arguments: tuple[str, ...]) -> list[str]:
+    if place.group is None:
+        return [_formed(argument, place.form) for argument in arguments]
+    return [_formed(arguments[place.group - 1 if place.group > 0 else place.group], place.form)]
 
 
 def _formed(argument: str, form: str) -> str:
@@ -172,9 +160,17 @@ def _formed(argument: str, form: str) -> str:
     return _EXTENSION.sub("", argument) if form.endswith(".") else argument
 
 
+def _shown(place: Place, arguments: tuple[str, ...], seq: int, slot: int | None) -> str:
+    if place.what == "seq":
+        return str(seq)
+    if place.what == "slot":
+        return "{%}" if slot is None else str(slot)
+    return " ".join(_quoted(value, place.within) for value in _values(place, arguments))
+
+
 def _quoted(text: str, within: str) -> str:
-    if within == _SINGLE:
+    if within == SINGLE:
         return text.replace("'", "'\\''")
-    if within == _DOUBLE:
+    if within == DOUBLE:
         return re.sub(r'([\\"$`])', r"\\\1", text)
-    return text if within == _RAW else shlex.quote(text)
+    return text if within in {RAW, DIGITS} else shlex.quote(text)

@@ -16,6 +16,7 @@ SCENARIOS = {
     "resize": ("test_resizing.py", "0 to 16 workers every 20 ms while workers are killed, over 200,000 items and more"),
     "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),
     "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
+    "names": ("test_hostile_names.py", "5,000 hostile names in every kind of place of a shell command, in every shell"),
     "barrier": ("test_barrier_kills.py", "a party of the barrier is killed at every line of a round"),
 }
 
@@ -48,6 +49,8 @@ def run(chosen, seed):
         "CHAOS_ITEMS": str(chosen.items),
         "CHAOS_KILLS": str(chosen.kills),
         "CHAOS_POINTS": "all",
+        "CHAOS_NAMES": "5000",
+        "CHAOS_LINES": "3000",
     }
     if chosen.runs:
         environment["CHAOS_RUNS"] = chosen.runs.replace(",", " ")

@@ -179,12 +179,26 @@ def test_a_dry_run_prints_the_commands_and_starts_nothing(capfdbinary):
     assert in_process(capfdbinary, "--dry-run", "echo {} x", "-j2", ":::", "a") == (0, b"echo a x\n", "")
 
 
+def test_no_argument_is_ever_run(command, folder):
+    """Names that are code in the shell, in places of each kind, through the workers."""
+    names = ["`touch hit`", "$(touch hit)", "; touch hit;", "'; touch hit; '", '"; touch hit; "', "a\ntouch hit\n", "x)touch hit;;", "\\", "*", ""]
+    line = """printf '<%s>' {} '{}' "{}" "$(echo {}.)" "$(case {} in x) ;; *) echo '{}'.;; esac)"; case {} in {}) echo {};; esac; set -- {}; echo "$1" """
+    done = command("exec", "-j2", line, ":::", *names)
+    assert done.stdout.decode() == "".join(f"<{n}><{n}><{n}><{n}.><{n}.>{n}\n{n}\n" for n in names)
+    assert not (folder / "hit").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["echo {2}", "a"], "asks for argument 2, but there is 1 group"),
         (["echo '{}", "a"], "a quote or a bracket in the command is not closed"),
         (["echo {= uc =}", "a"], "Perl"),
+        (["true; echo `cat {}`", "a"], "{} at character 17 of the command stands in backticks"),
+        (["cat <<EOF\n{1}\nEOF", "a"], "{1} at character 11 of the command stands in a here-document"),
+        (["sh -c 'cat {}'", "a"], "{} at character 12 of the command stands in the text that `sh -c` runs"),
+        (["--dry-run", "eval", "a"], "what `eval` runs or computes"),
+        (["sleep 1 &", "a"], "no place for its argument"),
         (["echo", "::::", "gone"], "can't read arguments from gone: No such file"),
         (["echo {}", "a", ":::", "b"], "'a' stands between the command and :::"),
         (["echo", "a", "--halt", "later"], "--halt 'later'"),

@@ -41,7 +41,8 @@ def test_groups_numbers_and_what_is_no_place():
     assert render("{#}:{%} {}", "a", seq=7, slot=2) == "7:2 a"
     assert render("{#}:{%}", "a") == "1:{%}"
     assert render("echo -n", "a b") == "echo -n 'a b'"  # none: it goes to the end
-    assert render(r"awk {print} {1..3} {0} ${x} \{} # it's {}", "a") == r"awk {print} {1..3} {0} ${x} \{} # it's {} a"
+    assert render(r"awk {print} {1..3} {0} ${x} \{}", "a") == r"awk {print} {1..3} {0} ${x} \{} a"
+    assert render("true # it's {}\nshow {}", "a") == "true # it's {}\nshow a"
     assert bare_commands().render(("echo a", "| wc"), 1, 1) == "echo a | wc"
     assert parse("{3} {-4.}").groups == 4
     assert parse("x {%}").names_slot
@@ -78,9 +79,11 @@ SHOW = "show() { for each; do printf '%s\\0' \"$each\"; done; }; "
 @example("")
 @example(os.fsdecode(b"\xff\xfe"))
 def test_an_argument_comes_through_the_shell_as_it_was(argument):
-    """In every context in which it may stand; one shell runs all of them."""
-    line = SHOW + "\n".join(parse(context).render((argument,), 1, 1) for context in CONTEXTS)
-    done = subprocess.run(["/bin/sh", "-c", os.fsencode(line)], capture_output=True, check=True)
+    """In every context in which it may stand, as it is run and as it is shown; one shell runs all of them."""
+    template = parse(SHOW + "\n".join(CONTEXTS))
+    shown = subprocess.run(["/bin/sh", "-c", os.fsencode(template.render((argument,), 1, 1))], capture_output=True, check=True)
+    done = subprocess.run(template.argv((argument,), 1, 1), capture_output=True, check=True)
+    assert shown.stdout == done.stdout
     plain = os.fsencode(argument)
     inside = plain + b"."
     expected = [plain, plain, plain, b"a" + plain + b"b", inside, inside, inside, b"it's", plain, plain, plain, b"2", plain]

@@ -26,7 +26,9 @@ places in COMMAND (none: the argument goes to its end):
   {}  the argument     {.}  without extension     {/}  without folder     {//}  its folder     {/.}  both
   {1} {2} {-1} {1/.}   of the first, second, last group of arguments
   {#}  number of the command, from 1              {%}  slot that it runs in, from 1 to the number of workers
-  An argument arrives as it is, in quotes too: exec 'echo "{}"' is right.
+  An argument arrives as it is, in quotes too: exec 'echo "{}"' is right. The shell never runs what it holds.
+  Refused are places where the shell would read it a second time: backticks, ${…}, arithmetic, here-documents, and what
+  eval, trap, ssh and sh -c run. Write sh -c 'cat "$1"' sh {}, or set a variable first: x={}; cat <<END …
 
 examples:
   Compress, with all CPUs:
