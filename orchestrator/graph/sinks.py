@@ -1,4 +1,4 @@
-"""Where the items of a graph go: whatever has `write(items)` and `close()`, a path, a callable, a list, the consumer.
+"""Where the items of a graph go: a path, an open file, a function, a list, the consumer, whatever has write(items).
 
 Owner of the state: the engine's thread.
 """
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from orchestrator.errors import ConfigError
 from orchestrator.graph.node import ROOM, Node
 from orchestrator.sinks.items import ItemFile
+from orchestrator.sinks.open_file import OpenFile, is_open_file
 from orchestrator.sinks.output_file import mode_beside
 
 _HELD_ITEMS = 256
@@ -113,7 +114,7 @@ def set_up_dead_letters(sinks: Iterable[Any]) -> None:
 
 
 def as_sink(target: Any, output_format: str | None = None) -> Sink:
-    """Return the sink that a path, a callable, a list, None (items are discarded) or a sink itself means.
+    """Return the sink that a path, an open file, a function, a list, None (discard) or a sink itself means.
 
     Args:
         target: any of these.
@@ -124,6 +125,8 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
     """
     if isinstance(target, str | os.PathLike):
         return ItemFile(os.fspath(target), output_format)
+    if is_open_file(target):
+        return OpenFile(target, output_format)
     if output_format is not None:
         raise ConfigError(f"format={output_format!r} is for files, and {type(target).__name__} is none: give a path")
     if hasattr(target, "write") and hasattr(target, "close"):
@@ -135,7 +138,8 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
     if callable(target):
         return _EachSink(target)
     raise ConfigError(
-        f"{target!r} is no sink; give a path, a list, a function, or an object with write(items) and close()"
+        f"{target!r} is no sink; give a path, an open file, a list, a function, or an object with write(items) and "
+        "close()"
     )
 
 

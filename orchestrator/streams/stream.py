@@ -364,8 +364,9 @@ class Stream:
         """End in a sink.
 
         Args:
-            sink: a path (whole under its name, or not there; compressed if the name ends in .gz .bz2 .xz .zst), a list,
-                a function that gets each item, None to discard, or anything with `write(items)` and `close()`.
+            sink: a path (whole under its name, or not there; compressed if the name ends in .gz .bz2 .xz .zst), an open
+                file of text or bytes, such as sys.stdout (flushed at the end, and left open), a list, a function that
+                gets each item, None to discard, or anything with `write(items)` and `close()`.
             name: what reports and errors call it.
             format: of a file. "lines": text and bytes as they are, a line each, anything else as JSON; "jsonl": one
                 JSON value a line, text too; "csv": dicts and lists as rows, under the keys of the first dict. By
