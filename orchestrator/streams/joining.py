@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
@@ -44,8 +45,9 @@ class Join(Node):
 
     The set of matches doesn't depend on how the inputs interleave, with these exceptions: with `within_s` each input
     has to come in order of event time for that, and one to one within a time takes the oldest that fits; evicted items
-    match nothing later. A match comes when its second item comes, partners oldest first; what is unmatched at the end
-    comes left before right, each in order of arrival.
+    match nothing later. A match comes when its second item comes, partners oldest first. What can't match any more, as
+    the other input has ended, leaves at once: what is unmatched comes then, in order of arrival, and an item that comes
+    later does not wait. So a lookup join, many lefts with a few rights (`many=True`), holds the rights only.
 
     Args:
         key: Left item to its key, hashable.
@@ -60,13 +62,13 @@ class Join(Node):
         overflow: What happens beyond: "error", "evict" the oldest to `unmatched`, or "spill" the oldest to disk.
         unmatched: Sink for ("left" or "right", item) of items without a partner that don't come as results.
 
-    *Emits when* an item meets its partner, and at the end. *Backpressures when* its consumer does.
+    *Emits when* an item meets its partner, or the other input has ended. *Backpressures when* its consumer does.
     *Completes when* both inputs have ended. *Fails when* a function raises, a key is unhashable, or by "error".
     """
 
     __slots__ = (
-        "at", "combine", "evicted", "held", "in_turns", "keys", "many", "max_items", "order", "outer", "overflow",
-        "quota", "seen_s", "seq", "side", "spill", "state", "unmatched", "within_s",
+        "at", "combine", "evicted", "held", "in_turns", "keys", "many", "max_items", "order", "outer", "over",
+        "overflow", "quota", "seen_s", "seq", "side", "spill", "state", "unmatched", "within_s",
     )  # fmt: skip
 
     def __init__(
@@ -101,8 +103,8 @@ class Join(Node):
         """Take so many items of each input in turn (0: as they come), so that the order of results is always the same.
         Set by the plan where nothing that feeds one input feeds the other too, and none waits for the outside world:
         there one input can wait for the other without waiting for itself."""
-        self.side = 1
-        self.quota = 0  # items that are still this side's before it is the other's turn
+        self.side = 0
+        self.quota = 0  # items that are still this side's before it is the other's turn: the right's, first
         self.held: list[list[Any]] = [[], []]
         self.keys = (key, right_key or key)
         self.outer = OUTER[how]
@@ -116,6 +118,8 @@ class Join(Node):
         # Who is oldest in memory, by side: seq -> key; kept only where that matters.
         self.order: tuple[OrderedDict[int, Any], ...] = (OrderedDict(), OrderedDict())
         self.seen_s = [-math.inf, -math.inf]
+        self.over = [False, False]
+        """Whether an input has ended, and was matched to its end."""
         self.seq = 0
         self.spill: Spill | None = None
 
@@ -141,20 +145,21 @@ class Join(Node):
                 items = held[: self.quota]
                 del held[: len(items)]
                 self.quota -= len(items)
-                moved = True
                 self._match(items, side)
-            elif not self.quota or self.ended[side]:
-                if not held and self.ended[side] and self.ended[1 - side] and not self.held[1 - side]:
-                    return self._end_in_turns() or moved
-                self.side, self.quota = 1 - side, self.in_turns
-            else:
+            elif self.quota and not self.ended[side]:
                 break
+            elif all(self.over):
+                return self._end_in_turns() or moved
+            else:  # the end counts only when it is due: when it becomes known is chance
+                if self.quota and not self.over[side]:
+                    self._over(side)
+                self.side, self.quota = 1 - side, self.in_turns
+            moved = True
         return moved
 
     def _end_in_turns(self) -> bool:
         if self.outlets[0].ended:
             return False
-        self.finish()
         self.outlets[0].end()
         return True
 
@@ -169,7 +174,23 @@ class Join(Node):
             self.ended[port] = True
             self._take_turns()
         else:
+            self._over(port)
             super().end(port)
+
+    def _over(self, side: int) -> None:
+        """Nothing more comes on this side: what waits on the other has had all its partners, and leaves."""
+        self.over[side] = True
+        other, results = 1 - side, list[Any]()
+        spilled = self.spill.of_side(other) if self.spill is not None else ()
+        waiting = [entry for entries in self.state[other].values() for entry in entries]
+        for entry in chain((entry for _, entry in spilled), sorted(waiting, key=_seq)):
+            if not entry[3]:
+                self._alone(entry[1], other, results)
+        self.state[other].clear()
+        self.order[other].clear()
+        if self.spill is not None:
+            self.spill.clear(other)
+        self.outlets[0].push(results)
 
     def _match(self, items: list[Any], port: int) -> None:
         """Look for partners; wait where there is none, or where many are wanted."""
@@ -196,6 +217,9 @@ class Join(Node):
             return
         others = self.state[1 - side]
         waiting = others.get(key)
+        if waiting is None and self.over[1 - side]:
+            self._alone(item, side, results)
+            return
         if waiting is None:
             self.seq += 1
             mine = self.state[side].get(key)
@@ -234,11 +258,18 @@ class Join(Node):
                 partner[3] = True
                 if spilled and self.spill is not None:
                     self.spill.put_back(1 - side, key, partner)
+        if not self.over[1 - side]:
+            self._keep(entry, key, side)
+        elif not entry[3]:
+            self._alone(item, side, results)
+
+    def _keep(self, entry: list[Any], key: Any, side: int) -> None:
+        """Have an item wait for partners that may still come."""
         self.state[side].setdefault(key, []).append(entry)
         if self.max_items is not None or self.within_s is not None:
             self.order[side][entry[0]] = key
         if self.max_items is not None and len(self.order[0]) + len(self.order[1]) > self.max_items:
-            self._overflow(item)
+            self._overflow(entry[1])
 
     def _partners(self, key: Any, time_s: float | None, side: int) -> list[tuple[bool, list[Any]]]:
         """Return the waiting entries that fit, oldest first, each with whether it is on disk."""
@@ -301,20 +332,6 @@ class Join(Node):
             if not entry[3]:
                 self._alone(entry[1], side, [], report_only=True)
 
-    def finish(self) -> None:
-        """Give or report what found no partner."""
-        results: list[Any] = []
-        for side in (0, 1):
-            spilled = self.spill.of_side(side) if self.spill is not None else ()
-            for _, entry in spilled:
-                if not entry[3]:
-                    self._alone(entry[1], side, results)
-            waiting = (entry for entries in self.state[side].values() for entry in entries)
-            for entry in sorted(waiting, key=_seq):
-                if not entry[3]:
-                    self._alone(entry[1], side, results)
-        self.outlets[0].push(results)
-
     def own_sinks(self) -> list[SideSink]:
         """Return the sink of unmatched items, if there is one."""
         return self.unmatched
@@ -338,11 +355,12 @@ class Join(Node):
         spilled = [(s, *row) for s in (0, 1) for row in (self.spill.of_side(s) if self.spill is not None else ())]
         turns = (self.side, self.quota, *map(list, self.held))
         seen_s = list(self.seen_s)
-        return {"waiting": waiting, "spilled": spilled, "seq": self.seq, "seen_s": seen_s, "turns": turns}
+        known = {"seq": self.seq, "seen_s": seen_s, "turns": turns, "over": list(self.over)}
+        return {"waiting": waiting, "spilled": spilled, **known}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state that `snapshot` gave."""
-        self.seq, self.seen_s = state["seq"], list(state["seen_s"])
+        self.seq, self.seen_s, self.over = state["seq"], list(state["seen_s"]), list(state["over"])
         self.side, self.quota, left, right = state["turns"]
         self.held = [left, right]
         for side, key, entry in sorted(state["waiting"], key=lambda row: row[2][0]):

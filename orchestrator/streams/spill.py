@@ -55,6 +55,13 @@ class Spill:
             self._database.execute("DELETE FROM entry WHERE seq = ?", (entry[0],))
         self.count[side] -= 1
 
+    def clear(self, side: int) -> None:
+        """Forget all entries of a side."""
+        if self.count[side]:
+            with _on_disk():
+                self._database.execute("DELETE FROM entry WHERE side = ?", (side,))
+        self.count[side] = 0
+
     def of_side(self, side: int) -> Any:
         """Give (key, entry) of a side, oldest first."""
         with _on_disk():

@@ -160,3 +160,61 @@ def test_an_unhashable_key_names_the_item():
 def test_mappings_are_merged_and_the_right_wins():
     got = Bench(Join(lambda i: i["k"], how="left"), [[{"k": 1, "v": 1}, {"k": 2}], [{"k": 1, "v": 2}]]).run()[0]
     assert got == [{"k": 1, "v": 2}, ({"k": 2}, None)]
+
+
+SMALL = ["a", "b", "b", None]
+
+
+def looked_up(big, how, many, small_side):
+    """What a join with few items on one side gives, that side being there first."""
+    free, found, met = list(range(len(SMALL))), [], set()
+    for item in big:
+        mates = [k for k in free if SMALL[k] is not None and SMALL[k] == item][: None if many else 1]
+        found += [(item, SMALL[k]) if small_side else (SMALL[k], item) for k in mates]
+        met.update(mates)
+        if not many:
+            free = [k for k in free if k not in mates]
+        if not mates and how in {"full", "left" if small_side else "right"}:
+            found.append((item, None) if small_side else (None, item))
+    if how in {"full", "right" if small_side else "left"}:
+        alone = [each for k, each in enumerate(SMALL) if k not in met]
+        found += [(None, each) if small_side else (each, None) for each in alone]
+    return sorted(found, key=repr)
+
+
+@pytest.mark.parametrize("small_side", [0, 1])
+@pytest.mark.parametrize("turns", [0, 4])
+@pytest.mark.parametrize("overflow", ["error", "evict", "spill", None])
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("how", ["inner", "left", "right", "full"])
+def test_once_an_input_has_ended_nothing_waits_for_it(how, many, overflow, turns, small_side):
+    big = [("a", "b", "c", None, "d")[k % 5] for k in range(5000)]
+    limits = {"max_items": 12, "overflow": overflow} if overflow else {}
+    node = Join(lambda x: x, how=how, many=many, combine=lambda x, y: (x, y), **limits)
+    node.in_turns = turns
+    bench = Bench(node, [big, SMALL] if small_side else [SMALL, big])
+    bench.turn([0, 10] if small_side else [10, 0])
+    bench.turn([0, 10] if small_side else [10, 0])  # the end
+    most = 0
+    while bench.turn([50, 50]):
+        spilled = node.spill.count[1 - small_side] if node.spill is not None else 0
+        most = max(most, spilled + sum(map(len, node.state[1 - small_side].values())))
+    assert most <= (8 if turns else 0)  # in turns the other side may have gone first
+    node.close()
+    assert sorted(bench.drains[0].got, key=repr) == looked_up(big, how, many, small_side)
+
+
+@given(st.data())
+def test_what_waits_can_still_match(data):
+    """Whatever comes when, and whichever input ends first: an ended input's other side keeps nothing."""
+    node = Join(lambda x: x, how="full", many=data.draw(st.booleans()), max_items=data.draw(st.sampled_from([None, 3])),
+                overflow="spill")  # fmt: skip
+    node.in_turns = data.draw(st.sampled_from([0, 2]))
+    bench = Bench(node, [data.draw(st.lists(st.integers(0, 5), max_size=30)) for _ in "ab"])
+    for counts in data.draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30)):
+        bench.turn(counts)
+        for side in (0, 1):
+            if node.over[1 - side]:
+                assert not node.state[side]
+                assert node.spill is None or not node.spill.count[side]
+    node.close()
