@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import select
 import selectors
 import threading
@@ -38,12 +37,12 @@ from itertools import repeat
 from typing import Any
 
 from orchestrator import launch
+from orchestrator.beginning import Beginning
 from orchestrator.calls import Calls
 from orchestrator.credits import Credits
 from orchestrator.ending import end_with_children
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.events import Broken, Finished, Refused, StageEvents
-from orchestrator.functions import pickled_initializer
 from orchestrator.hearing import Hearing
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.ledger import Chunk, Ledger
@@ -69,8 +68,6 @@ class Coordinator:
 
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
-        # First, as it may raise: nothing is open yet.
-        initializer = pickled_initializer(settings.initializer, settings.initargs) if settings.initializer else None
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._driver: int | None = None
@@ -96,7 +93,7 @@ class Coordinator:
             pool_token=self.token,
             arena_bytes=settings.buffer_bytes,
             control_fd=self._calls.control_fd,
-            initializer=initializer,
+            beginning=Beginning(settings.initializer, settings.initargs),
         )
         self._ledger = Ledger()
         self._credits = Credits()
@@ -131,16 +128,16 @@ class Coordinator:
         self.refuse_if_interrupted("map, run or iteration")
         with self._changing():
             self.check_usable()
-            self._undefine_rebound()
+            self._send_rebound()
             number = self._calls.open(events, function, timeout_s, name)
             if self._has_standby and self.supervisor.every_s is not None:
                 self._standby.need()
             return number
 
     def notice_rebound(self) -> None:
-        """Have the workers forget what `__main__` has defined anew; a call that goes on for long asks for it itself."""
+        """Have the workers told of what `__main__` has bound anew; a call that goes on for long asks for it itself."""
         with self._lock:
-            self._undefine_rebound()
+            self._send_rebound()
 
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a lane may hold."""
@@ -504,12 +501,14 @@ class Coordinator:
         elif frame[0] == Kind.NEED:
             self._flush(lane)
 
-    def _undefine_rebound(self) -> None:
-        """Have the workers forget names of `__main__` that mean something else now (a notebook cell run again)."""
-        rebound = self.hearing.definitions.take_rebound()
-        if rebound:
+    def _send_rebound(self) -> None:
+        """Tell the workers of names of `__main__` that mean something else now (a notebook cell run again)."""
+        definitions = self.hearing.definitions
+        if definitions.noticed():
             for lane in self.supervisor.all:
-                lane.put([pack(Kind.UNDEFINE, pickle.dumps(rebound))])
+                rebound = definitions.rebound(lane.names)
+                if rebound:
+                    lane.put_object(Kind.REBIND, payload.encode(rebound), 0, 0)
 
     def _break(self, error: OrchestratorError) -> None:
         """The pool can't go on: tell every stage."""

@@ -5,38 +5,116 @@ Owner: the coordinator, under its lock. Pickling by value may run user code (`__
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import sys
+from collections.abc import Iterable
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from workers import payload
+from workers import bindings, by_value
+from workers.errors import text_of
+from workers.handlers import is_of_a_handler
+from workers.mirror import Definition, Wanted
+from workers.needs import ALL, CODE
+
+_CODE = (FunctionType, type, ModuleType, BuiltinFunctionType)
+_SMALL = (*_CODE, int, float, complex, str, type(None))
+"""What a worker gets before it forks: not the data, which may be large."""
+_OF_THE_MODULE = ("__file__", "__package__", "__spec__", "__doc__", "__cached__")
+
+
+def attributes_of_main() -> dict[str, Any]:
+    """Return what a worker's `__main__` is to say of itself."""
+    main = vars(sys.modules["__main__"])
+    found = {name: main.get(name) for name in _OF_THE_MODULE if name in main}
+    spec = found.get("__spec__")
+    if spec is not None:  # its loader may be anything
+        from importlib.machinery import ModuleSpec  # noqa: PLC0415 - only for `python -m`
+
+        found["__spec__"] = ModuleSpec(spec.name, None, origin=spec.origin)
+    return found
 
 
 class Definitions:
-    """Remembers what was sent, so that a name that means something else later is sent anew."""
+    """Answers workers, and tells them of names that mean something else than they were told.
+
+    What a worker was told is the token of each name (`Lane.names`).
+    """
 
     def __init__(self) -> None:
-        self._sent: dict[str, Any] = {}
+        self._generation = bindings.refresh()
 
-    def answer(self, name: str) -> bytes:
-        """Return the body of the answer to "what is `__main__.name`?"; it says None if there is no such thing."""
-        import cloudpickle  # noqa: PLC0415 - needed only for programs that send what their main module defines
+    def answer(self, told: dict[str, int], wanted: Wanted) -> list[Definition]:
+        """Return what was asked for, and the code that it takes and that this worker has not got."""
+        definitions: list[Definition] = []
+        names: set[str] = set()
+        for name, token in wanted:
+            if name in {ALL, CODE}:
+                told[name] = 0
+                definitions.append(Definition(name, 0, is_current=True, pickled=None))
+                definitions += self._of_kind(told)
+            else:
+                definitions.append(_define(told, name, token, names))
+        self._define_code(told, names, definitions)
+        return definitions
 
-        definition: bytes | None = None
-        value = getattr(sys.modules.get("__main__"), name, None)
-        if value is not None:
-            with contextlib.suppress(Exception):
-                definition = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-                self._sent[name] = value
-        return payload.encode((name, definition)).pickle
-
-    def take_rebound(self) -> list[str]:
-        """Return, once, the names sent before that mean something else now (a notebook cell run again)."""
-        if not self._sent:
+    def _of_kind(self, told: dict[str, int]) -> list[Definition]:
+        """Return what this worker was not told of, of the kinds of which it wants all there is."""
+        if ALL not in told and CODE not in told:
             return []
-        main = sys.modules.get("__main__")
-        rebound = [name for name, value in self._sent.items() if getattr(main, name, None) is not value]
-        for name in rebound:
-            del self._sent[name]
-        return rebound
+        names = [name for name in bindings.track_all() if name not in told]
+        if ALL not in told:
+            names = [name for name in names if isinstance(bindings.current(name).value, _SMALL)]
+        return [_define(told, name, None, set()) for name in names]
+
+    def _define_code(self, told: dict[str, int], names: set[str], definitions: list[Definition]) -> None:
+        """Add the definitions of these names, and of those that they take, as far as they are code."""
+        while names:
+            name = names.pop()
+            if name not in told and name not in {ALL, CODE} and isinstance(bindings.current(name).value, _CODE):
+                definitions.append(_define(told, name, None, names))
+
+    def rebound(self, told: dict[str, int]) -> list[Definition]:
+        """Return the definitions of names that mean something else than this worker was told."""
+        changed = [name for name, token in told.items() if token and bindings.current(name).token != token]
+        names: set[str] = set()
+        definitions = [_define(told, name, None, names) for name in changed]
+        self._define_code(told, names, definitions)
+        return definitions + self._of_kind(told)
+
+    def noticed(self) -> bool:
+        """Whether any name was bound anew since this was last asked."""
+        before, self._generation = self._generation, bindings.refresh()
+        return before != self._generation
+
+
+def offered(names: Iterable[str]) -> list[Definition]:
+    """Return the definitions of these names, and of all that those take, for a worker that is to be started."""
+    told: dict[str, int] = {}
+    pending, definitions = set(names), []
+    if ALL in pending:
+        pending.update(bindings.track_all())
+    while pending - told.keys() - {ALL}:
+        name = (pending - told.keys() - {ALL}).pop()
+        definitions.append(_define(told, name, None, pending))
+    return definitions
+
+
+def _define(told: dict[str, int], name: str, token: int | None, names: set[str]) -> Definition:
+    """Pickle one definition, and add the names that it takes to `names`."""
+    now = bindings.current(name)
+    bound = now if token is None else bindings.of_token(name, token)
+    is_current = bound.token == now.token
+    if is_current:
+        told[name] = now.token
+    if bound.value is bindings.MISSING:
+        return Definition(name, bound.token, is_current, None)
+    try:
+        pickled, taken = by_value.definition(name, bound)
+    except Exception as error:
+        if is_of_a_handler(error):
+            raise
+        why = f"{type(error).__name__}: {text_of(error)}"
+        reason = f"`{name}` of the main module can't be sent to a worker ({why}); make it in an initializer"
+        return Definition(name, bound.token, is_current, None, reason)
+    names |= taken
+    return Definition(name, bound.token, is_current, pickled)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import ItemError
-from workers import memmap, payload
+from workers import by_value, memmap, payload
 from workers.errors import text_of
 from workers.handlers import is_of_a_handler
 from workers.runner import CallSpec
@@ -34,14 +34,12 @@ def label_of(function: Callable[..., Any] | Steps) -> str:
 
 @memmap.sends_memmaps_by_name
 def encoded_function(spec: CallSpec) -> payload.Encoded:
-    """Pickle a function, by value where it has to be: with cloudpickle, once a call."""
+    """Pickle a function once a call: by value, or by the name that `__main__` has for it."""
     memmap.register()
     try:
         data = _plainly(spec)
         if data is None:
-            import cloudpickle  # noqa: PLC0415 - slow to import, and not every function needs it
-
-            data = cloudpickle.dumps(spec, pickle.HIGHEST_PROTOCOL)
+            data = by_value.dumps(spec)
     except Exception as error:
         if is_of_a_handler(error):
             raise
@@ -61,8 +59,8 @@ def encoded_function(spec: CallSpec) -> payload.Encoded:
 def _plainly(spec: CallSpec) -> bytes | None:
     """Return the plain pickle of a function that modules define; None if it has to go by value.
 
-    What `__main__` defines goes by value, as it may be defined anew; and cloudpickle, once somebody has loaded it, may
-    have been told of modules that should too.
+    What `__main__` defines may be defined anew while the call is open; and cloudpickle, once somebody has loaded it,
+    may have been told of modules that are to go by value.
     """
     if "cloudpickle" in sys.modules:
         return None
@@ -73,11 +71,3 @@ def _plainly(spec: CallSpec) -> bytes | None:
             raise
         return None
     return None if b"__main__" in data else data
-
-
-def pickled_initializer(function: Callable[..., object], arguments: tuple[Any, ...]) -> bytes:
-    """Return what each worker calls first."""
-    import cloudpickle  # noqa: PLC0415 - only pools with an initializer need it this early
-
-    data: bytes = cloudpickle.dumps((function, arguments), pickle.HIGHEST_PROTOCOL)
-    return data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from orchestrator.failures import Failure
 from orchestrator.reentry import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.stage import Stage
+from workers import by_value
 from workers.handlers import is_of_a_handler
 from workers.submission import Submission, run_submission
 
@@ -207,7 +207,4 @@ def _portable(function: Callable[..., Any]) -> Callable[..., Any] | bytes:
     """Return the function, or its pickle by value if it lives in the main module and may be defined anew."""
     if getattr(function, "__module__", None) != "__main__":
         return function
-    import cloudpickle  # noqa: PLC0415 - only for programs that need it
-
-    data: bytes = cloudpickle.dumps(function, pickle.HIGHEST_PROTOCOL)
-    return data
+    return by_value.dumps(function)

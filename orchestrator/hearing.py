@@ -16,7 +16,7 @@ from orchestrator.errors import InternalError, WorkerStartError
 from orchestrator.failures import rebuild
 from orchestrator.lane import Lane
 from workers import payload
-from workers.wire import Frame, Kind, pack
+from workers.wire import Frame, Kind
 
 
 class Hearing:
@@ -42,7 +42,8 @@ class Hearing:
             for (offset,) in struct.iter_unpack("<Q", body):
                 lane.inputs.release(offset)
         elif kind == Kind.NEED:
-            lane.put([pack(Kind.DEFINE, self.definitions.answer(body.decode()))])
+            answer = self.definitions.answer(lane.names, pickle.loads(body))
+            lane.put_object(Kind.DEFINE, payload.encode(answer), 0, 0)
         elif kind == Kind.OUTPUT:
             self._printed.append((lane.worker_id, *pickle.loads(body)))
         elif kind == Kind.GOODBYE:

@@ -18,6 +18,8 @@ from time import monotonic_ns
 from typing import Any
 
 from orchestrator import launch
+from orchestrator.beginning import Beginning
+from orchestrator.definitions import attributes_of_main
 from orchestrator.events import Ended
 from workers import payload
 from workers.arena import Arena, ArenaReader, create_fd
@@ -49,7 +51,7 @@ class LaneSettings:
     pool_token: bytes
     arena_bytes: int
     control_fd: int
-    initializer: bytes | None
+    beginning: Beginning
 
 
 class Lane:
@@ -84,6 +86,8 @@ class Lane:
         """When something last went either way."""
         self.state = LaneState.STARTING
         self.known_calls: set[int] = set()
+        self.names: dict[str, int] = {}
+        """What the worker was told of `__main__`: the token of each name."""
         self.chunks_done = 0
         self.items_done = 0
         self.items_sent = 0
@@ -110,6 +114,7 @@ class Lane:
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._stderr_fd = create_fd("orchestrator-stderr") if hears_stderr else -1
         stderr = launch.shareable_fd(self._stderr_fd, settings.start_method) if hears_stderr else None
+        beginning = settings.beginning.of_worker()
         start = WorkerStart(
             inbox=inbox,
             outbox=outbox,
@@ -125,7 +130,8 @@ class Lane:
             arena_bytes=settings.arena_bytes,
             lease_share_bytes=share,
             environ=dict(os.environ),
-            initializer=settings.initializer,
+            main=attributes_of_main(),
+            beginning=launch.inherited(beginning.pickled) if settings.start_method == "fork" else beginning,
         )
         try:
             self.process = launch.start_process(settings.start_method, start)
@@ -138,6 +144,7 @@ class Lane:
         finally:
             inbox.close()
             outbox.close()
+        self.names.update((each.name, each.token) for each in beginning.offered)
         self.sentinel = self.process.sentinel
         self.pid = self.process.pid or -1
         launch.own(*self._fds)

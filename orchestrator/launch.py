@@ -20,18 +20,20 @@ import os
 import resource
 import select
 import sys
+from collections.abc import Callable
 from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ForkServer
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from orchestrator.errors import WorkerStartError
 from workers import entry
 from workers.entry import WorkerStart
 
+_T = TypeVar("_T")
 _util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _ours: set[int] = set()
-_PRELOADED = ["workers.entry", "multiprocessing.popen_forkserver", "cloudpickle"]
+_PRELOADED = ["workers.entry", "workers.rebuilding", "multiprocessing.popen_forkserver", "cloudpickle"]
 """What every worker needs, imported once, before the forks."""
 _PRELOADED_IF_USED = ["numpy"]
 """What takes long to import, and what workers will need if the program has it loaded when the first one is started."""
@@ -134,32 +136,26 @@ class _SpawnPopen(popen_spawn_posix.Popen):
 
 
 class _WorkerProcess(process.BaseProcess):
-    _start_method: ClassVar[str]
+    _start_method: ClassVar[None] = None  # what user code starts in a worker, it starts as the program would
 
     def __reduce__(self) -> Any:
         # By way of the workers' own package, so that no worker imports this one.
-        return entry.revive, ({**self.__dict__, "_start_method": self._start_method},)
+        return entry.revive, ({**self.__dict__, "_start_method": None},)
 
 
 class _ForkserverProcess(_WorkerProcess):
-    _start_method = "forkserver"
-
     @staticmethod
     def _Popen(child: Any) -> Any:  # noqa: N802 - multiprocessing's name
         return _ForkserverPopen(child)
 
 
 class _SpawnProcess(_WorkerProcess):
-    _start_method = "spawn"
-
     @staticmethod
     def _Popen(child: Any) -> Any:  # noqa: N802
         return _SpawnPopen(child)
 
 
 class _ForkProcess(_WorkerProcess):
-    _start_method = "fork"
-
     @staticmethod
     def _Popen(child: Any) -> Any:  # noqa: N802
         return popen_fork.Popen(child)
@@ -175,6 +171,28 @@ _PROCESSES: dict[str, type[_WorkerProcess]] = {
 def shareable_fd(fd: int, start_method: str) -> Any:
     """Wrap a descriptor so that it reaches the child of this start method."""
     return fd if start_method == "fork" else _LateFd(fd)
+
+
+class _Inheriting:
+    """Stands for the process that is being started while something is pickled for a child that will be forked."""
+
+    @staticmethod
+    def duplicate_for_child(fd: int) -> int:
+        return fd
+
+    @staticmethod
+    def DupFd(fd: int) -> Any:  # noqa: N802 - multiprocessing's name
+        return entry.InheritedFd(fd)
+
+
+def inherited(pickled: Callable[[], _T]) -> _T:
+    """Return what `pickled` gives, called as `multiprocessing` has it when a process is started; for a fork."""
+    spawning: Any = _Inheriting()
+    context.set_spawning_popen(spawning)
+    try:
+        return pickled()
+    finally:
+        context.set_spawning_popen(None)
 
 
 class _LateFd:
@@ -250,7 +268,10 @@ def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:
 
 def _started(start_method: str, start: WorkerStart) -> process.BaseProcess:
     child = _PROCESSES[start_method](target=entry.main, args=(start,), name=f"worker-{start.worker_id}")
+    chosen = multiprocessing.get_start_method(allow_none=True)
     child.start()
+    if chosen is None:  # multiprocessing has settled it meanwhile, and the program may still choose
+        multiprocessing.set_start_method(None, force=True)
     return child
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import workers.sync.shared_object
 from orchestrator import launch
 from orchestrator.errors import ClosedError, SharedMemoryError
-from workers import payload
+from workers import by_value, payload
 from workers.sync.shared_object import ALIGN, ENTRY, FILE_NAME, HEAD, TOKEN_BYTES
 
 _MAX_WRITE_BYTES = 1 << 30
@@ -87,7 +87,7 @@ def _free(pid: int, fd: int, token: bytes, told: Callable[[bytes], None]) -> Non
 
 def _write(token: bytes, obj: object) -> tuple[int, int]:
     """Write the object; return the descriptor of its file, and the file's size."""
-    encoded = payload.encode(obj)
+    encoded = payload.encode(obj, by_value.dumps)
     parts, total = _laid_out(token, encoded)
     fd = os.memfd_create(FILE_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:

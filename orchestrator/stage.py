@@ -33,7 +33,7 @@ from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.window import Window
-from workers import memmap, payload
+from workers import by_value, memmap, payload
 from workers.errors import ExceptionRecord, capture
 from workers.handlers import is_of_a_handler
 from workers.runner import CallSpec
@@ -222,7 +222,7 @@ class Stage:
     @memmap.sends_memmaps_by_name
     def _encode(self, chunk: Chunk) -> payload.Encoded | None:
         try:
-            return payload.encode((chunk.attempt, chunk.items))
+            return payload.encode((chunk.attempt, chunk.items), by_value.dumps)
         except BaseException as error:
             if is_of_a_handler(error):
                 raise

@@ -22,7 +22,7 @@ from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
 from orchestrator.failures import how_it_ended, item_error, unsendable_error
 from orchestrator.functions import encoded_function, label_of
 from orchestrator.ledger import Chunk
-from workers import memmap, payload
+from workers import by_value, memmap, payload
 from workers.errors import capture
 from workers.runner import CallSpec
 from workers.superstep import Together
@@ -218,7 +218,7 @@ class _Attempt:
     @memmap.sends_memmaps_by_name
     def _encode(self, item: tuple[Any, ...]) -> payload.Encoded:
         try:
-            return payload.encode((self._count, [item]))
+            return payload.encode((self._count, [item]), by_value.dumps)
         except Exception as error:
             raise unsendable_error(error, self._arguments, 0) from error
 

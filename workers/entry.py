@@ -34,6 +34,16 @@ CONTROL_BYTES = MARKS_BYTES + watch.SLOTS * watch.SLOT_BYTES
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """What a worker begins with."""
+
+    initializer: bytes | None
+    """Pickled (function, arguments)."""
+    offered: list[mirror.Definition]
+    """What that takes of `__main__`."""
+
+
+@dataclass(frozen=True)
 class WorkerStart:
     """All that a worker is given when it starts. The descriptors arrive through `multiprocessing`."""
 
@@ -58,8 +68,10 @@ class WorkerStart:
     arena_bytes: int
     lease_share_bytes: int
     environ: dict[str, str]
-    initializer: bytes | None
-    """Pickled (function, arguments)."""
+    main: dict[str, Any]
+    """What the worker's `__main__` says of itself: `__file__` and the like."""
+    beginning: Any
+    """A `Beginning`, or what is pickled as one."""
 
 
 def _leave_with(lifeline: Connection) -> None:
@@ -84,6 +96,17 @@ def _leave_with(lifeline: Connection) -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+@dataclass(frozen=True)
+class InheritedFd:
+    """A descriptor that a forked child has from its parent; stands where others have a duplicate."""
+
+    fd: int
+
+    def detach(self) -> int:
+        """Return a descriptor that is the caller's own: the parent's object, inherited too, may close this one."""
+        return os.dup(self.fd)
 
 
 def received(descriptor: Any) -> Any:
@@ -159,14 +182,14 @@ def main(start: WorkerStart) -> None:
     page = memoryview(mmap.mmap(_descriptor(start.control), CONTROL_BYTES))
     own_slot = page[MARKS_BYTES + start.slot * watch.SLOT_BYTES :][: watch.SLOT_BYTES].cast("Q")
     shared_object.belong_to(start.pool_token)
-    main_mirror = mirror.install(lane.ask)
+    mirror.install(lane.ask, start.main, start.beginning.offered)
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
     try:
         with _heard(start.stderr):
-            initialized = _initialize(lane, start.initializer)
+            initialized = _initialize(lane, start.beginning.initializer)
         if initialized:
             lane.send([pack(Kind.READY)])
-            ChunkLoop(lane, main_mirror, page[:MARKS_BYTES].cast("Q"), watch.Watch(own_slot)).serve()
+            ChunkLoop(lane, page[:MARKS_BYTES].cast("Q"), watch.Watch(own_slot)).serve()
     except (EOFError, BrokenPipeError):
         pass  # the coordinator has closed the lane
     except BaseException:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 _OURS = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
+MISSING_NAMES: dict[str, str] = {}
+"""Why names of `__main__` could not be sent to this worker; `workers.mirror` writes it."""
 _MAX_CAUSES = 20  # a cause chain longer than this is cut; a cycle ends here too
 
 
@@ -86,6 +88,8 @@ def add_note(exc: BaseException, note: str) -> None:
 
 def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
     """Return `exc`, its notes and its chain of causes as data; never raises."""
+    if isinstance(exc, NameError) and (why := MISSING_NAMES.get(exc.name or "")):
+        add_note(exc, why)
     cause = exc.__cause__ if exc.__cause__ is not None or exc.__suppress_context__ else exc.__context__
     return ExceptionRecord(
         type_name=type(exc).__qualname__,

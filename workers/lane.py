@@ -1,6 +1,6 @@
 """The worker's end of its lane: it reads by blocking, and writes in batches.
 
-Owner: the worker's main thread. Only `send` and `flush` may be called from other threads too (prints of user code).
+Owner: the worker's main thread. `send`, `flush` (prints of user code) and `ask` may be called from other threads too.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import pickle
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
+from workers import payload
 from workers.arena import Arena, ArenaReader
+from workers.mirror import Definition, Wanted
 from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 FULL_BYTES = 1 << 16
@@ -31,6 +34,10 @@ class WorkerLane:
         self._arrived: deque[Frame] = deque()
         self._outgoing = bytearray()
         self._writing = threading.Lock()
+        self._answers: deque[Frame] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._reading = False  # a thread is in the read, without the lock
+        self._pid = os.getpid()
 
     def receive(self) -> Frame:
         """Return the next frame; before waiting for one, write everything out.
@@ -40,7 +47,7 @@ class WorkerLane:
         """
         while not self._arrived:
             self.flush()
-            self._read()
+            self._read_until(self._has_arrived)
         return self._arrived.popleft()
 
     @property
@@ -48,24 +55,43 @@ class WorkerLane:
         """Whether no frame has arrived that was not received yet."""
         return not self._arrived
 
-    def ask(self, name: str) -> bytes | None:
-        """Ask the coordinator for the definition of `__main__.name`; what else arrives meanwhile is kept."""
-        self.send([pack(Kind.NEED, name.encode())])
-        self.flush()
-        while True:
-            for i, frame in enumerate(self._arrived):
-                if frame[0] == Kind.DEFINE:
-                    answered, definition = pickle.loads(frame[5])
-                    if answered == name:
-                        del self._arrived[i]
-                        return definition  # type: ignore[no-any-return]
-            self._read()
+    def _has_arrived(self) -> bool:
+        return bool(self._arrived)
 
-    def _read(self) -> None:
-        data = os.read(self._inbox_fd, READ_BYTES)
-        if not data:
-            raise EOFError
-        self._arrived.extend(self._reader.feed(data))
+    def ask(self, wanted: Wanted) -> list[Definition]:
+        """Ask the coordinator what names of `__main__` mean; in any thread, one at a time.
+
+        Raises:
+            EOFError: the coordinator is gone.
+        """
+        if os.getpid() != self._pid:  # a child that was forked here: the lane is not its own
+            return []
+        self.send([pack(Kind.NEED, pickle.dumps(wanted))])
+        self.flush()
+        self._read_until(lambda: bool(self._answers))
+        _, flags, buffers, _, _, body = self._answers.popleft()
+        answer: list[Definition] = payload.decode(flags, buffers, body, self.inputs)
+        return answer
+
+    def _read_until(self, ready: Callable[[], bool]) -> None:
+        """Read, or wait for the thread that does, until there is what the caller waits for."""
+        with self._changed:
+            while not ready():
+                if self._reading:
+                    self._changed.wait()
+                    continue
+                self._reading = True
+                self._changed.release()
+                try:
+                    data = os.read(self._inbox_fd, READ_BYTES)
+                finally:
+                    self._changed.acquire()
+                    self._reading = False
+                    self._changed.notify_all()
+                if not data:
+                    raise EOFError
+                for frame in self._reader.feed(data):
+                    (self._answers if frame[0] == Kind.DEFINE else self._arrived).append(frame)
 
     def send(self, parts: list[Any]) -> None:
         """Put a frame behind what is to be written."""

@@ -14,12 +14,11 @@ import time
 from time import perf_counter
 from typing import Any
 
-from workers import context, payload
+from workers import context, mirror, payload
 from workers.errors import ExceptionRecord, add_note, capture, text_of
 from workers.fused import FusedResults, FusedRunner
 from workers.fused_records import ReadResults, RecordsRunner, reader_of
 from workers.lane import WorkerLane
-from workers.mirror import MainMirror, forget
 from workers.output import ForwardedStream
 from workers.peak_memory import peak_bytes
 from workers.runner import CallRunner, CallSpec, Failures
@@ -42,9 +41,8 @@ Runner = CallRunner | FusedRunner | RecordsRunner
 class ChunkLoop:
     """Serves one lane until it is told to stop."""
 
-    def __init__(self, lane: WorkerLane, mirror: MainMirror, abandoned_calls: memoryview, watch: Watch) -> None:
+    def __init__(self, lane: WorkerLane, abandoned_calls: memoryview, watch: Watch) -> None:
         self._lane = lane
-        self._mirror = mirror
         self._abandoned_calls = abandoned_calls  # written by the coordinator only: slot number % slots holds number
         self._slots = len(abandoned_calls)
         self._watch = watch
@@ -68,8 +66,8 @@ class ChunkLoop:
                 self._function(frame)
             elif kind == Kind.FORGET:
                 self._calls.pop(frame[3], None)
-            elif kind == Kind.UNDEFINE:
-                forget(self._mirror, pickle.loads(frame[5]))
+            elif kind == Kind.REBIND:
+                mirror.rebind(payload.decode(frame[1], frame[2], frame[5], self._lane.inputs))
             elif kind == Kind.UNSHARE:
                 shared_object.forget(frame[5])
             elif kind == Kind.STOP:

@@ -40,8 +40,11 @@ def _by_value(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
     return data
 
 
-def encode(obj: Any) -> Encoded:
-    """Pickle `obj`: plainly if possible, by value with cloudpickle otherwise.
+Dumps = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
+
+
+def encode(obj: Any, by_value: Dumps = _by_value) -> Encoded:
+    """Pickle `obj`: plainly if possible, with `by_value` (cloudpickle) otherwise.
 
     Raises:
         Exception: whatever says best why it can't be pickled.
@@ -63,7 +66,7 @@ def encode(obj: Any) -> Encoded:
         if is_of_a_handler(error):
             raise
         large.clear()
-        data = _by_value(obj, keep_in_band)
+        data = by_value(obj, keep_in_band)
     if not large:
         return Encoded(data, (), len(data))
     return Encoded(data, tuple(large), len(data) + sum(b.raw().nbytes for b in large))

@@ -29,14 +29,14 @@ class Kind:
     FUNCTION: Final = 1  # number: call; a pickled `CallSpec`; comes before the first chunk of that call
     CHUNK: Final = 2  # number: call, ident: chunk; a list of items
     FORGET: Final = 3  # number: call; its function is not needed any more
-    DEFINE: Final = 4  # an answer to NEED: (name, pickled definition or None)
-    UNDEFINE: Final = 5  # ident unused; pickled names of `__main__` that were bound anew
+    DEFINE: Final = 4  # the answer to NEED: a list of `Definition`
+    REBIND: Final = 5  # names of `__main__` that were bound anew: a list of `Definition`
     STOP: Final = 6  # finish what came before, say goodbye, leave
     UNSHARE: Final = 7  # the token of a shared object that was dropped
     READY: Final = 16  # the initializer is through
     RESULT: Final = 17  # number: microseconds, ident: chunk; a list of results, or with FAILED (results, failures)
     REFUSED: Final = 18  # ident: chunk; it could not be read here: an ExceptionRecord
-    NEED: Final = 19  # a name of `__main__` that a pickle refers to
+    NEED: Final = 19  # what do names of `__main__` mean? A pickled `Wanted`
     OUTPUT: Final = 20  # what user code printed: (stream, text)
     BROKEN: Final = 21  # the initializer raised: an ExceptionRecord
     GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes)

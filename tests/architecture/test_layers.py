@@ -35,7 +35,8 @@ LAYERS = (
     ("orchestrator.fingerprint", "orchestrator.journal", "orchestrator.dead_letters"),
     ("orchestrator.letter_sinks",),
     ("orchestrator.sources",),
-    ("orchestrator.events",),
+    ("orchestrator.events", "orchestrator.definitions"),
+    ("orchestrator.beginning",),
     (
         "orchestrator.barrier",
         "orchestrator.resources",
@@ -47,7 +48,6 @@ LAYERS = (
     (
         "orchestrator.calls",
         "orchestrator.reentry",
-        "orchestrator.definitions",
         "orchestrator.ending",
         "orchestrator.standby",
     ),

@@ -1,0 +1,65 @@
+"""What a worker begins with: the initializer and the finalizer, with what they need of `__main__`.
+
+It is pickled anew for each worker, at the moment when that is started: so it has the state of that moment, and what may
+only be inherited (locks and queues of `multiprocessing`) is handed on as that library does it.
+
+Runs in the coordinator process, under the coordinator's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.definitions import offered
+from orchestrator.errors import WorkerStartError
+from workers import by_value, entry
+from workers.errors import text_of
+from workers.handlers import is_of_a_handler
+from workers.mirror import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What all workers of a pool begin with."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+
+    def of_worker(self) -> OfWorker:
+        """Return what stands for it in the start of one worker."""
+        return OfWorker(self)
+
+
+class OfWorker:
+    """What one worker begins with; pickled once, or twice if the fork server has to be started again."""
+
+    def __init__(self, beginning: Beginning) -> None:
+        self._beginning = beginning
+        self.offered: list[Definition] = []
+        """The definitions that were sent with it."""
+
+    def pickled(self) -> entry.Beginning:
+        """Pickle it now.
+
+        Raises:
+            WorkerStartError: it can't be pickled.
+        """
+        what = self._beginning
+        if what.initializer is None:
+            return entry.Beginning(None, [])
+        try:
+            data, names = by_value.with_names((what.initializer, what.initargs))
+            self.offered = offered(names)
+        except Exception as error:
+            if is_of_a_handler(error):
+                raise
+            raise WorkerStartError(
+                f"the initializer or its arguments can't be sent to a worker: {type(error).__name__}: {text_of(error)}"
+            ) from error
+        return entry.Beginning(data, self.offered)
+
+    def __reduce__(self) -> Any:
+        pickled = self.pickled()
+        return entry.Beginning, (pickled.initializer, pickled.offered)
