@@ -23,10 +23,10 @@ import sys
 from collections.abc import Callable
 from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn
 from multiprocessing.connection import Connection
-from multiprocessing.forkserver import ForkServer
 from typing import Any, ClassVar, TypeVar
 
 from orchestrator.errors import WorkerStartError
+from orchestrator.fork_server import NamelessForkServer
 from workers import entry
 from workers.entry import WorkerStart
 
@@ -37,7 +37,6 @@ _PRELOADED = ["workers.entry", "workers.rebuilding", "multiprocessing.popen_fork
 """What every worker needs, imported once, before the forks."""
 _PRELOADED_IF_USED = ["numpy"]
 """What takes long to import, and what workers will need if the program has it loaded when the first one is started."""
-_forkserver = ForkServer()
 _lifeline: tuple[Connection, Connection] | None = None
 
 
@@ -51,6 +50,9 @@ def disown(*fds: int) -> None:
     _ours.difference_update(fds)
 
 
+_forkserver = NamelessForkServer(own)
+
+
 def _after_fork_in_child() -> None:
     global _lifeline, _forkserver  # noqa: PLW0603 - the child has neither
     # Replaced rather than closed: objects that the child inherited still hold these numbers, and close them some day.
@@ -61,7 +63,7 @@ def _after_fork_in_child() -> None:
     os.close(nothing)
     _ours.clear()
     _lifeline = None
-    _forkserver = ForkServer()
+    _forkserver = NamelessForkServer(own)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

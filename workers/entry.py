@@ -129,6 +129,7 @@ def _settle_process(start: WorkerStart) -> None:
     """Own process group, no Ctrl-C, the coordinator's environment."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server was started with it blocked
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _leave_with(start.lifeline)
     if dict(os.environ) != start.environ:

@@ -97,7 +97,8 @@ def job_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the job file")
-    add("--check", action="store_true", help="only look for mistakes; all are told, each with its line")
+    add("--check", action="store_true", help="only look for mistakes; all are told, each with its line; imports the "
+        "modules of the functions, which are looked up")
     add(
         "--set",
         metavar="KEY.PATH=VALUE",
@@ -107,8 +108,10 @@ def job_parser() -> argparse.ArgumentParser:
         help="put a value into the file's place: --set pool.workers=4 (repeatable)",
     )
     add_jobs(parser)
-    add("--graph", choices=FORMATS, help="print the graph as text for Mermaid or Graphviz, and start nothing")
-    add("--dry-run", action="store_true", help="say what would run, and start nothing")
+    add("--graph", choices=FORMATS, help="print the graph as text for Mermaid or Graphviz, and start "
+        "nothing; imports the modules of the functions, too")
+    add("--dry-run", action="store_true", help="say what would run, and start nothing; imports the modules of the "
+        "functions, too")
     add_telling(parser, trace=False)
     add_resuming(parser)
     add_showing(parser)

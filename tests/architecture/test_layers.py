@@ -41,6 +41,7 @@ LAYERS = (
         "orchestrator.barrier",
         "orchestrator.resources",
         "orchestrator.launch",
+        "orchestrator.fork_server",
         "orchestrator.lane",
         "orchestrator.share",
     ),

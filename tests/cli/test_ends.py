@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import pytest
+from support.waiting import until
 
 DEADLINE_S = 60
 
@@ -91,3 +92,46 @@ def test_a_slow_producer_sees_its_lines_come_back_one_by_one(start):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("arguments", [("run", "slow:f", "in.txt"), ("job", "job.toml", "--check")], ids=lambda words: words[0])
+def test_ctrl_c_while_the_functions_module_is_imported_is_one_line_and_130(folder, start, arguments):
+    """In the middle of an `exec` of text, too, which has Python end by the signal though the exception was caught."""
+    (folder / "slow.py").write_text("exec('import time; open(\"here\", \"w\").close(); time.sleep(600)')\n")
+    (folder / "in.txt").write_text("a\n")
+    (folder / "job.toml").write_text(
+        '[source.s]\nread = "in.txt"\n[step.t]\nfrom = "s"\nmap = "slow:f"\n[sink.u]\nfrom = "t"\nwrite = "out"\n'
+    )
+    process = start(*arguments, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: (folder / "here").exists() or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out, err) == (130, b"", b"orchestrator: interrupted\n")
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGKILL,), (signal.SIGINT, signal.SIGINT)], ids=str)
+def test_an_end_at_once_leaves_no_report_and_nothing_in_the_temporary_folder(folder, start, environment, signals):
+    (folder / "tmp").mkdir()
+    environment["TMPDIR"] = str(folder / "tmp")
+    (folder / "in.txt").write_bytes(b"x\n" * 100_000)
+    os.mkfifo(folder / "gate")
+    gate = os.open(folder / "gate", os.O_RDWR)
+    process = start("run", "f:wait", "in.txt", "-o", "out/", "-j", "2", "--block", "64K", "--report", "report.json",
+                    stdin=subprocess.DEVNULL)  # fmt: skip
+    try:
+        watches = [os.pidfd_open(pid) for pid in read_pids(gate, 2)]
+        for number in signals:
+            process.send_signal(number)
+        process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    for watch in watches:
+        assert_ends(watch)
+    os.close(gate)
+    assert os.listdir(folder / "tmp") == []
+    assert [name for name in os.listdir(folder) if "part" in name] == []

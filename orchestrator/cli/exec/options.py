@@ -140,7 +140,7 @@ def _add_logging(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="leave out the commands that are in --joblog FILE")
     add("--resume-failed", action="store_true", help="the same, but run those again that failed")
     add_telling(group)
-    add("--dry-run", action="store_true", help="print the commands, and start nothing")
+    add("--dry-run", action="store_true", help="print the commands, and start nothing; imports nothing")
 
 
 def parse_exec(argv: Sequence[str]) -> ExecSettings:

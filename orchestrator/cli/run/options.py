@@ -181,7 +181,8 @@ def _add_logging(parser: argparse.ArgumentParser) -> None:
         "--joblog", metavar="FILE", help="write a line for each try at a chunk, in GNU parallel's columns, as it ends"
     )
     add_telling(group)
-    group.add_argument("--dry-run", action="store_true", help="say what would run, and start nothing")
+    group.add_argument("--dry-run", action="store_true", help="say what would run, and start nothing; imports the "
+        "module of the function, which is looked up")
 
 
 def parse_run(argv: Sequence[str]) -> RunSettings:
