@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from workers.steps import StepCounts
 
 
+@dataclass(slots=True)
 class StageCounts:
     """What a stage has counted so far."""
 
-    __slots__ = ("chunks", "deaths", "failures", "items", "retries", "seconds", "steps")
-
-    def __init__(self) -> None:
-        self.items = self.failures = self.retries = self.deaths = self.chunks = 0
-        self.seconds = 0.0
-        """That chunks ran, in the workers, summed."""
-        self.steps: dict[str, StepCounts] = {}
-        """By name, in the order of the steps; empty if the function is one function."""
+    items: int = 0
+    failures: int = 0
+    retries: int = 0
+    deaths: int = 0
+    chunks: int = 0
+    seconds: float = 0.0
+    """That chunks ran, in the workers, summed."""
+    steps: dict[str, StepCounts] = field(default_factory=dict)
+    """By name, in the order of the steps; empty if the function is one function."""
 
     def add(self, other: StageCounts) -> None:
         """Count what another stage has counted; not its steps."""

@@ -2,9 +2,13 @@
 
     {"index": 7, "item": {"n": 7}, "item_as": "json", "error": {"type": "ValueError", "text": "…"}, "attempts": 3, …}
 
-An item is kept as JSON if it comes back from JSON as what it was (a tuple would be a list), else as a pickle in base64;
-if it can't be pickled either, its `repr` is kept, which can't be run again. In the place of an item may stand the place
-of a record in a file: its path, its bytes, its line. A pickle runs code when it is read: read only what you trust.
+An item is kept as JSON if it comes back from JSON as what it was (a tuple would be a list); other plain values (tuples,
+bytes, keys that are numbers …) as JSON with marks ("data", see `plain_data.py`); objects as a pickle in base64; if it
+can't be pickled either, its `repr` is kept, which can't be run again. In the place of an item may stand the place of a
+record in a file: its path, its bytes, its line.
+
+To read letters runs nothing. A pickle runs code when it is opened: only `DeadLetter.item` does that, for its own item,
+and only from a file of this user that nobody else can write to.
 
 Where they are written, and how safe they are there: `letter_sinks.py`. Nothing here holds state.
 """
@@ -15,7 +19,6 @@ Where they are written, and how safe they are there: `letter_sinks.py`. Nothing 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 import os
@@ -25,10 +28,13 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from orchestrator import plain_data
 from orchestrator.errors import ConfigError
+from orchestrator.trust import why_untrusted
 from workers.chunks import Place
 
 _LINE_BEGINS = b'{"index": '
@@ -48,6 +54,8 @@ class ErrorText(NamedTuple):
 
 class _Pickled(NamedTuple):
     data: bytes
+    untrusted: str | None = None
+    """Why it is not opened."""
 
 
 class _Shown(NamedTuple):
@@ -81,10 +89,11 @@ class DeadLetter:
 
     @property
     def item(self) -> Any:
-        """The item, unpickled if it has to be.
+        """The item, unpickled if it has to be: that runs code that is in it.
 
         Raises:
-            ConfigError: it could not be kept, or only its place in a file is, or its pickle can't be loaded here.
+            ConfigError: it could not be kept, or only its place in a file is, or it is a pickle that others may have
+                written, or that can't be loaded here.
         """
         if self.held is NO_ITEM:
             raise ConfigError(f"this dead letter holds a place in a file and not the item itself: {self.place}")
@@ -92,11 +101,21 @@ class DeadLetter:
             raise ConfigError(f"item {self.index} could not be pickled, so it can't be run again: {self.held.text}")
         if not isinstance(self.held, _Pickled):
             return self.held
+        if self.held.untrusted is not None:
+            raise ConfigError(
+                f"item {self.index} is pickled, and the file of dead letters {self.held.untrusted}: to load it could "
+                "run what others have put there. If you know that nobody has, make it yours alone (chown, chmod go-w)"
+            )
         try:
             return pickle.loads(self.held.data)
         except Exception as error:
             what = f"the pickle of item {self.index} can't be loaded here: {type(error).__name__}: {error}"
             raise ConfigError(f"{what}. Is what it was made of importable?") from error
+
+    @property
+    def is_pickled(self) -> bool:
+        """Whether to ask for `item` unpickles it, which runs code."""
+        return isinstance(self.held, _Pickled)
 
     @property
     def signal(self) -> str | None:
@@ -135,6 +154,8 @@ def _item_fields(letter: DeadLetter) -> dict[str, Any]:
     if not isinstance(held, _Pickled):
         if is_json(held):
             return {"item": held, "item_as": "json"}
+        with suppress(TypeError, ValueError, RecursionError):
+            return {"item": json.loads(plain_data.dumps(held, may_pickle=False)), "item_as": "data"}
         try:
             held = _Pickled(_pickle(held))
         except Exception:
@@ -181,8 +202,9 @@ def read_dead_letters(path: str | os.PathLike[str]) -> Iterator[DeadLetter]:
 
     Their items run again with `pool.map(fn, (letter.item for letter in read_dead_letters(path)))`; give that another
     file for its own dead letters, since these stay where they are. What is appended after the call is not given. A line
-    that was cut short (the power went) is left out, with a warning. An item that was pickled is unpickled when it is
-    asked for, which runs code: read only files that you trust.
+    that was cut short (the power went) is left out, with a warning. What is read is data: text, numbers, lists, bytes.
+    Only an item that is an object of some class is a pickle (`letter.is_pickled`); asking for `letter.item` opens it,
+    which runs code that is in it, and is refused if the file belongs to another user or others can write to it.
 
     Raises:
         ConfigError: the file can't be read, or is no file of dead letters.
@@ -198,6 +220,7 @@ def read_dead_letters(path: str | os.PathLike[str]) -> Iterator[DeadLetter]:
 
 def _letters(path: str, left: int) -> Iterator[DeadLetter]:
     with open(path, "rb") as file:
+        untrusted = why_untrusted(os.fstat(file.fileno()))
         for number, line in enumerate(file, 1):
             left -= len(line)
             if left < 0:  # written since, by those who run these again
@@ -210,8 +233,8 @@ def _letters(path: str, left: int) -> Iterator[DeadLetter]:
                 warnings.warn(f"{path}:{number} is no whole dead letter (cut short?); it is left out", stacklevel=2)
                 continue
             try:
-                yield _letter(fields)
-            except (AttributeError, KeyError, TypeError, binascii.Error):
+                yield _letter(fields, untrusted)
+            except (AttributeError, ImportError, KeyError, TypeError, ValueError):
                 raise _no_letter(path, number, line) from None
 
 
@@ -219,13 +242,13 @@ def _no_letter(path: str, number: int, line: bytes) -> ConfigError:
     return ConfigError(f"{path}:{number} is no dead letter: {reprlib.repr(line.decode(errors='replace'))}")
 
 
-def _letter(fields: dict[str, Any]) -> DeadLetter:
+def _letter(fields: dict[str, Any], untrusted: str | None) -> DeadLetter:
     place = None
     if "path" in fields:
         place = Place(fields["path"], fields.get("start"), fields.get("end"), fields.get("line"))
     names = ("traceback", "function", "step", "workflow", "worker", "pid", "exitcode")
     return DeadLetter(
-        _held(fields),
+        _held(fields, untrusted),
         fields.get("index"),
         ErrorText(**fields["error"]),
         attempts=fields["attempts"],
@@ -235,8 +258,13 @@ def _letter(fields: dict[str, Any]) -> DeadLetter:
     )
 
 
-def _held(fields: dict[str, Any]) -> Any:
+def _held(fields: dict[str, Any], untrusted: str | None) -> Any:
     if "item" not in fields:
         return NO_ITEM
-    kinds = {"json": lambda item: item, "pickle": lambda item: _Pickled(base64.b64decode(item)), "repr": _Shown}
+    kinds = {
+        "json": lambda item: item,
+        "data": lambda item: plain_data.loads(json.dumps(item).encode()),
+        "pickle": lambda item: _Pickled(base64.b64decode(item), untrusted),
+        "repr": _Shown,
+    }
     return kinds[fields["item_as"]](fields["item"])

@@ -1,10 +1,11 @@
 """The journal of a run: what it takes to go on after a crash, appended record by record.
 
-    record:  magic u32 · length u32 · CRC-32 u32 · pickle          the first is the run's head, each other a state
+    record:  magic u32 · length u32 · CRC-32 u32 · JSON            the first is the run's head, each other a state
 
 A record counts only if it is whole: a torn last one, as a crash leaves it, is cut off and forgotten. Every record
 holds the whole state, so the last one is all that is needed, and a journal that has grown is written anew with its
-head and that. It is a pickle: go on only with a folder that you trust.
+head and that. To read it runs nothing: items of a state that JSON can't hold are pickles inside it
+(`plain_data.py`), which only `load_state` opens.
 
 Owner: the run's thread. The folder is locked (`flock`, given back by the kernel) for as long as a run uses it.
 """
@@ -13,18 +14,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pickle
 import struct
 import zlib
 from contextlib import suppress
 from typing import Any
 
+from orchestrator import plain_data
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.new_file import NotOurFileError, begin, reopen, same_file
+from orchestrator.trust import refuse_untrusted
 
 _HEAD = struct.Struct("<III")
-_MAGIC = 0x4F52_4A31
+_MAGIC = 0x4F52_4A32
+_OLD_MAGIC = struct.pack("<I", 0x4F52_4A31)
 _COMPACT_BYTES = 1 << 20
+_NO_STATE = b'{"kind":"state","of":null}'
 _NAME, _NEW, _LOCK = "journal", "journal.new", "lock"
 
 
@@ -41,10 +45,12 @@ class Journal:
         self.head: Any = None
         """What `begin` was given by the run that made the journal; None if there is none."""
         self.state: Any = None
-        """The last whole state; None before the first."""
+        """The last whole state, pickles in it left closed; None before the first. `load_state` opens them."""
         self.complete = False
         """Whether that run came to its end."""
         self._path = os.path.join(folder, _NAME)  # noqa: PTH118
+        self._last = _NO_STATE
+        """The record of the last state."""
         self._fd = -1
         self._size = 0
         self._lock_fd = _lock(folder)
@@ -56,8 +62,8 @@ class Journal:
 
     def begin(self, head: Any) -> None:
         """Start anew, with this as the head."""
-        self.head, self.state, self.complete = head, None, False
-        self._rewrite([_record(("head", head))])
+        self.head, self.state, self.complete, self._last = head, None, False, _NO_STATE
+        self._rewrite([_record("head", head)])
 
     def save(self, state: Any) -> None:
         """Append a state, and make it last.
@@ -65,15 +71,32 @@ class Journal:
         Raises:
             OrchestratorError: the disk is full or broken; the states before this one are as they were.
         """
-        self._append(("state", state))
-        self.state = state
+        record = _record("state", state)
+        self._append(record)
+        self.state, self._last = state, record[_HEAD.size :]
         if self._size > _COMPACT_BYTES:
-            self._rewrite([_record(("head", self.head)), _record(("state", state))])
+            self._rewrite([_record("head", self.head), record])
+
+    def load_state(self) -> Any:
+        """Return the last whole state, with its pickles opened: to go on with a run.
+
+        Raises:
+            ConfigError: it has some, and others than this user may have written them; or they can't be opened.
+        """
+        if not plain_data.has_pickles(self.state):
+            return self.state
+        refuse_untrusted(self.folder, "the state of a run")
+        refuse_untrusted(self._path, "the state of a run", self._fd)
+        try:
+            return plain_data.loads(self._last, unpickle=True)["of"]
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"what the run in {self.folder} had in hand can't be unpickled here: {why}") from error
 
     def finish(self) -> None:
         """Note that the run has come to its end, and all outputs have their final names."""
         self._check_ours()
-        self._rewrite([_record(("head", self.head)), _record(("state", self.state)), _record(("complete", None))])
+        self._rewrite([_record("head", self.head), _framed(self._last), _record("complete", None)])
         self.complete = True
 
     def discard(self) -> None:
@@ -106,22 +129,30 @@ class Journal:
             raise ConfigError(f"can't read the journal {self._path}: {error.strerror}") from None
         with open(self._fd, "rb", closefd=False) as file:
             data = file.read()
+        if data.startswith(_OLD_MAGIC):
+            raise ConfigError(f"{self._path} was written by an earlier version, which can't be gone on with; remove it")
         at = 0
         while (body := _body(data, at)) is not None:
-            kind, value = pickle.loads(body)
-            if kind == "head":
-                self.head = value
-            elif kind == "state":
-                self.state = value
-            else:
-                self.complete = True
+            self._take(body)
             at += _HEAD.size + len(body)
         self._size = at
         os.ftruncate(self._fd, at)
         os.lseek(self._fd, at, os.SEEK_SET)
 
-    def _append(self, entry: Any) -> None:
-        record = _record(entry)
+    def _take(self, body: bytes) -> None:
+        try:
+            entry = plain_data.loads(body)
+            kind, value = entry["kind"], entry["of"]
+        except (ValueError, TypeError, KeyError, ImportError, RecursionError):
+            raise ConfigError(f"{self._path} is no journal of a run") from None
+        if kind == "head":
+            self.head = value
+        elif kind == "state":
+            self.state, self._last = value, body
+        else:
+            self.complete = True
+
+    def _append(self, record: bytes) -> None:
         self._check_ours()
         try:
             _write_all(self._fd, record)
@@ -169,13 +200,17 @@ class Journal:
         )
 
 
-def _record(entry: Any) -> bytes:
+def _record(kind: str, value: Any) -> bytes:
     try:
-        body = pickle.dumps(entry, pickle.HIGHEST_PROTOCOL)
+        body = plain_data.dumps({"kind": kind, "of": value}, may_pickle=kind == "state")
     except Exception as error:
         raise OrchestratorError(
             f"the state of the run can't be pickled for its checkpoint: {type(error).__name__}: {error}"
         ) from error
+    return _framed(body)
+
+
+def _framed(body: bytes) -> bytes:
     return _HEAD.pack(_MAGIC, len(body), zlib.crc32(body)) + body
 
 

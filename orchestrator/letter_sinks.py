@@ -89,7 +89,7 @@ class DeadLetterFile:
     appends = True
     """What it holds before the run stays, so a resumed run has to know how much that was."""
 
-    def __init__(self, path: str, mode: int = 0o666) -> None:
+    def __init__(self, path: str, mode: int = 0o644) -> None:
         """Open it; it is made, with this mode, if it is not there.
 
         Raises:

@@ -109,7 +109,7 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
         "--retry-dead",
         metavar="FILE",
         help="instead of INPUT: run the records that an earlier run left out, in the --format that they had then; what "
-        "fails again goes to another --dead-letter FILE",
+        "fails again goes to another --dead-letter FILE. FILE is read as data; a pickle in it is refused",
     )
     limits = parser.add_argument_group("limits").add_argument
     limits(

@@ -105,7 +105,13 @@ def add_resuming(parser: argparse.ArgumentParser) -> None:
         help="write down there how far the run is, so that it can be resumed, even after kill -9 or a power cut; "
         "the output is then the same to the byte",
     )
-    add("--resume", action="store_true", help="go on with the run in --checkpoint DIR, if there is one")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --checkpoint DIR, if there is one. DIR is read as data; only items of a job that "
+        "are objects of some class are pickled there: to load them runs code that is in them, so they are loaded only "
+        "with --resume, and only if DIR is yours and nobody else can write to it",
+    )
     add("--checkpoint-every", metavar="S", default="2", help="seconds between checkpoints, at least (default: 2)")
     add(
         "--grace",

@@ -74,7 +74,8 @@ class Checkpoints:
         """Have every node keep what it must, and take up the state that the journal holds; before the first turn.
 
         Raises:
-            ConfigError: a source can't be read again, or a sink can't be gone on with.
+            ConfigError: a source can't be read again, a sink can't be gone on with, or the state is pickled and others
+                may have written it.
         """
         try:
             for number, node in enumerate(nodes):
@@ -89,7 +90,7 @@ class Checkpoints:
             if any(getattr(sink, "appends", False) for node in nodes for sink in node.own_sinks()):
                 self.save()  # how much was there before this run
         else:
-            for node, state in zip(nodes, self._journal.state, strict=True):
+            for node, state in zip(nodes, self._journal.load_state(), strict=True):
                 node.resume(state)
 
     def look(self) -> None:

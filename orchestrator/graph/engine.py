@@ -76,6 +76,8 @@ class Engine:
         """Nothing more is read, and what runs may finish until this time."""
         self.started = False
         self.closed = False
+        self._is_doomed = False
+        """A source has raised. No checkpoint is written any more: in it, the source would have come to its end."""
         self._left = False
         """The consumer has closed the results in the middle of the iteration."""
 
@@ -186,7 +188,7 @@ class Engine:
         self._notice_source_errors()
         if self.bars is not None:
             self.bars.look()
-        if moved and self._checkpoints is not None:
+        if moved and self._checkpoints is not None and not self._is_doomed:
             self._checkpoints.look()
         return moved
 
@@ -258,6 +260,7 @@ class Engine:
             if source.error is not None and not source.failed:
                 if self._branches.takes(_of_source(source, source.error)):
                     continue
+                self._is_doomed = True
                 for node in self.nodes:
                     node.failed = True
 
@@ -307,7 +310,7 @@ class Engine:
         return stages or any(node.waits_for_workers for node in self._hooks)
 
     def _save(self) -> None:
-        if self._checkpoints is not None:
+        if self._checkpoints is not None and not self._is_doomed:
             self._checkpoints.save()
 
     def _wait_for_others(self) -> None:

@@ -12,6 +12,7 @@ from typing import IO, Any
 from orchestrator.errors import OrchestratorError
 from orchestrator.graph.node import ROOM, Node
 from orchestrator.sinks.new_file import begin, reopen, same_file
+from orchestrator.trust import refuse_untrusted
 
 HELD_ITEMS = 1 << 16
 """What is more than this is written to a temporary file."""
@@ -98,6 +99,8 @@ class Hold(Node):
         if self._written and self._path is not None:  # read back to its end, it may be removed already
             try:
                 self._file = open(reopen(self._path), "r+b")  # noqa: PTH123, SIM115 - closed by `close`
+                for path, fd in ((os.path.dirname(self._path), None), (self._path, self._file.fileno())):  # noqa: PTH120
+                    refuse_untrusted(path, f"what waits at {self.name!r}", fd)
                 found = os.fstat(self._file.fileno()).st_size
                 if found < state["size"]:
                     raise self._gone(f"it has {found:,} bytes of {state['size']:,}")

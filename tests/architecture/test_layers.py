@@ -32,6 +32,7 @@ LAYERS = (
         "orchestrator.autosize",
     ),
     ("orchestrator.sinks",),
+    ("orchestrator.trust", "orchestrator.plain_data"),
     ("orchestrator.fingerprint", "orchestrator.journal", "orchestrator.dead_letters"),
     ("orchestrator.letter_sinks",),
     ("orchestrator.sources",),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import ConfigError, OrchestratorError, read_dead_letters
-from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText, Place, dumps, is_json
+from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText, Place, dumps
 from orchestrator.letter_sinks import DeadLetterFile, refuse_unwritable
 
 
@@ -51,10 +51,27 @@ def test_every_item_comes_back_as_what_it_was(tmp_path_factory, items):
     assert all(same(each.item, item) for each, item in zip(back, items, strict=True))
 
 
-@pytest.mark.parametrize("item", [(1, 2), {1: "a"}, Point(1, 2), float("nan"), "\ud83d\ude00", {"a": [b"b"]}, 10**5000], ids=type)
-def test_what_json_would_change_is_pickled_and_says_so(item):
-    assert not is_json(item)
-    assert json.loads(dumps(letter(item)))["item_as"] == "pickle"
+@pytest.mark.parametrize("item", [(1, 2), {1: "a"}, float("nan"), {"a": [b"b"]}, 10**5000, {"$": 1}], ids=type)
+def test_what_json_would_change_is_marked_data_and_no_pickle(tmp_path, item):
+    line = dumps(letter(item))
+    assert json.loads(line)["item_as"] in {"data", "json"}
+    (tmp_path / "letters").write_bytes(line)
+    (back,) = read_dead_letters(tmp_path / "letters")
+    assert not back.is_pickled
+    assert same(back.item, item)
+
+
+def test_an_object_is_pickled_and_opened_only_from_a_file_that_is_ours_alone(tmp_path):
+    path = tmp_path / "letters"
+    path.write_bytes(dumps(letter(Point(1, 2), 5)))
+    path.chmod(0o644)
+    (back,) = read_dead_letters(path)
+    assert back.is_pickled
+    assert back.item == Point(1, 2)
+    path.chmod(0o664)
+    (back,) = read_dead_letters(path)
+    with pytest.raises(ConfigError, match=r"item 5 is pickled.*can be written to by others \(mode 664\)"):
+        _ = back.item
 
 
 @pytest.mark.parametrize("item", [None, [], {"a": [1, 2.5, None, True]}, "\udc80 é", 10**20, -0.0])

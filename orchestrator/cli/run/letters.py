@@ -226,6 +226,11 @@ class LetterSource:
 
     def _check(self, letter: DeadLetter, number: int) -> None:
         where, place = f"{self._path}:{number}", letter.place
+        if letter.is_pickled:
+            raise ConfigError(
+                f"{where} holds a pickled object, which no record of `run` is, and which this command doesn't load; "
+                "in Python: pool.map(fn, (letter.item for letter in read_dead_letters(path)))"
+            )
         if letter.held is not NO_ITEM:
             self._check_item(letter.item, where)
             return
