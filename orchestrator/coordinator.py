@@ -52,6 +52,7 @@ from orchestrator.standby import Standby
 from orchestrator.status import PoolStatus, describe_item, worker_status
 from orchestrator.supervisor import Supervisor
 from orchestrator.timers import Timers
+from orchestrator.waiting_line import WaitingLine
 from orchestrator.wakeup import WakeUp
 from workers import payload
 from workers.wire import Flag, Frame, Kind, pack
@@ -79,6 +80,9 @@ class Coordinator:
         # A worker that is forked has only the thread that forks: what another held locked would stay so.
         self._has_standby = settings.start_method != "fork"
         self._waiters = 0
+        self._line = WaitingLine()
+        self._asked: int | None = None
+        """The least depth for which there was no room, while a thread that waits is asked whether it can go on."""
         self._pid = os.getpid()
         self._selector = selectors.DefaultSelector()
         self._wakeup = WakeUp()
@@ -142,10 +146,19 @@ class Coordinator:
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a lane may hold."""
         with self._lock:
-            room = self._credits.room(depth)
-            if self.supervisor.holds_back:
-                return min(room, 0 if len(self._ledger) else 1)
+            room = self._room(depth)
+            if not room and (self._asked is None or depth < self._asked):
+                self._asked = depth
             return room
+
+    def _room(self, depth: int) -> int:
+        kept = 0
+        if self._line:
+            kept, depth = self._line.before(threading.get_ident(), depth)
+        room = self._credits.room(depth)
+        if self.supervisor.holds_back:
+            room = min(room, 0 if len(self._ledger) else 1)
+        return max(0, room - kept)
 
     def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
         """Send the chunks in turn while lanes have credit; return how many were sent."""
@@ -155,6 +168,11 @@ class Coordinator:
             touched: set[Lane] = set()
             sent = 0
             holds_back = self.supervisor.holds_back
+            if self._line:
+                me = threading.get_ident()
+                batch = batch[: self._room(depth)]
+                _, depth = self._line.before(me, depth)
+                self._line.serve(me)
             try:
                 for chunk, encoded in batch:
                     if holds_back and len(self._ledger):
@@ -236,7 +254,7 @@ class Coordinator:
         try:
             while True:
                 with self._changed:
-                    if ready() or not self._lanes_can_answer():
+                    if self._can_go_on(ready) or not self._lanes_can_answer():
                         break
                     left = None if ends is None else max(0.0, ends - time.monotonic())
                     if self._driver is None:
@@ -251,8 +269,30 @@ class Coordinator:
         except BaseException:
             with self._changed:
                 self._leave_turn(turn)
+                self._leave_line()
             raise
+        if self._line:
+            with self._changed:
+                self._leave_line()
         self.hearing.pass_on()
+
+    def _can_go_on(self, ready: Callable[[], Any]) -> bool:
+        """Ask a thread that waits; while it lacks nothing but a credit, it stands in line for one."""
+        self._asked = None
+        if ready():
+            return True
+        if self._asked is None:
+            self._leave_line()
+        else:
+            self._line.enter(threading.get_ident(), self._asked)
+        return False
+
+    def _leave_line(self) -> None:
+        """Wait for no credit any more; whoever stands behind may find the room that was kept."""
+        if self._line.leave(threading.get_ident()):
+            self._changed.notify_all()
+            if self._driver is not None:
+                self.wake()
 
     def take_over(self) -> None:
         """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""

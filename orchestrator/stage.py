@@ -164,15 +164,25 @@ class Stage:
 
     def wants_room(self, *, source_ended: bool = False) -> bool:
         """Tell whether there is something to send, and a lane that would take it now."""
+        depth = self._depth_wanted(source_ended)
+        return depth > 0 and self._coordinator.room(depth) > 0
+
+    def is_waiting(self, *, source_ended: bool) -> bool:
+        """Tell whether something will happen of its own accord: a chunk comes back, falls due, or gets its credit.
+
+        What is finished and waits for its consumer does not count: only the consumer can end that wait.
+        """
+        return self._in_lanes > 0 or self.timeout_s is not None or self._depth_wanted(source_ended) > 0
+
+    def _depth_wanted(self, source_ended: bool) -> int:
+        """Return how many chunks a lane may hold that the next one goes to; 0: nothing may be sent."""
         if self._backlog:
-            alone = self._backlog[0][0].alone
-        elif (again := self._recovery.head) is not None:
-            alone = again.alone
-        elif source_ended or not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
-            return False
-        else:
-            alone = False
-        return self._coordinator.room(1 if alone else self._depth()) > 0
+            return 1 if self._backlog[0][0].alone else self._depth()
+        if (again := self._recovery.head) is not None:
+            return 1 if again.alone else self._depth()
+        if source_ended or not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
+            return 0
+        return self._depth()
 
     def _depth(self) -> int:
         """Return how many chunks a lane may hold now."""

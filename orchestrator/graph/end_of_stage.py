@@ -68,14 +68,14 @@ class EndOfStage(Hold):
         """What the nodes of one graph have in common: their hooks take turns. Set by the engine."""
 
     @property
-    def waits_for_workers(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether the hook runs, or is to run as soon as it can."""
         return self.ended[0] and not self._through and not self.outlets[0].cancelled
 
     @property
     def has_news(self) -> bool:
         """Whether `pump` could do something now."""
-        if not self.waits_for_workers:
+        if not self.is_waiting:
             return False
         return self._may_begin() if self._hook is None else self._hook.has_news
 

@@ -4,6 +4,8 @@
     turn:  for each node, consumers first:  pump       (sources last: they read while there is room)
     wait:  nothing moved -> for results of the pool, room in it, or a source that blocks
 
+A wait is begun only if a node says who will end it (`is_waiting`). What waits for its consumer doesn't count.
+
 Owner of the state of all nodes: the thread of whoever iterates the stream or calls `run`. No node has a thread, but for
 the readers of sources that block, which only fill buffers and wake the engine. The order in which nodes are pumped is
 fixed, so a graph over sources that don't block gives the same every time.
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.001
 """While there is something to do here, the lanes are looked after this often."""
-_LOOKS = 5
-_LOOK_S = 0.2
-"""A graph is called stuck only after it was found so several times: other threads may be about to use the pool."""
 
 
 class Bars(Protocol):
@@ -163,7 +162,10 @@ class Engine:
         if self._pause_until is not None and self._has_come_to_rest(self._pause_until):
             self._save()
             raise PausedError("the run was asked to stop")
-        self._wait()
+        if any(node.is_waiting for node in self._watched):
+            self._wait()
+        else:
+            self._refuse_to_hang()
         return True
 
     def turn(self) -> bool:
@@ -270,58 +272,34 @@ class Engine:
                 raise _of_source(source, source.error)
 
     def _wait(self) -> None:
-        """Wait until a turn would move something."""
+        """Wait until a turn would move something; a node has said that this will come."""
         started = perf_counter()
         if self._coordinator is not None:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
             delays += [delay for feed in self._feeds if (delay := feed.wait_s) is not None]
-            if not (delays or self._outstanding or self._waits_for_sources or not self._coordinator.size):
-                self._wait_for_others()
             if self.bars is not None:
                 delays.append(self.bars.interval_s)
             if self._pause_until is not None:
                 delays.append(max(0.0, self._pause_until - perf_counter()))
             self._coordinator.drive(self._ready, min(delays, default=None))
-        elif self._waits_for_sources:
+        else:
             self._news.wait(None if self.bars is None else self.bars.interval_s)
             self._news.clear()
-        else:
-            self._refuse_to_hang()
         self._blame_the_full(perf_counter() - started)
-
-    @property
-    def _waits_for_sources(self) -> bool:
-        """Whether a source may still bring something of its own accord."""
-        return any(not node.outlets[0].ended for node in self._blocking) or any(
-            node.waits_for_source for node in self._feeds
-        )
 
     def _ready(self) -> bool:
         return any(node.has_news for node in self._watched) or self._interrupted
 
     def _has_come_to_rest(self, until: float) -> bool:
         """Whether nothing more is to be waited for, now that nothing is read."""
-        return perf_counter() >= until or not self._outstanding
-
-    @property
-    def _outstanding(self) -> bool:
-        """Whether workers have something of ours in hand, or will be given it without a turn of ours before."""
-        stages = any(node.stage.outstanding for node in self._stages)
-        return stages or any(node.waits_for_workers for node in self._hooks)
+        if perf_counter() >= until:
+            return True
+        at_work = any(node.stage.in_lanes or node.stage.timeout_s is not None for node in self._stages)
+        return not at_work and not any(node.is_waiting for node in self._hooks)
 
     def _save(self) -> None:
         if self._checkpoints is not None and not self._is_doomed:
             self._checkpoints.save()
-
-    def _wait_for_others(self) -> None:
-        """Nothing of ours is out: the lanes are full of other calls on the pool, or our own graph is stuck."""
-        coordinator = self._coordinator
-        assert coordinator is not None  # noqa: S101 - for the type checker
-        for _ in range(_LOOKS):
-            coordinator.drive(self._ready, _LOOK_S)
-            if self._ready() or coordinator.chunks_in_flight:
-                return
-        self._refuse_to_hang()
 
     def _refuse_to_hang(self) -> None:
         """Nothing moves, and nothing is on the way that could change it: better an error than a hang."""

@@ -88,11 +88,6 @@ class FeedNode(MapNode):
         return self.stage.cut_items
 
     @property
-    def waits_for_source(self) -> bool:
-        """Whether nothing can be read now, and more will come."""
-        return not self.cutter.ended and not self.cutter.is_ready()
-
-    @property
     def wait_s(self) -> float | None:
         """Seconds until the source has something of its own accord, None: nobody knows."""
         return getattr(self._source, "wait_s", None)
@@ -101,15 +96,23 @@ class FeedNode(MapNode):
     def has_news(self) -> bool:
         """Whether `pump` could do something now."""
         stage, cutter = self.stage, self.cutter
+        if self.outlets[0].cancelled:
+            return False
         if stage.events:
             return True
         if self._paused:
             return False
-        if cutter.ended:
-            if stage.in_lanes:
-                return False
-            return stage.wants_room(source_ended=True) or not (stage.outstanding or self.outlets[0].ended)
-        return cutter.is_ready() and stage.wants_room()
+        if stage.wants_room(source_ended=cutter.ended or not cutter.is_ready()):
+            return True
+        return cutter.ended and not (stage.outstanding or self.outlets[0].ended)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the pool, or the source, will bring something without a turn of ours before."""
+        cutter = self.cutter
+        if self.outlets[0].cancelled:
+            return False
+        return self.stage.is_waiting(source_ended=cutter.ended or self._paused)
 
     def stop(self) -> None:
         """Read nothing more; what was read goes through."""

@@ -30,7 +30,10 @@ class MapNode(Node):
     Fails when: an item fails under `on_error="raise"`, or the pool can't go on.
     """
 
-    __slots__ = ("_at", "_next_index", "_open", "_passing", "_pending", "_resumed", "_unsettled", "items_done", "stage")
+    __slots__ = (
+        "_at", "_next_index", "_open", "_passing", "_pending", "_refused", "_resumed", "_unsettled", "items_done",
+        "stage",
+    )  # fmt: skip
 
     def __init__(self, name: str, open_stage: Callable[[], Stage], *, inputs: int = 1) -> None:
         super().__init__(name, inputs=inputs)
@@ -39,6 +42,8 @@ class MapNode(Node):
         self._pending: list[Any] = []
         self._at = 0  # items before this one are cut
         self._next_index = 0  # of the next item to be cut, among all that came
+        self._refused = False
+        """Somebody asked for room in vain since the last turn: what comes next waits before this node."""
         self._passing = Passing()
         self._resumed: deque[tuple[int, Sequence[Any]]] = deque()  # cut in a run before this one, by their first index
         self._unsettled: dict[int, Sequence[Any]] = {}  # chunks that are not passed on yet, by their first index
@@ -51,7 +56,10 @@ class MapNode(Node):
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
         """Return what the next chunk takes, if a lane would take it now: items are pickled as soon as they arrive."""
-        if len(self._passing) >= ROOM or not self.stage.wants_room(source_ended=False):
+        if len(self._passing) >= ROOM:
+            return 0
+        if not self.stage.wants_room(source_ended=False):
+            self._refused = True
             return 0
         return max(0, self.stage.chunk_items - (len(self._pending) - self._at))
 
@@ -102,18 +110,23 @@ class MapNode(Node):
     @property
     def has_news(self) -> bool:
         """Whether `pump` could do something now."""
+        if self.outlets[0].cancelled:
+            return False
         if self.stage.events:
             return True
-        return self._has_items and self.stage.wants_room()
+        return self.stage.wants_room(source_ended=not (self._has_items or self._refused))
 
     @property
-    def again(self) -> bool:
-        """Whether something is to be sent that does not come from the input: items that run again."""
-        return self.stage.wants_room(source_ended=True)
+    def is_waiting(self) -> bool:
+        """Whether the pool will bring something, or take something, without a turn of ours before."""
+        return not self.outlets[0].cancelled and self.stage.is_waiting(
+            source_ended=not (self._has_items or self._refused)
+        )
 
     def pump(self) -> bool:
         """Send, take in what came back, pass it on while the consumer has room."""
         outlet, stage = self.outlets[0], self.stage
+        self._refused = False
         if outlet.cancelled:
             return False
         moved = bool(outlet.backlog) and outlet.flush()

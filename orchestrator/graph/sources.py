@@ -38,6 +38,9 @@ class SourceNode(Node):
 
     __slots__ = ("_iterator", "_paused", "_skip", "_source", "error")
 
+    is_waiting = False
+    """Nothing comes of its own accord: it is read when it is asked."""
+
     def __init__(self, name: str, source: Iterable[Any]) -> None:
         super().__init__(name, inputs=0)
         self._source = source
@@ -144,6 +147,12 @@ class BlockingSource(Node):
         if self._paused:
             return False
         return (bool(self._buffer) or (self._done and not outlet.ended)) and outlet.capacity() > 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the iterable may still bring something that would be taken."""
+        outlet = self.outlets[0]
+        return not (self._paused or outlet.ended or outlet.cancelled) and outlet.capacity() > 0
 
     def pause(self) -> None:
         """Pass on nothing more for now."""

@@ -27,6 +27,7 @@ LAYERS = (
         "orchestrator.reorder",
         "orchestrator.retry",
         "orchestrator.chunking",
+        "orchestrator.waiting_line",
         "orchestrator.window",
         "orchestrator.memory_judge",
         "orchestrator.autosize",

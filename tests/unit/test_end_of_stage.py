@@ -54,12 +54,12 @@ def test_the_hook_runs_once_behind_the_last_item_and_before_the_first_goes_on(ma
     assert not happened
     assert not node.has_news
     bench.turn([1])  # the end
-    assert node.waits_for_workers
+    assert node.is_waiting
     assert not happened or not bench.drains[0].got
     assert bench.run() == [items]
     assert happened == ["begun", ["a", "b"]]
     assert hook.closes == 1
-    assert not node.waits_for_workers
+    assert not node.is_waiting
 
 
 def test_it_waits_for_another_one_in_the_pool(made):
@@ -100,5 +100,5 @@ def test_nobody_runs_it_for_a_consumer_that_walked_away(made):
     node.outlets[0].cancel()
     bench.run()
     assert not happened
-    assert not node.waits_for_workers
+    assert not node.is_waiting
     assert not hook.looks
