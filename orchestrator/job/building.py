@@ -108,6 +108,11 @@ class _Builder:
         if "size" in values:
             return stream.window(values["size"], **_given(values, "step", "partial"))
         options = _given(values, "step_s", "lateness_s", "late")
+        late = options.pop("late", None)
+        if isinstance(late, Ref):
+            both = stream.window_by_time_and_late(values["length_s"], _here(values["at"]), **options)
+            return dict(zip((None, late.output), both, strict=True))
+        options |= {} if late is None else {"late": late}
         return stream.window_by_time(values["length_s"], _here(values["at"]), **options)
 
     def _join(self, node: JobNode) -> Any:

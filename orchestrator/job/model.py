@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -81,11 +81,23 @@ class JobNode:
             found += [value] if isinstance(value, Ref) else value
         return tuple(found)
 
+    def read_instead(self, names: Collection[Ref], output: Ref) -> None:
+        """Read an output wherever one of its names stands."""
+        for key in ("from", "left", "right"):
+            value = self.values.get(key)
+            if isinstance(value, list):
+                self.values[key] = [output if each in names else each for each in value]
+            elif value in names:
+                self.values[key] = output
+
     @property
     def outputs(self) -> tuple[str | None, ...]:
         """The names of its outputs; one None where there is only one."""
         if self.kind == "sink" or (self.kind == "demultiplex" and "to" in self.values):
             return ()
+        late = self.values.get("late")
+        if isinstance(late, Ref):
+            return (None, late.output)
         if self.kind == "route":
             return (*self.values.get("to", ()), self.values.get("default", "rest"))
         if self.kind == "demultiplex":

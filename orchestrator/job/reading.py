@@ -90,6 +90,7 @@ class _Reader:
         workflows = read_workflows(document.get("workflow", {}), self._values, mistakes)
         for kind in schema.NODES:
             self._tables(kind)
+        self._find_late_streams()
         for node in self._nodes.values():
             check_agreement(node, workflows, mistakes)
         self._check_reading()
@@ -125,6 +126,20 @@ class _Reader:
             self._mistakes.add(
                 path, f"[{'.'.join(map(str, path))}] has {' and '.join(given) or 'nothing to do'}; give it {wants}"
             )
+
+    def _find_late_streams(self) -> None:
+        """Have `late` of a window name a stream where a table reads that, by "window.name" or by the name alone."""
+        for node in self._nodes.values():
+            late = node.values.get("late")
+            if not isinstance(late, str):
+                continue
+            ref = Ref(node.name, late.removeprefix(f"{node.name}."))
+            names = {ref} if ref.output in self._nodes else {ref, Ref(str(ref.output), None)}
+            readers = [each for each in self._nodes.values() if names.intersection(each.inputs)]
+            for reader in readers:
+                reader.read_instead(names, ref)
+            if readers:
+                node.values["late"] = ref
 
     # ---- outside the file -------------------------------------------------------------------------------------
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.graph.node import Node
+from orchestrator.graph.node import ROOM, Node
 from orchestrator.streams.calls import apply, item_error, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from orchestrator.graph.node import Outlet
 
 
 class MapInline(Node):
@@ -63,25 +68,98 @@ class FilterInline(Node):
 class FlatMapInline(Node):
     """Calls a function for each item and passes on every item of the iterable that it returns.
 
-    *Emits when* an iterable gives items. *Backpressures when* its consumer does; one list's results come at once.
+    An iterable is read as there is room for what it gives, so it may be of any length, or endless. A run that is
+    resumed in the middle of one calls the function again, and reads past what it had given.
+
+    *Emits when* an iterable gives items. *Backpressures when* its consumer does, also in the middle of an iterable.
     *Completes when* its input ends. *Fails when* the function or its iterable raises; what came before goes first.
     """
 
-    __slots__ = ("fn",)
+    __slots__ = ("fn", "given", "held", "values")
 
     def __init__(self, fn: Callable[[Any], Iterable[Any]], *, name: str = "flat_map_inline") -> None:
         super().__init__(name)
         self.fn = fn
+        self.held: deque[Any] = deque()  # the first is the one that is being read
+        self.values: Iterator[Any] | None = None
+        self.given = 0  # of the first
 
-    def receive(self, items: list[Any], port: int) -> None:
-        """Pass on what the iterables give."""
-        fn = self.fn
-        results: list[Any] = []
-        iterator = iter(items)
-        try:
-            for item in iterator:
-                results += fn(item)
-        except Exception as cause:
-            self.outlets[0].push(results)
-            raise item_error(self, port, items, reached(items, iterator), "the function raised", cause) from cause
-        self.outlets[0].push(results)
+    def capacity(self, port: int) -> int:
+        """Return nothing while items wait here."""
+        return 0 if self.held else super().capacity(port)
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
+        """Pass on what the iterables give, as far as there is room."""
+        self.held.extend(items)
+        self._drain()
+
+    def _drain(self) -> bool:
+        outlet = self.outlets[0]
+        moved = False
+        while self.held and (room := min(outlet.capacity(), ROOM)) > 0:
+            results: list[Any] = []
+            try:
+                self._read(results, room)
+            except Exception as cause:
+                outlet.push(results)
+                item, behind = self.held[0], len(self.held) - 1
+                raise item_error(self, 0, [item], 0, "the function raised", cause, behind) from cause
+            outlet.push(results)
+            moved = True
+        if self.ended[0] and not self.held and not outlet.ended:
+            outlet.end()
+            moved = True
+        return moved
+
+    def _read(self, results: list[Any], room: int) -> None:
+        """Read until there are about `room` results, or no items."""
+        held, fn, done = self.held, self.fn, self.held.popleft
+        values, self.values = self.values, None
+        while held and len(results) < room:
+            if values is None:
+                made = fn(held[0])
+                if type(made) is list and len(made) < ROOM and not self.given:  # short: taken whole
+                    results += made
+                    done()
+                    continue
+                values = iter(made)
+                for _ in islice(values, self.given):  # given in the run that this one resumes
+                    pass
+            before = len(results)
+            results.extend(islice(values, room - before))
+            if len(results) < room:  # it has ended
+                values, self.given = None, 0
+                done()
+            else:
+                self.given += len(results) - before
+        self.values = values
+
+    def pump(self) -> bool:
+        """Pass on what there is room for."""
+        moved = super().pump()
+        return self._drain() or moved
+
+    def end(self, port: int) -> None:
+        """Give the rest."""
+        self.ended[port] = True
+        self._drain()
+
+    def cancelled(self, outlet: Outlet) -> None:
+        """Nobody reads."""
+        self.close()
+        super().cancelled(outlet)
+
+    def close(self) -> None:
+        """Close the iterable that is being read, if that can be closed."""
+        values, self.values = self.values, None
+        self.held.clear()
+        if values is not None and hasattr(values, "close") and not isinstance(values, io.IOBase):
+            values.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the items that are not read to their ends, and how much the first has given."""
+        return {"held": list(self.held), "given": self.given}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state that `snapshot` gave."""
+        self.held, self.given = deque(state["held"]), state["given"]

@@ -16,9 +16,11 @@ from orchestrator.graph.node import ROOM, Node
 from orchestrator.streams.calls import item_error
 from orchestrator.streams.spill import Spill
 from orchestrator.streams.splitting import close_all
+from orchestrator.streams.times import in_seconds, length_in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from orchestrator.streams.splitting import SideSink
 
@@ -56,8 +58,8 @@ class Join(Node):
         many: Whether an item stays after it has matched.
         combine: Called with (left, right), None for a missing side; by default the merged dict of two mappings (right
             wins), else the pair.
-        within_s: Only pairs at most so many seconds apart in event time.
-        at: Item to its event time in seconds, of both sides.
+        within_s: Only pairs at most so many seconds (or a timedelta) apart in event time.
+        at: Item to its event time, of both sides: seconds, a datetime or a timedelta; see `times.in_seconds`.
         max_items: How many items may wait in memory, both sides together.
         overflow: What happens beyond: "error", "evict" the oldest to `unmatched`, or "spill" the oldest to disk.
         unmatched: Sink for ("left" or "right", item) of items without a partner that don't come as results.
@@ -79,8 +81,8 @@ class Join(Node):
         how: str = "inner",
         many: bool = False,
         combine: Callable[[Any, Any], Any] | None = None,
-        within_s: float | None = None,
-        at: Callable[[Any], float] | None = None,
+        within_s: float | timedelta | None = None,
+        at: Callable[[Any], Any] | None = None,
         max_items: int | None = None,
         overflow: str = "error",
         unmatched: SideSink | None = None,
@@ -92,6 +94,7 @@ class Join(Node):
         if overflow not in {"error", "evict", "spill"}:
             msg = f'{name}: overflow is "error", "evict" or "spill"; got {overflow!r}'
             raise ConfigError(msg)
+        within_s = None if within_s is None else length_in_seconds(within_s, "within_s", name)
         if (within_s is None) != (at is None) or (within_s is not None and not within_s >= 0):
             msg = f"{name}: within_s (at least 0 s) and at= belong together; got within_s={within_s}, at={at}"
             raise ConfigError(msg)
@@ -236,11 +239,8 @@ class Join(Node):
     def _meet(self, item: Any, side: int, results: list[Any]) -> None:
         """Match by every rule that was asked for."""
         key = self.keys[side](item)
-        time_s = self.at(item) if self.at is not None else None
+        time_s = in_seconds(self.at(item)) if self.at is not None else None
         if time_s is not None:
-            if not math.isfinite(time_s):
-                msg = f"{time_s!r} is no event time in seconds"
-                raise ValueError(msg)
             self._advance(time_s, side, results)
         if key is None:
             self._alone(item, side, results)

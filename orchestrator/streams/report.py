@@ -27,6 +27,8 @@ class NodeReport:
     """In the workers, summed; 0 for nodes of the coordinator."""
     full_s: float = 0.0
     """How long the run waited because this node had no room: where backpressure sits."""
+    late: int = 0
+    """Items that came too late for every window by time that they belong to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,10 @@ class Report:
         lines = []
         for name, node in self.nodes.items():
             failed = f", {node.failed:,} failed" if node.failed else ""
+            late = f", late {node.late:,}" if node.late else ""
             ran = f", {node.seconds:.2f} s in the workers" if node.seconds else ""
             full = f", held others up for {node.full_s:.2f} s" if node.full_s >= _SHOWN_S else ""
-            lines.append(f"{name:{width}}  {node.items_in:,} in, {node.items_out:,} out{failed}{ran}{full}")
+            lines.append(f"{name:{width}}  {node.items_in:,} in, {node.items_out:,} out{failed}{late}{ran}{full}")
         lines += map(str, self.dropped)
         rate = self.items_in / self.seconds if self.seconds else 0.0
         lines.append(
@@ -99,7 +102,8 @@ def _entries(node: Node) -> Iterator[tuple[str, NodeReport]]:
     if isinstance(node, FeedNode):
         yield node.source_name, NodeReport(0, node.items_in)
     if not isinstance(node, MapNode):
-        yield node.name, NodeReport(node.items_in, node.items_out, full_s=node.full_s)
+        late = getattr(node, "late_items", 0)
+        yield node.name, NodeReport(node.items_in, node.items_out, late=late, full_s=node.full_s)
         return
     counts = node.stage.counts
     if not counts.steps:

@@ -28,6 +28,7 @@ from workers.reading import RecordReader
 from workers.steps import Step, StepKind
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from os import PathLike
 
     from orchestrator.graph.node import Node
@@ -232,27 +233,48 @@ class Stream:
 
     def window_by_time(
         self,
-        length_s: float,
-        at: Callable[[Any], float],
-        step_s: float | None = None,
-        lateness_s: float = 0.0,
+        length_s: float | timedelta,
+        at: Callable[[Any], Any],
+        step_s: float | timedelta | None = None,
+        lateness_s: float | timedelta = 0.0,
         late: Any = None,
     ) -> Self:
         """Give `Window(start_s, end_s, items)` by event time; empty ones are left out.
 
         Args:
-            length_s: seconds a window.
-            at: item to its time in seconds.
+            length_s: seconds a window, or a timedelta, as `step_s` and `lateness_s` may be too.
+            at: item to its time: seconds (a number or Decimal), a timedelta, or a datetime, which is counted in seconds
+                from 1970-01-01 UTC, or from that day by its own clock if it has no zone.
             step_s: seconds from start to start; by default the length.
             lateness_s: how far behind the latest time seen an item may come.
-            late: a sink for items that come later than that.
+            late: a sink (whatever `to` takes) for items that come later than that: whose windows were given all. The
+                report counts them. `window_by_time_and_late` gives them as a stream.
         """
+        windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s)  # refuses what can't be
 
         def make(name: str) -> Node:
             aside = None if late is None else as_sink(late)
             return windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s, late=aside, name=name)
 
         return self._node("window_by_time", None, make)
+
+    def window_by_time_and_late(
+        self,
+        length_s: float | timedelta,
+        at: Callable[[Any], Any],
+        step_s: float | timedelta | None = None,
+        lateness_s: float | timedelta = 0.0,
+    ) -> tuple[Self, Self]:
+        """Give what `window_by_time` gives, and a second stream of the items that came too late."""
+
+        def make(name: str) -> Node:
+            return windows.TimeWindow(
+                length_s, at, step_s=step_s, lateness_s=lateness_s, late_outlet=True, name=name
+            )
+
+        make("window_by_time")  # refuses what can't be
+        given, late = self._split("window_by_time", ("", "late"), make)
+        return given, late
 
     def join(  # noqa: PLR0917 - the contract's order
         self,
@@ -262,8 +284,8 @@ class Stream:
         how: str = "inner",
         many: bool = False,
         combine: Callable[[Any, Any], Any] | None = None,
-        within_s: float | None = None,
-        at: Callable[[Any], float] | None = None,
+        within_s: float | timedelta | None = None,
+        at: Callable[[Any], Any] | None = None,
         max_items: int | None = None,
         overflow: str = "error",
         unmatched: Any = None,

@@ -14,9 +14,11 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.node import Node
 from orchestrator.streams.calls import apply, item_error
 from orchestrator.streams.splitting import close_all
+from orchestrator.streams.times import all_in_seconds, length_in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from orchestrator.graph.node import Outlet
     from orchestrator.streams.splitting import SideSink
@@ -115,39 +117,44 @@ class TimeWindow(Node):
 
     Args:
         length_s: Seconds a window.
-        at: Item to its event time in seconds.
-        step_s: Seconds from one start to the next; by default the length.
+        at: Item to its event time: seconds (a number or Decimal), a datetime or a timedelta; see `times.in_seconds`.
+        step_s: Seconds from one start to the next; by default the length. Lengths may be timedeltas, too.
         lateness_s: How far behind the latest time seen an item may come; a window is given once the latest time seen,
             less this, has reached its end.
-        late: Sink for items all of whose windows were given already; without one they are counted in `late_items`.
+        late: Sink for items all of whose windows were given already; they are counted in `late_items`.
+        late_outlet: Whether those items come out of a second outlet.
 
     *Emits when* the watermark passes a window's end, and at the end of the input. *Backpressures when* its consumer
     does; the open windows hold what their length and lateness ask for. *Completes when* its input ends.
-    *Fails when* `at` raises or gives no finite number, or the sink raises.
+    *Fails when* `at` raises or gives no time, or the sink raises.
     """
 
     __slots__ = ("at", "late", "late_items", "lateness_s", "length_s", "open", "seen_s", "step_s")
 
     def __init__(
         self,
-        length_s: float,
-        at: Callable[[Any], float],
+        length_s: float | timedelta,
+        at: Callable[[Any], Any],
         *,
-        step_s: float | None = None,
-        lateness_s: float = 0.0,
+        step_s: float | timedelta | None = None,
+        lateness_s: float | timedelta = 0.0,
         late: SideSink | None = None,
+        late_outlet: bool = False,
         name: str = "window_by_time",
     ) -> None:
-        step_s = length_s if step_s is None else step_s
+        length_s = length_in_seconds(length_s, "length_s", name)
+        step_s = length_s if step_s is None else length_in_seconds(step_s, "step_s", name)
+        lateness_s = length_in_seconds(lateness_s, "lateness_s", name)
         if not (0 < length_s < math.inf and 0 < step_s < math.inf and 0 <= lateness_s < math.inf):
             given = f"{length_s}, {step_s}, {lateness_s}"
             msg = f"{name}: length_s and step_s are more than 0 s, lateness_s is at least 0 s; got {given}"
             raise ConfigError(msg)
-        super().__init__(name)
+        super().__init__(name, outputs=1 + late_outlet)
         self.length_s, self.step_s, self.lateness_s = length_s, step_s, lateness_s
         self.at = at
         self.late = [late] if late is not None else []
         self.late_items = 0
+        """Items that came too late for all their windows."""
         self.open: dict[int, list[Any]] = {}  # by k
         self.seen_s = -math.inf  # the latest event time
 
@@ -168,17 +175,19 @@ class TimeWindow(Node):
 
     def receive(self, items: list[Any], port: int) -> None:
         """Put each item into its windows; give those that the watermark passed."""
-        times, error = apply(self, port, self.at, items, "the function `at`")
+        made, error = apply(self, port, self.at, items, "the function `at`")
+        times, refused = all_in_seconds(made)
+        if refused is not None:
+            place = len(times)
+            error = item_error(self, port, items, place, f"{made[place]!r:.80} is no event time", refused)
         given: list[Window] = []
         late: list[Any] = []
-        try:
-            self._place(items, times, given, late)
-        except (ArithmeticError, ValueError, TypeError) as cause:
-            place = next(k for k, time_s in enumerate(times) if not _finite(time_s))
-            error = item_error(self, port, items, place, f"{times[place]!r} is no event time in seconds", cause)
+        self._place(items, times, given, late)
         self.late_items += len(late)
         if late and self.late:
             self.late[0].write(late)
+        for outlet in self.outlets[1:]:
+            outlet.push(late)
         self.outlets[0].push(given)
         if error is not None:
             raise error
@@ -191,7 +200,6 @@ class TimeWindow(Node):
         for item, time_s in zip(items, times, strict=False):
             if time_s > seen_s:
                 if time_s - lateness_s >= due_s:
-                    self.first_and_last(time_s)  # refuses an infinite time before anything is given
                     given += self._close(time_s - lateness_s)
                     low = math.inf
                     due_s = self._due_s()
@@ -244,10 +252,3 @@ class TimeWindow(Node):
         """Take up a state that `snapshot` gave."""
         self.open = {k: list(items) for k, items in state["open"].items()}
         self.seen_s, self.late_items = state["seen_s"], state["late_items"]
-
-
-def _finite(time_s: Any) -> bool:
-    try:
-        return math.isfinite(time_s)
-    except (TypeError, OverflowError):
-        return False

@@ -229,3 +229,31 @@ def test_a_signal_ends_it(job, start, number, code):
         process.wait()
     assert process.returncode == code, err
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["w.late", "late"])
+def test_items_too_late_for_their_window_are_a_stream_that_a_table_reads(folder, command, name):
+    (folder / "f.py").write_text("def at(line): return int(line)\ndef items(w): return w.items\ndef mark(x): return f'late {x}'\n")
+    (folder / "in.txt").write_text("1\n10\n20\n2\n30\n3\n")
+    (folder / "job.toml").write_text(
+        '[source.in]\nread = "in.txt"\n'
+        '[window.w]\nfrom = "in"\nlength_s = 5\nat = "f.py:at"\nlate = "late"\n'
+        '[sink.w]\nfrom = "all"\nwrite = "out.txt"\n'
+        '[step.all]\nfrom = "w"\nflat_map = "f.py:items"\n'
+        f'[step.marked]\nfrom = "{name}"\nmap = "f.py:mark"\n'
+        '[sink.late]\nfrom = "marked"\nwrite = "late.txt"\n'
+    )
+    done = command("job", "job.toml")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out.txt").read_text() == "1\n10\n20\n30\n"
+    assert (folder / "late.txt").read_text() == "late 2\nlate 3\n"
+    assert ", late 2" in done.stderr
+
+
+def test_late_names_a_file_where_no_table_reads_it(folder, command):
+    (folder / "f.py").write_text("def at(line): return int(line)\n")
+    (folder / "in.txt").write_text("1\n10\n2\n")
+    text = '[source.in]\nread = "in.txt"\n[window.w]\nfrom = "in"\nlength_s = 5\nat = "f.py:at"\nlate = "late.txt"\n'
+    (folder / "job.toml").write_text(text + '[sink.none]\nfrom = "w"\ndiscard = true\n')
+    assert command("job", "job.toml").returncode == 0
+    assert (folder / "late.txt").read_text() == "2\n"

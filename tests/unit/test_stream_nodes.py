@@ -1,5 +1,6 @@
 """What is particular to one node: priority, ageing, unknown keys, walk-away, late items, joins in time, spilling."""
 
+import itertools
 import pickle
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, ItemError
 from orchestrator.graph.node import NodeError
+from orchestrator.streams.inline import FlatMapInline
 from orchestrator.streams.joining import Join, JoinOverflowError
 from orchestrator.streams.merging import InStep, PriorityMerge
 from orchestrator.streams.sorted_merging import MergeSorted
@@ -218,3 +220,38 @@ def test_what_waits_can_still_match(data):
                 assert not node.state[side]
                 assert node.spill is None or not node.spill.count[side]
     node.close()
+
+
+def test_an_iterable_is_read_no_further_than_there_is_room_and_closed():
+    read, closed = [], []
+
+    def endless(start):
+        try:
+            for number in itertools.count(start):
+                read.append(number)
+                yield number
+        finally:
+            closed.append(start)
+
+    bench = Bench(FlatMapInline(endless), [[0, 1]], [10])
+    for _ in range(20):
+        bench.turn([2])
+    assert bench.drains[0].got == list(range(200))
+    assert len(read) <= 210
+    bench.node.outlets[0].cancel()
+    assert closed == [0]
+    bench.node.close()
+
+
+@given(st.lists(st.integers(0, 3000), max_size=4), st.integers(1, 700), st.integers(0, 12), st.booleans())
+def test_in_the_middle_of_an_iterable_a_run_can_be_resumed(sizes, room, turns, as_list):
+    def spread(size):
+        return list(range(size)) if as_list else iter(range(size))
+
+    first = Bench(FlatMapInline(spread), [sizes], [room])
+    for _ in range(turns):
+        first.turn([1])
+    second = Bench(FlatMapInline(spread), [first.feeds[0].items], [room])
+    second.node.resume(pickle.loads(pickle.dumps(first.node.checkpoint())))
+    assert first.drains[0].got + second.run()[0] == [each for size in sizes for each in range(size)]
+    first.node.close()
