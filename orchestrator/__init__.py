@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import place
+
 if TYPE_CHECKING:
     from orchestrator.barrier import Barrier
     from orchestrator.dead_letters import DeadLetter, read_dead_letters
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         WorkerStartError,
     )
     from orchestrator.failures import Failure
+    from orchestrator.inside import WorkerContext, current
     from orchestrator.pool import Pool
     from orchestrator.pool_stats import PoolStats, WorkerInfo
     from orchestrator.resources import ResourcePool
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from orchestrator.workflow import Workflow
 
 __version__ = "0.1.0"
+place.claim()
 
 _HOMES = {
     "Barrier": "barrier",
@@ -52,6 +56,8 @@ _HOMES = {
     "Stream": "streams.stream",
     "Workflow": "workflow",
     "run": "streams.running",
+    "WorkerContext": "inside",
+    "current": "inside",
     "ClosedError": "errors",
     "ConfigError": "errors",
     "InternalError": "errors",
@@ -90,10 +96,12 @@ __all__ = [
     "Shared",
     "SharedMemoryError",
     "Stream",
+    "WorkerContext",
     "WorkerDiedError",
     "WorkerInfo",
     "WorkerStartError",
     "Workflow",
+    "current",
     "read_dead_letters",
     "run",
 ]

@@ -9,6 +9,8 @@ Owner of the state: the coordinator process.
 
 from __future__ import annotations
 
+import multiprocessing.forkserver
+import multiprocessing.util
 import os
 import shutil
 import signal
@@ -16,15 +18,39 @@ import tempfile
 from contextlib import contextmanager, suppress
 from multiprocessing import process, resource_tracker
 from multiprocessing.forkserver import ForkServer
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
+
+from orchestrator import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _BY_DESCRIPTOR = "/proc/self/fd/"
 
 
-class NamelessForkServer(ForkServer):
+class _Commands:
+    """Stands for `multiprocessing.util` where a server is started: it loads our packages by their place."""
+
+    @staticmethod
+    def spawnv_passfds(path: Any, arguments: list[str], fds: Any) -> int:
+        """Start a process."""
+        return int(_util.spawnv_passfds(path, place.by_place(arguments), fds))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_util, name)
+
+
+class _PlacedForkServer(ForkServer):
+    """The library's, with another command line; its method that builds that is given other globals."""
+
+    ensure_running: Any = FunctionType(
+        ForkServer.ensure_running.__code__, {**vars(multiprocessing.forkserver), "util": _Commands()}
+    )
+
+
+class NamelessForkServer(_PlacedForkServer):
     """A `ForkServer` without a file in the temporary folder, where the system has `O_PATH` and /proc."""
 
     _forkserver_address: str | None

@@ -21,10 +21,20 @@ import resource
 import select
 import sys
 from collections.abc import Callable
-from multiprocessing import context, popen_fork, popen_forkserver, popen_spawn_posix, process, reduction, spawn
+from multiprocessing import (
+    context,
+    popen_fork,
+    popen_forkserver,
+    popen_spawn_posix,
+    process,
+    reduction,
+    resource_tracker,
+    spawn,
+)
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar, TypeVar
 
+from orchestrator import place
 from orchestrator.errors import WorkerStartError
 from orchestrator.fork_server import NamelessForkServer
 from workers import entry
@@ -33,8 +43,8 @@ from workers.entry import WorkerStart
 _T = TypeVar("_T")
 _util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _ours: set[int] = set()
-_PRELOADED = ["workers.entry", "workers.rebuilding", "multiprocessing.popen_forkserver", "cloudpickle"]
-"""What every worker needs, imported once, before the forks."""
+_PRELOADED = ["multiprocessing.popen_forkserver", "cloudpickle"]
+"""What workers need besides our own package, imported once, before the forks."""
 _PRELOADED_IF_USED = ["numpy"]
 """What takes long to import, and what workers will need if the program has it loaded when the first one is started."""
 _lifeline: tuple[Connection, Connection] | None = None
@@ -117,14 +127,12 @@ class _SpawnPopen(popen_spawn_posix.Popen):
     _fds: list[int]
 
     def _launch(self, child: Any) -> None:
-        from multiprocessing import resource_tracker  # noqa: PLC0415
-
         tracker_fd: Any = resource_tracker.getfd()
         self._fds.append(tracker_fd)
         payload = _payload(self, child)
         parent_r, child_w = os.pipe()
         child_r, parent_w = os.pipe()
-        command = spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r)
+        command = place.by_place(spawn.get_command_line(tracker_fd=tracker_fd, pipe_handle=child_r))
         self._fds.extend([child_r, child_w])
         try:
             self.pid = _util.spawnv_passfds(spawn.get_executable(), command, self._fds)
@@ -268,8 +276,25 @@ def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:
     return child
 
 
+def _start_tracker() -> None:
+    """Have multiprocessing's resource tracker run.
+
+    Its command line is not ours to choose: without this, files in the current folder that are named like modules of the
+    standard library would be run in it.
+    """
+    tracker: Any = resource_tracker
+    if tracker._resource_tracker._fd is None and "PYTHONSAFEPATH" not in os.environ:  # noqa: SLF001
+        os.environ["PYTHONSAFEPATH"] = "1"
+        try:
+            tracker.ensure_running()
+        finally:
+            del os.environ["PYTHONSAFEPATH"]
+
+
 def _started(start_method: str, start: WorkerStart) -> process.BaseProcess:
     child = _PROCESSES[start_method](target=entry.main, args=(start,), name=f"worker-{start.worker_id}")
+    if start_method != "fork":
+        _start_tracker()
     chosen = multiprocessing.get_start_method(allow_none=True)
     child.start()
     if chosen is None:  # multiprocessing has settled it meanwhile, and the program may still choose

@@ -48,7 +48,7 @@ def _load_module(name: str, folder: str) -> ModuleType:
     """Import a module, with `folder` first on the path, as `python -m` has it."""
     _put_on_path(folder)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise HandlerError(
@@ -57,6 +57,8 @@ def _load_module(name: str, folder: str) -> ModuleType:
         raise HandlerError(_import_failure(name, error)) from None
     except (Exception, SystemExit) as error:
         raise HandlerError(_import_failure(name, error)) from None
+    _refuse_our_own(name, folder, module)
+    return module
 
 
 def _load_file(path: str) -> ModuleType:
@@ -87,6 +89,13 @@ def _load_file(path: str) -> ModuleType:
 def _put_on_path(folder: str) -> None:
     if folder not in sys.path:
         sys.path.insert(0, folder)
+
+
+def _refuse_our_own(name: str, folder: str, module: ModuleType) -> None:
+    """Refuse our own package where the program's file of that name is meant."""
+    file = os.path.join(folder, f"{name}.py")  # noqa: PTH118
+    if name == __package__ and module.__file__ != file and os.path.isfile(file):  # noqa: PTH113
+        raise HandlerError(f"the name {name!r} is taken by a package of orchestrator: write {name}.py:function")
 
 
 def _walk(module: ModuleType, dotted: str, where: str) -> Any:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A package stands for all its modules.
 LAYERS = (
+    ("orchestrator.place",),
     ("orchestrator.errors", "orchestrator.peer_names"),
     ("orchestrator.memory",),
     ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.timers"),
@@ -41,6 +42,7 @@ LAYERS = (
     ("orchestrator.beginning",),
     (
         "orchestrator.barrier",
+        "orchestrator.inside",
         "orchestrator.resources",
         "orchestrator.launch",
         "orchestrator.fork_server",
@@ -72,7 +74,7 @@ LAYERS = (
     ("orchestrator",),  # what `import orchestrator` gives
     ("orchestrator.cli", "orchestrator.__main__"),
 )
-PURE = LAYERS[3]
+PURE = LAYERS[4]
 PURE_MAY_IMPORT = ("orchestrator.errors", *PURE)
 WORLD = {  # what ties code to a process, a pipe or a clock
     *("asyncio", "concurrent", "fcntl", "mmap", "multiprocessing", "os", "select", "selectors", "signal"),
