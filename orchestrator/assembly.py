@@ -8,11 +8,11 @@ Owner of an assembly: the recovery of its stage.
 
 from __future__ import annotations
 
-import reprlib
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Chunk
+from workers.describe import describe
 
 if TYPE_CHECKING:
     from orchestrator.errors import ItemError
@@ -100,4 +100,4 @@ def part_of(chunk: Chunk, position: int, *, ran: bool = False) -> Chunk:
 
 def name_of(place: Place, value: Any) -> str:
     """Return what messages call a record, or a block of them."""
-    return place.told() + ("" if value is None or value == place.path else f" ({reprlib.repr(value)})")
+    return place.told() + ("" if value is None or value == place.path else f" ({describe(value)})")

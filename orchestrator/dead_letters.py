@@ -23,7 +23,6 @@ import json
 import math
 import os
 import pickle
-import reprlib
 import signal
 import time
 import warnings
@@ -36,6 +35,7 @@ from orchestrator import plain_data
 from orchestrator.errors import ConfigError
 from orchestrator.trust import why_untrusted
 from workers.chunks import Place
+from workers.describe import describe, text_of, type_name
 
 _LINE_BEGINS = b'{"index": '
 NO_ITEM: Any = type("NoItem", (), {"__repr__": lambda _: "NO_ITEM"})()
@@ -109,7 +109,7 @@ class DeadLetter:
         try:
             return pickle.loads(self.held.data)
         except Exception as error:
-            what = f"the pickle of item {self.index} can't be loaded here: {type(error).__name__}: {error}"
+            what = f"the pickle of item {self.index} can't be loaded here: {type_name(type(error))}: {text_of(error)}"
             raise ConfigError(f"{what}. Is what it was made of importable?") from error
 
     @property
@@ -174,10 +174,7 @@ def _pickle(item: Any) -> bytes:
 
 
 def _shown(item: Any) -> str:
-    try:
-        return repr(item)
-    except Exception:
-        return object.__repr__(item)
+    return describe(item, 1000)
 
 
 def is_json(item: Any) -> bool:
@@ -239,7 +236,7 @@ def _letters(path: str, left: int) -> Iterator[DeadLetter]:
 
 
 def _no_letter(path: str, number: int, line: bytes) -> ConfigError:
-    return ConfigError(f"{path}:{number} is no dead letter: {reprlib.repr(line.decode(errors='replace'))}")
+    return ConfigError(f"{path}:{number} is no dead letter: {describe(line.decode(errors='replace'))}")
 
 
 def _letter(fields: dict[str, Any], untrusted: str | None) -> DeadLetter:

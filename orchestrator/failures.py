@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import reprlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
 from workers.chunks import ByteRange
-from workers.errors import ExceptionRecord, capture, text_of
+from workers.describe import describe, text_of, type_name
+from workers.errors import ExceptionRecord, capture
 from workers.handlers import is_of_a_handler
 
 
@@ -36,6 +36,10 @@ class Failure:
         if record is None and self.error.__cause__ is not None:
             record = capture(self.error.__cause__)
         return "" if record is None else record.traceback
+
+    def __repr__(self) -> str:
+        """Show the item as messages do, whatever its own `__repr__` would."""
+        return f"Failure(item={describe(self.item)}, index={self.index}, error={describe(str(self.error), 200)})"
 
     def __bool__(self) -> bool:
         """A failure is false, so that `filter(None, results)` leaves failures out."""
@@ -86,7 +90,7 @@ def rebuild(record: ExceptionRecord) -> BaseException:
 
 
 def _named(item: Any, index: int) -> str:
-    return f"item {index} ({reprlib.repr(item)})"
+    return f"item {index} ({describe(item)})"
 
 
 def item_error(
@@ -113,7 +117,7 @@ def item_error(
 def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:
     """Return the error of an item that can't be pickled."""
     error = ItemError(
-        f"item {index} ({type(item).__name__}) can't be sent to a worker: {type(cause).__name__}: {text_of(cause)}",
+        f"item {index} ({type_name(type(item))}) can't be sent to a worker: {type_name(type(cause))}: {text_of(cause)}",
         item=item,
         index=index,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.errors import ItemError
 from workers import by_value, memmap, payload
-from workers.errors import text_of
+from workers.describe import describe_function, short_name, text_of, type_name
 from workers.handlers import is_of_a_handler
 from workers.runner import CallSpec
 from workers.steps import Steps
@@ -22,14 +22,12 @@ def name_of(function: object) -> str:
     """Return what messages call a function, or the names of steps that run as one."""
     if isinstance(function, Steps):
         return "+".join(function.names)
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    module = getattr(function, "__module__", None)
-    return repr(function) if name is None else f"{module}.{name}" if module else str(name)
+    return describe_function(function)
 
 
 def label_of(function: Callable[..., Any] | Steps) -> str:
     """Return what a status calls a function, or a chain of steps: a word; "" if it has no name."""
-    return "+".join(function.names) if isinstance(function, Steps) else getattr(function, "__name__", "")
+    return "+".join(function.names) if isinstance(function, Steps) else short_name(function)
 
 
 @memmap.sends_memmaps_by_name
@@ -46,9 +44,9 @@ def encoded_function(spec: CallSpec) -> payload.Encoded:
         if isinstance(spec.function, Steps):
             name = f"one of the steps {', '.join(spec.function.names)}"
         else:
-            name = f"the function {getattr(spec.function, '__qualname__', repr(spec.function))}"
+            name = f"the function {describe_function(spec.function)}"
         failure = ItemError(
-            f"{name} can't be sent to the workers: {type(error).__name__}: {text_of(error)}. "
+            f"{name} can't be sent to the workers: {type_name(type(error))}: {text_of(error)}. "
             "Does it hold on to a lock, an open file or a connection? Make that inside it, or in an initializer"
         )
         failure.__cause__ = error

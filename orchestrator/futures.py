@@ -17,6 +17,7 @@ from orchestrator.reentry import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.stage import Stage
 from workers import by_value
+from workers.describe import describe_function, text_of, type_name
 from workers.handlers import is_of_a_handler
 from workers.submission import Submission, run_submission
 
@@ -62,7 +63,11 @@ class FutureDriver:
             if is_of_a_handler(error):
                 raise
             future.set_running_or_notify_cancel()
-            failure = ItemError(f"the function {function!r} can't be sent to a worker: {error}", item=args)
+            failure = ItemError(
+                f"the function {describe_function(function)} can't be sent to a worker: "
+                f"{type_name(type(error))}: {text_of(error)}",
+                item=args,
+            )
             failure.__cause__ = error
             future.set_exception(failure)
             return future

@@ -23,6 +23,7 @@ from orchestrator import plain_data
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.new_file import NotOurFileError, begin, reopen, same_file
 from orchestrator.trust import refuse_untrusted
+from workers.describe import text_of, type_name
 
 _HEAD = struct.Struct("<III")
 _MAGIC = 0x4F52_4A32
@@ -205,7 +206,7 @@ def _record(kind: str, value: Any) -> bytes:
         body = plain_data.dumps({"kind": kind, "of": value}, may_pickle=kind == "state")
     except Exception as error:
         raise OrchestratorError(
-            f"the state of the run can't be pickled for its checkpoint: {type(error).__name__}: {error}"
+            f"the state of the run can't be pickled for its checkpoint: {type_name(type(error))}: {text_of(error)}"
         ) from error
     return _framed(body)
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from orchestrator.dead_letters import DeadLetter, dumps
 from orchestrator.errors import ConfigError
 from orchestrator.sinks.append_file import AppendFile
+from workers.describe import describe
 
 _HINT = "the run stops, since items would be lost untold. The letters before are whole: make room and run again"
 
@@ -43,7 +44,7 @@ def open_dead_letters(target: Any) -> LetterSink:
         return target  # type: ignore[no-any-return]
     if callable(target):
         return CalledLetters(target)
-    raise ConfigError(f"dead_letters is a path, or a function that is given each; not {target!r}")
+    raise ConfigError(f"dead_letters is a path, or a function that is given each; not {describe(target)}")
 
 
 def refuse_unwritable(target: Any) -> None:

@@ -44,6 +44,7 @@ from orchestrator.stage import Stage
 from orchestrator.status import PoolStatus, describe_item
 from orchestrator.together import Together
 from orchestrator.workflow import Workflow
+from workers.describe import describe
 from workers.steps import Steps
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ class Pool:
             ClosedError: the pool is closed.
         """
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-            raise ConfigError(f"a pool has a whole number of workers, at least 0, not {workers!r}")
+            raise ConfigError(f"a pool has a whole number of workers, at least 0, not {describe(workers)}")
         self._coordinator.resize(workers)
         if isinstance(self._follower, MachineFollower):
             self._follower.stop()

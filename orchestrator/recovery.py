@@ -30,7 +30,8 @@ from orchestrator.failures import death_error, how_it_ended, item_error, timeout
 from orchestrator.ledger import Chunk
 from orchestrator.retry import RetryPolicy, Verdict
 from workers.chunks import FailedRecord
-from workers.errors import ExceptionRecord, class_names
+from workers.describe import class_names
+from workers.errors import ExceptionRecord
 
 if TYPE_CHECKING:
     from orchestrator.sources.dividing import Divider, Looked

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import ConfigError, WorkerDiedError
 from orchestrator.memory import Memory
-from workers.errors import class_names
+from workers.describe import class_names, describe
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 OnError = Literal["raise", "skip", "return"]
@@ -31,11 +31,11 @@ def parse_size(text: str | int) -> int:
     else:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
         if not found:
-            raise ConfigError(f"{text!r} is no size; write it as 65536, 64K, 1.5M or 2G")
+            raise ConfigError(f"{describe(text)} is no size; write it as 65536, 64K, 1.5M or 2G")
         whole, _, decimals = found[1].partition(".")
         size = int(whole + decimals) * _UNITS[found[2].upper()] // 10 ** len(decimals)
     if size <= 0:
-        raise ConfigError(f"a size must be more than 0 bytes, not {text!r}")
+        raise ConfigError(f"a size must be more than 0 bytes, not {describe(text)}")
     return size
 
 
@@ -60,7 +60,7 @@ def parse_jobs(text: str | int) -> int:
     """Return the workers that N, N%, +N or -N mean, counted from the usable CPUs as GNU parallel does."""
     found = re.fullmatch(r"([+-]?)(\d+)(%?)", str(text).strip())
     if not found or (found[1] and found[3]):
-        raise ConfigError(f"-j {text!r} is no number of jobs; write 4, 50%, +1 or -1")
+        raise ConfigError(f"-j {describe(text)} is no number of jobs; write 4, 50%, +1 or -1")
     sign, number, percent = found[1], int(found[2]), found[3]
     if percent:
         return max(1, usable_cpus() * number // 100)
@@ -92,28 +92,29 @@ class PoolSettings:
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
-            raise ConfigError(f"workers must be a whole number of at least 1, not {self.workers!r}")
+            raise ConfigError(f"workers must be a whole number of at least 1, not {describe(self.workers)}")
         if self.start_method not in START_METHODS:
-            raise ConfigError(f"start_method must be one of {', '.join(START_METHODS)}, not {self.start_method!r}")
+            there = ", ".join(START_METHODS)
+            raise ConfigError(f"start_method must be one of {there}, not {describe(self.start_method)}")
         if self.initializer is not None and not callable(self.initializer):
-            raise ConfigError(f"initializer must be callable, not {self.initializer!r}")
+            raise ConfigError(f"initializer must be callable, not {describe(self.initializer)}")
         if self.max_deaths < 1:
-            raise ConfigError(f"max_deaths must be at least 1, not {self.max_deaths!r}")
+            raise ConfigError(f"max_deaths must be at least 1, not {describe(self.max_deaths)}")
         if self.items_per_worker is not None and self.items_per_worker < 1:
-            raise ConfigError(f"items_per_worker must be at least 1, or None; not {self.items_per_worker!r}")
+            raise ConfigError(f"items_per_worker must be at least 1, or None; not {describe(self.items_per_worker)}")
 
 
 def _check_retries(retries: Retries) -> None:
     if isinstance(retries, Mapping):
         for kind in retries:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise ConfigError(f"retries by class has exception classes as its keys, not {kind!r}")
+                raise ConfigError(f"retries by class has exception classes as its keys, not {describe(kind)}")
             if issubclass(kind, WorkerDiedError):
                 raise ConfigError("retries don't count the deaths of workers; Pool(max_deaths=...) does")
     for times in retries.values() if isinstance(retries, Mapping) else (retries,):
         if isinstance(times, bool) or not isinstance(times, int) or times < 0:
             raise ConfigError(
-                f"retries is a whole number of at least 0, or such numbers by class of exception; not {times!r}"
+                f"retries is a whole number of at least 0, or such numbers by class of exception; not {describe(times)}"
             )
 
 
@@ -143,7 +144,7 @@ def exception_class(name: str, folder: str | None = None) -> type[BaseException]
     known = [each for each in dir(builtins) if each.endswith(("Error", "Exception"))]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "write a built-in's name, or 'module:Class'"
-    raise ConfigError(f"there is no exception {name!r}; {hint}")
+    raise ConfigError(f"there is no exception {describe(name)}; {hint}")
 
 
 def retries_by_name(retries: Retries) -> int | dict[str, int]:
@@ -172,14 +173,14 @@ class MapOptions:
     def __post_init__(self) -> None:
         number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1
         if self.chunk != "auto" and not number:
-            raise ConfigError(f'chunk must be "auto" or a number of items of at least 1, not {self.chunk!r}')
+            raise ConfigError(f'chunk must be "auto" or a number of items of at least 1, not {describe(self.chunk)}')
         if self.on_error not in ON_ERROR:
-            raise ConfigError(f"on_error must be one of {', '.join(ON_ERROR)}, not {self.on_error!r}")
+            raise ConfigError(f"on_error must be one of {', '.join(ON_ERROR)}, not {describe(self.on_error)}")
         if self.timeout_s is not None and not self.timeout_s > 0:
-            raise ConfigError(f"timeout must be more than 0 seconds, or None; not {self.timeout_s!r}")
+            raise ConfigError(f"timeout must be more than 0 seconds, or None; not {describe(self.timeout_s)}")
         _check_retries(self.retries)
         if self.retry_delay_s < 0:
-            raise ConfigError(f"retry_delay must not be negative, as it is seconds; not {self.retry_delay_s!r}")
+            raise ConfigError(f"retry_delay must not be negative, as it is seconds; not {describe(self.retry_delay_s)}")
 
 
 MAP_OPTIONS = {
@@ -206,7 +207,7 @@ def map_options(given: dict[str, Any]) -> MapOptions:
 
             near = difflib.get_close_matches(name, MAP_OPTIONS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MAP_OPTIONS)}"
-            raise ConfigError(f"map has no option {name!r}{hint}")
+            raise ConfigError(f"map has no option {describe(name)}{hint}")
     return MapOptions(**{MAP_OPTIONS[name]: value for name, value in given.items()})
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_jobs, usable_cpus
+from workers.describe import describe
 
 _LONGEST_FILE_BYTES = 4096
 
@@ -72,8 +73,8 @@ def parse_sizing(text: str | int) -> Sizing:
         return Sizing(auto.clip(usable_cpus()), auto=auto)
     if not os.path.exists(words):  # noqa: PTH110 - as the user wrote it
         raise ConfigError(
-            f"{words!r} is no number of workers, and there is no file of that name; write 4, 50%, +1, -1, auto, "
-            "auto:2-8, or the name of a file that says one of the first four"
+            f"{describe(words)} is no number of workers, and there is no file of that name; write 4, 50%, +1, -1, "
+            "auto, auto:2-8, or the name of a file that says one of the first four"
         )
     file = SizeFile(words)
     return Sizing(file.first(), file=file)
@@ -84,7 +85,7 @@ def _bounds(text: str) -> Bounds:
     found = re.fullmatch(r"auto(?::(?:(\d+)-)?(\d+))?", text)
     least, most = (int(found[1] or 1), int(found[2] or usable_cpus())) if found else (0, 0)
     if not 1 <= least <= most:
-        raise ConfigError(f"{text!r} is no range of workers; write auto, auto:8 or auto:2-8, from 1 upwards")
+        raise ConfigError(f"{describe(text)} is no range of workers; write auto, auto:8 or auto:2-8, from 1 upwards")
     return Bounds(least, most)
 
 

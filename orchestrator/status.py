@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.lane import Lane, LaneState
 from orchestrator.ledger import Chunk
 from workers import watch
+from workers.describe import describe
 
 _LONGEST_ITEM = 60
 _PLAIN = (str, bytes, int, float, bool)
@@ -67,8 +68,7 @@ def describe_item(item: Any) -> str | None:
     """Return an item as it is shown: short, and only if that runs no code of the user's."""
     if type(item) not in _PLAIN:
         return None
-    text = repr(item[: _LONGEST_ITEM + 1]) if isinstance(item, str | bytes) else repr(item)
-    return text if len(text) <= _LONGEST_ITEM else f"{text[: _LONGEST_ITEM - 1]}…"
+    return describe(item, _LONGEST_ITEM)
 
 
 def rss_bytes(pid: int) -> int:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from workers.describe import describe
 from workers.steps import Step, StepKind, Steps
 
 
@@ -46,7 +47,8 @@ class Workflow:
 
     def __post_init__(self) -> None:
         if self.name is not None and not (isinstance(self.name, str) and self.name):
-            raise ConfigError(f"a workflow's name is a text, not {self.name!r}: Workflow('clean').step('parse', fn)")
+            given = describe(self.name)
+            raise ConfigError(f"a workflow's name is a text, not {given}: Workflow('clean').step('parse', fn)")
 
     def step(
         self, name: str, run: Callable[[Any], Any] | Workflow, when: Callable[[Any], Any] | None = None
@@ -64,10 +66,10 @@ class Workflow:
         if not isinstance(run, Workflow):
             return self._with(self._plain(name, "map", run, when))
         self._check(name, when)
-        inner = _placed(_parts(run, f"step {name!r}"), name, run.name)
+        inner = _placed(_parts(run, f"step {describe(name)}"), name, run.name)
         if when is None:
             return self._with(*inner)
-        return self._with(Step(name, "chain", None, when, ((None, _one_stage(inner, f"step {name!r}")),)))
+        return self._with(Step(name, "chain", None, when, ((None, _one_stage(inner, f"step {describe(name)}")),)))
 
     def filter(
         self, name: str, keep: Callable[[Any], Any], when: Callable[[Any], Any] | None = None
@@ -105,7 +107,8 @@ class Workflow:
         self._check(name, by)
         if not isinstance(branches, Mapping) or not branches:
             raise ConfigError(
-                f"branch {name!r} needs workflows by label: .branch({name!r}, {{'a': Workflow().step('x', fn)}}, by=fn)"
+                f"branch {describe(name)} needs workflows by label: "
+                f".branch({describe(name)}, {{'a': Workflow().step('x', fn)}}, by=fn)"
             )
         chains = tuple((label, _branch(name, str(label), inner)) for label, inner in branches.items())
         other = _branch(name, "default", default) if default is not None or others_pass else None
@@ -166,20 +169,20 @@ class Workflow:
     def _plain(self, name: str, kind: StepKind, function: Any, when: Any) -> Step:
         self._check(name, function, when)
         if function is None:
-            raise ConfigError(f"step {name!r} has no function: .step({name!r}, fn)")
+            raise ConfigError(f"step {describe(name)} has no function: .step({describe(name)}, fn)")
         return Step(name, kind, function, when)
 
     def _check(self, name: Any, *functions: Any) -> None:
         if not isinstance(name, str) or not name or "/" in name:
-            raise ConfigError(f"a step's name is a text without '/', not {name!r}: .step('parse', fn)")
+            raise ConfigError(f"a step's name is a text without '/', not {describe(name)}: .step('parse', fn)")
         if any(isinstance(part, Step) and part.name.partition("/")[0] == name for part in self.parts):
-            raise ConfigError(f"{self._called()} has a step {name!r} already; give this one another name")
+            raise ConfigError(f"{self._called()} has a step {describe(name)} already; give this one another name")
         for function in functions:
             if function is not None and not callable(function):
-                raise ConfigError(f"step {name!r} of {self._called()}: {function!r} can't be called")
+                raise ConfigError(f"step {describe(name)} of {self._called()}: {describe(function)} can't be called")
 
     def _called(self) -> str:
-        return "the workflow" if self.name is None else f"workflow {self.name!r}"
+        return "the workflow" if self.name is None else f"workflow {describe(self.name)}"
 
 
 def check_hook(what: str, each_worker: Any, then: Any) -> None:
@@ -203,13 +206,13 @@ def _parts(workflow: Workflow, place: str) -> tuple[Part, ...]:
 
 def _branch(step: str, label: str, inner: Workflow | Callable[[Any], Any] | None) -> tuple[Step, ...]:
     """Return the chain of one branch."""
-    place = f"branch {label!r} of step {step!r}"
+    place = f"branch {describe(label)} of step {describe(step)}"
     if inner is None:
         return ()
     if isinstance(inner, Workflow):
         return _one_stage(_placed(_parts(inner, place), f"{step}/{label}", inner.name), place)
     if not callable(inner):
-        raise ConfigError(f"{place} is neither a workflow nor a function, but {inner!r}")
+        raise ConfigError(f"{place} is neither a workflow nor a function, but {describe(inner)}")
     return (Step(f"{step}/{label}", "map", inner),)
 
 

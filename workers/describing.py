@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workers.chunks import Place, RecordFailure
+from workers.describe import MOST_TEXT, cut_middle, text_of, type_name
 from workers.errors import capture
 from workers.formats import SplitError
 
@@ -21,7 +22,7 @@ _OUR_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH10
 
 def describe(place: Place, error: BaseException, record: Any = None) -> RecordFailure:
     """Return what is told of a record that failed."""
-    name, text = type(error).__name__, _text(error)
+    name, text = _name(error), text_of(error)
     if isinstance(error, SplitError):
         name = "UnicodeDecodeError" if "UTF-8" in text else "CsvError"
     extent = None if place.start is None or place.end is None else (place.start, place.end)
@@ -32,14 +33,11 @@ def described(error: BaseException) -> ExceptionRecord:
     """Return an exception as data, with the user's frames only."""
     record = capture(error)
     trace = "" if _users_part(error.__traceback__) is None else record.traceback
-    return replace(record, type_name=type(error).__name__, traceback=trace)
+    return replace(record, type_name=_name(error), traceback=trace)
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "(its text can't be had: __str__ raised)"
+def _name(error: BaseException) -> str:
+    return type_name(type(error)).rpartition(".")[2]
 
 
 def _trace(error: BaseException) -> str:
@@ -48,9 +46,9 @@ def _trace(error: BaseException) -> str:
     if trace is None:
         return ""
     try:
-        return "".join(traceback.TracebackException(type(error), error, trace).format())
+        return cut_middle("".join(traceback.TracebackException(type(error), error, trace).format()), MOST_TEXT)
     except Exception:
-        return "".join(traceback.format_tb(trace)) + type(error).__name__ + "\n"
+        return "".join(traceback.format_tb(trace)) + _name(error) + "\n"
 
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:

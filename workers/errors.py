@@ -9,11 +9,15 @@ import os
 import pickle
 import traceback
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
+
+from workers.describe import MOST_TEXT, class_names, cut, cut_middle, describe, text_of, type_name
 
 _OURS = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
 MISSING_NAMES: dict[str, str] = {}
 """Why names of `__main__` could not be sent to this worker; `workers.mirror` writes it."""
+_MAX_NOTES = 100
 _MAX_CAUSES = 20  # a cause chain longer than this is cut; a cycle ends here too
 
 
@@ -45,26 +49,21 @@ def _user_frames(tb: TracebackType | None) -> TracebackType | None:
     return found or tb
 
 
-def text_of(exc: BaseException) -> str:
-    """Return `str(exc)`, or what stands in for it where that raises."""
+def notes_of(exc: BaseException) -> tuple[str, ...]:
+    """Return the notes of an exception, the first of them if they are many; none if what is there is no list."""
     try:
-        return str(exc)
-    except BaseException as broken:
-        return f"<its __str__ raised {type(broken).__name__}>"
-
-
-def _notes(exc: BaseException) -> tuple[str, ...]:
-    try:
-        return tuple(str(note) for note in getattr(exc, "__notes__", ()))
+        notes = islice(getattr(exc, "__notes__", ()), _MAX_NOTES)
+        return tuple(cut(note if type(note) is str else describe(note), MOST_TEXT) for note in notes)
     except BaseException:  # anything may be bound to that name
         return ()
 
 
 def _format(exc: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(type(exc), exc, _user_frames(exc.__traceback__)))
+        lines = traceback.format_exception(type(exc), exc, _user_frames(exc.__traceback__))
+        return cut_middle("".join(lines), MOST_TEXT)
     except BaseException:
-        return f"{type(exc).__name__}: {text_of(exc)}\n"
+        return f"{type_name(type(exc))}: {text_of(exc)}\n"
 
 
 def _survivor(exc: BaseException) -> bytes | None:
@@ -76,26 +75,24 @@ def _survivor(exc: BaseException) -> bytes | None:
         return None
 
 
-def class_names(kind: type) -> tuple[str, ...]:
-    """Return the full names ("builtins.ValueError") of a class and of all that it derives from, nearest first."""
-    return tuple(f"{each.__module__}.{each.__qualname__}" for each in kind.__mro__ if each is not object)
-
-
 def add_note(exc: BaseException, note: str) -> None:
     """Add a note, also to an exception that refuses attributes (a frozen dataclass)."""
-    BaseException.__setattr__(exc, "__notes__", [*_notes(exc), note])
+    BaseException.__setattr__(exc, "__notes__", [*notes_of(exc), note])
+
+
+_name_that_is_missing = NameError.name.__get__  # type: ignore[attr-defined]  # past what a subclass defines
 
 
 def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
     """Return `exc`, its notes and its chain of causes as data; never raises."""
-    if isinstance(exc, NameError) and (why := MISSING_NAMES.get(exc.name or "")):
-        add_note(exc, why)
+    if issubclass(type(exc), NameError) and type(name := _name_that_is_missing(exc)) is str and name in MISSING_NAMES:
+        add_note(exc, MISSING_NAMES[name])
     cause = exc.__cause__ if exc.__cause__ is not None or exc.__suppress_context__ else exc.__context__
     return ExceptionRecord(
-        type_name=type(exc).__qualname__,
+        type_name=type_name(type(exc)),
         text=text_of(exc),
         traceback=_format(exc),
-        notes=_notes(exc),
+        notes=notes_of(exc),
         pickled=_survivor(exc),
         cause=capture(cause, depth + 1) if cause is not None and depth < _MAX_CAUSES else None,
         classes=class_names(type(exc)),

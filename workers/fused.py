@@ -21,6 +21,7 @@ from operator import eq, truth
 from time import perf_counter
 from typing import Any, Protocol
 
+from workers.describe import describe
 from workers.errors import capture
 from workers.flow import Bad, Flow
 from workers.runner import CallSpec, Failures, Pace
@@ -259,7 +260,7 @@ class _Numbers(dict[Hashable, int]):
 
     def __missing__(self, label: Hashable) -> int:
         if self._default is None:
-            raise UnknownLabelError(f"no branch for {label!r}; there are {', '.join(map(repr, self))}")
+            raise UnknownLabelError(f"no branch for {describe(label)}; there are {', '.join(map(describe, self))}")
         return self._default
 
 

@@ -7,15 +7,16 @@ that ends by `sys.exit` in a handler, or a time limit by SIGALRM, would else go 
 from __future__ import annotations
 
 import signal
-from types import CodeType
+from opcode import opmap
+from types import CodeType, TracebackType
 from typing import Any
 
 
 def is_of_a_handler(error: BaseException) -> bool:
     """Tell whether a signal handler raised it; asked where it was caught."""
-    if isinstance(error, KeyboardInterrupt):  # Python's own handler is no Python function
-        return True
     trace = error.__traceback__
+    if isinstance(error, KeyboardInterrupt):  # Python's own handler is no Python function
+        return trace is None or not _is_raised_by_a_statement(trace)
     if trace is None or trace.tb_next is None:  # raised by what was called in C, as most are
         return False
     codes = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
@@ -24,6 +25,12 @@ def is_of_a_handler(error: BaseException) -> bool:
             return True
         trace = trace.tb_next
     return False
+
+
+def _is_raised_by_a_statement(trace: TracebackType) -> bool:
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["RAISE_VARARGS"]
 
 
 def _code_of(handler: Any) -> CodeType | None:

@@ -15,7 +15,8 @@ from time import perf_counter
 from typing import Any
 
 from workers import context, mirror, payload
-from workers.errors import ExceptionRecord, add_note, capture, text_of
+from workers.describe import text_of, type_name
+from workers.errors import ExceptionRecord, add_note, capture
 from workers.fused import FusedResults, FusedRunner
 from workers.fused_records import ReadResults, RecordsRunner, reader_of
 from workers.lane import WorkerLane
@@ -212,7 +213,7 @@ def _unsendable(result: Any, *, grouped: bool) -> UnpicklableResultError | None:
         try:
             payload.encode(each)
         except BaseException as error:
-            name = type(each).__name__
+            name = type_name(type(each))
             failed = UnpicklableResultError(f"the result ({name}) can't be pickled: {text_of(error)}")
             failed.__cause__ = error
             return failed

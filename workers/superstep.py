@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers import context
+from workers.describe import describe_function
 from workers.sync.barrier import Barrier
 from workers.sync.collectives import Step
 from workers.sync.exchange import Exchange, Where
@@ -20,7 +21,7 @@ class Together:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self.__qualname__ = getattr(function, "__qualname__", repr(function))
+        self.__qualname__ = describe_function(function)
 
     def __call__(self, barrier: Barrier, where: Where, ids: tuple[int, ...], arguments: tuple[Any, ...]) -> Any:
         """Run the function among the workers `ids`; the barrier is this process's already, since it was unpickled."""

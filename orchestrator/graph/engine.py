@@ -26,6 +26,7 @@ from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node, NodeError
 from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
 from orchestrator.graph.sources import BlockingSource, SourceNode
+from workers.errors import add_note, notes_of
 
 if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
@@ -335,6 +336,6 @@ def _named(carrier: NodeError) -> BaseException:
     if not carrier.name:
         return error
     note = f"in node {carrier.name!r}"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    if note not in notes_of(error):
+        add_note(error, note)
     return error

@@ -14,6 +14,7 @@ from orchestrator.graph.node import ROOM, Node
 from orchestrator.sinks.items import ItemFile
 from orchestrator.sinks.open_file import OpenFile, is_open_file
 from orchestrator.sinks.output_file import mode_beside
+from workers.describe import describe
 
 _HELD_ITEMS = 256
 
@@ -128,7 +129,8 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
     if is_open_file(target):
         return OpenFile(target, output_format)
     if output_format is not None:
-        raise ConfigError(f"format={output_format!r} is for files, and {type(target).__name__} is none: give a path")
+        kind = type(target).__name__
+        raise ConfigError(f"format={describe(output_format)} is for files, and {kind} is none: give a path")
     if hasattr(target, "write") and hasattr(target, "close"):
         return target  # type: ignore[no-any-return]
     if target is None:
@@ -138,8 +140,8 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
     if callable(target):
         return _EachSink(target)
     raise ConfigError(
-        f"{target!r} is no sink; give a path, an open file, a list, a function, or an object with write(items) and "
-        "close()"
+        f"{describe(target)} is no sink; give a path, an open file, a list, a function, or an object with write(items) "
+        "and close()"
     )
 
 

@@ -11,6 +11,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
 from orchestrator.sinks.compressed import named_output
 from workers import file_names
+from workers.describe import describe, text_of
 from workers.results import OUTPUT_FORMATS, Output
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class ItemEncoder:
             ConfigError: there is no such format.
         """
         if output_format is not None and output_format not in OUTPUT_FORMATS:
-            raise ConfigError(f"format is one of {', '.join(OUTPUT_FORMATS)}, not {output_format!r}")
+            raise ConfigError(f"format is one of {', '.join(OUTPUT_FORMATS)}, not {describe(output_format)}")
         self._path = path
         self._format = output_format or file_names.format_of(path) or "lines"
         self._columns = Columns(None)
@@ -51,7 +52,8 @@ class ItemEncoder:
         return header + bytes(rows) if header else rows
 
     def _refuse(self, _index: int, error: BaseException) -> NoReturn:
-        raise OrchestratorError(f"an item can't be written to {self._path} as {self._format}: {error}") from error
+        told = f"an item can't be written to {self._path} as {self._format}: {text_of(error)}"
+        raise OrchestratorError(told) from error
 
     def snapshot(self) -> Any:
         """Return the columns, if there are some yet."""

@@ -9,14 +9,12 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ItemError
+from workers.describe import describe, text_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orchestrator.graph.node import Node
-
-SHOWN = 80
-"""Characters of an item that a message shows."""
 
 
 def item_error(  # noqa: PLR0917 - all six say where it happened
@@ -25,11 +23,9 @@ def item_error(  # noqa: PLR0917 - all six say where it happened
     """Return the error for the item at `place` of the list that `port` was pushed; `behind` have come since."""
     inlet = node.inlets[port]
     index = (inlet.items - behind - len(items) if inlet is not None else 0) + place
-    shown = repr(items[place])
-    if len(shown) > SHOWN:
-        shown = shown[:SHOWN] + "…"
     at = f"input {port}, " if len(node.inlets) > 1 else ""
-    reason = f": {type(cause).__name__}: {cause}" if cause is not None else ""
+    reason = f": {type_name(type(cause))}: {text_of(cause)}" if cause is not None else ""
+    shown = describe(items[place])
     error = ItemError(f"{node.name}: {what} ({at}item {index}, {shown}){reason}", item=items[place], index=index)
     error.__cause__ = cause
     error.raised_by_function = cause is not None

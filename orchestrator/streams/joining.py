@@ -17,6 +17,7 @@ from orchestrator.streams.calls import item_error
 from orchestrator.streams.spill import Spill
 from orchestrator.streams.splitting import close_all
 from orchestrator.streams.times import in_seconds, length_in_seconds
+from workers.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,10 +90,10 @@ class Join(Node):
         name: str = "join",
     ) -> None:
         if how not in OUTER:
-            msg = f"{name}: how is one of {', '.join(OUTER)}; got {how!r}"
+            msg = f"{name}: how is one of {', '.join(OUTER)}; got {describe(how)}"
             raise ConfigError(msg)
         if overflow not in {"error", "evict", "spill"}:
-            msg = f'{name}: overflow is "error", "evict" or "spill"; got {overflow!r}'
+            msg = f'{name}: overflow is "error", "evict" or "spill"; got {describe(overflow)}'
             raise ConfigError(msg)
         within_s = None if within_s is None else length_in_seconds(within_s, "within_s", name)
         if (within_s is None) != (at is None) or (within_s is not None and not within_s >= 0):

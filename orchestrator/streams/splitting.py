@@ -9,6 +9,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.branches import DroppedBranch
 from orchestrator.graph.node import Node, keep_written
 from orchestrator.streams.calls import apply, item_error, reached
+from workers.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -61,7 +62,7 @@ class Broadcast(Node):
 
     def __init__(self, outputs: int, *, on_failure: str = "raise", name: str = "broadcast") -> None:
         if on_failure not in {"raise", "drop"}:
-            msg = f'{name}: on_failure is "raise" or "drop", not {on_failure!r}'
+            msg = f'{name}: on_failure is "raise" or "drop", not {describe(on_failure)}'
             raise ConfigError(msg)
         super().__init__(name, outputs=outputs)
         self.on_failure = on_failure
@@ -105,10 +106,10 @@ class Route(Node):
         name: str = "route",
     ) -> None:
         if match not in {"all", "first"}:
-            msg = f'{name}: match is "all" or "first", not {match!r}'
+            msg = f'{name}: match is "all" or "first", not {describe(match)}'
             raise ConfigError(msg)
         if default in predicates:
-            msg = f"{name}: {default!r} names both a predicate and the default output; give default= another name"
+            msg = f"{name}: {describe(default)} names a predicate and the default output; give default= another name"
             raise ConfigError(msg)
         super().__init__(name, outputs=len(predicates) + 1)
         self.names = (*predicates, default)
@@ -181,10 +182,10 @@ class Demultiplex(Node):
     ) -> None:
         unknown = unknown or ("create" if make is not None else "error")
         if unknown not in {"error", "default", "create"} or (unknown == "create") != (make is not None):
-            msg = f'{name}: unknown is "error", "default", or "create" together with make=; got {unknown!r}'
+            msg = f'{name}: unknown is "error", "default", or "create" together with make=; got {describe(unknown)}'
             raise ConfigError(msg)
         if len(set(keys)) != len(keys):
-            msg = f"{name}: a key is declared twice: {list(keys)!r}"
+            msg = f"{name}: a key is declared twice: {describe(list(keys))}"
             raise ConfigError(msg)
         super().__init__(name, outputs=len(keys) + (unknown == "default"))
         self.key = key
@@ -220,7 +221,7 @@ class Demultiplex(Node):
             if self.secret is not None:
                 keep_written(self.sinks[key], self.name, self.secret)
         elif self.unknown == "error":
-            msg = f"no output was declared for the key {key!r}; declared: {list(self.keys)!r}"
+            msg = f"no output was declared for the key {describe(key)}; declared: {describe(list(self.keys))}"
             raise ConfigError(msg)
 
     def _pass_on(self, key: Any, items: list[Any]) -> None:

@@ -24,6 +24,7 @@ from orchestrator.streams import inline, joining, merging, sorted_merging, split
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
 from orchestrator.workflow import Workflow, check_hook
+from workers.describe import describe
 from workers.reading import RecordReader
 from workers.steps import Step, StepKind
 
@@ -86,7 +87,7 @@ class Stream:
         from orchestrator.sources.files import FileSource, expand, of_inputs  # noqa: PLC0415 - as above
 
         if format not in FORMATS:
-            raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
+            raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {describe(format)}")
         names = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
         inputs = expand([str(name) for name in names])
         least = _BLOCK_BYTES if format == "blocks" else SMALLEST_BYTES

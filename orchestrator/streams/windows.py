@@ -15,6 +15,7 @@ from orchestrator.graph.node import Node
 from orchestrator.streams.calls import apply, item_error
 from orchestrator.streams.splitting import close_all
 from orchestrator.streams.times import all_in_seconds, length_in_seconds
+from workers.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +180,7 @@ class TimeWindow(Node):
         times, refused = all_in_seconds(made)
         if refused is not None:
             place = len(times)
-            error = item_error(self, port, items, place, f"{made[place]!r:.80} is no event time", refused)
+            error = item_error(self, port, items, place, f"{describe(made[place])} is no event time", refused)
         given: list[Window] = []
         late: list[Any] = []
         self._place(items, times, given, late)

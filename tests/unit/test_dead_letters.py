@@ -113,7 +113,7 @@ class Unpicklable:
 def test_an_item_that_can_not_be_kept_says_so_when_it_is_asked_for(tmp_path):
     (tmp_path / "letters").write_bytes(dumps(letter(Unpicklable(), 5)))
     (back,) = read_dead_letters(tmp_path / "letters")
-    with pytest.raises(ConfigError, match=r"item 5 could not be pickled.*<an open connection>"):
+    with pytest.raises(ConfigError, match=r"item 5 could not be pickled.*Unpicklable object>"):
         _ = back.item
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
+from workers.describe import describe
+
 _LARGEST_LIMIT = 1 << 20
 
 
@@ -26,11 +28,11 @@ class ResourceSettings(NamedTuple):
         for name in ("create", "close", "check"):
             function = getattr(self, name)
             if not callable(function) and (function is not None or name == "create"):
-                return f"{name} must be a function, not {function!r}"
+                return f"{name} must be a function, not {describe(function)}"
         if self.idle_s is not None and not (isinstance(self.idle_s, int | float) and self.idle_s >= 0):
-            return f"idle_s must be a number of seconds (0 or more) or None, not {self.idle_s!r}"
+            return f"idle_s must be a number of seconds (0 or more) or None, not {describe(self.idle_s)}"
         if self.on_error not in {"discard", "keep"}:
-            return f'on_error must be "discard" or "keep", not {self.on_error!r}'
+            return f'on_error must be "discard" or "keep", not {describe(self.on_error)}'
         return None
 
 
@@ -38,7 +40,7 @@ def mistake_in_limit(limit: object) -> str | None:
     """Describe what is wrong with a limit, or return None."""
     if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= _LARGEST_LIMIT:
         return None
-    return f"limit must be a whole number from 1 to {_LARGEST_LIMIT:,}, not {limit!r}"
+    return f"limit must be a whole number from 1 to {_LARGEST_LIMIT:,}, not {describe(limit)}"
 
 
 class HandleOwner(Protocol):

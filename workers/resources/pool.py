@@ -23,6 +23,7 @@ from contextlib import suppress
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, Self
 
+from workers.describe import describe
 from workers.resources.handles import CLOSED, NOTHING, Handle, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
 from workers.resources.process_state import ProcessState
 from workers.resources.slot_table import SlotTable
@@ -109,7 +110,7 @@ class ResourcePool:
         """Return a resource to the pool, given the resource or its handle."""
         handle = resource if isinstance(resource, Handle) else self._state.handle_of(resource)
         if handle is None:
-            raise self.settings_error(f"{resource!r} was not acquired from this pool in this process")
+            raise self.settings_error(f"{describe(resource)} was not acquired from this pool in this process")
         handle.release()
 
     def drain(self, timeout: float | None = None) -> None:
@@ -245,7 +246,7 @@ class ResourcePool:
         try:
             self._settings.close(resource)
         except Exception as error:
-            what = f"Exception ignored while a resource was closed by {self._settings.close!r}, of"
+            what = f"Exception ignored while a resource was closed by {describe(self._settings.close)}, of"
             sys.unraisablehook(
                 SimpleNamespace(
                     exc_type=type(error), exc_value=error, exc_traceback=error.__traceback__, err_msg=what, object=self

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
+from workers.describe import describe
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import Exchange
 
@@ -54,7 +55,7 @@ class Step:
 def _builtin(op: str, value: object) -> Callable[[Any, Any], Any]:
     names = {"sum": "add", "min": "minimum", "max": "maximum"}
     if op not in names:
-        msg = f'op has to be "sum", "min", "max" or a function of two values, not {op!r}'
+        msg = f'op has to be "sum", "min", "max" or a function of two values, not {describe(op)}'
         raise ValueError(msg)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
