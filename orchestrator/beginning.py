@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.definitions import offered
 from orchestrator.errors import WorkerStartError
 from workers import by_value, entry
-from workers.errors import text_of
+from workers.describe import text_of
 from workers.handlers import is_of_a_handler
 from workers.mirror import Definition
 

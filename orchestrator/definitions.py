@@ -11,7 +11,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from workers import bindings, by_value
-from workers.errors import text_of
+from workers.describe import text_of
 from workers.handlers import is_of_a_handler
 from workers.mirror import Definition, Wanted
 from workers.needs import ALL, CODE

@@ -11,6 +11,7 @@ import traceback
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
+from typing import Any
 
 from workers.describe import MOST_TEXT, class_names, cut, cut_middle, describe, text_of, type_name
 
@@ -80,7 +81,7 @@ def add_note(exc: BaseException, note: str) -> None:
     BaseException.__setattr__(exc, "__notes__", [*notes_of(exc), note])
 
 
-_name_that_is_missing = NameError.name.__get__  # type: ignore[attr-defined]  # past what a subclass defines
+_name_that_is_missing: Any = vars(NameError)["name"].__get__  # past what a subclass defines
 
 
 def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:

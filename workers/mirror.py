@@ -20,7 +20,8 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from workers.errors import MISSING_NAMES, text_of
+from workers.describe import text_of
+from workers.errors import MISSING_NAMES
 from workers.needs import ALL, CODE
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from workers.describe import describe
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a time without a zone is counted from here by its own clock
 _PLAIN = {int, float}
@@ -63,4 +64,4 @@ def length_in_seconds(length: Any, name: str, node: str) -> float:
     try:
         return in_seconds(length)
     except ValueError:
-        raise ConfigError(f"{node}: {name} is a number of seconds or a timedelta, not {length!r:.80}") from None
+        raise ConfigError(f"{node}: {name} is a number of seconds or a timedelta, not {describe(length)}") from None
