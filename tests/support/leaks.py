@@ -90,6 +90,7 @@ def _helper_processes() -> set[int | None]:
 
 def _helper_files() -> set[int | None]:
     alive = {server._forkserver_alive_fd for server in _fork_servers()}
+    alive |= {getattr(server, "_socket_fd", None) for server in _fork_servers()}
     return alive | {resource_tracker._resource_tracker._fd}  # type: ignore[attr-defined]
 
 
