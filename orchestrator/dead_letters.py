@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 from orchestrator import plain_data
 from orchestrator.errors import ConfigError
+from orchestrator.terminal import visible
 from orchestrator.trust import why_untrusted
 from workers.chunks import Place
 from workers.describe import describe, text_of, type_name
@@ -227,7 +228,8 @@ def _letters(path: str, left: int) -> Iterator[DeadLetter]:
             except ValueError:
                 if not _LINE_BEGINS.startswith(line.rstrip()[: len(_LINE_BEGINS)]):
                     raise _no_letter(path, number, line) from None
-                warnings.warn(f"{path}:{number} is no whole dead letter (cut short?); it is left out", stacklevel=2)
+                name = visible(os.fspath(path))
+                warnings.warn(f"{name}:{number} is no whole dead letter (cut short?); it is left out", stacklevel=2)
                 continue
             try:
                 yield _letter(fields, untrusted)

@@ -15,6 +15,7 @@ from orchestrator.definitions import Definitions
 from orchestrator.errors import InternalError, WorkerStartError
 from orchestrator.failures import rebuild
 from orchestrator.lane import Lane
+from orchestrator.terminal import for_stream, visible
 from workers import payload
 from workers.wire import Frame, Kind
 
@@ -61,7 +62,7 @@ class Hearing:
 
     def say(self, text: str) -> None:
         """Have a line of our own shown where the workers' prints are."""
-        self._printed.append((-1, "stderr", f"orchestrator: {text}\n"))
+        self._printed.append((-1, "stderr", f"orchestrator: {visible(text)}\n"))
 
     def pass_on(self) -> None:
         """Hand what was printed to the one who shows it; without the lock."""
@@ -70,4 +71,5 @@ class Hearing:
             if self.on_output is not None:
                 self.on_output(worker_id, stream, text)
             else:
-                (sys.stdout if stream == "stdout" else sys.stderr).write(text)
+                target = sys.stdout if stream == "stdout" else sys.stderr
+                target.write(for_stream(text, target))

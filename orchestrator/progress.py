@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tqdm import TqdmWarning, tqdm
 
+from orchestrator.terminal import for_stream, visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
@@ -111,7 +113,7 @@ class Progress:
     def name_row(self, row: int, name: str) -> None:
         """Call a row something else from the next picture on."""
         if row < len(self._look.rows):
-            self._look.rows[row] = name
+            self._look.rows[row] = _in_one_line(name)
             self._screen.rename(row)
 
     def write(self, text: str, *, stream: StreamName) -> None:
@@ -170,7 +172,7 @@ class Progress:
     def _write_lines(self, lines: str, stream: StreamName) -> None:
         target = sys.stdout if stream == "stdout" else sys.stderr
         self._screen.clear_for(target)
-        target.write(lines)
+        target.write(for_stream(lines, target))
         target.flush()
         self._screen.redraw()
 
@@ -189,10 +191,10 @@ class _Look:
         clock: Callable[[], float],
         rows: tuple[str, ...] = (),
     ) -> None:
-        self.rows = list(rows)
+        self.rows = [_in_one_line(name) for name in rows]
         self.total = total
         self.unit = unit
-        self.desc = desc
+        self.desc = None if desc is None else _in_one_line(desc)
         self.scale = scale
         self.style = style
         self.clock = clock
@@ -378,6 +380,11 @@ def _extra_fields(fields: dict[str, Any]) -> dict[str, str]:
         "eta": tqdm.format_interval(left / rate) if rate else "?",
         "left": tqdm.format_sizeof(left, divisor=fields["unit_divisor"]) if scaled else str(left),
     }
+
+
+def _in_one_line(name: str) -> str:
+    """Return a name that may be a file's as it may stand beside a bar."""
+    return visible(name).replace("\n", " ").replace("\t", " ")
 
 
 def _head(desc: str | None) -> str:

@@ -10,6 +10,8 @@ import sys
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.terminal import for_stream
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -47,7 +49,7 @@ class Console:
                 self._progress.write(text, stream=name)
             else:
                 target = sys.stdout if name == "stdout" else sys.stderr
-                target.write(text)
+                target.write(for_stream(text, target))
                 target.flush()
 
     def aside(self, stream: Literal["stdout", "stderr"]) -> AbstractContextManager[bool]:

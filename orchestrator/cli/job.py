@@ -6,13 +6,22 @@ Runs in the coordinator. Nothing is started or opened before the file is found g
 from __future__ import annotations
 
 import argparse
-import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.console import Console
 from orchestrator.cli.numbers import seconds
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, complain
+from orchestrator.cli.outcome import (
+    EXIT_FAILURES,
+    EXIT_MISMATCH,
+    EXIT_SIGINT,
+    EXIT_SIGTERM,
+    EXIT_USAGE,
+    complain,
+    show,
+    tell,
+)
 from orchestrator.cli.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.cli.pausing import Asked
 from orchestrator.cli.report_file import ReportFile
@@ -24,6 +33,7 @@ from orchestrator.job.building import build
 from orchestrator.job.drawing import FORMATS, draw
 from orchestrator.job.mistakes import JobFileError
 from orchestrator.job.reading import read_job
+from orchestrator.sinks.output_file import is_standard_output
 from orchestrator.sizing import Sizing, parse_sizing
 
 if TYPE_CHECKING:
@@ -158,7 +168,7 @@ def run_job(settings: JobSettings) -> int:
             complain(line)
         return EXIT_USAGE
     if settings.graph is not None:
-        sys.stdout.write(draw(job, settings.graph))
+        show(draw(job, settings.graph))
     elif not settings.check:
         return _run(job, settings)
     elif not settings.quiet:
@@ -220,7 +230,7 @@ def _go(job: Job, settings: JobSettings, asked: Asked, steering: Steering, file:
 
     plan = plan_of(*build(job, orchestrator.Stream))
     if settings.dry_run:
-        sys.stdout.write(f"{plan.explain()}\n")
+        show(f"{plan.explain()}\n")
         return 0
     if settings.checkpoint is None:
         return _sum_up(_report(job, plan, settings, steering), settings, file)
@@ -263,6 +273,8 @@ def _report(
 
     with orchestrator.Pool(**{**job.pool, "workers": steering.sizing}) as pool:
         steering.pool = pool
+        if settings.show is None:  # else they come between the bars
+            pool.on_output = Console(None, data_on_stdout=any(map(is_standard_output, job.written))).printed
         return run_plan(plan, pool, progress=settings.show is not None, kept=kept, starting=starting)
 
 
@@ -275,6 +287,5 @@ def _sum_up(report: Report, settings: JobSettings, file: ReportFile) -> int:
     if report.failed:
         complain(f"finished with failures: {report.failed:,} items were left out")
     if not settings.quiet:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"{report}\n")
+        tell(f"{report}\n")
     return code

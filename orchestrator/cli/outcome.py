@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+
+from orchestrator.terminal import for_stream, visible
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
@@ -14,8 +18,20 @@ EXIT_SIGTERM = 143
 
 def complain(text: str) -> None:
     """Write one message to stderr, unless nobody reads it."""
-    try:
-        sys.stderr.write(f"orchestrator: {text}\n")
+    tell(f"orchestrator: {text}\n")
+
+
+def tell(text: str) -> None:
+    """Write text of ours, with names and errors of others in it, to stderr, unless nobody reads it."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(visible(text))
         sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
+
+
+def show(text: str) -> None:
+    """Write what was asked for to stdout, as it is unless that is a terminal."""
+    try:
+        sys.stdout.write(for_stream(text, sys.stdout))
+    except UnicodeEncodeError:  # a file name that is no text
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(text))

@@ -16,6 +16,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.terminal import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,7 +78,7 @@ class Steering:
     def _write(self) -> None:
         clear = _CLEAR_BELOW if os.isatty(2) else ""
         with suppress(Exception):  # a pool that is being closed, a stderr that is: then there is nothing to tell
-            data = f"{clear}orchestrator: {self.text()}\n".encode(errors="replace")
+            data = f"{clear}orchestrator: {visible(self.text())}\n".encode(errors="replace")
             while data:
                 data = data[os.write(2, data) :]
 

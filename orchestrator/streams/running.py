@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from orchestrator.graph.relay import Relay
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
+from orchestrator.terminal import for_stream
 
 if TYPE_CHECKING:
     from orchestrator.pool import Pool
@@ -100,14 +103,28 @@ def run_plan(
     started = perf_counter()
     with ExitStack() as stack:
         workers = stack.enter_context(_Workers(plan, pool))
+        drawn: list[NodeBars] = []
+        if progress and workers is not None and workers.on_output is None:  # before the calls are opened
+            workers.on_output = partial(_print_above, drawn)
+            stack.callback(setattr, workers, "on_output", None)
         nodes, _ = plan.nodes(workers)
         shown = [node for node in nodes if not isinstance(node, Relay)]
         bars = stack.enter_context(closing(NodeBars(shown))) if progress else None
+        drawn += [] if bars is None else [bars]
         engine = Engine(nodes, None if workers is None else workers.coordinator, bars, kept)
         if starting is not None:
             starting(engine)
         engine.run()
         return report_on(nodes, perf_counter() - started)
+
+
+def _print_above(drawn: list[NodeBars], _worker: int, stream: str, text: str) -> None:
+    """Show what user code has printed above the bars, if they are drawn by now: other threads may use the pool, too."""
+    if drawn:
+        drawn[0].write(text, stream)
+    else:
+        target = sys.stdout if stream == "stdout" else sys.stderr
+        target.write(for_stream(text, target))
 
 
 def explain(*terminals: Terminal) -> str:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("orchestrator.place",),
     ("orchestrator.errors", "orchestrator.peer_names"),
-    ("orchestrator.memory",),
+    ("orchestrator.memory", "orchestrator.terminal"),
     ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.timers"),
     # The pure core: events in, actions out; tested without a process.
     (

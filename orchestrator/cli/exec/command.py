@@ -5,13 +5,12 @@ Runs in the coordinator.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.exec.redoing import check_same, commands_done
 from orchestrator.cli.exec.running import CommandRun
-from orchestrator.cli.outcome import EXIT_MISMATCH, EXIT_SIGTERM, complain
+from orchestrator.cli.outcome import EXIT_MISMATCH, EXIT_SIGTERM, complain, show
 from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
@@ -54,7 +53,7 @@ def _run(settings: ExecSettings, steering: Steering) -> int:
     if settings.dry_run:
         for seq, row in enumerate(rows):
             if seq not in done:
-                sys.stdout.buffer.write(os.fsencode(template.render(row, seq + 1, None)) + b"\n")
+                show(template.render(row, seq + 1, None) + "\n")
         return 0
     if settings.halt.percent:
         rows = all_at_once(rows)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.halt import HaltCount
 from orchestrator.cli.joblog import Joblog
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, complain
+from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, complain, tell
 from orchestrator.cli.report_file import pool_part
 from orchestrator.cli.signals import Terminated
 from orchestrator.cli.steering import Steering
@@ -269,8 +268,7 @@ class CommandRun:
         tally = self._tally
         tally.complain_of_failures()
         if not self._settings.quiet:
-            with suppress(OSError, ValueError):
-                sys.stderr.write(tally.summary(self._pool.stats()))
+            tell(tally.summary(self._pool.stats()))
         if self._halt.reached:
             kept = "" if self._settings.output == "-" else f"; what commands had written is in {self._settings.output}"
             complain(f"stopped by {self._halt.reason('commands')}{self._ended()}{kept}")

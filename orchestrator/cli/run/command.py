@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.console import Console, open_progress
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, EXIT_MISMATCH, EXIT_SIGINT, EXIT_SIGTERM, complain
+from orchestrator.cli.outcome import (
+    EXIT_FAILURES,
+    EXIT_HALTED,
+    EXIT_MISMATCH,
+    EXIT_SIGINT,
+    EXIT_SIGTERM,
+    complain,
+    show,
+    tell,
+)
 from orchestrator.cli.pausing import Asked
 from orchestrator.cli.report_file import ReportFile, pool_part
 from orchestrator.cli.resuming import NothingToResumeError, resume_command
@@ -61,7 +69,7 @@ def run(settings: RunSettings) -> int:
     try:
         with signals(), Steering(settings.sizing, describe=describe_chunk) as steering:
             if settings.dry_run:
-                sys.stdout.write(describe(make_plan(settings)))
+                show(describe(make_plan(settings)))
                 return 0
             if settings.checkpoint is None:
                 return _go(Run(make_plan(settings), steering), settings.report, [settings.output])
@@ -260,8 +268,7 @@ class Run:
         elif tally.failed:
             complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out")
         if not settings.quiet:
-            with suppress(OSError, ValueError):
-                sys.stderr.write(tally.summary(self._pool.stats()))
+            tell(tally.summary(self._pool.stats()))
 
 
 def _open_console(plan: RunPlan) -> Console:
