@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
 from orchestrator.sinks.output_file import output_file
-from orchestrator.sinks.stdout import standard_output
 from workers import compression, file_names
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class FileSink:
         Raises:
             ConfigError: it can't be written to.
         """
-        self._file = standard_output() if path == "-" else output_file(path)
+        self._file = output_file(path)
         self.path = self._file.path
         self.in_place = self._file.in_place
         self._kind = file_names.compression_of(path)

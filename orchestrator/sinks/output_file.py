@@ -3,6 +3,7 @@
 | the name | is |
 |---|---|
 | a regular file, or nothing yet | a `PartFile`: whole under its name, or not there |
+| - | standard output, an `InPlaceFile` |
 | /dev/stdout, /dev/fd/N, /proc/self/fd/N, >(command) | this process's own descriptor, an `InPlaceFile` |
 | a FIFO or a device | an `InPlaceFile` |
 
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.errors import ConfigError
 from orchestrator.sinks.in_place import InPlaceFile
 from orchestrator.sinks.part_file import PartFile
+from orchestrator.sinks.stdout import standard_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,12 +85,14 @@ def output_file(path: str, mode: int = 0o666) -> OutputFile:
     """Return the output of this name; nothing is opened or made yet.
 
     Args:
-        path: the name.
+        path: the name; "-" is standard output.
         mode: no wider than this will a file be; the umask narrows the mode of a new one further.
 
     Raises:
         ConfigError: it can't be written to.
     """
+    if path == "-":
+        return standard_output()
     found = resolve(path)
     if isinstance(found, int):
         return InPlaceFile(path, found)

@@ -387,7 +387,8 @@ class Stream:
         """End in a sink.
 
         Args:
-            sink: a path (whole under its name, or not there; compressed if the name ends in .gz .bz2 .xz .zst), an open
+            sink: a path (whole under its name, or not there; compressed if the name ends in .gz .bz2 .xz .zst; "-",
+                /dev/stdout, a FIFO and the like are written to in place, as a stream), an open
                 file of text or bytes, such as sys.stdout (flushed at the end, and left open), a list, a function that
                 gets each item, None to discard, or anything with `write(items)` and `close()`.
             name: what reports and errors call it.

@@ -155,3 +155,21 @@ def away(line):
     assert name.removeprefix("out ") in said
     assert "is whole" not in said
     assert not (folder / "out").exists()
+
+
+def test_a_dash_is_standard_output_for_jobs_and_streams_too(folder, bash):
+    (folder / "job.toml").write_text("""
+        [source.lines]
+        read = ["in.txt"]
+        [step.up]
+        from = "lines"
+        map = "f:say"
+        [sink.all]
+        from = "up"
+        write = "-"
+    """)
+    done = bash(f"{RUN} job job.toml -q -j 1")
+    assert done.stdout == b"a\nb\nc\n"
+    assert done.stderr == b"said a\nsaid b\nsaid c\n"
+    done = bash(f"{shlex.quote(sys.executable)} -c 'from orchestrator import Stream, run; run(Stream([1, 2]).to(\"-\"))'")
+    assert done.stdout == b"1\n2\n"
