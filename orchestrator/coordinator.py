@@ -36,7 +36,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from orchestrator import launch
+from orchestrator import launch, suspension
 from orchestrator.beginning import Beginning
 from orchestrator.calls import Calls
 from orchestrator.credits import Credits
@@ -119,6 +119,7 @@ class Coordinator:
         self.in_flight_bytes = 0
         try:
             supervisor.fill()
+            suspension.follow(self)
         except BaseException:
             self.terminate()
             raise
@@ -657,6 +658,14 @@ class Coordinator:
             in_flight = len(self._ledger), self.in_flight_bytes
             return PoolStatus(self.supervisor.size, *in_flight, self.supervisor.deaths, workers)
 
+    def worker_pids(self) -> list[int]:
+        """Return the pids of all workers there are; takes no lock."""
+        return [lane.pid for lane in self.supervisor.all]
+
+    def suspended(self, began_ns: int, length_ns: int) -> None:
+        """Take note that this process and its workers were stopped for a while; takes no lock."""
+        self.supervisor.suspended(began_ns, length_ns)
+
     @property
     def owner_pid(self) -> int:
         """The process that made the pool."""
@@ -721,6 +730,7 @@ class Coordinator:
         end_with_children([lane.pid for lane in self.supervisor.all])
 
     def _release(self) -> None:
+        suspension.unfollow(self)
         if self._wakeup.closed:
             return
         if self._driver == threading.get_ident():

@@ -28,6 +28,7 @@ _BETWEEN_S = 30.0
 """So long a block of records may be read, or its results put together, beyond what a record may take."""
 _LOADING_S = 300.0
 """The same, of one that loads a function: what its module imports may take its time."""
+_PAUSES_KEPT = 16
 
 
 class Deadlines:
@@ -37,6 +38,8 @@ class Deadlines:
         self._ledger = ledger
         self._calls = calls
         self._end = end
+        self._pauses: list[tuple[int, int]] = []
+        """When this process and its workers were stopped (Ctrl-Z), and for how long, in nanoseconds."""
         self.missed = 0
         """Items that took too long so far."""
 
@@ -48,6 +51,15 @@ class Deadlines:
             return None
         return min(max(timeout_s / _TICKS_A_TIMEOUT, _SHORTEST_TICK_S), _LONGEST_TICK_S)
 
+    def suspended(self, began_ns: int, length_ns: int) -> None:
+        """Don't count a time in which everything was stopped; takes no lock."""
+        self._pauses = [*self._pauses[-_PAUSES_KEPT:], (began_ns, length_ns)]
+
+    def _run_ns(self, since_ns: int) -> int:
+        """Return how long something has run that began at `since_ns`."""
+        paused_ns = sum(length_ns for began_ns, length_ns in self._pauses if began_ns >= since_ns)
+        return monotonic_ns() - since_ns - paused_ns
+
     def look(self, lanes: Iterable[Lane]) -> None:
         """End the workers that take too long."""
         for lane in lanes:
@@ -58,18 +70,17 @@ class Deadlines:
         if first is None or lane.state is LaneState.STARTING or lane.ended is not None:
             return
         glance = watch.look(lane.slot)
-        now_ns = monotonic_ns()
         chunk = self._ledger.of(lane.key, glance.ident)
         if chunk is None:
             limit_s = self._calls.timeout_s(first.call)
             patience_s = _LOADING_S if glance.loads else _STILL_S
-            still_ns = now_ns - max(lane.moved_ns, glance.since_ns)
+            still_ns = self._run_ns(max(lane.moved_ns, glance.since_ns))
             if limit_s is not None and still_ns > (limit_s + patience_s) * 1e9:
                 self._end(lane, Ended("stopped", -1, None, limit_s))
             return
         limit_s = self._calls.timeout_s(chunk.call)
         patience_s = _BETWEEN_S if glance.between else 0.0
-        if limit_s is None or now_ns - glance.since_ns <= (limit_s + patience_s) * 1e9:
+        if limit_s is None or self._run_ns(glance.since_ns) <= (limit_s + patience_s) * 1e9:
             return
         if watch.look(lane.slot) == glance:
             self.missed += 1

@@ -311,6 +311,10 @@ class Supervisor:
             self.crew.resize(len(self.lanes))
             self.broke(error)
 
+    def suspended(self, began_ns: int, length_ns: int) -> None:
+        """Don't hold a time against the workers in which they were stopped with this process; takes no lock."""
+        self._deadlines.suspended(began_ns, length_ns)
+
     # ---- deadlines and memory -------------------------------------------------------------------------------------
 
     @property

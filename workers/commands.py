@@ -29,6 +29,8 @@ END_SIGNAL = signal.SIGUSR2
 GRACE_S = 1.0
 """So long a command that was told to end (SIGTERM) may take before it is killed."""
 _NOT_STARTED = 126
+_SLICE_S = 1.0
+"""A command with a timeout is looked at this often, so that a time in which all was stopped is noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +197,16 @@ def _wait(pidfd: int, until: float | None) -> bool:
     if _asked.wake_r >= 0:
         poller.register(_asked.wake_r, select.POLLIN)
     while not _asked.seen:
-        left_ms = None if until is None else max(0.0, until - time.monotonic()) * 1000
-        happened = [fd for fd, _ in poller.poll(left_ms)]
+        began = time.monotonic()
+        left_s = None if until is None else min(max(0.0, until - began), _SLICE_S)
+        happened = [fd for fd, _ in poller.poll(None if left_s is None else left_s * 1000)]
+        if until is not None and left_s is not None:
+            overslept_s = time.monotonic() - began - left_s
+            if overslept_s > _SLICE_S:  # all was stopped (Ctrl-Z), the command too: that is not its time
+                until += overslept_s
         if pidfd in happened:
             return True
-        if not happened:
+        if not happened and until is not None and time.monotonic() >= until:
             return False
         with suppress(BlockingIOError):
             os.read(_asked.wake_r, 4096)

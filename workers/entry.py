@@ -126,8 +126,13 @@ def _descriptor(given: Any) -> int:
 
 
 def _settle_process(start: WorkerStart) -> None:
-    """Own process group, no Ctrl-C, the coordinator's environment."""
-    os.setpgid(0, 0)
+    """Own session and process group, no Ctrl-C, the coordinator's environment.
+
+    In a group of its own within the coordinator's session, a worker that reads the terminal is stopped by the kernel,
+    and the pool would wait for ever. In a session of its own it has no terminal: opening /dev/tty fails at once, and
+    `getpass`, `ssh` and `sudo` say so.
+    """
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server was started with it blocked
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A package stands for all its modules.
 LAYERS = (
     ("orchestrator.place",),
-    ("orchestrator.errors", "orchestrator.peer_names"),
+    ("orchestrator.errors", "orchestrator.peer_names", "orchestrator.suspension"),
     ("orchestrator.memory", "orchestrator.terminal"),
     ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.timers"),
     # The pure core: events in, actions out; tested without a process.
