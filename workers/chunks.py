@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pickle import PickleBuffer
 
     from workers.errors import ExceptionRecord
+    from workers.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class ByteRange:
     """True: `start` and `end` are record boundaries. False: records that begin inside belong to it."""
     fieldnames: tuple[str, ...] | None = None
     """CSV: the columns, from the header row of this file."""
+    file: Identity | None = None
+    """The file that the path meant when the run began; None: whatever has the name is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ class BlockResult:
     failures: tuple[RecordFailure, ...]
     """The first failures in full, `KEPT_FAILURES` at most; `failed` counts them all."""
     csv_fields: tuple[str, ...] | None
-    """The columns of the payload's CSV rows, if it has any."""
+    """The columns of the payload's CSV rows, if it has any; of an output without rows, those of the input."""
     worker: int
     pid: int
     started_s: float

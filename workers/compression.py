@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _PIECE_BYTES = 128 * 1024
+_BEGINNINGS = {
+    b"\x1f\x8b\x08": "gz",
+    b"BZh1AY&SY": "bz2",  # without the digit behind "h", the size of its blocks
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zst",
+}
 
 
 class CompressionError(Exception):
@@ -26,6 +32,22 @@ def require(kind: str | None) -> None:
     """Raise CompressionError if `kind` needs a package that isn't installed."""
     if kind == "zst":
         _zstd()
+
+
+def kind_of(head: bytes) -> str | None:
+    """Return how data is compressed, as its first bytes tell; None: not at all."""
+    known = _without_digit(head)
+    return next((kind for beginning, kind in _BEGINNINGS.items() if known.startswith(beginning)), None)
+
+
+def may_be(head: bytes) -> bool:
+    """Tell whether more bytes are needed to know."""
+    known = _without_digit(head)
+    return any(len(known) < len(beginning) and beginning.startswith(known) for beginning in _BEGINNINGS)
+
+
+def _without_digit(head: bytes) -> bytes:
+    return b"BZh1" + head[4:] if head[:3] == b"BZh" and head[3:4].isdigit() else head
 
 
 def reader(raw: IO[bytes], kind: str) -> IO[bytes]:

@@ -10,9 +10,12 @@ import csv
 import io
 import json
 import sys
+from collections import Counter
 from functools import cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workers.ranges import BOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
     from workers.ranges import Raw
 
 FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
-_END_MARK = "\x00end of block\x00"
-"""A CSV row put after a block: if it isn't read back as a row of its own, the block ended inside quotes."""
 
 
 class SplitError(Exception):
@@ -104,7 +105,7 @@ def split(
         skip: a line that can't be decoded is put into `bad` instead of raised.
 
     Raises:
-        SplitError: bytes that are not UTF-8, or quotation marks that leave it open where rows begin.
+        SplitError: bytes that are not UTF-8.
     """
     if not len(raw.data):
         return Records([])
@@ -113,7 +114,7 @@ def split(
     text, bad = _decode(raw, errors, skip=skip)
     if record_format == "csv":
         names = fieldnames or ()
-        return _rows_without_bad(raw, names, bad) if bad else _rows(text, names, last=raw.last_of_file)
+        return _rows_without_bad(raw, names, bad) if bad else _rows(text, names)
     lines = _lines(text)
     if bad:
         return _without_bad(lines, bad, record_format)
@@ -190,7 +191,7 @@ def parse_json(line: str) -> Any:
 
 def _rows_without_bad(raw: Raw, names: tuple[str, ...], bad: list[SplitError]) -> Records:
     """Leave out the rows with bytes that can't be decoded; a row may have several lines."""
-    records = _rows(str(raw.data, "utf-8", "surrogateescape"), names, last=raw.last_of_file)
+    records = _rows(str(raw.data, "utf-8", "surrogateescape"), names)
     kept, gone = [], []
     for index, row in enumerate(records.values):
         try:
@@ -213,18 +214,10 @@ def _flat_text(value: Any) -> str:
     return "".join(value) if isinstance(value, list) else value or ""
 
 
-def _rows(text: str, names: tuple[str, ...], *, last: bool) -> Records:
+def _rows(text: str, names: tuple[str, ...]) -> Records:
     """Read CSV rows as csv.DictReader does."""
     _lift_field_limit()
-    rows = list(_dict_rows(csv.reader(_with_end_mark(text, last=last)), names))
-    if not last and rows:
-        end = rows.pop()
-        if next(iter(end.values()), None) != _END_MARK:
-            raise SplitError(
-                "a quotation mark stands inside an unquoted field, so where rows begin can't be told from "
-                "the middle of the file; give --block a size larger than the file",
-                0,
-            )
+    rows = list(_dict_rows(csv.reader(io.StringIO(text, newline="")), names))
 
     @cache
     def spans() -> list[Span]:
@@ -234,28 +227,14 @@ def _rows(text: str, names: tuple[str, ...], *, last: bool) -> Records:
 
 
 def _row_spans(data: bytes) -> list[Span]:
-    """Return where each row stands that is not blank; the csv module takes a line only when a row needs it."""
-    taken = line_ends = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal taken, line_ends
-        for line in io.StringIO(str(data, "utf-8", "surrogateescape"), newline=""):
-            taken += len(line.encode("utf-8", "surrogateescape"))
-            line_ends += line.count("\n")
-            yield line
-
-    found = []
+    """Return where each row stands that is not blank."""
+    taken, found = _Lines(data), []
     line, start = 0, 0
-    for row in csv.reader(lines()):
+    for row in csv.reader(taken):
         if row:
-            found.append(Span(line, start, taken))
-        line, start = line_ends, taken
+            found.append(Span(line, start, taken.size_bytes))
+        line, start = taken.line_ends, taken.size_bytes
     return found
-
-
-def _with_end_mark(text: str, *, last: bool) -> Iterable[str]:
-    lines = io.StringIO(text, newline="")
-    return lines if last else chain(lines, (_END_MARK,))
 
 
 def _dict_rows(reader: Iterable[list[str]], names: tuple[str, ...]) -> Iterator[dict[str | None, Any]]:
@@ -273,10 +252,66 @@ def _dict_rows(reader: Iterable[list[str]], names: tuple[str, ...]) -> Iterator[
             yield found
 
 
-def parse_header(text: str) -> tuple[str, ...]:
-    """Return the columns that a CSV header row names."""
+class Header(NamedTuple):
+    """The first row of a CSV file that is not blank."""
+
+    size_bytes: int
+    """With the blank lines before it, a byte order mark and its line end."""
+    line_ends: int
+    names: tuple[str, ...]
+    """The columns, each name once."""
+    repeated: tuple[str, ...]
+    """Names that stand there more than once."""
+
+
+def read_header(data: bytes, *, ended: bool) -> Header | None:
+    """Return the header that a CSV file begins with; None: it may go on behind `data`, which is not `ended`."""
     _lift_field_limit()
-    return tuple(next(csv.reader(io.StringIO(text, newline="")), []))
+    text = data.removeprefix(BOM)
+    lines = _Lines(text)
+    names = next(filter(None, csv.reader(lines)), [])
+    open_end = lines.exhausted or (lines.size_bytes == len(text) and not text.endswith(b"\n"))
+    if open_end and not ended:
+        return None
+    size = len(data) - len(text) + lines.size_bytes
+    return Header(size, lines.line_ends, _distinct(names), tuple(name for name, n in Counter(names).items() if n > 1))
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    """Number repeated names as pandas does: "a", "a.1", "a.2"; a name that the file has itself is passed over."""
+    taken, counts, found = set(names), Counter[str](), []
+    for name in names:
+        new, number = name, counts[name]
+        while number:
+            counts[name] = number + 1
+            new = f"{name}.{number}"
+            number = number + 1 if new in taken else counts[new]
+        counts[new] += 1
+        found.append(new)
+    return tuple(found)
+
+
+class _Lines:
+    """The lines of a file's text, counted as the csv module takes them: it takes one only when a row needs it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._lines = io.StringIO(str(data, "utf-8", "surrogateescape"), newline="")
+        self.size_bytes = 0
+        self.line_ends = 0
+        self.exhausted = False
+        """Whether more was asked for than there is."""
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines, None)
+        if line is None:
+            self.exhausted = True
+            raise StopIteration
+        self.size_bytes += len(line.encode("utf-8", "surrogateescape"))
+        self.line_ends += line.count("\n")
+        return line
 
 
 def _lift_field_limit() -> None:

@@ -6,6 +6,7 @@ A record belongs to the range in which its first byte lies, so ranges can be cut
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,14 +30,21 @@ class Raw:
 
 
 def read_range(chunk: ByteRange, *, text: bool) -> Raw:
-    """Read the records of a byte range of a plain file; `text` drops a byte order mark."""
-    path, start, end = chunk.origin.path, chunk.start, chunk.end
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Read the records of a byte range of a plain file; `text` drops a byte order mark.
+
+    Raises:
+        OSError: the file can't be read, or has changed since the run began.
+    """
+    path, start, end, file = chunk.origin.path, chunk.start, chunk.end, chunk.file
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if file is None else file.open(path)
+    size = sys.maxsize if file is None else file.size_bytes
     try:
         if chunk.on_boundaries or start >= end:
-            data, begin = _read(fd, start, end - start), start
+            data, begin = read_at(fd, start, end - start), start
         else:
-            data, begin = _read_lines(fd, start, end)
+            data, begin = _read_lines(fd, start, end, size)
+        if file is not None:
+            file.check(path, fd)
     finally:
         os.close(fd)
     if text and begin == 0 and data[:3] == BOM:
@@ -53,26 +61,26 @@ def read_block(block: Block, *, text: bool) -> Raw:
     return Raw(block.origin.path, data, start, block.first_line, block.origin.last_of_file)
 
 
-def _read_lines(fd: int, start: int, end: int) -> tuple[bytes, int]:
-    """Return the lines whose first byte lies in [start, end), and the offset of the first of them."""
+def _read_lines(fd: int, start: int, end: int, size: int) -> tuple[bytes, int]:
+    """Return the lines whose first byte lies in [start, end), and the offset of the first; the file ends at `size`."""
     first = max(start - 1, 0)
-    data = _read(fd, first, end - first)
+    data = read_at(fd, first, end - first)
     skip = 0
     if start:
         # A line begins at `start` only if the byte before ends one; else it belongs to an earlier range.
         skip = data.find(b"\n") + 1
         if skip == 0 or first + skip >= end:
             return b"", end
-    tail = b"" if data.endswith(b"\n") or len(data) < end - first else _read_to_line_end(fd, end)
+    tail = b"" if data.endswith(b"\n") or len(data) < end - first else _read_to_line_end(fd, end, size)
     if skip or tail:
         data = b"".join((memoryview(data)[skip:], tail))
     return data, first + skip
 
 
-def _read_to_line_end(fd: int, offset: int) -> bytes:
+def _read_to_line_end(fd: int, offset: int, end: int) -> bytes:
     """Read from `offset` up to and with the next line end, or the end of the file."""
     pieces, size = [], TAIL_BYTES
-    while piece := os.pread(fd, size, offset):
+    while piece := os.pread(fd, min(size, end - offset), offset):
         line_end = piece.find(b"\n")
         if line_end >= 0:
             pieces.append(piece[: line_end + 1])
@@ -83,7 +91,7 @@ def _read_to_line_end(fd: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
-def _read(fd: int, offset: int, size: int) -> bytes:
+def read_at(fd: int, offset: int, size: int) -> bytes:
     """Read `size` bytes; fewer only where the file ends."""
     data = os.pread(fd, size, offset)
     while len(data) < size:

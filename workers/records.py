@@ -109,6 +109,8 @@ class _ChunkRun:
         self.again: dict[int, ExceptionRecord] = {}
         """What records raised that may be tried again, by index."""
         self._results: list[Any] = []
+        self._columns: tuple[str, ...] | None = None
+        """Of the input, where the output is CSV, too."""
         self.output = self._new_output()
         self.raw = self._read()
         self.records = self._split()
@@ -157,7 +159,7 @@ class _ChunkRun:
             dropped=output.dropped,
             failed=failed,
             failures=failures,
-            csv_fields=output.csv_fields,
+            csv_fields=output.csv_fields if payload else self._columns,
             worker=_worker_id(),
             pid=os.getpid(),
             started_s=started_s,
@@ -172,6 +174,8 @@ class _ChunkRun:
     def _new_output(self) -> Output:
         runner = self._runner
         output_format = runner.output_format or file_names.format_of(self._chunk.origin.path) or "lines"
+        if output_format == "csv":
+            self._columns = getattr(self._chunk, "fieldnames", None)
         return Output(output_format, flat=runner.flat, raw=runner.record_format in ("blocks", "files"))
 
     def _read(self) -> Raw:

@@ -36,6 +36,9 @@ class Cutter(Protocol):
     def is_ready(self) -> bool:
         """Tell whether `cut` would find something, or the end, without a wait."""
 
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Have `call` called, from another thread, whenever `is_ready` may have become true."""
+
     def skip(self, items: int) -> None:
         """Read past so many items."""
 
@@ -73,9 +76,7 @@ class FeedNode(MapNode):
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Have a source that makes its reader wait, as standard input does, tell when it no longer would."""
-        when_ready = getattr(self._source, "when_ready", None)
-        if when_ready is not None:
-            when_ready(wake)
+        self.cutter.when_ready(wake)
 
     @property
     def error(self) -> BaseException | None:
@@ -184,6 +185,9 @@ class _Slices:
     def is_ready(self) -> bool:
         return True
 
+    def when_ready(self, call: Callable[[], None]) -> None:
+        pass
+
     def skip(self, items: int) -> None:
         self._at += items
 
@@ -196,8 +200,10 @@ class _Drawn:
 
     def __init__(self, source: Iterable[Any]) -> None:
         self._items: Iterator[Any] = iter(source)
-        self.is_ready: Callable[[], bool] = getattr(source, "ready", _always)
+        told: Any = self._items if hasattr(self._items, "ready") else source
+        self.is_ready: Callable[[], bool] = getattr(told, "ready", _always)
         """A source that can make its reader wait, as standard input does, tells when it would not."""
+        self.when_ready: Callable[[Callable[[], None]], None] = getattr(told, "when_ready", _never)
         self._waits = self.is_ready is not _always
         self.ended = False
         self.error: BaseException | None = None
@@ -248,6 +254,7 @@ class Resumed:
         self.ended = False
         self.error: BaseException | None = None
         self.is_ready = cutter.is_ready
+        self.when_ready = cutter.when_ready
 
     def cut(self, size: int) -> Sequence[Any]:
         """Return the next items that are wanted."""
@@ -278,3 +285,7 @@ def _cutter(source: Iterable[Any]) -> Cutter:
 
 def _always() -> bool:
     return True
+
+
+def _never(_call: Callable[[], None]) -> None:
+    """Stand in for a source that makes nobody wait."""

@@ -20,7 +20,7 @@ from orchestrator.job.model import Job, JobNode, Ref
 from orchestrator.job.places import Path, places
 from orchestrator.job.values import Values
 from orchestrator.job.workflows import read_workflows
-from orchestrator.sources.files import expand
+from orchestrator.sources.inputs import expand
 
 
 def read_job(file: str, overrides: Sequence[str] = ()) -> Job:

@@ -16,6 +16,12 @@ class Columns:
         """Remember how the output is compressed."""
         self._kind = kind
         self.fields: tuple[str, ...] | None = None
+        self.of_input: tuple[str, ...] | None = None
+        """The columns of the first input: they are the header where no row was written."""
+
+    def header_alone(self) -> bytes:
+        """Return the header of an output without rows; b"" if it has some, or nobody knows its columns."""
+        return b"" if self.fields is not None or not self.of_input else self._packed(_row(self.of_input))
 
     def fitted(
         self, payload: memoryview, fields: tuple[str, ...], path: str

@@ -54,6 +54,7 @@ class FileSink:
             OrchestratorError: the disk is full, or the columns differ from those written before.
         """
         if result.payload is None:
+            self._columns.of_input = self._columns.of_input or result.csv_fields
             return
         block: memoryview | bytes = memoryview(result.payload)
         if result.csv_fields is not None:
@@ -64,7 +65,9 @@ class FileSink:
 
     def close(self) -> None:
         """Sync the file and give it its final name."""
-        if self._kind and self._empty:  # a compressed file of no bytes is no file of its kind
+        header = self._columns.header_alone() if self._empty else b""
+        self._file.write(header)
+        if self._kind and self._empty and not header:  # a compressed file of no bytes is no file of its kind
             self._file.write(compression.compress(self._kind, b""))
         self._file.close()
 
@@ -83,12 +86,14 @@ class FileSink:
 
     def snapshot(self) -> dict[str, Any]:
         """Make last what was written; return what it takes to go on from here."""
-        return {"file": self._file.snapshot(), "fields": self._columns.fields, "empty": self._empty}
+        columns = {"fields": self._columns.fields, "of_input": self._columns.of_input}
+        return {"file": self._file.snapshot(), "empty": self._empty, **columns}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `snapshot` gave."""
         self._file.restore(state["file"])
         self._columns.fields, self._empty = state["fields"], state["empty"]
+        self._columns.of_input = state["of_input"]
 
 
 class FolderSink:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.sources.files import Input
+    from orchestrator.sources.inputs import Input
 
 SMALLEST_BYTES = 256
 _UNPACKED = 4

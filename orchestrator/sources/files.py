@@ -2,103 +2,43 @@
 
 Owner of the state: whoever iterates; a source is iterated once. Runs in the coordinator. Every file gives at
 least one chunk, an empty one too, so that a sink hears of it.
-"""
 
-# ruff: noqa: PTH112, PTH116, PTH118, PTH123, PTH207
-# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+A regular file is opened once, and what is read of it is what it held when the run began, or an error. The first files
+are opened before anything is read, others when it is their turn, and so many stay open: a worker reads through the
+source's descriptor where the path means another file by then.
+"""
 
 from __future__ import annotations
 
-import glob
-import mmap
+import io
 import os
-import stat
+import warnings
+from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from pickle import PickleBuffer
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.sources.cutting import csv_boundary, cutter, fields_of
+from orchestrator.errors import OrchestratorError
+from orchestrator.sources.csv_rows import RowEnds
+from orchestrator.sources.cutting import cutter
+from orchestrator.sources.inputs import STDIN, Input, csv_header, look_at, open_plain, open_stream
 from orchestrator.sources.stdin import StdinPieces
-from workers import compression, file_names
+from workers import compression
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths
+from workers.identity import FileChangedError
+from workers.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-STDIN = "-"
+    from orchestrator.sources.cutting import Cutter
+    from workers.formats import Header
+    from workers.identity import Identity
 
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One input file."""
-
-    path: str
-    size_bytes: int | None
-    """None where it isn't known: a pipe, standard input."""
-    compression: str | None
-    is_regular: bool
-
-
-def expand(inputs: Sequence[str]) -> list[Input]:
-    """Return the files that the user named, patterns resolved.
-
-    Raises:
-        ConfigError: one is missing, a folder or unreadable, a pattern matches nothing, "-" stands there
-            twice.
-    """
-    found: list[Input] = []
-    for name in inputs:
-        found.extend(_look_at(path) for path in _matches(name))
-    if sum(entry.path == STDIN for entry in found) > 1:
-        raise ConfigError("standard input (-) can be given once only")
-    return found
-
-
-def _matches(name: str) -> list[str]:
-    if name == STDIN or os.path.lexists(name) or not glob.has_magic(name):
-        return [name]
-    paths = sorted(path for path in glob.glob(name, recursive=True) if not os.path.isdir(path))
-    if not paths:
-        raise ConfigError(f"no file matches {name}")
-    return paths
-
-
-def _look_at(path: str) -> Input:
-    """Find out what kind of file this is, and that it can be read."""
-    if path == STDIN:
-        return Input(path, None, None, is_regular=False)
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise ConfigError(f"{path} is a folder; name the files in it, as in {os.path.join(path, '*')}")
-    if not os.access(path, os.R_OK):
-        raise ConfigError(f"can't read {path}: Permission denied")
-    kind = file_names.compression_of(path)
-    try:
-        compression.require(kind)
-    except compression.CompressionError as error:
-        raise ConfigError(str(error)) from None
-    regular = stat.S_ISREG(status.st_mode)
-    return Input(path, status.st_size if regular else None, kind, regular)
-
-
-def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
-    """Return what input files are known by, for a run that is to be resumed.
-
-    Raises:
-        ConfigError: one can't be read a second time.
-    """
-    from orchestrator.fingerprint import of_file  # noqa: PLC0415 - only for runs that can be resumed
-
-    for entry in inputs:
-        if not entry.is_regular:
-            name = "standard input" if entry.path == STDIN else entry.path
-            raise ConfigError(f"{name} can't be read a second time, so a run of it can't be resumed; save it to a file")
-    return {f"the input {entry.path}": of_file(entry.path) for entry in inputs}
+_KEPT_OPEN = 64
+"""Files: more than are likely to be at work in the lanes at once."""
+_HEAD_BYTES = 16
+_BUFFER_BYTES = 128 * 1024
 
 
 class FileSource:
@@ -107,7 +47,7 @@ class FileSource:
     def __init__(
         self, inputs: Sequence[Input], record_format: str, block_bytes: int, *, paths_a_chunk: int = 1
     ) -> None:
-        """Plan the reading; nothing is opened yet.
+        """Plan the reading, and open the first files.
 
         Args:
             inputs: from `expand`.
@@ -120,7 +60,17 @@ class FileSource:
         self._block_bytes = block_bytes
         self._paths_a_chunk = paths_a_chunk
         self._seq = 0
-        self._stdin: StdinPieces | None = None
+        self._stream: StdinPieces | None = None
+        self._kept = _KeptOpen()
+        self._coming = 0
+        """Which of the inputs the next chunk is of; of the format "files", whose names come from standard input."""
+        self._opened: dict[int, tuple[int, Identity]] = {}
+        """The first files, until it is their turn."""
+        if record_format != "files":
+            self._open_first()
+        else:
+            self._coming = next((at for at, entry in enumerate(inputs) if entry.path == STDIN), len(inputs))
+        self._warned = False
         self._on_ready: Callable[[], None] | None = None
         self._chunks = self._cut()
         sizes = [entry.size_bytes for entry in inputs]
@@ -136,26 +86,36 @@ class FileSource:
         return sum(max(1, -(-(entry.size_bytes or 0) // self._block_bytes)) for entry in self._inputs)
 
     def ready(self) -> bool:
-        """Say whether the next chunk can be had without waiting; only standard input makes anyone wait."""
-        return self._stdin is None or self._stdin.ready()
+        """Say whether the next chunk can be had without waiting; only what is read as a stream makes anyone wait."""
+        if self._stream is None and self._coming < len(self._inputs):
+            try:
+                self._open_stream(self._inputs[self._coming])
+            except OrchestratorError:
+                return True  # the next chunk raises it
+        return self._stream is None or self._stream.ready()
 
     def when_ready(self, call: Callable[[], None]) -> None:
         """Have `call` called, from another thread, whenever `ready` may have become true."""
         self._on_ready = call
-        if self._stdin is not None:
-            self._stdin.when_ready(call)
+        if self._stream is not None:
+            self._stream.when_ready(call)
 
     def close(self) -> None:
-        """Let go of standard input and of open files; from the thread that iterates."""
-        if self._stdin is not None:
-            self._stdin.close()
+        """Let go of standard input and of open files; from the thread that iterates, when no chunk is at work."""
+        self._coming = len(self._inputs)
+        self._end_stream()
         self._chunks.close()
+        self._kept.close()
 
     def __iter__(self) -> FileSource:
         return self
 
     def __next__(self) -> Chunk:
-        return next(self._chunks)
+        chunk = next(self._chunks)
+        if chunk.origin.last_of_file and self._format != "files":
+            self._coming = chunk.origin.file_index + 1
+            self._end_stream()
+        return chunk
 
     def _cut(self) -> Generator[Chunk]:
         """Cut one input after the other."""
@@ -163,98 +123,122 @@ class FileSource:
             yield from self._path_chunks()
             return
         for index, entry in enumerate(self._inputs):
-            if entry.path == STDIN:
-                yield from self._stdin_blocks(entry, index)
-            elif entry.compression or not entry.is_regular:
+            if not entry.is_regular:
                 yield from self._stream_blocks(entry, index)
-            elif self._format == "csv":
-                yield from self._csv_ranges(entry, index)
+                continue
+            fd, file = self._opened.pop(index) if index in self._opened else self._open(entry)
+            head = os.pread(fd, _HEAD_BYTES, 0)
+            kind = entry.compression or (None if self._format == "blocks" else compression.kind_of(head))
+            if kind is not None:
+                yield from self._compressed_blocks(entry, index, kind, fd, file)
+            elif head and not file.size_bytes:  # a pseudo-file: its size says nothing
+                yield from self._stream_blocks(entry, index)
+            elif self._format == "csv" and file.size_bytes:
+                yield from self._csv_ranges(entry, index, fd, file)
             else:
-                yield from self._ranges(entry, index)
+                yield from self._ranges(entry, index, file)
+
+    def _open_first(self) -> None:
+        for index, entry in enumerate(self._inputs[:_KEPT_OPEN]):
+            if entry.is_regular:
+                with suppress(OrchestratorError):  # it is raised when it is the turn of that file
+                    self._opened[index] = self._open(entry)
+
+    def _open(self, entry: Input) -> tuple[int, Identity]:
+        fd, file = open_plain(entry)
+        self._kept.keep(fd)
+        return fd, file
 
     def _origin(self, entry: Input, file_index: int, index: int, size_bytes: int, *, last: bool) -> Origin:
         origin = Origin(self._seq, entry.path, file_index, index, last, size_bytes)
         self._seq += 1
         return origin
 
-    def _ranges(self, entry: Input, file_index: int) -> Iterator[Chunk]:
+    def _ranges(self, entry: Input, file_index: int, file: Identity) -> Iterator[Chunk]:
         """Cut a plain file anywhere; the workers find the records."""
-        size, block = entry.size_bytes or 0, self._block_bytes
-        exact = self._format == "blocks"
+        size, block = file.size_bytes, self._block_bytes
+        exact = self._format == "blocks" or not size
         for index, start in enumerate(range(0, max(size, 1), block)):
             end = min(start + block, size)
-            yield ByteRange(
-                self._origin(entry, file_index, index, end - start, last=end == size), start, end, exact
-            )
+            origin = self._origin(entry, file_index, index, end - start, last=end == size)
+            yield ByteRange(origin, start, end, exact, file=file)
 
-    def _csv_ranges(self, entry: Input, file_index: int) -> Iterator[Chunk]:
+    def _csv_ranges(self, entry: Input, file_index: int, fd: int, file: Identity) -> Iterator[Chunk]:
         """Cut a plain CSV file between rows."""
-        size = entry.size_bytes or 0
-        if not size:
-            yield ByteRange(self._origin(entry, file_index, 0, 0, last=True), 0, 0, on_boundaries=True)
-            return
-        with _opened(entry.path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            size = len(data)
-            start = csv_boundary(data, 0)
-            start = size if start < 0 else start
-            names, counted, index = fields_of(data[:start]), 0, 0
-            while True:
-                end = csv_boundary(data, start, start + self._block_bytes) if start < size else size
-                end = size if end < 0 or start + self._block_bytes >= size else end
-                origin = self._origin(entry, file_index, index, end - counted, last=end == size)
-                yield ByteRange(origin, start, end, on_boundaries=True, fieldnames=names)
-                if end == size:
-                    return
-                start, counted, index = end, end, index + 1
+        header, size = csv_header(fd, file.size_bytes), file.size_bytes
+        names = self._columns(entry, header)
+        rows, at, start, counted, index = RowEnds(), header.size_bytes, header.size_bytes, 0, 0
+        while at < size:
+            piece = read_at(fd, at, min(self._block_bytes, size - at))
+            if not piece:
+                raise OrchestratorError(f"{entry.path} was truncated to {at:,} bytes while it was read")
+            ends = rows.last_in(piece)
+            if ends and at + len(piece) < size:
+                cut = at + ends
+                origin = self._origin(entry, file_index, index, cut - counted, last=False)
+                yield ByteRange(origin, start, cut, on_boundaries=True, fieldnames=names, file=file)
+                start, counted, index = cut, cut, index + 1
+            at += len(piece)
+        origin = self._origin(entry, file_index, index, size - counted, last=True)
+        yield ByteRange(origin, start, size, on_boundaries=True, fieldnames=names, file=file)
+
+    def _columns(self, entry: Input, header: Header) -> tuple[str, ...]:
+        """Return the columns of a CSV file; warn once a run of names that stand there twice."""
+        if header.repeated and not self._warned:
+            self._warned = True
+            name = header.repeated[0]
+            warnings.warn(
+                f"{_told(entry)}: the column {name!r} stands there more than once; the second is called {name}.1",
+                stacklevel=2,
+            )
+        return header.names
+
+    def _compressed_blocks(self, entry: Input, file_index: int, kind: str, fd: int, file: Identity) -> Iterator[Chunk]:
+        """Decompress a file here, and cut it between records."""
+        raw = _UpTo(fd, file.size_bytes)
+        cut = cutter(self._format, self._block_bytes)
+        damaged: tuple[type[BaseException], ...] = (compression.CompressionError, *compression.read_errors(kind))
+
+        def blocks() -> Iterator[bytes]:
+            stream = compression.reader(io.BufferedReader(raw, _BUFFER_BYTES), kind)
+            while piece := _read_full(stream, self._block_bytes):
+                yield from cut.feed(piece)
+
+        def checked() -> Iterator[bytes]:
+            try:
+                yield from blocks()
+                file.check(entry.path, fd)
+            except FileChangedError as error:
+                raise OrchestratorError(str(error)) from None
+            except damaged as error:
+                raise OrchestratorError(_why_not(entry, file, fd, error)) from None
+
+        yield from self._blocks(entry, file_index, cut, checked(), lambda: raw.at)
 
     def _stream_blocks(self, entry: Input, file_index: int) -> Iterator[Chunk]:
-        """Read a compressed file or a pipe here, and cut it between records."""
-        kind = entry.compression
-        with _opened(entry.path) as raw:
-            stream = compression.reader(raw, kind) if kind else raw
-            damaged = compression.read_errors(kind) if kind else (OSError,)
-
-            def read() -> bytes:
-                try:
-                    return _read_full(stream, self._block_bytes)
-                except damaged as error:
-                    said = " ".join(str(error).split()) or type(error).__name__
-                    raise OrchestratorError(f"can't read {entry.path} to its end: {said}") from None
-
-            def position() -> int:
-                return raw.tell() if entry.is_regular else 0
-
-            yield from self._blocks(entry, file_index, read, position)
-
-    def _stdin_blocks(self, entry: Input, file_index: int) -> Iterator[Chunk]:
-        """Take what standard input has, as soon as it has a whole record."""
-        pieces = self._open_stdin(max(4 * self._block_bytes, 2**20))
-        try:
-            yield from self._blocks(
-                entry, file_index, lambda: pieces.take(self._block_bytes), lambda: pieces.taken
-            )
-        finally:
-            pieces.close()
-            self._stdin = None
+        """Take what standard input or a pipe has, as soon as it has a whole record."""
+        pieces = self._open_stream(entry, always=True)
+        assert pieces is not None and pieces.cut is not None  # noqa: S101, PT018 - for the type checker
+        blocks = iter(lambda: pieces.take(self._block_bytes), b"")
+        yield from self._blocks(entry, file_index, pieces.cut, blocks, lambda: pieces.taken)
 
     def _blocks(
-        self, entry: Input, file_index: int, read: Callable[[], bytes], position: Callable[[], int]
+        self, entry: Input, file_index: int, cut: Cutter, blocks: Iterator[bytes], position: Callable[[], int]
     ) -> Iterator[Chunk]:
-        """Cut a stream of pieces into blocks; the last is empty where nothing was left over."""
-        cut, index, offset, line, counted = cutter(self._format, self._block_bytes), 0, 0, 1, 0
-        header_seen = False
-        while True:
-            piece = read()
-            blocks = cut.feed(piece) if piece else [cut.finish()]
-            if not header_seen and cut.header:
-                header_seen, offset, line = True, len(cut.header), 1 + cut.header.count(b"\n")
-            for data in blocks:
-                size, counted = position() - counted, position()
-                origin = self._origin(entry, file_index, index, size, last=not piece)
-                yield Block(origin, PickleBuffer(data), offset, line, cut.fieldnames)
-                index, offset, line = index + 1, offset + len(data), line + data.count(b"\n")
-            if not piece:
-                return
+        """Give blocks of whole records; the last is empty where nothing was left over."""
+        index, offset, line, counted, names, last = 0, 0, 1, 0, None, False
+        while not last:
+            data = next(blocks, b"")
+            last = not data
+            if last:
+                data = cut.finish()
+            if not index and cut.header is not None:
+                offset, line = cut.header.size_bytes, 1 + cut.header.line_ends
+                names = self._columns(entry, cut.header)
+            size, counted = position() - counted, position()
+            origin = self._origin(entry, file_index, index, size, last=last)
+            yield Block(origin, PickleBuffer(data), offset, line, names)
+            index, offset, line = index + 1, offset + len(data), line + data.count(b"\n")
 
     def _path_chunks(self) -> Iterator[Chunk]:
         """Give the files' names, several to a chunk; names come from standard input too, one a line."""
@@ -274,14 +258,32 @@ class FileSource:
         size = sum(entry.size_bytes or 0 for entry, _ in held)
         return Paths(self._origin(first, index, 0, size, last=True), tuple(entry.path for entry, _ in held))
 
-    def _open_stdin(self, limit_bytes: int) -> StdinPieces:
-        self._stdin = StdinPieces(0, limit_bytes)
-        if self._on_ready is not None:
-            self._stdin.when_ready(self._on_ready)
-        return self._stdin
+    def _open_stream(self, entry: Input, *, always: bool = False) -> StdinPieces | None:
+        """Begin to read what is no regular file (`always`: or only looks like one), unless that was done already."""
+        names = self._format == "files"
+        if self._stream is None and (always or (entry.path == STDIN if names else not entry.is_regular)):
+            is_stdin = entry.path == STDIN
+            fd = 0 if is_stdin else open_stream(entry.path)
+            self._stream = StdinPieces(
+                fd,
+                2**20 if names else max(4 * self._block_bytes, 2**20),
+                name=_told(entry),
+                kind=entry.compression,
+                cut=None if names else cutter(self._format, self._block_bytes),
+                owned=not is_stdin,
+            )
+            if self._on_ready is not None:
+                self._stream.when_ready(self._on_ready)
+        return self._stream
+
+    def _end_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def _names_from_stdin(self) -> Iterator[Input]:
-        pieces = self._open_stdin(2**20)
+        pieces = self._open_stream(look_at(STDIN), always=True)
+        assert pieces is not None  # noqa: S101 - for the type checker
         cut = cutter("lines", 2**16)
         with_rest = True
         try:
@@ -291,27 +293,62 @@ class FileSource:
                 for block in cut.feed(piece) if piece else [cut.finish()]:
                     for name in os.fsdecode(block).split("\n"):
                         if name:
-                            yield _look_at(name.removesuffix("\r"))
+                            yield look_at(name.removesuffix("\r"))
         finally:
-            pieces.close()
-            self._stdin = None
+            self._coming = len(self._inputs)
+            self._end_stream()
 
 
-def mean_record_bytes(inputs: Sequence[Input]) -> int:
-    """Estimate a record's size from the first 64 KiB of the first plain file; 256 if there is none."""
-    for entry in inputs:
-        if entry.is_regular and not entry.compression and entry.size_bytes:
-            with suppress(OSError), open(entry.path, "rb") as file:
-                head = file.read(64 * 1024)
-                return max(1, len(head) // max(1, head.count(b"\n")))
-    return 256
+class _KeptOpen:
+    """The descriptors of the files that were opened last."""
+
+    def __init__(self) -> None:
+        self._descriptors: deque[int] = deque()
+
+    def keep(self, fd: int) -> None:
+        self._descriptors.append(fd)
+        if len(self._descriptors) > _KEPT_OPEN:
+            os.close(self._descriptors.popleft())
+
+    def close(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def __del__(self) -> None:
+        self.close()
 
 
-def _opened(path: str) -> IO[bytes]:
+class _UpTo(io.RawIOBase):
+    """A file as far as it went when the run began."""
+
+    def __init__(self, fd: int, size_bytes: int) -> None:
+        self._fd = fd
+        self._size = size_bytes
+        self.at = 0
+        """What was read so far."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any, /) -> int:
+        data = os.pread(self._fd, min(len(into), self._size - self.at), self.at)
+        into[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+
+def _why_not(entry: Input, file: Identity, fd: int, error: BaseException) -> str:
+    """Say why a compressed file can't be read: because it was changed, or because it is damaged."""
     try:
-        return open(path, "rb")
-    except OSError as error:
-        raise OrchestratorError(f"can't read {path}: {error.strerror}") from None
+        file.check(entry.path, fd)
+    except FileChangedError as changed:
+        return str(changed)
+    said = " ".join(str(error).split()) or type(error).__name__
+    return f"can't read {entry.path} to its end: {said}"
+
+
+def _told(entry: Input) -> str:
+    return "standard input" if entry.path == STDIN else entry.path
 
 
 def _read_full(stream: IO[bytes], size: int) -> bytes:

@@ -1,20 +1,27 @@
-"""Standard input, read ahead by a thread into a bounded buffer.
+"""Standard input, pipes and pseudo-files: read ahead by a thread into a bounded buffer, as things arrive.
 
-Owner of the state: `StdinPieces`, behind its condition. The thread only reads and appends; it is a daemon,
-because a read that waits for a terminal or an idle pipe can't be called off.
+Owner of the state: `StdinPieces`, behind its condition. The thread only reads, decompresses, cuts and appends. It waits
+for the descriptor or for `close`, whichever is first; it is a daemon, because another reader of the same pipe may take
+what it waited for.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
+from workers import compression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from orchestrator.sources.cutting import Cutter
 
 _READ_BYTES = 256 * 1024
 
@@ -22,30 +29,56 @@ _READ_BYTES = 256 * 1024
 class StdinPieces:
     """What arrives on a file descriptor, as it arrives: slow producers' lines don't wait for a full block."""
 
-    def __init__(self, fd: int, limit_bytes: int) -> None:
-        """Start reading `fd`, at most `limit_bytes` ahead."""
+    def __init__(
+        self,
+        fd: int,
+        limit_bytes: int,
+        *,
+        name: str = "standard input",
+        kind: str | None = None,
+        cut: Cutter | None = None,
+        owned: bool = False,
+    ) -> None:
+        """Start reading.
+
+        Args:
+            fd: what to read.
+            limit_bytes: at most so much is read ahead.
+            name: what errors call it.
+            kind: how it is compressed; None: as its first bytes tell, where `cut` is given.
+            cut: what cuts it into whole records; None: the pieces are given as they arrive. When `take` has told the
+                end, the cutter has the rest.
+            owned: whether to close `fd` at the end.
+        """
         self._fd = fd
         self._limit = limit_bytes
+        self._name = name
+        self.cut = cut
+        self._owned = owned
         self._changed = threading.Condition()
         self._pieces: deque[bytes] = deque()
         self._held = 0
-        self._line_ends = 0
-        """How many of the pieces have a line end in them."""
+        self._whole = 0
+        """How many of the pieces are whole records, or have a line end in them."""
         self._ended = False
         self._closed = False
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self._on_ready: Callable[[], None] | None = None
         self.taken = 0
         """Bytes handed out so far."""
+        self._wake_read, self._wake_write = os.pipe()
+        self._kind = kind
+        self._raw = _Waiting(fd, self._wake_read)
+        self._stream: IO[bytes] | None = None
         threading.Thread(target=self._read, name="orchestrator-stdin", daemon=True).start()
 
     def ready(self) -> bool:
-        """Say whether a whole line is here, or the end, or as much as is read ahead.
+        """Say whether a whole line or record is here, or the end, or as much as is read ahead.
 
         Half a line does not count: who takes that has to wait for the other half.
         """
         with self._changed:
-            return self._line_ends > 0 or self._ended or self._held >= self._limit
+            return self._whole > 0 or self._ended or self._held >= self._limit
 
     def when_ready(self, call: Callable[[], None]) -> None:
         """Have `call` called by the reading thread after each piece, and at the end."""
@@ -58,49 +91,129 @@ class StdinPieces:
         """Return what there is, one byte to about `most_bytes`; b"" at the end. Waits if there is nothing.
 
         Raises:
-            OrchestratorError: standard input can't be read.
+            OrchestratorError: it can't be read.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._pieces or self._ended)
+            self._changed.wait_for(lambda: self._pieces or self._ended or self._closed)
             if self._error is not None and not self._pieces:
-                raise OrchestratorError(f"can't read standard input: {self._error.strerror}")
+                said = getattr(self._error, "strerror", None) or " ".join(str(self._error).split())
+                raise OrchestratorError(f"can't read {self._name} to its end: {said or type(self._error).__name__}")
             taken, size = [], 0
             while self._pieces and size + len(self._pieces[0]) <= max(most_bytes, len(self._pieces[0])):
                 taken.append(self._pieces.popleft())
                 size += len(taken[-1])
-                self._line_ends -= b"\n" in taken[-1]
+                self._whole -= self._is_whole(taken[-1])
             self._held -= size
             self.taken += size
             self._changed.notify_all()
         return b"".join(taken)
 
     def close(self) -> None:
-        """Stop reading as soon as the thread comes back from its read."""
+        """Stop reading: the thread ends at once if it waits for the descriptor."""
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
+            if self._wake_write >= 0:
+                os.close(self._wake_write)
+                self._wake_write = -1
             self._changed.notify_all()
 
+    def _is_whole(self, piece: bytes) -> bool:
+        return self.cut is not None or b"\n" in piece
+
     def _read(self) -> None:
-        error: OSError | None = None
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._held < self._limit or self._closed)
-                if self._closed:
+        """Run the thread."""
+        try:
+            while self._has_room():
+                piece, error = self._next()
+                blocks = self.cut.feed(piece) if self.cut is not None and piece else [piece]
+                self._append([block for block in blocks if block], ended=not piece, error=error)
+                if not piece:
                     return
-            try:
-                piece = os.read(self._fd, _READ_BYTES)
-            except OSError as raised:
-                piece, error = b"", raised
-            with self._changed:
-                if piece:
-                    self._pieces.append(piece)
-                    self._held += len(piece)
-                    self._line_ends += b"\n" in piece
-                else:
-                    self._ended, self._error = True, error
-                self._changed.notify_all()
-                call = self._on_ready
-            if call is not None:
-                call()
-            if not piece:
-                return
+        finally:
+            self._let_go()
+
+    def _has_room(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._held < self._limit or self._closed)
+            return not self._closed
+
+    def _next(self) -> tuple[bytes, BaseException | None]:
+        """Return the next piece, b"" at the end, or what reading it raised."""
+        try:
+            if self._stream is None:
+                self._stream = self._opened()
+            read: Callable[[int], bytes] = getattr(self._stream, "read1", self._stream.read)
+            return read(_READ_BYTES), None
+        except (OSError, MemoryError, compression.CompressionError) as error:
+            return b"", error
+        except Exception as error:
+            if self._kind is None or not isinstance(error, compression.read_errors(self._kind)):
+                raise
+            return b"", error
+
+    def _opened(self) -> IO[bytes]:
+        if self._kind is None and self.cut is not None and self.cut.text:
+            while compression.may_be(self._raw.head) and (piece := self._raw.read(_READ_BYTES)):
+                self._raw.head += piece
+            self._kind = compression.kind_of(self._raw.head)
+        raw: Any = self._raw
+        return raw if self._kind is None else compression.reader(raw, self._kind)
+
+    def _append(self, blocks: list[bytes], *, ended: bool, error: BaseException | None) -> None:
+        with self._changed:
+            for block in blocks:
+                self._pieces.append(block)
+                self._held += len(block)
+                self._whole += self._is_whole(block)
+            self._ended, self._error = ended, error
+            self._changed.notify_all()
+            call = self._on_ready
+        if call is not None:
+            call()
+
+    def _let_go(self) -> None:
+        with self._changed:
+            self._ended = True
+            os.close(self._wake_read)
+            if self._wake_write >= 0:
+                os.close(self._wake_write)
+                self._wake_write = -1
+            if self._owned:
+                with suppress(OSError):
+                    os.close(self._fd)
+
+
+class _Waiting(io.RawIOBase):
+    """A descriptor that is read when it has something; at its end when the other descriptor is closed by its writer."""
+
+    def __init__(self, fd: int, wake: int) -> None:
+        self._fd = fd
+        self._wake = wake
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._poll.register(wake, select.POLLIN)
+        self.head = b""
+        """What was read already, and is given first."""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return what there is, at most `size` bytes; waits if there is nothing."""
+        if self.head:
+            data, self.head = self.head, b""
+            if 0 < size < len(data):
+                data, self.head = data[:size], data[size:]
+            return data
+        while True:
+            if any(fd == self._wake for fd, _ in self._poll.poll()):
+                return b""
+            with suppress(BlockingIOError):  # another reader was faster
+                return os.read(self._fd, size if size > 0 else _READ_BYTES)
+
+    def readinto(self, into: Any, /) -> int:
+        data = self.read(len(into))
+        into[: len(data)] = data
+        return len(data)

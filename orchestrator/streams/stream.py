@@ -71,7 +71,9 @@ class Stream:
     ) -> Self:
         """Read the records of files, plain or .gz .bz2 .xz (.zst as an extra); patterns and "-" too.
 
-        Plain files travel as byte ranges: the workers read them, and run the steps that follow at once.
+        Plain files travel as byte ranges: the workers read them, and run the steps that follow at once. Pipes and the
+        like are read here, as they come; nothing else in the graph waits for them. Each run reads what the files hold
+        when it begins; one that changes meanwhile gives that, or fails by name.
 
         Args:
             paths: one or several.
@@ -84,7 +86,8 @@ class Stream:
             ConfigError: a file is missing or can't be read, or there is no such format.
         """
         from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for  # noqa: PLC0415 - only for those who read
-        from orchestrator.sources.files import FileSource, expand, of_inputs  # noqa: PLC0415 - as above
+        from orchestrator.sources.files import FileSource  # noqa: PLC0415 - as above
+        from orchestrator.sources.inputs import expand, looked_at_again, of_inputs  # noqa: PLC0415 - as above
 
         if format not in FORMATS:
             raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {describe(format)}")
@@ -92,7 +95,7 @@ class Stream:
         inputs = expand([str(name) for name in names])
         least = _BLOCK_BYTES if format == "blocks" else SMALLEST_BYTES
         size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
-        source = _Files(lambda: FileSource(inputs, format, size), lambda: of_inputs(inputs))
+        source = _Files(lambda: FileSource(looked_at_again(inputs), format, size), lambda: of_inputs(inputs))
         chunks = cls(source, name="files")
         return chunks._work("flat_map", RecordReader(format, errors), "read", None)
 
@@ -467,11 +470,8 @@ class _Files:
         self.fingerprint = fingerprint
 
     def __iter__(self) -> Iterator[Any]:
-        source = self._open()
-        try:
-            yield from source
-        finally:
-            source.close()
+        source: Iterator[Any] = self._open()
+        return source
 
 
 def _check(options: dict[str, Any] | None) -> None:

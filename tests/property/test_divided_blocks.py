@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.sources.dividing import Divider
-from orchestrator.sources.files import FileSource, expand
+from orchestrator.sources.files import FileSource
+from orchestrator.sources.inputs import expand
 from orchestrator.sources.line_numbers import LineNumbers
 from workers.chunks import FailedRecord, Paths
 from workers.formats import Records, split
@@ -85,7 +86,9 @@ def test_paths_are_divided_too():
 def test_a_file_that_is_gone_can_not_be_divided(tmp_path):
     path = tmp_path / "gone"
     path.write_text("a\nb\n")
-    block = next(FileSource(expand([str(path)]), "lines", 100))
+    source = FileSource(expand([str(path)]), "lines", 100)
+    block = next(source)
+    source.close()
     path.unlink()
     assert Divider("lines", "strict").divide(block, 1) is None
     assert Divider("lines", "strict").look(block).place.told() == f"{path}, bytes 0 to 4"

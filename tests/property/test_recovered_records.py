@@ -17,7 +17,8 @@ from orchestrator.ledger import Chunk
 from orchestrator.recovery import Recovery
 from orchestrator.retry import RetryPolicy
 from orchestrator.sources.dividing import Divider
-from orchestrator.sources.files import FileSource, expand
+from orchestrator.sources.files import FileSource
+from orchestrator.sources.inputs import expand
 from workers.chunks import FailedRecord
 from workers.errors import capture
 from workers.formats import split

@@ -1,7 +1,7 @@
 """Blocks are small enough that all workers get some, and large enough that they cost little."""
 
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
-from orchestrator.sources.files import Input
+from orchestrator.sources.inputs import Input
 
 MOST = 1 << 20
 

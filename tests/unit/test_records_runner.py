@@ -217,14 +217,6 @@ def test_a_csv_failure_counts_lines_inside_quotes(run):
     assert result.failures[0].line == 5
 
 
-def test_a_block_that_ends_inside_quotes_is_refused(tmp_path, run):
-    (tmp_path / "in.csv").write_bytes(b'a,b\n1,5" disk\n2,"x\ny"\n3,z\n')
-    runner = RecordRunner("json:dumps", str(tmp_path), record_format="csv")
-    origin = Origin(0, str(tmp_path / "in.csv"), 0, 0, last_of_file=False, size_bytes=1)
-    with pytest.raises(RecordError, match="quotation mark"):
-        runner(ByteRange(origin, 4, 19, on_boundaries=True, fieldnames=("a", "b")))
-
-
 def test_blocks_are_bytes_and_bytes_are_written_as_they_are(run):
     assert payload(run("raw", b"\xff\x00", record_format="blocks")) == b"<\xff\x00>"
     assert payload(run("raw", b"", record_format="blocks")) == b""

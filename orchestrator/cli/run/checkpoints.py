@@ -9,7 +9,7 @@ from orchestrator.cli.failing import retries_told
 from orchestrator.cli.resuming import look_into
 from orchestrator.cli.run.plan import RunPlan, make_plan
 from orchestrator.errors import ConfigError
-from orchestrator.sources.files import of_inputs
+from orchestrator.sources.inputs import of_inputs
 from workers import handler
 
 if TYPE_CHECKING:

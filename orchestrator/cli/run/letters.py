@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText, read_dead_letters
 from orchestrator.errors import ConfigError
 from orchestrator.letter_sinks import DeadLetterFile, refuse_unwritable
+from orchestrator.sources.inputs import csv_header
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths, Place
 
@@ -218,8 +219,8 @@ class LetterSource:
     def _header(self, path: str) -> tuple[str, ...]:
         if path not in self._columns:
             try:
-                with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:  # noqa: PTH123
-                    self._columns[path] = tuple(next(csv.reader(file), []))
+                with open(path, "rb") as file:  # noqa: PTH123
+                    self._columns[path] = csv_header(file.fileno(), os.fstat(file.fileno()).st_size).names
             except OSError:
                 self._columns[path] = ()
         return self._columns[path]

@@ -109,7 +109,7 @@ def run_parser() -> argparse.ArgumentParser:
         "inputs",
         metavar="INPUT",
         nargs="*",
-        help="files, patterns ('logs/*.gz'), or - for standard input; .gz .bz2 .xz .zst are decompressed",
+        help="files, pipes, patterns ('logs/*.gz'), or - for standard input; .gz .bz2 .xz .zst are decompressed",
     )
     add(
         "-o",

@@ -16,7 +16,8 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sinks.output_file import output_file
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
-from orchestrator.sources.files import STDIN, FileSource, Input, expand, mean_record_bytes
+from orchestrator.sources.files import FileSource
+from orchestrator.sources.inputs import STDIN, Input, expand, mean_record_bytes
 from workers import compression, file_names, handler
 from workers.chunks import Block, ByteRange
 from workers.records import RecordRunner

@@ -1,0 +1,126 @@
+"""Find where CSV rows end, exactly as the csv module reads them. Pure: no file, no process.
+
+A quotation mark opens a quoted field only at the field's start; inside an unquoted field it is a character like any
+other. So counting marks is not enough: whether one counts depends on all that stands before it. One regular expression
+runs over all fields up to the first mark that is out of place. In these, a line end is a row's end if an even number of
+marks stands before it.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+_MARK = b'"'
+_DELIMITERS = b",\r\n"
+_OPENS = re.compile(rb'[,\r\n]"')
+_QUOTED = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
+_IN_PLACE = re.compile(rb'(?:[^"]*+(?<=[,\r\n])"[^"]*+(?:""[^"]*+)*+")*+')
+
+
+class _At(Enum):
+    """What stands before the next byte."""
+
+    START = auto()
+    """The start of a field."""
+    UNQUOTED = auto()
+    """Inside a field without quotation marks, or behind the quoted part of one."""
+    QUOTED = auto()
+    QUOTE = auto()
+    """A mark inside a quoted field: its end, or the first of two."""
+
+
+_AFTER_MARK = {_At.START: _At.QUOTED, _At.UNQUOTED: _At.UNQUOTED, _At.QUOTED: _At.QUOTE, _At.QUOTE: _At.QUOTED}
+
+
+class RowEnds:
+    """Follows a file from its first row on, a piece of any length at a time."""
+
+    def __init__(self) -> None:
+        self._at = _At.START
+
+    def last_in(self, piece: bytes) -> int:
+        """Return the offset behind the last row that ends in the next piece; 0: none does.
+
+        A carriage return at the end of the piece is no row's end yet: a line feed may follow.
+        """
+        start = 0
+        if self._at is _At.QUOTE:
+            if piece[:1] == _MARK:
+                start, self._at = 1, _At.QUOTED
+            elif piece:
+                self._at = _At.UNQUOTED
+        if piece.find(_MARK, start) < 0:
+            return self._without_marks(piece, start)
+        core = piece.rstrip(_MARK)  # marks at the end may go on in the next piece
+        cut = self._last_in(core, start) if start < len(core) else 0
+        for _ in range(len(piece) - max(start, len(core))):
+            self._at = _AFTER_MARK[self._at]
+        return cut
+
+    def _without_marks(self, piece: bytes, start: int) -> int:
+        if self._at is _At.QUOTED or start == len(piece):
+            return 0
+        self._at = _behind(piece)
+        return last_line_end(piece, start, len(piece))
+
+    def _last_in(self, data: bytes, at: int) -> int:
+        """Do `last_in` for a piece that doesn't end with a mark, from `at` on."""
+        if self._at is _At.QUOTED or (self._at is _At.START and data[at] == _MARK[0]):
+            at = _behind_quoted(data, at + (self._at is _At.START))
+            self._at = _At.QUOTED
+        parts: list[tuple[int, int, int]] = []
+        """From where marks are in place, to the first that is not, to where they are again."""
+        while at < len(data):
+            self._at = _behind(data)
+            found = _IN_PLACE.match(data, at)
+            mark = data.find(_MARK, at if found is None else found.end())
+            if mark < 0 or (mark and data[mark - 1] in _DELIMITERS):
+                parts.append((at, len(data) if mark < 0 else mark, 0))
+                if mark >= 0:
+                    self._at = _At.QUOTED  # it opens a field that goes on in the next piece
+                break
+            opens = _OPENS.search(data, mark)
+            again = len(data) if opens is None else opens.end() - 1
+            parts.append((at, mark, again))
+            at = again
+        for start, mark, again in reversed(parts):
+            cut = (last_line_end(data, mark, again) if again else 0) or _last_outside(data, start, mark)
+            if cut:
+                return cut
+        return 0
+
+
+def _behind_quoted(data: bytes, at: int) -> int:
+    """Return where the rest of a quoted field, from `at` on, has ended; more than there is: not in this piece."""
+    found = _QUOTED.match(data, at)
+    return len(data) + 1 if found is None else found.end() + 1
+
+
+def last_line_end(data: bytes, start: int, end: int) -> int:
+    """Return the offset behind the last line end in data[start:end]; 0: there is none.
+
+    A carriage return at the end of `data` is none: a line feed may follow.
+    """
+    feed = data.rfind(b"\n", start, end)
+    bare = data.rfind(b"\r", max(feed, start), end)
+    if bare == len(data) - 1:
+        bare = data.rfind(b"\r", max(feed, start), bare)
+    return max(feed, bare) + 1
+
+
+def _last_outside(data: bytes, start: int, end: int) -> int:
+    """Return the offset behind the last line end that an even number of marks stands before; 0: there is none."""
+    at = last_line_end(data, start, end)
+    odd = data.count(_MARK, start, at) % 2
+    while odd and at:
+        mark = data.rfind(_MARK, start, at)  # all line ends behind it are quoted, too
+        earlier = last_line_end(data, start, mark)
+        odd ^= data.count(_MARK, max(earlier, start), at) % 2
+        at = earlier
+    return at
+
+
+def _behind(data: bytes) -> _At:
+    """Return what stands before the next byte, outside of quoted fields."""
+    return _At.START if data[-1] in _DELIMITERS else _At.UNQUOTED

@@ -1,0 +1,198 @@
+"""The files that a run reads: found, looked at, opened.
+
+A file is what its path meant when the run began: `Input.file` knows it again.
+"""
+
+# ruff: noqa: PTH112, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123, PTH207
+# Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import ConfigError, OrchestratorError
+from workers import compression, file_names
+from workers.formats import read_header
+from workers.identity import FileChangedError, Identity, edges_of, identity_of
+from workers.ranges import read_at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.formats import Header
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input file."""
+
+    path: str
+    size_bytes: int | None
+    """None where it isn't known: a pipe, standard input."""
+    compression: str | None
+    is_regular: bool
+    """Whether workers can read parts of it. Not so: pipes, devices, and all that means or holds something else in every
+    process or at every moment, as in /proc."""
+    file: Identity | None = None
+    """The file that the path means; None where it is not regular."""
+
+
+def expand(inputs: Sequence[str]) -> list[Input]:
+    """Return the files that the user named, patterns resolved.
+
+    Raises:
+        ConfigError: one is missing, a folder or unreadable, a pattern matches nothing, "-" stands there
+            twice.
+    """
+    found: list[Input] = []
+    for name in inputs:
+        found.extend(look_at(path) for path in _matches(name))
+    if sum(entry.path == STDIN for entry in found) > 1:
+        raise ConfigError("standard input (-) can be given once only")
+    return found
+
+
+def _matches(name: str) -> list[str]:
+    if name == STDIN or os.path.lexists(name) or not glob.has_magic(name):
+        return [name]
+    paths = sorted(path for path in glob.glob(name, recursive=True) if not os.path.isdir(path))
+    if not paths:
+        raise ConfigError(f"no file matches {name}")
+    return paths
+
+
+def look_at(path: str) -> Input:
+    """Find out what kind of file this is, and that it can be read."""
+    if path == STDIN:
+        return Input(path, None, None, is_regular=False)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"{path} is a folder; name the files in it, as in {os.path.join(path, '*')}")
+    if not os.access(path, os.R_OK):
+        raise ConfigError(f"can't read {path}: Permission denied")
+    kind = file_names.compression_of(path)
+    try:
+        compression.require(kind)
+    except compression.CompressionError as error:
+        raise ConfigError(str(error)) from None
+    if not stat.S_ISREG(status.st_mode) or _is_pseudo(path, status):
+        return Input(path, None, kind, is_regular=False)
+    return Input(path, status.st_size, kind, is_regular=True, file=identity_of(status))
+
+
+def _is_pseudo(path: str, status: os.stat_result) -> bool:
+    """Tell whether a regular file is the kernel's, or is reached by a name such as /dev/fd/3."""
+    if status.st_dev in _pseudo_devices():
+        return True
+    while path.startswith(("/dev/", "/proc/")) or os.path.islink(path):
+        folder = os.path.realpath(os.path.dirname(path))
+        if f"{folder}/".startswith("/proc/"):
+            return True
+        try:
+            path = os.path.join(folder, os.readlink(path))
+        except OSError:
+            return False
+    return False
+
+
+@cache
+def _pseudo_devices() -> set[int]:
+    found = set()
+    for folder in ("/proc", "/sys"):
+        with suppress(OSError):
+            found.add(os.stat(folder).st_dev)
+    return found
+
+
+def looked_at_again(inputs: Sequence[Input]) -> list[Input]:
+    """Return the same inputs as they are now.
+
+    Raises:
+        ConfigError: one is gone, or can't be read any more.
+    """
+    return [look_at(entry.path) for entry in inputs]
+
+
+def open_stream(path: str) -> int:
+    """Return a new descriptor of what is read from the front; a FIFO that nobody writes to yet is not waited for.
+
+    Raises:
+        OrchestratorError: it can't be opened.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        folder, name = os.path.split("/dev/fd/0" if path == "/dev/stdin" else path)
+        if error.errno == errno.ENXIO and folder in ("/dev/fd", "/proc/self/fd") and name.isdigit():
+            return os.dup(int(name))  # a socket has no other way in
+        raise OrchestratorError(f"can't read {path}: {error.strerror}") from None
+
+
+def csv_header(fd: int, size_bytes: int) -> Header:
+    """Read the header of a CSV file of that size."""
+    wanted = 64 * 1024
+    while True:
+        data = read_at(fd, 0, min(wanted, size_bytes))
+        header = read_header(data, ended=len(data) < wanted)
+        if header is not None:
+            return header
+        wanted *= 2
+
+
+def open_plain(entry: Input) -> tuple[int, Identity]:
+    """Open a regular file; return its descriptor, and what workers know the file by.
+
+    Raises:
+        OrchestratorError: it can't be read, or is not what it was when the run began.
+    """
+    assert entry.file is not None  # noqa: S101 - for the type checker
+    try:
+        fd = entry.file.open(entry.path)
+    except FileChangedError as error:
+        raise OrchestratorError(str(error)) from None
+    except OSError as error:
+        raise OrchestratorError(f"can't read {entry.path}: {error.strerror}") from None
+    file = replace(entry.file, edges=edges_of(fd, entry.file.size_bytes), pid=os.getpid(), fd=fd)
+    try:
+        file.check(entry.path, fd)
+    except FileChangedError as error:
+        os.close(fd)
+        raise OrchestratorError(str(error)) from None
+    return fd, file
+
+
+def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
+    """Return what input files are known by, for a run that is to be resumed.
+
+    Raises:
+        ConfigError: one can't be read a second time.
+    """
+    from orchestrator.fingerprint import of_file  # noqa: PLC0415 - only for runs that can be resumed
+
+    for entry in inputs:
+        if not entry.is_regular:
+            name = "standard input" if entry.path == STDIN else entry.path
+            raise ConfigError(f"{name} can't be read a second time, so a run of it can't be resumed; save it to a file")
+    return {f"the input {entry.path}": of_file(entry.path) for entry in inputs}
+
+
+def mean_record_bytes(inputs: Sequence[Input]) -> int:
+    """Estimate a record's size from the first 64 KiB of the first plain file; 256 if there is none."""
+    for entry in inputs:
+        if entry.is_regular and not entry.compression and entry.size_bytes:
+            with suppress(OSError), open(entry.path, "rb") as file:
+                head = file.read(64 * 1024)
+                return max(1, len(head) // max(1, head.count(b"\n")))
+    return 256
