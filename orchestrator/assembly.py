@@ -73,6 +73,15 @@ def joined(divided: Chunk, outcomes: list[Any], divider: Divider) -> Any:
     return list(chain.from_iterable(pieces))
 
 
+def same_chunk(chunk: Chunk, *, ran: bool) -> Chunk:
+    """Return a chunk once more, whole or a part, with all that it has been through; `ran`: it has run, or may have."""
+    if chunk.parent is not None:
+        return same_item(chunk, ran=ran)
+    again = Chunk(chunk.call, chunk.seq, chunk.items, chunk.first_index, attempt=chunk.attempt + ran)
+    again.failures, again.deaths, again.watched, again.alone = chunk.failures, chunk.deaths, chunk.watched, chunk.alone
+    return again
+
+
 def same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
     """Return a single item once more, with all that it has been through; `ran`: it has run once more, or may have."""
     again = part_of(chunk.parent or chunk, chunk.position, ran=ran)

@@ -21,6 +21,8 @@ MAX_CHUNK_BYTES = 60 << 10
 MAX_ITEMS = 1 << 16
 MAX_COALESCED = 64
 COALESCED_S = 0.0002
+LONG_S = 0.005
+"""Once a chunk has taken so long, no short one travels in one frame with others any more: it would wait behind them."""
 _TAIL_SHARES = 4
 _WEIGHT = 0.3
 
@@ -34,7 +36,7 @@ class ChunkSizer:
     """Decides the size of chunks of one call."""
 
     __slots__ = (
-        "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_total", "workers",
+        "_apart", "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_total", "workers",
     )  # fmt: skip
 
     def __init__(self, chunk: int | Literal["auto"], workers: int, total: int | None) -> None:
@@ -45,6 +47,7 @@ class ChunkSizer:
         self._bytes_per_item = 0.0
         self._largest_seen = 1
         self._pinned = False
+        self._apart = False
 
     def next_size(self, already_cut: int) -> int:
         """Return the items that the next chunk should have, given how many were cut so far."""
@@ -52,7 +55,7 @@ class ChunkSizer:
         if self._pinned:
             return self._fixed or 1
         if self._fixed is not None:
-            return self._fixed * self._coalesced(seconds)
+            return self._fixed * self._coalesced(seconds, already_cut)
         if seconds is None:
             return 1
         grown = self._largest_seen * MAX_GROWTH
@@ -67,22 +70,29 @@ class ChunkSizer:
         """Keep to single chunks from now on: the source hands out the same object again and again, changed."""
         self._pinned = True
 
-    def _coalesced(self, seconds: float | None) -> int:
+    def keep_apart(self) -> None:
+        """Let each chunk of a fixed size travel by itself, however short: the fate of one must not touch others."""
+        self._apart = True
+
+    def _coalesced(self, seconds: float | None, already_cut: int) -> int:
         """Return how many chunks of fixed size travel in one frame: several, if they run shorter than sending takes.
 
         A lane's credits would commit as many short chunks to one worker anyway (`credits.MAX_DEPTH`), so the work is
         shared out no more coarsely; it is only packed and unpacked at once.
         """
-        if seconds is None:
+        if seconds is None or self._apart:
             return 1
         items = self._fixed or 1
         chunks = _fitting(COALESCED_S, seconds * items, MAX_COALESCED)
+        if self._total is not None:  # toward the end they are shared out evenly
+            chunks = min(chunks, max(1, (self._total - already_cut) // (items * self.workers * _TAIL_SHARES)))
         return max(1, _fitting(MAX_CHUNK_BYTES, self._bytes_per_item * items, chunks))
 
     def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
         """Take in what a finished chunk of `items` items measured."""
         if not items:
             return
+        self._apart = self._apart or run_s >= LONG_S
         seconds = run_s / items
         old = self._seconds_per_item
         self._seconds_per_item = seconds if old is None else old + _WEIGHT * (seconds - old)

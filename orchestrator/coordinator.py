@@ -50,7 +50,7 @@ from orchestrator.reentry import run_in_thread
 from orchestrator.settings import PoolSettings
 from orchestrator.standby import Standby
 from orchestrator.status import PoolStatus, describe_item, worker_status
-from orchestrator.supervisor import Supervisor
+from orchestrator.supervisor import LATE_S, Supervisor
 from orchestrator.timers import Timers
 from orchestrator.waiting_line import WaitingLine
 from orchestrator.wakeup import WakeUp
@@ -76,6 +76,8 @@ class Coordinator:
         self._turns = self._turns_seen = 0
         self._overtaken: set[int] = set()
         """Turns whose frames were interrupted in the wait, while others drive."""
+        self._patience_s: float | None = LATE_S
+        """How long nothing may come back, while a worker is idle, before what waits in others is looked at."""
         self._standby = Standby(self._stand_in)
         # A worker that is forked has only the thread that forks: what another held locked would stay so.
         self._has_standby = settings.start_method != "fork"
@@ -185,6 +187,7 @@ class Coordinator:
                     sent += 1
                 for lane in touched:
                     self._flush(lane)
+                self._patience_s = LATE_S
             except BaseException as error:
                 self._note_damage(error)
                 raise
@@ -409,6 +412,7 @@ class Coordinator:
 
     def _handle(self, occurred: list[tuple[selectors.SelectorKey, int]]) -> None:
         """Handle what the wait told of. Called under the lock."""
+        self._mind_the_late(quiet=not occurred)
         gone: list[Lane] = []
         for key, mask in occurred:
             lane: Lane | None = key.data
@@ -429,9 +433,17 @@ class Coordinator:
         self.supervisor.tick()
         self.timers.run_due()
 
+    def _mind_the_late(self, *, quiet: bool) -> None:
+        """Have what waits behind something long taken back, if nothing has come back for a while."""
+        if not quiet:
+            self._patience_s = LATE_S
+        elif self._patience_s is not None:
+            self._patience_s = self.supervisor.take_back_late()
+
     def _at_most(self, timeout: float | None) -> float | None:
         """Return how long the wait may take: until something is to be looked at, if that is sooner."""
-        for look_s in (self.supervisor.tick_s(), self.timers.wait_s):
+        patience_s = self._patience_s if self._credits.idle else None
+        for look_s in (self.supervisor.tick_s(), self.timers.wait_s, patience_s):
             if look_s is not None:
                 timeout = look_s if timeout is None else min(timeout, look_s)
         return timeout
@@ -535,6 +547,9 @@ class Coordinator:
         """Handle a frame that is no result."""
         if frame[0] == Kind.READY:
             self.supervisor.ready(lane)
+            return
+        if frame[0] == Kind.RETURNED:
+            self.supervisor.returned(lane, frame[4])
             return
         error = self.hearing.hear(lane, frame)
         if error is not None:

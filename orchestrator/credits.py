@@ -45,7 +45,7 @@ class Credits:
     def __init__(self) -> None:
         self._held: dict[int, int] = {}
         self._levels: list[dict[int, None]] = [{} for _ in range(MAX_DEPTH + 1)]  # the last one: that many or more
-        self._reserved: set[int] = set()  # lanes that hold a chunk which must be alone; these stand in no level
+        self._reserved: set[int] = set()  # lanes that take no other chunk until one is back; these stand in no level
         self._suspended: set[int] = set()  # lanes that are to be sent nothing for now; nor do these
 
     def add_lane(self, lane: int, held: int = 0, *, alone: bool = False) -> None:
@@ -100,6 +100,16 @@ class Credits:
             del self._levels[1][lane]
             self._reserved.add(lane)
         return lane
+
+    def reserve(self, lane: int) -> None:
+        """Give a lane no other chunk until one of those that it holds is back."""
+        self._level(self._held[lane]).pop(lane, None)
+        self._reserved.add(lane)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a lane holds nothing, and may take something."""
+        return bool(self._levels[0])
 
     def spend(self, lane: int) -> None:
         """Send down this very lane, whatever it holds."""

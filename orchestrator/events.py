@@ -60,16 +60,22 @@ class Lost(NamedTuple):
     worker: int
     pid: int
     exitcode: int | None
-    alone: bool
-    """Whether it held nothing else."""
+    to_blame: bool
+    """Whether it was at work on it, or had just been and on nothing since: others that it held are innocent."""
     ended: Ended | None = None
     """None: it died by itself."""
     begun: int = sys.maxsize
-    """Items of the chunk, from its first on, that may have run; all of them, if nobody knows better."""
+    """Items of the chunk, from its first on, that have begun; all of them, if nobody knows better."""
     glance: Glance | None = None
     """What the worker was at, if that is known."""
     held_s: float = 0.0
     """Since something last went either way between the coordinator and the worker: about how long it has run."""
+
+
+class Returned(NamedTuple):
+    """A chunk was taken back from a worker that had not begun it: it is to be sent again, as it is."""
+
+    chunk: Chunk
 
 
 class Broken(NamedTuple):
@@ -78,4 +84,4 @@ class Broken(NamedTuple):
     error: OrchestratorError
 
 
-StageEvents = deque[Finished | Refused | Lost | Broken]
+StageEvents = deque[Finished | Refused | Lost | Returned | Broken]

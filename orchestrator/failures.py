@@ -153,10 +153,14 @@ def how_it_ended(lost: Lost) -> str:
 def death_error(  # noqa: PLR0917 - all that there is to tell
     lost: Lost, item: Any, index: int, deaths: int, attempts: int, name: str | None = None
 ) -> WorkerDiedError:
-    """Return the error of an item that is given up because workers died of it."""
+    """Return the error of an item that is given up because workers died: of it, or with it if it must not run twice."""
+    begun = "it had begun" if lost.begun else "it had not begun"
+    if lost.to_blame:
+        why = f"while it ran {name or _named(item, index)}, death {deaths} of {deaths} allowed; the item is given up"
+    else:
+        why = f"with the result of {name or _named(item, index)}, which may not run twice and is given up"
     error = WorkerDiedError(
-        f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} while it ran "
-        f"{name or _named(item, index)}, death {deaths} of {deaths} allowed; the item is given up",
+        f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} {why} ({begun})",
         worker=lost.worker,
         pid=lost.pid,
         exitcode=lost.exitcode,

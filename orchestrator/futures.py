@@ -24,7 +24,7 @@ from workers.submission import Submission, run_submission
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-_OPTIONS = MapOptions(ordered=False, chunk=1, on_error="return")
+_OPTIONS = MapOptions(ordered=False, chunk=1, on_error="return", prompt=True)
 
 
 class FutureDriver:

@@ -78,6 +78,8 @@ class Lane:
         """Whether nothing may be written to it: it waits until one less is at work."""
         self.spent = False
         """Whether it is to be replaced, rather than only one too many."""
+        self.taken_back: set[int] = set()
+        """Idents of chunks that it will say it has skipped, which is known already."""
         self.stopping_s = math.inf
         """When it was told to leave, by the monotonic clock."""
         self.ended: Ended | None = None

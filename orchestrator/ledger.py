@@ -3,9 +3,9 @@
                  sent                done
         CUT ------------> IN_FLIGHT ------> DONE
          |                    |
-         | dropped            | lost (its worker died)
-         v                    v
-        DROPPED              LOST
+         | dropped            +------> LOST        its worker died
+         v                    |
+        DROPPED               +------> RETURNED    its worker had not begun it, and will not
 
 A chunk that is to run again is a new chunk. An illegal transition is our bug and raises `InternalError`.
 """
@@ -26,6 +26,7 @@ class ChunkState(Enum):
     IN_FLIGHT = "in flight"
     DONE = "done"
     LOST = "lost"
+    RETURNED = "returned"
     DROPPED = "dropped"
 
 
@@ -34,6 +35,7 @@ TRANSITIONS: dict[tuple[ChunkState, str], ChunkState] = {
     (ChunkState.CUT, "dropped"): ChunkState.DROPPED,
     (ChunkState.IN_FLIGHT, "done"): ChunkState.DONE,
     (ChunkState.IN_FLIGHT, "lost"): ChunkState.LOST,
+    (ChunkState.IN_FLIGHT, "returned"): ChunkState.RETURNED,
 }
 
 
@@ -113,6 +115,12 @@ class Ledger:
         if chunk is None or chunk.state is not ChunkState.IN_FLIGHT:
             raise InternalError(f"lane {lane} returned chunk {ident}, which it does not hold")
         chunk.state = ChunkState.DONE
+        return chunk
+
+    def returned(self, ident: int, lane: int) -> Chunk:
+        """Strike out a chunk that its worker has not begun, and will not; return it."""
+        chunk = self.done(ident, lane)
+        chunk.state = ChunkState.RETURNED
         return chunk
 
     def close_lane(self, lane: int) -> list[Chunk]:

@@ -82,7 +82,8 @@ class Pool:
         initializer: called with `initargs` once in each worker before its first item.
         initargs: its arguments.
         buffer_bytes: the most bytes in flight: items on the way, results waiting for their turn or for the consumer.
-        max_deaths: how many workers an item may take down before it is given up.
+        max_deaths: how many workers an item may take down before it is given up. Only the one that a worker was at when
+            it died counts, whatever else it held. With 1, no item that has begun is begun again.
         memory_limit: bytes (or "2G") that a worker may hold of resident memory that it shares with nobody. Above it a
             worker is replaced when it has finished what it has; far above it (by a quarter) at once, and an item that
             takes `max_deaths` workers there alone is given up. Lowered, with a warning, if there is less in all.
@@ -154,6 +155,7 @@ class Pool:
         retry_delay: float = 0.0,
         on_error: OnError = "raise",
         dead_letters: DeadLetters | None = None,
+        at_most_once: bool = False,
         progress: bool = False,
         desc: str | None = None,
     ) -> MapResults:
@@ -181,6 +183,9 @@ class Pool:
             dead_letters: where to keep the items that are given up on, whatever `on_error` does with them: the path of
                 a file that a line of JSON is appended to for each, or a function that is called with each `DeadLetter`
                 in the thread that consumes the results. `read_dead_letters(path)` gives them back.
+            at_most_once: whether no item is begun a second time, whatever becomes of its worker: what had begun fails
+                with `WorkerDiedError`, even if only its result was lost with the worker. `max_deaths=1` is the same for
+                all calls of a pool. Not together with `retries`.
             progress: whether to draw a bar on stderr.
             desc: the bar's label.
 
@@ -198,7 +203,9 @@ class Pool:
                 raise ConfigError("a workflow takes one item at a time: pool.map(workflow, zip(xs, ys))")
         elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
-        options = MapOptions(ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters)
+        options = MapOptions(
+            ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters, at_most_once=at_most_once
+        )
         star = len(iterables) > 1
         total = _known_length(iterables)
         source: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_item
+from orchestrator.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_chunk, same_item
 from orchestrator.counts import StageCounts
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerStartError
 from orchestrator.events import Ended, Lost
@@ -245,28 +245,61 @@ class Recovery:
             self._again.append(again)
         return True
 
+    def returned(self, chunk: Chunk, *, ran: bool = False) -> None:
+        """Send a chunk again as it is; if it `ran`, nothing else may be in its worker, which might end that, too."""
+        again = same_chunk(chunk, ran=ran)
+        again.alone = again.alone or ran
+        self._again.append(again)
+
     def lost(self, event: Lost) -> None:
-        """Take in that a worker died, or was ended, with a chunk."""
+        """Take in that a worker died, or was ended, with a chunk: it, or its items, run again, or are given up."""
         chunk, ended = event.chunk, event.ended
-        if ended is not None and ended.reason in {"timeout", "pressure"}:
+        if not (event.to_blame or (event.begun and self._policy.at_most_once)):
+            self.returned(chunk, ran=event.begun > 0)
+        elif event.to_blame and ended is not None and ended.reason in {"timeout", "pressure"}:
             self._ended(event, chunk, ended)
-            return
-        self._counts.deaths += 1
-        if ended is None and event.glance is not None and event.glance.loads:
-            self._died_loading(event, chunk)
-            return
-        single = len(chunk.items) == 1
-        known = chunk.watched or (single and event.glance is not None)
-        if known and self._divider is not None and self._divide_lost(event, chunk):
-            return
-        chunk.deaths += 1
-        verdict = self._policy.after_death(chunk.deaths, alone=single and event.alone)
-        if verdict is Verdict.GIVE_UP:
-            self.give_up(chunk, partial(death_error, event), chunk.deaths, chunk.attempt)
-        elif chunk.parent is not None:
-            self._again.append(same_item(chunk, ran=event.begun > 0))
+        elif not event.to_blame:
+            self._apart(event, chunk)
         else:
-            self.split(chunk, ran=True)
+            self._counts.deaths += 1
+            if ended is None and event.glance is not None and event.glance.loads is not None:
+                self._died_loading(event, chunk)
+            elif self._divider is None or not self._divide_lost(event, chunk):
+                self._apart(event, chunk)
+
+    def _apart(self, event: Lost, chunk: Chunk) -> None:
+        """Run the items of a chunk that a worker died with again, each on its own; or give them up."""
+        if chunk.parent is not None:
+            part = same_item(chunk, ran=event.begun > 0)
+            self._once_more(event, part, suspect=event.to_blame, known=True)
+            return
+        glance = event.glance
+        at = glance.position if glance is not None and glance.ident == chunk.ident else None
+        known = at is not None or len(chunk.items) == 1
+        self._assemblies[chunk] = Assembly(chunk)
+        for position in range(len(chunk.items)):
+            begun = position < event.begun
+            part = self._suspect(part_of(chunk, position, ran=begun))
+            suspect = event.to_blame and at in {None, position}
+            self._once_more(event._replace(begun=int(begun), to_blame=suspect), part, suspect=suspect, known=known)
+
+    def _once_more(self, event: Lost, part: Chunk, *, suspect: bool, known: bool) -> None:
+        """Run a single item again that was lost with a worker, unless that was its last try.
+
+        Args:
+            event: what happened.
+            part: the item, not sent yet.
+            suspect: whether the worker may have died of it.
+            known: whether it did, if it is a suspect.
+        """
+        part.deaths += suspect
+        part.alone = part.alone or part.deaths > 0
+        verdict = self._policy.after_death(part.deaths, single=suspect and known)
+        if verdict is Verdict.GIVE_UP or (event.begun and self._policy.at_most_once):
+            tries = max(1, part.attempt - (event.begun > 0))
+            self.give_up(part, partial(death_error, event), max(1, part.deaths), tries)
+        else:
+            self._again.append(part)
 
     def _died_loading(self, event: Lost, chunk: Chunk) -> None:
         """A worker died before it had the function: no item is to blame, and the next worker will die of it, too.
@@ -281,28 +314,25 @@ class Recovery:
                 f"{event.pid}) {how_it_ended(event).rstrip(',')}. Look at what its module does when it is imported, "
                 "and at what the function holds on to"
             )
-        if chunk.parent is None:
-            self.split(chunk)
-        else:
-            self._again.append(same_item(chunk, ran=False))
+        self.returned(chunk)
 
     def _divide_lost(self, event: Lost, chunk: Chunk) -> bool:
         """Divide a block that a worker died with, if it is more than one record: around the one that ran, or in halves.
 
         The death counts for that record only, and what is known of the block before it is no suspicion against it.
         """
-        glance = event.glance
-        if glance is not None and glance.ident != chunk.ident:
-            self._again.append(same_item(chunk, ran=False))  # the worker was at another one
-            return True
+        glance = event.glance if event.glance is not None and event.glance.ident == chunk.ident else None
+        if glance is None and not chunk.watched:
+            return False
         divided = self._divide(chunk, None if glance is None else glance.record)
         if divided is None:
             return False
         parts, suspect = divided
         for position, part in enumerate(parts):
-            part.deaths = int(position == suspect)
-            part.alone = True
-            self._again.append(part)
+            begun = event.begun > 0 and (suspect is None or position <= suspect)
+            part.deaths, part.alone = 0, True
+            seen = event._replace(begun=int(begun), to_blame=position == suspect)
+            self._once_more(seen, part, suspect=position == suspect, known=True)
         return True
 
     def _divide(self, chunk: Chunk, record: int | None) -> tuple[list[Chunk], int | None] | None:
@@ -360,10 +390,12 @@ class Recovery:
             return
         self._assemblies[chunk] = Assembly(chunk)
         for at in range(len(chunk.items)):
-            if at != position:
-                self._again.append(part_of(chunk, at, ran=at < event.begun))
-            else:
+            if at == position:
                 self._overdue(event, part_of(chunk, at), ended)
+            else:
+                part = part_of(chunk, at, ran=at < event.begun)
+                seen = event._replace(begun=int(at < event.begun), to_blame=False)
+                self._once_more(seen, part, suspect=False, known=False)
 
     def _overdue(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
         """A single item took too long, or one of the records that it is a block of."""

@@ -35,6 +35,11 @@ class RetryPolicy:
     seed: int = 0
     """Of the jitter: one seed gives each wait of each item the same length again."""
 
+    @property
+    def at_most_once(self) -> bool:
+        """Whether what a worker has begun is never begun again because of the worker's end."""
+        return self.max_deaths == 1
+
     def retries_of(self, classes: Sequence[str]) -> int:
         """Return how often an item is tried again that failed with an exception of these classes, nearest first."""
         if isinstance(self.retries, int):
@@ -59,6 +64,6 @@ class RetryPolicy:
         chance = Random(f"{self.seed} {index} {failures}")  # noqa: S311 - nobody is to be kept from guessing it
         return most / 2 + most / 2 * chance.random()
 
-    def after_death(self, deaths: int, *, alone: bool) -> Verdict:
-        """Judge a chunk that has now gone down with `deaths` workers; `alone`: nothing else was in this one."""
-        return Verdict.GIVE_UP if alone and deaths >= self.max_deaths else Verdict.RUN_ALONE
+    def after_death(self, deaths: int, *, single: bool) -> Verdict:
+        """Judge a chunk that has now taken `deaths` workers down; `single`: it is one item."""
+        return Verdict.GIVE_UP if single and deaths >= self.max_deaths else Verdict.RUN_ALONE

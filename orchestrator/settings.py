@@ -169,6 +169,10 @@ class MapOptions:
     """Where items go that are given up on: a path, a function, or what has `write(letter)` and `close()`."""
     look_ahead: bool = True
     """Whether a worker may hold chunks that it has not begun; without, those can still be called off."""
+    prompt: bool = False
+    """Whether a worker gives back each result at once, rather than several short ones together."""
+    at_most_once: bool = False
+    """Whether no item is begun a second time, whatever becomes of its worker."""
 
     def __post_init__(self) -> None:
         number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1
@@ -179,6 +183,8 @@ class MapOptions:
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ConfigError(f"timeout must be more than 0 seconds, or None; not {describe(self.timeout_s)}")
         _check_retries(self.retries)
+        if self.at_most_once and self.retries:
+            raise ConfigError("at_most_once=True and retries exclude each other: a retry runs an item once more")
         if self.retry_delay_s < 0:
             raise ConfigError(f"retry_delay must not be negative, as it is seconds; not {describe(self.retry_delay_s)}")
 
@@ -191,6 +197,7 @@ MAP_OPTIONS = {
     "on_error": "on_error",
     "timeout": "timeout_s",
     "dead_letters": "dead_letters",
+    "at_most_once": "at_most_once",
 }
 """What `Pool.map` calls its options, and what `MapOptions` does."""
 

@@ -23,7 +23,7 @@ from orchestrator.counts import StageCounts
 from orchestrator.credits import depth_for
 from orchestrator.delivery import Deliveries, Delivery
 from orchestrator.errors import ItemError, OrchestratorError
-from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
+from orchestrator.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.failures import item_error, unsendable_error
 from orchestrator.functions import encoded_function, label_of
 from orchestrator.ledger import Chunk
@@ -82,7 +82,8 @@ class Stage:
             self.counts.steps = {name: StepCounts() for name in function.names}
         self._tallies = tuple(self.counts.steps.values())
         seed = int.from_bytes(os.urandom(8)) if options.retry_delay_s else 0
-        policy = RetryPolicy(retries_by_name(options.retries), options.retry_delay_s, settings.max_deaths, seed)
+        max_deaths = 1 if options.at_most_once else settings.max_deaths
+        policy = RetryPolicy(retries_by_name(options.retries), options.retry_delay_s, max_deaths, seed)
         self._recovery = Recovery(policy, self.counts, self._assembled, divider)
         self._workers = coordinator.size or 1
         self._sizer = ChunkSizer(options.chunk, self._workers, total)
@@ -102,7 +103,11 @@ class Stage:
         if stop_at_failure is None:
             stop_at_failure = options.on_error == "raise" and not options.retries
         self._function: object = function  # kept, as what it shares (`Pool.share`) lives as long as its handle here
-        spec = CallSpec(function, star, stop_at_failure, forward_output, watched=options.timeout_s is not None)
+        watched = options.timeout_s is not None or policy.at_most_once
+        prompt = options.prompt or policy.at_most_once  # a result that is not written yet is lost with its worker
+        if policy.at_most_once:
+            self._sizer.keep_apart()
+        spec = CallSpec(function, star, stop_at_failure, forward_output, watched=watched, prompt=prompt)
         self._most_items = settings.items_per_worker or sys.maxsize
         encoded = encoded_function(spec)
         self._deliveries = Deliveries(options, function, self._recovery, self.counts, grouped=self._fused)
@@ -130,15 +135,16 @@ class Stage:
         if backlog and not (room and self._dispatch(depth)):
             return
         while len(backlog) < room:
-            chunk = self._recovery.next() or self._cut(cut)
+            again = self._recovery.next()
+            chunk = again or self._cut(cut)
             if chunk is None:
                 break
-            encoded = self._encode(chunk)
+            encoded = self._encode(chunk, again=again is not None)
             if encoded is None:
                 continue
             backlog.append((chunk, encoded))
             if chunk.parent is None:
-                self._window.sent(encoded.size)
+                self._window.sent(encoded.size, again=again is not None)
             if encoded.buffers:
                 # These are still the source's own arrays: placed before the source, which may use them again, goes on.
                 room -= len(backlog)
@@ -230,14 +236,14 @@ class Stage:
         return chunk
 
     @memmap.sends_memmaps_by_name
-    def _encode(self, chunk: Chunk) -> payload.Encoded | None:
+    def _encode(self, chunk: Chunk, *, again: bool) -> payload.Encoded | None:
         try:
             return payload.encode((chunk.attempt, chunk.items), by_value.dumps)
         except BaseException as error:
             if is_of_a_handler(error):
                 raise
             if chunk.parent is None:
-                self._window.sent(0)
+                self._window.sent(0, again=again)
                 self._window.lost(0)
             if len(chunk.items) > 1:
                 self._recovery.split(chunk)
@@ -271,6 +277,8 @@ class Stage:
                 self._lost(event)
             elif type(event) is Refused:
                 self._refused(event)
+            elif type(event) is Returned:
+                self._returned(event.chunk)
             elif type(event) is Broken:
                 raise _fresh(event.error)
 
@@ -324,13 +332,19 @@ class Stage:
             self._recovery.settle(chunk, error)
 
     def _lost(self, event: Lost) -> None:
-        chunk = event.chunk
-        if chunk.parent is None:
-            self._window.lost(chunk.size_bytes)
-        chunk.size_bytes = 0  # the coordinator has given it back to the budget
         if self.on_lost is not None:
             self.on_lost(event)
+        chunk = event.chunk
+        size_bytes, chunk.size_bytes = chunk.size_bytes, 0  # the coordinator has given it back to the budget
+        if chunk.parent is None:
+            self._window.lost(size_bytes)
         self._recovery.lost(event)
+
+    def _returned(self, chunk: Chunk) -> None:
+        size_bytes, chunk.size_bytes = chunk.size_bytes, 0  # as above
+        if chunk.parent is None:
+            self._window.lost(size_bytes)
+        self._recovery.returned(chunk)
 
     def _assembled(self, assembly: Assembly) -> None:
         if assembly is not self._head:

@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator import launch
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ItemError, WorkerDiedError
-from orchestrator.events import Broken, Finished, Lost, Refused, StageEvents
+from orchestrator.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.failures import how_it_ended, item_error, unsendable_error
 from orchestrator.functions import encoded_function, label_of
 from orchestrator.ledger import Chunk
@@ -29,9 +29,6 @@ from workers.superstep import Together
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import ExchangeFile
 from workers.wire import Flag
-
-_MOST_ATTEMPTS = 100
-"""With deaths that earlier chunks of the workers may have caused: these do not count against `max_deaths`."""
 
 
 class Superstep:
@@ -112,7 +109,7 @@ class Superstep:
         results = attempt.finish()
         if results is None:
             self._deaths += attempt.to_blame
-            if self._deaths >= self._max_deaths or self._count >= _MOST_ATTEMPTS:
+            if self._deaths >= self._max_deaths:
                 raise _given_up(attempt.lost[0], self._count)
             return self.go_on()
         self.results = results
@@ -150,7 +147,7 @@ class _Attempt:
         self._errors: dict[int, ItemError] = {}
         self.lost: list[Lost] = []
         self.to_blame = False
-        """Whether a worker died that had begun the function, or held nothing else."""
+        """Whether a worker died that was at the step: what else it held does not count."""
 
     @property
     def begun(self) -> bool:
@@ -192,7 +189,7 @@ class _Attempt:
         """
         assert self._barrier is not None and self._exchange is not None  # noqa: S101, PT018 - for the type checker
         while self._events:
-            self._settle(self._barrier, self._exchange)
+            self._settle(self._barrier)
         return len(self._left) == len(self._ids)
 
     def finish(self) -> list[Any] | None:
@@ -222,7 +219,7 @@ class _Attempt:
         except Exception as error:
             raise unsendable_error(error, self._arguments, 0) from error
 
-    def _settle(self, barrier: Barrier, exchange: ExchangeFile) -> None:
+    def _settle(self, barrier: Barrier) -> None:
         """Take in one event. Whoever has ended will come to no barrier: those who wait there are let go."""
         try:
             event = self._events.popleft()
@@ -230,12 +227,13 @@ class _Attempt:
             return
         if isinstance(event, Broken):
             raise event.error
+        assert not isinstance(event, Returned)  # noqa: S101 - for the type checker: no part of a step is taken back
         if not self._left or isinstance(event, Lost):
             barrier.abort(event.pid if isinstance(event, Lost) else 0)
         worker_id = self._ids[event.chunk.seq]
         if isinstance(event, Lost):
             self.lost.append(event)
-            self.to_blame = self.to_blame or event.alone or exchange.has_begun(event.chunk.seq)
+            self.to_blame = self.to_blame or event.to_blame
         else:
             self._coordinator.consumed(event.chunk.size_bytes)
             self._take(worker_id, event)

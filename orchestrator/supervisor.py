@@ -16,15 +16,17 @@ from __future__ import annotations
 import contextlib
 import selectors
 from collections.abc import Callable
+from itertools import takewhile
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from orchestrator import launch
+from orchestrator.blame import shares
 from orchestrator.crew import Crew, Standing
 from orchestrator.deadlines import Deadlines
 from orchestrator.ending import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
-from orchestrator.events import Ended, Lost
+from orchestrator.events import Ended, Lost, Returned
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.memory_watch import MemoryWatch
 from orchestrator.settings import PoolSettings
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Chunk, Ledger
 
 _EARLY_DEATHS_MIN = 3
+LATE_S = 0.005
+"""What waits behind something that runs longer than this goes to another worker that has nothing to do."""
 _LEAVING_S = 30.0
 """A worker that takes longer to leave is ended if the next one can't be started before it has gone."""
 
@@ -97,7 +101,8 @@ class Supervisor:
     def _start(self, worker_id: int) -> None:
         key = self._next_key
         slot = self._calls.slot(key % watch.SLOTS)
-        slot[0] = 0
+        for word in range(watch.WORDS):
+            slot[word] = 0
         try:
             launch.look_for_room()
             lane = Lane(worker_id, key, slot, self._lane_settings, hears_stderr=self._early_deaths > 0)
@@ -134,6 +139,9 @@ class Supervisor:
         """Want so many workers from now on: start what is missing, retire those with the highest ids."""
         for key in self.crew.resize(size):
             self._retire(self._of_key[key])
+        for lane in list(self.leaving):
+            self.take_back(lane)
+            self.let_go_if_done(lane)
         for lane in list(self.leaving):
             if not lane.spent and self.crew.take_back(lane.key):
                 self._take_back(lane)
@@ -172,7 +180,7 @@ class Supervisor:
 
     def let_go_if_done(self, lane: Lane) -> None:
         """Tell a worker that retires to leave, once it holds nothing; one in which nothing has run is ended."""
-        if lane.state is LaneState.STOPPING or self._ledger.held_by(lane.key):
+        if lane.state in {LaneState.STOPPING, LaneState.DEAD} or self._ledger.held_by(lane.key):
             return
         untouched = lane.state is LaneState.STARTING and self._settings.initializer is None
         self.crew.leaves(lane.key)
@@ -202,6 +210,7 @@ class Supervisor:
             else:
                 lane.gated = standing is Standing.WAITING
                 self._credits.suspend(lane.worker_id)
+                self.take_back(lane)
 
     def _holds(self, key: int) -> bool:
         return self._ledger.held_by(key) > 0
@@ -279,13 +288,82 @@ class Supervisor:
 
     def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None, glance: watch.Glance) -> None:
         held_s = (monotonic_ns() - lane.moved_ns) / 1e9
-        for chunk, begun in zip(lost, _begun(lost, lane.ended, glance), strict=True):
+        seen = glance if glance.ident >= 0 or glance.loads is not None else None
+        shared = shares(
+            lost,
+            last=glance.last,
+            loads=glance.loads,
+            ident=glance.ident,
+            position=glance.position,
+            decoding=glance.decoding,
+        )
+        for chunk, (to_blame, begun) in zip(lost, shared, strict=True):
             self.gave_up(chunk.size_bytes)
             events = self._calls.events(chunk.call)
             if events is not None:
-                alone = len(lost) == 1
-                seen = glance if glance.ident >= 0 or glance.loads else None
-                events.append(Lost(chunk, lane.worker_id, lane.pid, exitcode, alone, lane.ended, begun, seen, held_s))
+                who = (lane.worker_id, lane.pid, exitcode)
+                events.append(Lost(chunk, *who, to_blame, lane.ended, begun, seen, held_s))
+
+    # ---- taking back ----------------------------------------------------------------------------------------------
+
+    def take_back(self, lane: Lane) -> None:
+        """Take from a worker what it has not begun, so that others may run it; but no part of a step of all workers."""
+        held = self._ledger.list_of(lane.key)
+        last = watch.look(lane.slot).last
+        spare = list(reversed([*takewhile(lambda chunk: chunk.ident > last and not chunk.in_step, reversed(held))]))
+        if not spare or (lane.taken_back and len(held) - len(spare) > 1):  # it may still skip what is between
+            return
+        begun = watch.take_back(lane.slot, spare[0].ident, spare[-1].ident + 1)
+        for chunk in spare:
+            if chunk.ident > begun:
+                lane.taken_back.add(chunk.ident)
+                self._give_back(lane, chunk.ident)
+
+    def returned(self, lane: Lane, ident: int) -> None:
+        """A worker says that it has skipped a chunk."""
+        if ident in lane.taken_back:
+            lane.taken_back.discard(ident)
+        else:
+            self._give_back(lane, ident)
+            if not self.crew.settled:
+                self.finished(lane)
+
+    def _give_back(self, lane: Lane, ident: int) -> None:
+        chunk = self._ledger.returned(ident, lane.key)
+        if lane.active:
+            self._credits.give_back(lane.worker_id)
+        self.gave_up(chunk.size_bytes)
+        events = self._calls.events(chunk.call)
+        if events is not None:
+            events.append(Returned(chunk))
+
+    def take_back_late(self) -> float | None:
+        """Take back what waits behind something long while a worker has nothing to do.
+
+        Returns:
+            The seconds until something may be late, 0 if something was, None: nothing will be, as things are.
+        """
+        if not self._credits.idle or self.closing:
+            return None
+        soonest: float | None = None
+        for lane in self.lanes.values():
+            held = self._ledger.held_by(lane.key)
+            if held > 1 or (held and lane.state is LaneState.STARTING):
+                left_s = LATE_S - (monotonic_ns() - lane.moved_ns) / 1e9
+                if left_s <= 0 and self._relieve(lane):
+                    return 0.0
+                if left_s > 0:
+                    soonest = left_s if soonest is None else min(soonest, left_s)
+        return soonest
+
+    def _relieve(self, lane: Lane) -> bool:
+        """Take back what waits in a lane, and let it wait for nothing else; return whether there was anything."""
+        held = self._ledger.held_by(lane.key)
+        self.take_back(lane)
+        left = self._ledger.held_by(lane.key)
+        if left:
+            self._credits.reserve(lane.worker_id)
+        return left < held
 
     def _remove(self, lane: Lane) -> int | None:
         for fd in (lane.reader_fd, lane.sentinel):
@@ -358,17 +436,6 @@ class Supervisor:
     def _kill(lane: Lane, why: Ended) -> None:
         lane.ended = why
         end_with_children([lane.pid])
-
-
-def _begun(lost: list[Chunk], ended: Ended | None, glance: watch.Glance) -> list[int]:
-    """Return how many items of each lost chunk may have run: all, but behind the one that a worker was ended at."""
-    counts = [len(chunk.items) for chunk in lost]
-    if ended is None or glance.position is None or (glance.ident, glance.position) != (ended.ident, ended.position):
-        return counts
-    place = next((number for number, chunk in enumerate(lost) if chunk.ident == ended.ident), None)
-    if place is None:
-        return counts
-    return [*counts[:place], glance.position + 1, *[0] * (len(lost) - place - 1)]
 
 
 def _nothing(_: object) -> None:

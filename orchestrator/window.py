@@ -51,9 +51,9 @@ class Window:
         enough = self.chunks >= MIN_CHUNKS_PER_WORKER * self.workers
         return not (cheap and enough and self.size_bytes + expected > CHEAP_BYTES)
 
-    def sent(self, size_bytes: int) -> None:
-        """A chunk went out."""
-        self.chunks += 1
+    def sent(self, size_bytes: int, *, again: bool = False) -> None:
+        """A chunk went out, for the first time or `again` as a whole."""
+        self.chunks += not again
         self.at_work += 1
         self.size_bytes += size_bytes
 
@@ -65,7 +65,7 @@ class Window:
         self.expected_bytes += _WEIGHT * (whole_bytes - self.expected_bytes)
 
     def lost(self, size_bytes: int) -> None:
-        """A chunk will not come back as a whole: its items run singly; `size_bytes` is what it held."""
+        """A chunk will not come back from its worker: it, or its items, will go out again; it held `size_bytes`."""
         self.at_work -= 1
         self.size_bytes -= size_bytes
 

@@ -30,6 +30,8 @@ from workers.wire import MAX_NUMBER, Flag, Frame, Kind, pack
 
 _FLUSH_S = 0.001
 """Results wait at most this long for company before they are written."""
+_QUICK_S = 0.0001
+"""Only those of chunks that run shorter wait: the next chunk may run for long, and nothing is written meanwhile."""
 
 
 class UnpicklableResultError(TypeError):
@@ -76,7 +78,7 @@ class ChunkLoop:
                 return
 
     def _function(self, frame: Frame) -> None:
-        self._watch.loading()
+        self._watch.loading(frame[3])
         try:
             spec: CallSpec = payload.decode(frame[1], frame[2], frame[5], self._lane.inputs)
             steps = spec.function
@@ -94,6 +96,15 @@ class ChunkLoop:
         self._watch.loaded()
 
     def _chunk(self, frame: Frame) -> None:
+        ident = frame[4]
+        if self._watch.takes(ident):
+            self._run(frame)
+        else:
+            payload.discard(frame[2], frame[5], self._lane.inputs)
+            self._lane.send([pack(Kind.RETURNED, ident=ident)])
+        self._watch.answered(ident)
+
+    def _run(self, frame: Frame) -> None:
         _, flags, buffers, number, ident, body = frame
         call = self._calls[number]
         if self._is_abandoned(number):
@@ -129,7 +140,7 @@ class ChunkLoop:
             self._answer_fused(ident, microseconds, done, stop=call.spec.stop_at_failure)
         if watch is not None:
             watch.end()
-        if ended - self._flushed_at > _FLUSH_S:
+        if ended - self._flushed_at > _FLUSH_S or ended - started > _QUICK_S or call.spec.prompt:
             self._lane.flush()
             self._flushed_at = ended
 

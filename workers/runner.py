@@ -36,6 +36,8 @@ class CallSpec:
     """Whether prints go to the coordinator instead of the inherited stdout and stderr."""
     watched: bool = False
     """Whether the coordinator has to know which item runs, and since when."""
+    prompt: bool = False
+    """Whether every answer is written at once: the next chunk may have nothing to do with this one."""
 
 
 class Pace:

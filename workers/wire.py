@@ -40,6 +40,7 @@ class Kind:
     OUTPUT: Final = 20  # what user code printed: (stream, text)
     BROKEN: Final = 21  # the initializer raised: an ExceptionRecord
     GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes)
+    RETURNED: Final = 23  # ident: chunk; it was taken back, and was skipped
     RELEASE: Final = 32  # both ways: offsets of extents whose leases ended, u64 each
 
 

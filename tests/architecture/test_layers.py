@@ -25,6 +25,7 @@ LAYERS = (
         "orchestrator.ledger",
         "orchestrator.credits",
         "orchestrator.crew",
+        "orchestrator.blame",
         "orchestrator.reorder",
         "orchestrator.retry",
         "orchestrator.chunking",

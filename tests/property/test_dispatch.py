@@ -107,7 +107,7 @@ class Dispatch(RuleBasedStateMachine):
         for chunk in lost:
             assert chunk.state is ChunkState.LOST
             chunk.deaths += 1
-            if self.policy.after_death(chunk.deaths, alone=len(lost) == 1) is Verdict.GIVE_UP:
+            if self.policy.after_death(chunk.deaths, single=True) is Verdict.GIVE_UP:
                 assert chunk.deaths >= MAX_DEATHS
                 self.expected[chunk.seq] = GIVEN_UP
                 self._settle(chunk, GIVEN_UP)

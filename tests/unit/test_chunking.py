@@ -125,3 +125,13 @@ def test_a_clock_that_never_ticks_breaks_nothing(chunk, encoded_bytes):
         size = sizer.next_size(0)
         assert size >= 1
         sizer.observe(1, 0.0, encoded_bytes)
+
+
+def test_where_a_chunk_was_ever_long_none_travels_together_with_others():
+    sizer = ChunkSizer(2, 2, None)
+    sizer.observe(2, 1e-6, 10)
+    assert sizer.next_size(0) > 2
+    sizer.observe(2, 0.01, 10)
+    for _ in range(100):
+        sizer.observe(2, 1e-6, 10)
+    assert sizer.next_size(0) == 2

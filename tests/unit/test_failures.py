@@ -164,7 +164,7 @@ def test_an_item_that_can_not_be_shown_breaks_nothing():
     item = Unshowable()
     assert item_error(record(), item, 4, 1).item is item
     assert "item 4" in str(unsendable_error(TypeError("no"), item, 4))
-    lost = Lost(None, 0, 1, 1, alone=True)
+    lost = Lost(None, 0, 1, 1, to_blame=True)
     assert death_error(lost, item, 4, 1, 1).item is item
 
 
@@ -189,7 +189,7 @@ def test_an_item_that_can_not_be_sent():
     ],
 )
 def test_the_error_of_a_death_tells_who_died_of_what_and_how_often(exitcode, said):
-    error = death_error(Lost(None, 2, 4711, exitcode, alone=True), "item", 5, 3, attempts=4)
+    error = death_error(Lost(None, 2, 4711, exitcode, to_blame=True), "item", 5, 3, attempts=4)
     assert isinstance(error, WorkerDiedError)
     assert said in str(error)
     assert "worker 2 (pid 4711)" in str(error)

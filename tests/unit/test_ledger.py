@@ -88,13 +88,14 @@ def test_a_chunk_can_not_come_back_twice_nor_from_another_lane(ledger, lane):
 
 
 @pytest.mark.parametrize("state", list(ChunkState))
-@pytest.mark.parametrize("event", ["sent", "dropped", "done", "lost"])
+@pytest.mark.parametrize("event", ["sent", "dropped", "done", "lost", "returned"])
 def test_the_table_is_all_there_is(state, event):
     allowed = {
         ("cut", "sent"): "in flight",
         ("cut", "dropped"): "dropped",
         ("in flight", "done"): "done",
         ("in flight", "lost"): "lost",
+        ("in flight", "returned"): "returned",
     }
     expected = allowed.get((state.value, event))
     if expected is None:

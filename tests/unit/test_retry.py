@@ -84,20 +84,20 @@ def test_a_class_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("deaths", "alone", "verdict"),
+    ("deaths", "single", "verdict"),
     [
         (1, True, Verdict.RUN_ALONE),
         (2, True, Verdict.RUN_ALONE),
         (3, True, Verdict.GIVE_UP),
         (4, True, Verdict.GIVE_UP),
-        (3, False, Verdict.RUN_ALONE),  # something else may have been at fault
+        (3, False, Verdict.RUN_ALONE),  # another item of the chunk may have been at fault
         (9, False, Verdict.RUN_ALONE),
     ],
 )
-def test_only_what_was_alone_with_enough_dead_workers_is_given_up(deaths, alone, verdict):
-    assert RetryPolicy(max_deaths=3).after_death(deaths, alone=alone) is verdict
+def test_only_a_single_item_with_enough_dead_workers_is_given_up(deaths, single, verdict):
+    assert RetryPolicy(max_deaths=3).after_death(deaths, single=single) is verdict
 
 
-def test_with_one_death_allowed_the_first_one_alone_ends_it():
-    assert RetryPolicy(max_deaths=1).after_death(1, alone=True) is Verdict.GIVE_UP
-    assert RetryPolicy(max_deaths=1).after_death(1, alone=False) is Verdict.RUN_ALONE
+def test_with_one_death_allowed_the_first_one_of_a_single_item_ends_it():
+    assert RetryPolicy(max_deaths=1).after_death(1, single=True) is Verdict.GIVE_UP
+    assert RetryPolicy(max_deaths=1).after_death(1, single=False) is Verdict.RUN_ALONE
