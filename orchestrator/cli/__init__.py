@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.outcome import EXIT_SIGINT, EXIT_USAGE, complain
+from orchestrator.cli.outcome import EXIT_SIGINT, EXIT_USAGE, complain, warnings_told
 
 
 def run_command_line(argv: list[str]) -> int:
@@ -13,7 +13,8 @@ def run_command_line(argv: list[str]) -> int:
 
             print(f"orchestrator {version()}")  # noqa: T201
             return 0
-        return _dispatch(argv)
+        with warnings_told():
+            return _dispatch(argv)
     except SystemExit as stop:  # from argparse, after it has written its message
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except BrokenPipeError:  # whoever read what we print has left; the data's own way out is the sinks' business

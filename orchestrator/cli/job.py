@@ -70,6 +70,9 @@ example, words.toml, with its functions in words.py beside it:
 
 tables: source, step, workflow, route, tee, window, join, merge, in_step, demultiplex, barrier, sink, and [pool]
 
+what is written is lines, JSON lines (.jsonl) or CSV (.csv), compressed or not, as its name says, or by
+format = "lines"; "-" is standard output
+
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the file (nothing was
 started), 4 --resume of another run, 130 Ctrl-C, 143 SIGTERM
 """

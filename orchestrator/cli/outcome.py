@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+import warnings
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from orchestrator.terminal import for_stream, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
@@ -26,6 +31,18 @@ def tell(text: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(visible(text))
         sys.stderr.flush()
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Have Python's warnings in this process told as messages of ours, in one line each."""
+
+    def tell_warning(message: Warning | str, *_: object) -> None:
+        complain("warning: " + " ".join(str(message).split()))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = tell_warning  # type: ignore[assignment]
+        yield
 
 
 def show(text: str) -> None:

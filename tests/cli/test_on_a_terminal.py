@@ -84,3 +84,24 @@ def test_nothing_of_others_takes_over_the_terminal(folder, environment, asked):
     if asked in {"run", "run-bars", "job", "job-plain"}:
         assert "print  a" in said
         assert "stderr  c" in said
+
+
+def test_a_warning_is_one_line_without_control_sequences(folder, command):
+    """Wherever it comes from: here from half a dead letter, in a file whose name would take the terminal over."""
+    (folder / "in.txt").write_text("1\nx\n")
+    (folder / "f2.py").write_text("def number(line): return int(line)\n")
+    dead = f"dead{EVIL}"
+    command("run", "f2.py:number", "in.txt", "-o", "out", "-j", "1", "--dead-letter", dead, code=1)
+    with open(folder / dead, "ab") as file:
+        file.write(b'{"index": ')
+    said = command("run", "f2.py:number", "--retry-dead", dead, "-o", "again", "-j", "1", "--on-error", "skip", "-q", code=1).stderr
+    assert "orchestrator: warning: dead" in said
+    assert "is no whole dead letter" in said
+    assert "\x1b" not in said
+
+
+def test_a_file_name_can_not_forge_a_line(folder, command):
+    name = "in\norchestrator: all is well"
+    (folder / name).write_text("7\n")
+    said = command("run", "f:fail_on_7s", name, "-j", "1", "-q", code=1).stderr
+    assert said.splitlines()[0].startswith("orchestrator: in\\norchestrator: all is well, line 1: ZeroDivisionError")

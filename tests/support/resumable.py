@@ -55,7 +55,7 @@ def one_stage(folder):
 
 def patterns(folder):
     """Two stages, a tee, a route, two kinds of windows, a join of two sources, outputs by key."""
-    worked = Stream(range(20_000)).map(pace).tee(f"{folder}/tee.txt")
+    worked = Stream(range(20_000)).map(pace).tee(f"{folder}/tee.jsonl.gz")
     routes = worked.route({"even": is_even})
     even, timed = routes["even"].broadcast(2)
     left, right = Stream(numbers(6_000)).map(pace), Stream(range(0, 3_000, 2))

@@ -19,7 +19,7 @@ def place(failure: RecordFailure, record_format: str) -> str:
     A worker that reads from the middle of a file knows only its byte offset; lines are counted here, when it
     is told.
     """
-    name = "standard input" if failure.path == "-" else failure.path
+    name = "standard input" if failure.path == "-" else failure.path.replace("\n", "\\n")
     if failure.line is not None:
         return f"{name}, line {failure.line}"
     if failure.byte_offset is None:
