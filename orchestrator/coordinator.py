@@ -30,6 +30,7 @@ import selectors
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -86,6 +87,8 @@ class Coordinator:
         self._asked: int | None = None
         """The least depth for which there was no room, while a thread that waits is asked whether it can go on."""
         self._pid = os.getpid()
+        self._foreign: ClosedError | None = None
+        """What stands in the way in a forked child, which has inherited the pool but none of its workers."""
         self._selector = selectors.DefaultSelector()
         self._wakeup = WakeUp()
         self._selector.register(self._wakeup.fd, selectors.EVENT_READ, None)
@@ -122,6 +125,7 @@ class Coordinator:
         try:
             supervisor.fill()
             suspension.follow(self)
+            _pools.add(self)
         except BaseException:
             self.terminate()
             raise
@@ -317,7 +321,13 @@ class Coordinator:
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
     def refuse_if_interrupted(self, what: str) -> None:
-        """Raise `ReentrantCallError` where a call would wait for a lock that its own thread holds."""
+        """Raise where a call would never end: for a lock that its own thread holds, or in a forked child.
+
+        Raises:
+            ReentrantCallError: a signal handler called, and interrupted the pool in this thread.
+            ClosedError: the pool belongs to the parent of this process.
+        """
+        self.refuse_if_foreign()
         if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             raise ReentrantCallError(what)
 
@@ -609,8 +619,23 @@ class Coordinator:
                 self.in_flight_bytes -= event.chunk.size_bytes
                 payload.discard(event.buffers, event.body, event.reader)
 
+    def become_foreign(self) -> None:
+        """In a forked child: refuse every use. Locks are new: the thread that holds one does not exist here."""
+        self._foreign = ClosedError(
+            f"this pool belongs to process {self._pid}, from which this process was forked, and only that one can use "
+            "it; make a new pool here, or fork before the pool is made"
+        )
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+
+    def refuse_if_foreign(self) -> None:
+        """Raise `ClosedError` in a forked child."""
+        if self._foreign is not None:
+            raise self._foreign.with_traceback(None)
+
     def check_usable(self) -> None:
         """Raise what stands in the way of using the pool."""
+        self.refuse_if_foreign()
         if self._broken is not None:
             raise self._broken
         if self._closing:
@@ -764,3 +789,14 @@ class Coordinator:
         self._selector.close()
         self._wakeup.close()
         self._calls.close()
+
+
+_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
+
+
+def _forget_parents_pools() -> None:
+    for coordinator in _pools:
+        coordinator.become_foreign()
+
+
+os.register_at_fork(after_in_child=_forget_parents_pools)

@@ -53,6 +53,7 @@ class FutureDriver:
         Raises:
             ClosedError: the pool is closed or broken.
         """
+        self._coordinator.refuse_if_foreign()
         with importing("submit"):
             from orchestrator.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
 
@@ -86,6 +87,7 @@ class FutureDriver:
 
     def refuse_to_wait(self) -> None:
         """Raise `ReentrantCallError` where a wait for a future would wait for a lock that its own thread holds."""
+        self._coordinator.refuse_if_foreign()
         if self.is_interrupted or self._coordinator.is_interrupted:
             raise ReentrantCallError("future.result()")
         self._coordinator.take_over()

@@ -308,6 +308,8 @@ def _wait_for_the_end_of_the_server() -> None:
     with contextlib.suppress(OSError, TypeError):  # it has ended, or was reaped
         fd = os.pidfd_open(server._forkserver_pid)  # noqa: SLF001 - private, kept in this module
         try:
-            select.select([fd], [], [], _SERVER_ENDS_S)
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(_SERVER_ENDS_S * 1000)
         finally:
             os.close(fd)

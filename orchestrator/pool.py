@@ -380,6 +380,7 @@ class Pool:
 
     def stats(self) -> PoolStats:
         """Return what the pool has counted so far."""
+        self._coordinator.refuse_if_foreign()
         return self._totals.stats(self._coordinator, self._futures.counts)
 
     @property
@@ -453,6 +454,7 @@ class Pool:
         return f"Pool({size} worker{'s' * (size != 1)}, {coordinator.busy_workers} busy)"
 
     def __enter__(self) -> Self:
+        self._coordinator.refuse_if_foreign()
         if self._coordinator.closed:
             raise ClosedError("the pool is closed; make a new one")
         return self

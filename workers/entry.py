@@ -86,7 +86,9 @@ def _leave_with(lifeline: Connection) -> None:
         fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-        if select.select([fd], [], [], 0)[0]:  # it was gone before we asked
+        poll = select.poll()  # select() knows no descriptors from 1,024 on
+        poll.register(fd, select.POLLIN)
+        if poll.poll(0):  # it was gone before we asked
             os._exit(0)
         return
 

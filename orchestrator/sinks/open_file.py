@@ -65,7 +65,9 @@ class OpenFile:
         while left:
             taken = self._file.write(left)
             if taken is None:
-                select.select([], [self._file], [])
+                poll = select.poll()  # select() knows no descriptors from 1,024 on
+                poll.register(self._file, select.POLLOUT)
+                poll.poll()
             else:
                 left = left[taken:]
 
