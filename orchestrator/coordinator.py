@@ -103,6 +103,8 @@ class Coordinator:
             arena_bytes=settings.buffer_bytes,
             control_fd=self._calls.control_fd,
             beginning=Beginning(settings.initializer, settings.initargs),
+            seed=settings.seed,
+            threads_per_worker=settings.threads_per_worker,
         )
         self._ledger = Ledger()
         self._credits = Credits()

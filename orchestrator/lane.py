@@ -21,9 +21,12 @@ from orchestrator import launch
 from orchestrator.beginning import Beginning
 from orchestrator.definitions import attributes_of_main
 from orchestrator.events import Ended
+from orchestrator.settings import usable_cpus
 from workers import payload
 from workers.arena import Arena, ArenaReader, create_fd
 from workers.entry import WorkerStart
+from workers.moment import Moment
+from workers.threads import limited
 from workers.watch import SLOTS
 from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
@@ -52,6 +55,8 @@ class LaneSettings:
     arena_bytes: int
     control_fd: int
     beginning: Beginning
+    seed: int | None
+    threads_per_worker: int | None
 
 
 class Lane:
@@ -131,7 +136,8 @@ class Lane:
             pool_token=settings.pool_token,
             arena_bytes=settings.arena_bytes,
             lease_share_bytes=share,
-            environ=dict(os.environ),
+            moment=_moment(settings),
+            seed=settings.seed,
             main=attributes_of_main(),
             beginning=launch.inherited(beginning.pickled) if settings.start_method == "fork" else beginning,
         )
@@ -231,6 +237,15 @@ class Lane:
         launch.disown(self.writer_fd, self.reader_fd)
         self._inbox.close()
         self._outbox.close()
+
+
+def _moment(settings: LaneSettings) -> Moment:
+    """Return the state that a worker is to take over, which a fork server has from an earlier moment."""
+    share = max(1, usable_cpus() // settings.pool_size)
+    environ = limited(os.environ, settings.threads_per_worker, share)
+    if settings.start_method != "forkserver":
+        return Moment.now(environ, None, None)
+    return Moment.now(environ, *map(launch.open_fd, (1, 2)))
 
 
 def telling_lines(text: str) -> str:

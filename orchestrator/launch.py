@@ -183,6 +183,15 @@ def shareable_fd(fd: int, start_method: str) -> Any:
     return fd if start_method == "fork" else _LateFd(fd)
 
 
+def open_fd(fd: int) -> Any:
+    """Wrap a descriptor of the program's as `shareable_fd` does; None if it is closed."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return None
+    return _LateFd(fd)
+
+
 class _Inheriting:
     """Stands for the process that is being started while something is pickled for a child that will be forked."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import sys
 import time
@@ -94,6 +95,11 @@ class Pool:
             as with GNU parallel. At less than half of it the work that was begun last is ended, and runs again later,
             which is no failure of it. One worker always works on, and gets something to do, however little is free.
         memory: where to look up what is free, if not in the machine: has `total_bytes()` and `available_bytes()`.
+        seed: a whole number that the random numbers in the workers are made from (`random`, `numpy.random`,
+            `current().seed`): an item has the same whatever worker, chunk, retry or resumed run it is in, another call
+            others. Steps of a stream run item by item then, which is slower. None: they differ in each worker.
+        threads_per_worker: how many threads BLAS, OpenMP, MKL, numexpr and numba may use in a worker; None: its share
+            of the usable CPUs, where the environment (`OMP_NUM_THREADS` ...) says nothing else; 0: no limit.
 
     Raises:
         ConfigError: an argument can't be used; nothing was started.
@@ -113,6 +119,8 @@ class Pool:
         items_per_worker: int | None = None,
         memfree: int | str | None = None,
         memory: Memory | None = None,
+        seed: int | None = None,
+        threads_per_worker: int | None = None,
     ) -> None:
         sizing = sizing_of(workers)
         settings = PoolSettings(
@@ -126,10 +134,13 @@ class Pool:
             items_per_worker=items_per_worker,
             memfree=None if memfree is None else refuse_unreachable(parse_size(memfree), memory),
             memory=memory,
+            seed=seed,
+            threads_per_worker=threads_per_worker,
         )
         if start_method == "fork":
             refuse_fork_with_threads()
         self._settings = settings
+        self._order = itertools.count(1)  # of the calls, for their random numbers
         self._coordinator = Coordinator(settings)
         self._futures = FutureDriver(self._coordinator, settings)
         self._together = Together(self._coordinator, settings.max_deaths)
@@ -319,6 +330,7 @@ class Pool:
             total=total,
             forward_output=forward,
             divider=divider,
+            order=next(self._order),
         )
         self._totals.add(stage)
         return stage

@@ -89,6 +89,10 @@ class PoolSettings:
     """Bytes that are to be free on the machine before anything is sent; at half of them the youngest work is ended."""
     memory: Memory | None = None
     """Where free memory is looked up; None: the machine and the control groups."""
+    seed: int | None = None
+    """What random numbers in the workers are made from; None: they differ in each worker."""
+    threads_per_worker: int | None = None
+    """For BLAS, OpenMP and the like; 0: as many as they please, None: a fair share of the CPUs."""
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
@@ -102,6 +106,13 @@ class PoolSettings:
             raise ConfigError(f"max_deaths must be at least 1, not {describe(self.max_deaths)}")
         if self.items_per_worker is not None and self.items_per_worker < 1:
             raise ConfigError(f"items_per_worker must be at least 1, or None; not {describe(self.items_per_worker)}")
+        _check_count("seed", self.seed)
+        _check_count("threads_per_worker", self.threads_per_worker)
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ConfigError(f"{name} must be a whole number of at least 0, or None; not {describe(value)}")
 
 
 def _check_retries(retries: Retries) -> None:

@@ -63,8 +63,9 @@ class Stage:
         forward_output: bool,
         stop_at_failure: bool | None = None,
         divider: Divider | None = None,
+        order: int = 0,
     ) -> None:
-        """Begin the call.
+        """Begin the call; `order` tells which of the pool's calls it is, for its random numbers.
 
         Raises:
             ItemError: the function can't be pickled.
@@ -72,6 +73,7 @@ class Stage:
             ConfigError: dead letters can't be written where they are to go.
         """
         self._coordinator = coordinator
+        self._seeded = settings.seed is not None
         self._options = options
         self.events: StageEvents = deque()
         self.counts = StageCounts()
@@ -81,12 +83,14 @@ class Stage:
         if isinstance(function, Steps):
             self.counts.steps = {name: StepCounts() for name in function.names}
         self._tallies = tuple(self.counts.steps.values())
-        seed = int.from_bytes(os.urandom(8)) if options.retry_delay_s else 0
+        jitter = int.from_bytes(os.urandom(8)) if options.retry_delay_s else 0
         max_deaths = 1 if options.at_most_once else settings.max_deaths
-        policy = RetryPolicy(retries_by_name(options.retries), options.retry_delay_s, max_deaths, seed)
+        policy = RetryPolicy(retries_by_name(options.retries), options.retry_delay_s, max_deaths, jitter)
         self._recovery = Recovery(policy, self.counts, self._assembled, divider)
         self._workers = coordinator.size or 1
-        self._sizer = ChunkSizer(options.chunk, self._workers, total)
+        self._sizer = ChunkSizer("auto" if self._seeded and self._fused else options.chunk, self._workers, total)
+        if self._seeded and self._fused:
+            self._sizer.pin()  # fused steps run by columns, where no item has numbers of its own
         self._reorder: ReorderBuffer[Finished | Assembly] = ReorderBuffer(ordered=options.ordered)
         self._window = Window(self._workers, settings.buffer_bytes)
         self._backlog: deque[tuple[Chunk, payload.Encoded]] = deque()  # encoded, no lane had credit for them
@@ -107,7 +111,8 @@ class Stage:
         prompt = options.prompt or policy.at_most_once  # a result that is not written yet is lost with its worker
         if policy.at_most_once:
             self._sizer.keep_apart()
-        spec = CallSpec(function, star, stop_at_failure, forward_output, watched=watched, prompt=prompt)
+        seed = None if settings.seed is None else (settings.seed, order)
+        spec = CallSpec(function, star, stop_at_failure, forward_output, watched, prompt, seed)
         self._most_items = settings.items_per_worker or sys.maxsize
         encoded = encoded_function(spec)
         self._deliveries = Deliveries(options, function, self._recovery, self.counts, grouped=self._fused)
@@ -238,6 +243,8 @@ class Stage:
     @memmap.sends_memmaps_by_name
     def _encode(self, chunk: Chunk, *, again: bool) -> payload.Encoded | None:
         try:
+            if self._seeded:
+                return payload.encode((chunk.attempt, chunk.items, chunk.first_index), by_value.dumps)
             return payload.encode((chunk.attempt, chunk.items), by_value.dumps)
         except BaseException as error:
             if is_of_a_handler(error):

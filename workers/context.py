@@ -23,6 +23,8 @@ class WorkerContext:
     """How many workers the pool had when this one was started."""
     attempt: int = 1
     """Which try at the present items this is, from 1; above it, they have run before, or may have (a worker died)."""
+    seed: int | None = None
+    """In a pool with a seed: a number for the present item, the same wherever and whenever that runs."""
     step: Step | None = field(default=None, repr=False)
     """The superstep that runs here now; for programs, its parts below."""
 
@@ -86,6 +88,12 @@ def begin(attempt: int) -> None:
     """Note which try at its chunk this is; for the worker's loop."""
     if _current is not None:
         _current.attempt = attempt
+
+
+def seeded(number: int) -> None:
+    """Note the number that the present item has from the pool's seed."""
+    if _current is not None:
+        _current.seed = number
 
 
 def enter(context: WorkerContext) -> None:

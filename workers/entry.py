@@ -21,11 +21,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from workers import context, mirror, payload, watch
+from workers import context, mirror, payload, randomness, threads, watch
 from workers.arena import Arena, ArenaReader
 from workers.errors import capture
 from workers.lane import WorkerLane
 from workers.loop import ChunkLoop
+from workers.moment import Moment
 from workers.sync import shared_object
 from workers.wire import Kind, pack
 
@@ -67,7 +68,8 @@ class WorkerStart:
     """Names the pool among all there are: what it shares is kept from call to call."""
     arena_bytes: int
     lease_share_bytes: int
-    environ: dict[str, str]
+    moment: Moment
+    seed: int | None
     main: dict[str, Any]
     """What the worker's `__main__` says of itself: `__file__` and the like."""
     beginning: Any
@@ -128,7 +130,7 @@ def _descriptor(given: Any) -> int:
 
 
 def _settle_process(start: WorkerStart) -> None:
-    """Own session and process group, no Ctrl-C, the coordinator's environment.
+    """Own session and process group, no Ctrl-C, and what the coordinator's process has now.
 
     In a group of its own within the coordinator's session, a worker that reads the terminal is stopped by the kernel,
     and the pool would wait for ever. In a session of its own it has no terminal: opening /dev/tty fails at once, and
@@ -139,9 +141,8 @@ def _settle_process(start: WorkerStart) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server was started with it blocked
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _leave_with(start.lifeline)
-    if dict(os.environ) != start.environ:
-        os.environ.clear()
-        os.environ.update(start.environ)
+    start.moment.take_over()
+    threads.limit_loaded()
     with contextlib.suppress(Exception):
         faulthandler.enable()
 
@@ -192,6 +193,7 @@ def main(start: WorkerStart) -> None:
     shared_object.belong_to(start.pool_token)
     mirror.install(lane.ask, start.main, start.beginning.offered)
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
+    randomness.begin(start.seed, start.worker_id)
     try:
         with _heard(start.stderr):
             initialized = _initialize(lane, start.beginning.initializer)

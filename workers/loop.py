@@ -14,7 +14,7 @@ import time
 from time import perf_counter
 from typing import Any
 
-from workers import context, mirror, payload
+from workers import context, mirror, payload, randomness
 from workers.describe import text_of, type_name
 from workers.errors import ExceptionRecord, add_note, capture
 from workers.fused import FusedResults, FusedRunner
@@ -119,14 +119,16 @@ class ChunkLoop:
         if watch is not None:
             watch.begin(ident)
         try:
-            attempt, items = payload.decode(flags, buffers, body, self._lane.inputs)
+            message = payload.decode(flags, buffers, body, self._lane.inputs)
+            items = message[1]
         except BaseException as error:
             add_note(error, "the item could not be unpickled in the worker")
             if watch is not None:
                 watch.end()
             self._refuse(ident, capture(error))
             return
-        context.begin(attempt)
+        _begin(call, message)
+        del message
         started = perf_counter()
         done = call.run(items, lambda: self._is_abandoned(number), None if watch is None else watch.item)
         ended = perf_counter()
@@ -182,6 +184,20 @@ class ChunkLoop:
         figures = (time.process_time(), peak_bytes())
         self._lane.send([pack(Kind.GOODBYE, pickle.dumps(figures))])
         self._lane.flush()
+
+
+def _begin(call: Runner, message: Any) -> None:
+    """Note which try at the items this is; with a seed, have them take their own random numbers.
+
+    A chunk of fused steps is one item for that.
+    """
+    context.begin(message[0])
+    if call.spec.seed is None:
+        return
+    if isinstance(call, CallRunner):
+        call.begin_at(message[2])
+    else:
+        randomness.begin_item(*call.spec.seed, message[2])
 
 
 def _runner(spec: CallSpec, function: Any) -> Runner:

@@ -14,6 +14,7 @@ from typing import Any
 
 from workers.chunks import PartlyFailedError
 from workers.errors import ExceptionRecord, capture
+from workers.randomness import Seeded
 from workers.steps import Steps
 
 _SLICE_S = 0.005
@@ -38,6 +39,8 @@ class CallSpec:
     """Whether the coordinator has to know which item runs, and since when."""
     prompt: bool = False
     """Whether every answer is written at once: the next chunk may have nothing to do with this one."""
+    seed: tuple[int, int] | None = None
+    """The pool's seed, and which of its calls this is: 0 for all that is submitted, then 1, 2 … in their order."""
 
 
 class Pace:
@@ -60,7 +63,15 @@ class CallRunner:
     def __init__(self, spec: CallSpec) -> None:
         self.spec = spec
         self._function: Any = spec.function
+        if spec.seed is not None:
+            seeded: Any = spec.function
+            self._function = Seeded(seeded, *spec.seed)
         self._pace = Pace()
+
+    def begin_at(self, index: int) -> None:
+        """Have the next item take the random numbers of this index in its call."""
+        if isinstance(self._function, Seeded):
+            self._function.index = index
 
     def run(
         self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None

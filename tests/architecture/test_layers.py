@@ -83,7 +83,7 @@ WORLD = {  # what ties code to a process, a pipe or a clock
 }
 EDGES = ("orchestrator.sources", "orchestrator.sinks")
 EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "orchestrator.fingerprint", "workers")
-WORKERS_MAY_LOAD_LATE = {"cloudpickle", "numpy"}  # inside a function, where a user's work needs them
+WORKERS_MAY_LOAD_LATE = {"cloudpickle", "threadpoolctl", "numpy"}  # inside a function, where a user's work needs them
 
 
 class Import(NamedTuple):

@@ -1,0 +1,164 @@
+"""What a worker has of the program's process: the state of the moment when it is started, and random numbers of its own."""
+
+import os
+import random
+import resource
+import time
+
+import pytest
+
+from orchestrator import Pool, Stream, current
+from orchestrator import run as orchestrate
+
+
+def state(_):
+    umask = os.umask(0)
+    os.umask(umask)
+    here = os.fstat(1)
+    return (
+        umask,
+        os.nice(0),
+        sorted(os.sched_getaffinity(0)),
+        resource.getrlimit(resource.RLIMIT_CORE),
+        os.environ.get("OF_NOW"),
+        time.strftime("%z", time.gmtime(0)) and time.localtime(0).tm_hour,
+        (here.st_dev, here.st_ino),
+    )
+
+
+@pytest.fixture
+def changed_process(tmp_path, monkeypatch):
+    """Another umask, affinity, limit, variable, zone and stdout than when the fork server was started."""
+    Pool(1).close()
+    monkeypatch.setenv("OF_NOW", "yes")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    umask, cpus, core = os.umask(0o027), os.sched_getaffinity(0), resource.getrlimit(resource.RLIMIT_CORE)
+    os.sched_setaffinity(0, {min(cpus)})
+    resource.setrlimit(resource.RLIMIT_CORE, (4096 if core[1] != 0 else 0, core[1]))
+    yield
+    os.umask(umask)
+    os.sched_setaffinity(0, cpus)
+    resource.setrlimit(resource.RLIMIT_CORE, core)
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_worker_has_the_state_of_the_moment_when_it_is_started(changed_process, start_method, tmp_path):
+    kept = os.dup(1)
+    with open(tmp_path / "stdout", "wb") as file:
+        os.dup2(file.fileno(), 1)
+    try:
+        with Pool(1, start_method=start_method) as pool:
+            assert pool.submit(state, 0).result() == state(0)
+            pool.submit(os.system, "echo from a child").result()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert (tmp_path / "stdout").read_text() == "from a child\n"
+
+
+def drawn(_):
+    found = [random.random()]
+    try:
+        import numpy as np
+    except ImportError:
+        return found
+    return [*found, np.random.random()]  # noqa: NPY002
+
+
+def test_random_numbers_differ_in_each_worker_and_incarnation(start_method):
+    import numpy.random  # noqa: F401 - loaded here, it is loaded in the fork server too
+
+    with Pool(2, start_method=start_method, items_per_worker=1) as pool:
+        seen = list(pool.map(drawn, range(6), chunk=1))
+    assert len({number for numbers in seen for number in numbers}) == 12
+
+
+def pid_and_numbers(x):
+    import numpy as np
+
+    return x, random.random(), np.random.random(), np.random.default_rng(current().seed).random()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("options", [{"workers": 3}, {"workers": 1, "items_per_worker": 4}, {"workers": 2, "chunk": 7}])
+def test_a_seed_makes_them_the_same_for_an_item_wherever_it_runs(options):
+    chunk = options.pop("chunk", "auto")
+    with Pool(2, seed=7) as pool:
+        expected = list(pool.map(pid_and_numbers, range(40)))
+        second = list(pool.map(pid_and_numbers, range(40)))
+        submitted = [pool.submit(pid_and_numbers, x).result() for x in range(3)]
+    assert len({numbers[1] for numbers in expected + second}) == 80
+    with Pool(seed=7, **options) as pool:
+        assert list(pool.map(pid_and_numbers, range(40), chunk=chunk)) == expected
+        assert sorted(pool.map(pid_and_numbers, range(40), ordered=False)) == second
+        assert [pool.submit(pid_and_numbers, x).result() for x in range(3)] == submitted
+    with Pool(2, seed=8) as pool:
+        assert not {n[1] for n in pool.map(pid_and_numbers, range(40))} & {n[1] for n in expected}
+
+
+def fail_once(x):
+    numbers = pid_and_numbers(x)
+    if current().attempt == 1 and x % 5 == 0:
+        raise ValueError(x)
+    return numbers
+
+
+def test_a_retry_draws_what_the_first_try_drew():
+    with Pool(2, seed=1) as pool:
+        assert list(pool.map(fail_once, range(30), retries=1)) == list(Pool(1, seed=1).map(pid_and_numbers, range(30)))
+
+
+def test_a_seed_holds_in_streams():
+    def run(workers):
+        with Pool(workers, seed=3) as pool:
+            found = []
+            orchestrate(Stream(range(50)).filter(lambda x: x % 2).map(pid_and_numbers).to(found), pool=pool)
+            return found
+
+    assert run(1) == run(3)
+
+
+def thread_variables(_):
+    return {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def test_each_worker_has_its_share_of_threads(start_method, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    share = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    with Pool(2, start_method=start_method) as pool:
+        assert set(pool.submit(thread_variables, 0).result().values()) == {share}
+    with Pool(2, start_method=start_method, threads_per_worker=3) as pool:
+        assert set(pool.submit(thread_variables, 0).result().values()) == {"3"}
+    with Pool(2, start_method=start_method, threads_per_worker=0) as pool:
+        assert set(pool.submit(thread_variables, 0).result().values()) == {None}
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with Pool(2, start_method=start_method) as pool:
+        found = pool.submit(thread_variables, 0).result()
+    assert found == {"OMP_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": None, "MKL_NUM_THREADS": None}
+
+
+def blas_threads(_):
+    import ctypes
+
+    import numpy as np
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    with open("/proc/self/maps") as maps:
+        paths = {line.split()[-1] for line in maps if "openblas" in line}
+    for path in paths:
+        for name in ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads64_", "openblas_get_num_threads"):
+            asked = getattr(ctypes.CDLL(path), name, None)
+            if asked is not None:
+                return asked()
+    return None
+
+
+def test_a_library_that_is_loaded_already_keeps_to_it_too(start_method):
+    if blas_threads(0) is None:
+        pytest.skip("numpy has no OpenBLAS here")
+    with Pool(1, start_method=start_method, threads_per_worker=1) as one:
+        assert one.submit(blas_threads, 0).result() == 1
+    with Pool(1, start_method=start_method, threads_per_worker=2) as two:
+        assert two.submit(blas_threads, 0).result() == 2

@@ -1,0 +1,77 @@
+"""The state of a process that a worker is to have: the coordinator's at the moment when the worker is started.
+
+A fork server has that of the moment when it was started itself. `Moment.now` runs in the coordinator, `take_over` in
+the worker, before any code of the program's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any
+
+_LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a child would inherit if it was forked now."""
+
+    environ: dict[str, str]
+    umask: int | None
+    """None: the system doesn't tell without changing it."""
+    nice: int
+    affinity: tuple[int, ...] | None
+    limits: dict[int, tuple[int, int]]
+    stdout: Any
+    """What `multiprocessing` duplicates a descriptor by; None: it is closed, or inherited as it is."""
+    stderr: Any
+
+    @classmethod
+    def now(cls, environ: dict[str, str], stdout: Any, stderr: Any) -> Moment:
+        """Return that of this process."""
+        limits = {}
+        for number in _LIMITS:
+            with contextlib.suppress(OSError, ValueError):
+                limits[number] = resource.getrlimit(number)
+        affinity = tuple(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        return cls(environ, _umask(), nice, affinity, limits, stdout, stderr)
+
+    def take_over(self) -> None:
+        """Give this process that state, as far as it may."""
+        if dict(os.environ) != self.environ:
+            zone = os.environ.get("TZ")
+            os.environ.clear()
+            os.environ.update(self.environ)
+            if zone != self.environ.get("TZ"):
+                time.tzset()
+        if self.umask is not None:
+            os.umask(self.umask)
+        with contextlib.suppress(OSError):
+            if self.nice != os.getpriority(os.PRIO_PROCESS, 0):
+                os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+        with contextlib.suppress(OSError):
+            if self.affinity is not None and set(self.affinity) != os.sched_getaffinity(0):
+                os.sched_setaffinity(0, self.affinity)
+        for number, limit in self.limits.items():
+            with contextlib.suppress(OSError, ValueError):
+                if resource.getrlimit(number) != limit:
+                    resource.setrlimit(number, limit)
+        for fd, given in ((1, self.stdout), (2, self.stderr)):
+            if given is not None:
+                with contextlib.suppress(OSError):
+                    duplicate = given.detach()
+                    os.dup2(duplicate, fd)
+                    os.close(duplicate)
+
+
+def _umask() -> int | None:
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+            return next((int(line.split()[1], 8) for line in status if line.startswith("Umask:")), None)
+    except OSError:
+        return None
