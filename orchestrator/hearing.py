@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.definitions import Definitions
-from orchestrator.errors import InternalError, WorkerStartError
+from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.failures import rebuild
 from orchestrator.lane import Lane
 from orchestrator.terminal import for_stream, visible
@@ -33,7 +33,7 @@ class Hearing:
         """Shows what is printed: (worker id, "stdout" or "stderr", text)."""
         self._printed: deque[tuple[int, str, str]] = deque()
 
-    def hear(self, lane: Lane, frame: Frame) -> WorkerStartError | None:
+    def hear(self, lane: Lane, frame: Frame) -> OrchestratorError | None:
         """Take in a frame other than READY; return why the pool can't go on, if it says so.
 
         What is put into the lane in answer is to be flushed by the caller.
@@ -56,6 +56,12 @@ class Hearing:
             error = WorkerStartError(f"the initializer failed in {where}; see the cause")
             error.__cause__ = rebuild(payload.decode(flags, buffers, body, lane.outputs))
             return error
+        elif kind == Kind.FORKED:
+            return OrchestratorError(
+                f"a function forked in worker {lane.worker_id} (pid {lane.pid}), and its child returned as well, which "
+                "would give results twice; the child was ended. End such a child with os._exit() inside the function, "
+                "or use subprocess or multiprocessing"
+            )
         else:
             raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
         return None

@@ -111,6 +111,10 @@ class WorkerLane:
             if self._outgoing:
                 self._write()
 
+    def send_from_fork(self, frame: bytes) -> None:
+        """Write a small frame at once, in a forked child: the kernel keeps it whole, and what waits is the parent's."""
+        os.write(self._outbox_fd, frame)
+
     def _write(self) -> None:
         with memoryview(self._outgoing) as data:
             written = 0

@@ -7,6 +7,7 @@ Runs in the worker process, in its main thread, which owns all state here.
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import sys
@@ -53,6 +54,7 @@ class ChunkLoop:
         self._plain = (sys.stdout, sys.stderr)
         self._forwarded = (ForwardedStream(lane, "stdout", 1), ForwardedStream(lane, "stderr", 2))
         self._flushed_at = perf_counter()
+        self._pid = os.getpid()
 
     def serve(self) -> None:
         """Run until STOP arrives or the coordinator is gone."""
@@ -132,6 +134,8 @@ class ChunkLoop:
         started = perf_counter()
         done = call.run(items, lambda: self._is_abandoned(number), None if watch is None else watch.item)
         ended = perf_counter()
+        if os.getpid() != self._pid:
+            self._leave_fork(number)
         if watch is not None:
             watch.encoding()
         del items
@@ -142,9 +146,19 @@ class ChunkLoop:
             self._answer_fused(ident, microseconds, done, stop=call.spec.stop_at_failure)
         if watch is not None:
             watch.end()
-        if ended - self._flushed_at > _FLUSH_S or ended - started > _QUICK_S or call.spec.prompt:
+        self._write_if_due(started, ended, prompt=call.spec.prompt)
+
+    def _write_if_due(self, started: float, ended: float, *, prompt: bool) -> None:
+        if prompt or ended - started > _QUICK_S or ended - self._flushed_at > _FLUSH_S:
             self._lane.flush()
             self._flushed_at = ended
+
+    def _leave_fork(self, number: int) -> None:
+        """End a child that the function has forked and let return: it must not serve the lane of its parent."""
+        try:
+            self._lane.send_from_fork(pack(Kind.FORKED, number=number))
+        finally:
+            os._exit(1)
 
     def _is_abandoned(self, number: int) -> bool:
         return bool(self._abandoned_calls[number % self._slots] == number)

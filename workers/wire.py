@@ -41,6 +41,7 @@ class Kind:
     BROKEN: Final = 21  # the initializer raised: an ExceptionRecord
     GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes)
     RETURNED: Final = 23  # ident: chunk; it was taken back, and was skipped
+    FORKED: Final = 24  # number: call; from a child that user code has forked, and that came back from the function
     RELEASE: Final = 32  # both ways: offsets of extents whose leases ended, u64 each
 
 

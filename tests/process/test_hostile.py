@@ -13,7 +13,9 @@ from orchestrator import (
     ClosedError,
     ConfigError,
     Failure,
+    InternalError,
     ItemError,
+    OrchestratorError,
     Pool,
     RemoteError,
     WorkerDiedError,
@@ -506,3 +508,15 @@ def test_an_error_without_text_that_takes_no_note_is_an_items_failure(pool, item
     assert isinstance(results[1], Failure)
     assert "UnaddableError" in str(results[1].error)
     assert list(pool.map(same, [4])) == [4]
+
+
+def forks_and_returns_twice(x):
+    if x == 3 and (pid := os.fork()):
+        os.waitpid(pid, 0)
+    return x
+
+
+def test_a_function_that_forks_and_returns_in_the_child_too_is_told_apart_from_a_bug_of_ours():
+    with Pool(2) as pool, pytest.raises(OrchestratorError, match=r"forked in worker \d.*os\._exit") as raised:
+        list(pool.map(forks_and_returns_twice, range(6), chunk=1))
+    assert not isinstance(raised.value, InternalError)
