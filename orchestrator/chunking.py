@@ -67,7 +67,7 @@ class ChunkSizer:
         return max(1, size)
 
     def pin(self) -> None:
-        """Keep to single chunks from now on: the source hands out the same object again and again, changed."""
+        """Keep to single chunks of the size that was asked for from now on."""
         self._pinned = True
 
     def keep_apart(self) -> None:

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from orchestrator.sources.dividing import Divider
 
 _WEIGHT = 0.3
-_MISSING: Any = object()
-_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
 
 
 class Stage:
@@ -97,8 +95,6 @@ class Stage:
         self._head: Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
         self._total = total
-        self._may_reuse = total is None
-        self._last_item: Any = _MISSING
         self._freed_bytes = 0
         self._in_lanes = 0
         self._next_seq = 0
@@ -224,15 +220,7 @@ class Stage:
         items = cut(min(self._sizer.next_size(self.cut_items), self._most_items))
         if not items:
             return None
-        if self._may_reuse:
-            self._notice_reuse(items)
         return self._new_chunk(items)
-
-    def _notice_reuse(self, items: Sequence[Any]) -> None:
-        """A generator that fills one buffer anew for each item: two of them must never share a chunk."""
-        if items[0] is self._last_item and not isinstance(items[0], _IMMUTABLE):
-            self._sizer.pin()
-        self._last_item = items[-1]
 
     def _new_chunk(self, items: Sequence[Any]) -> Chunk:
         chunk = Chunk(self._number, self._next_seq, items, self.cut_items)

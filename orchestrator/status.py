@@ -110,6 +110,6 @@ def _described(chunk: Chunk, position: int | None, describe: Callable[[Any], str
     label = f"chunk {chunk.seq}{f' of {name}' if name else ''}"
     if position is not None or len(items) == 1:
         at = position or 0
-        words = describe(items[at])
+        words = describe(list.__getitem__(items, at) if isinstance(items, list) else items[at])  # as it is, not loaded
         return f"{label}, {f'item {first + at}' if words is None else words}"
     return f"{label}, items {first} to {first + len(items) - 1}"

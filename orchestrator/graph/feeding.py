@@ -11,9 +11,9 @@ import io
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.graph.drawing import Drawer
 from orchestrator.graph.mapping import MapNode
 
 if TYPE_CHECKING:
@@ -205,34 +205,39 @@ class _Drawn:
         """A source that can make its reader wait, as standard input does, tells when it would not."""
         self.when_ready: Callable[[Callable[[], None]], None] = getattr(told, "when_ready", _never)
         self._waits = self.is_ready is not _always
+        self._drawer = Drawer(self._items)
         self.ended = False
         self.error: BaseException | None = None
 
     def cut(self, size: int) -> Sequence[Any]:
         if self.ended or not self.is_ready():
             return ()
-        items: list[Any] = []
-        wanted = 1 if self._waits else size
         try:
-            while len(items) < size and not self.ended:
-                before = len(items)
-                items.extend(islice(self._items, wanted))
-                self.ended = len(items) - before < wanted
-                if self._waits and not self.is_ready():  # another item would be waited for, and these with it
-                    break
+            if not self._waits:
+                items = self._drawer.draw(size)
+                self.ended = self._drawer.ended
+                return items
+            return self._cut_what_is_ready(size)
         except BaseException as error:
             self.ended, self.error = True, error
             if not isinstance(error, Exception):
                 raise
+        return self._drawer.drawn
+
+    def _cut_what_is_ready(self, size: int) -> list[Any]:
+        items = self._drawer.draw(1)
+        while len(items) < size and not self._drawer.ended and self.is_ready():  # else these would wait for another
+            items += self._drawer.draw(1)
+        self.ended = self._drawer.ended
         return items
 
     def skip(self, items: int) -> None:
         try:
-            skipped = sum(1 for _ in islice(self._items, items))
+            self._drawer.skip(items)
         except Exception as error:
             self.ended, self.error = True, error
         else:
-            self.ended = skipped < items
+            self.ended = self._drawer.ended
 
     def close(self) -> None:
         close = getattr(self._items, "close", None)
