@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.definitions import offered
 from orchestrator.errors import WorkerStartError
-from workers import by_value, entry
+from workers import bindings, by_value, entry, inheriting
 from workers.describe import text_of
 from workers.handlers import is_of_a_handler
 from workers.mirror import Definition
@@ -47,10 +47,13 @@ class OfWorker:
             WorkerStartError: it can't be pickled.
         """
         what = self._beginning
-        if what.initializer is None:
+        data, names = None, inheriting.names_in(bindings.namespace())
+        if what.initializer is None and not names:
             return entry.Beginning(None, [])
         try:
-            data, names = by_value.with_names((what.initializer, what.initargs))
+            if what.initializer is not None:
+                data, taken = by_value.with_names((what.initializer, what.initargs))
+                names |= taken
             self.offered = offered(names)
         except Exception as error:
             if is_of_a_handler(error):

@@ -125,10 +125,20 @@ def _read_pid(fd: int) -> int:
 
 class _SpawnPopen(popen_spawn_posix.Popen):
     _fds: list[int]
+    _duplicates: list[int]
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Have the child inherit a descriptor; one that is sent twice belongs to two objects there."""
+        if fd in self._fds:
+            fd = os.dup(fd)
+            self._duplicates.append(fd)
+        self._fds.append(fd)
+        return fd
 
     def _launch(self, child: Any) -> None:
         tracker_fd: Any = resource_tracker.getfd()
         self._fds.append(tracker_fd)
+        self._duplicates = []
         payload = _payload(self, child)
         parent_r, child_w = os.pipe()
         child_r, parent_w = os.pipe()
@@ -141,8 +151,7 @@ class _SpawnPopen(popen_spawn_posix.Popen):
                 stream.write(payload.getbuffer())
         finally:
             self.finalizer = _util.Finalize(self, _util.close_fds, (parent_r, parent_w))
-            os.close(child_r)
-            os.close(child_w)
+            _util.close_fds(child_r, child_w, *self._duplicates)
 
 
 class _WorkerProcess(process.BaseProcess):
@@ -194,6 +203,8 @@ def open_fd(fd: int) -> Any:
 
 class _Inheriting:
     """Stands for the process that is being started while something is pickled for a child that will be forked."""
+
+    forks = True
 
     @staticmethod
     def duplicate_for_child(fd: int) -> int:

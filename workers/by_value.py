@@ -19,7 +19,7 @@ from functools import cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from workers import bindings, memmap, rebuilding
+from workers import bindings, inheriting, memmap, rebuilding
 from workers.needs import needs_of, submodules_of
 
 _LRU_CACHED: type = type(functools.lru_cache(len))
@@ -86,14 +86,14 @@ class _Reducing:
         self._shared: dict[int, str] | None = None
         self.names: set[str] = set()
         """Of `__main__`, that what was pickled refers to."""
-        extra = rebuilding.reducers_of_start()
-        if extra:
-            self.dispatch_table = {**self.dispatch_table, **extra}
+        self._starting = inheriting.is_starting()
 
     def reducer_override(self, obj: Any) -> Any:
         """Say how an object is pickled; `NotImplemented`: as pickle has it."""
         if type(obj) is CodeType:
             return rebuilding.code, (marshal.dumps(obj),)  # cloudpickle would drop the name of the file
+        if self._starting and (reduced := inheriting.reduced(obj)) is not None:
+            return reduced
         place = bindings.place_of(obj)
         root = self._root
         if place is not None and (root is None or place.name != root[0]):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 import marshal
-from multiprocessing import context, reduction
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -109,11 +108,3 @@ def set_attributes(made: Any, attributes: dict[str, Any]) -> None:
     """Set attributes of what was just made."""
     for name, value in attributes.items():
         setattr(made, name, value)
-
-
-def reducers_of_start() -> dict[type, Any]:
-    """Return how connections and sockets are pickled while a worker is being started; nothing at other times."""
-    if context.get_spawning_popen() is None:
-        return {}
-    picklers: Any = reduction.ForkingPickler
-    return dict(picklers._extra_reducers)  # noqa: SLF001 - multiprocessing gives no other way
