@@ -24,6 +24,8 @@ COALESCED_S = 0.0002
 LONG_S = 0.005
 """Once a chunk has taken so long, no short one travels in one frame with others any more: it would wait behind them."""
 _TAIL_SHARES = 4
+_UNMEASURED_ITEMS = 16
+_MOST_AHEAD = 1024
 _WEIGHT = 0.3
 
 
@@ -65,6 +67,17 @@ class ChunkSizer:
             share = (self._total - already_cut) // (self.workers * _TAIL_SHARES)
             size = min(size, max(share, _fitting(SHORTEST_S, seconds, size)))
         return max(1, size)
+
+    def ahead(self) -> int:
+        """Return the items that may be fetched ahead of time: few if nothing was measured, else what makes a chunk.
+
+        Chunks grow step by step, and one of a rare branch may have had few yet; that must not slow its neighbours down,
+        which are read together with it.
+        """
+        seconds = self._seconds_per_item
+        if self._pinned or seconds is None:
+            return 1 if self._pinned else _UNMEASURED_ITEMS
+        return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, _fitting(TARGET_S, seconds, _MOST_AHEAD))
 
     def pin(self) -> None:
         """Keep to single chunks of the size that was asked for from now on."""

@@ -709,6 +709,11 @@ class Coordinator:
         self.supervisor.suspended(began_ns, length_ns)
 
     @property
+    def buffer_bytes(self) -> int:
+        """The byte budget of the pool."""
+        return self._settings.buffer_bytes
+
+    @property
     def owner_pid(self) -> int:
         """The process that made the pool."""
         return self._pid

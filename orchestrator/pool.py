@@ -31,6 +31,7 @@ from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of
 from orchestrator.reentry import is_inside_the_pool, run_in_thread
 from orchestrator.results import MapResults
 from orchestrator.settings import (
+    BUFFER_BYTES,
     MapOptions,
     OnError,
     PoolSettings,
@@ -113,7 +114,7 @@ class Pool:
         start_method: StartMethod = "forkserver",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
-        buffer_bytes: int | str = 256 * 2**20,
+        buffer_bytes: int | str = BUFFER_BYTES,
         max_deaths: int = 3,
         memory_limit: int | str | None = None,
         items_per_worker: int | None = None,

@@ -71,6 +71,10 @@ def parse_jobs(text: str | int) -> int:
     return number
 
 
+BUFFER_BYTES = 256 * 2**20
+"""The byte budget of a pool, and of a graph that needs none, unless somebody says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
     """What a pool was asked for, checked."""

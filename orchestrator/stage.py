@@ -125,6 +125,11 @@ class Stage:
         """How many items the next chunk should have."""
         return self._sizer.next_size(self.cut_items)
 
+    @property
+    def wanted_items(self) -> int:
+        """How many items the next chunk should have, or may be fetched for it and those behind it."""
+        return max(self.chunk_items, self._sizer.ahead())
+
     def feed(self, cut: Callable[[int], Sequence[Any]]) -> None:
         """Send while lanes have credit and the window allows; `cut(n)` gives at most n items, none at the end."""
         self.give_back()

@@ -286,7 +286,8 @@ def _sum_up(report: Report, settings: JobSettings, file: ReportFile) -> int:
     code = EXIT_FAILURES if report.failed else 0
     items = {"in": report.items_in, "out": report.items_out, "failed": report.failed}
     nodes = {name: asdict(node) for name, node in report.nodes.items()}
-    file.write(code, finished=True, items=items, nodes=nodes)
+    grown = {name: asdict(edge) for name, edge in report.grown.items()}
+    file.write(code, finished=True, items=items, nodes=nodes, grown=grown)
     if report.failed:
         complain(f"finished with failures: {report.failed:,} items were left out")
     if not settings.quiet:

@@ -13,6 +13,7 @@
     commands      of `exec`: succeeded, failed, ended (because the run was), tried_again
     items, nodes  of `job`: in, out, failed; by node items_in, items_out, failed, seconds (in the workers), full_s (that
                   the others waited for it)
+    grown         of `job`: by edge whose buffer had to grow: items (the most that waited there), disk_bytes
     failures      the first of them, a text each
 
 Written when the run ends, whatever end that is, but for mistakes in the command; whole under its name, or not there.

@@ -115,7 +115,7 @@ class Branches:
             for outlet in node.outlets:
                 if outlet.consumer not in branch.nodes and not outlet.cancelled:
                     ways_out.append(outlet)
-                outlet.backlog, outlet.cancelled = [], True
+                outlet.drop()
             self._given_up += node.own_sinks()
             if not node.closed:
                 node.closed = node.failed = True

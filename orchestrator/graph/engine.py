@@ -4,7 +4,8 @@
     turn:  for each node, consumers first:  pump       (sources last: they read while there is room)
     wait:  nothing moved -> for results of the pool, room in it, or a source that blocks
 
-A wait is begun only if a node says who will end it (`is_waiting`). What waits for its consumer doesn't count.
+A wait is begun only if a node says who will end it (`is_waiting`). What waits for its consumer doesn't count. Where
+only full buffers stand in the way, the smallest grows (`growing.py`).
 
 Owner of the state of all nodes: the thread of whoever iterates the stream or calls `run`. No node has a thread, but for
 the readers of sources that block, which only fill buffers and wake the engine. The order in which nodes are pumped is
@@ -22,10 +23,12 @@ from orchestrator.errors import ClosedError, InternalError, PausedError
 from orchestrator.graph.branches import Branches
 from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
+from orchestrator.graph.growing import grow_smallest
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.node import Node, NodeError
 from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
 from orchestrator.graph.sources import BlockingSource, SourceNode
+from orchestrator.settings import BUFFER_BYTES
 from workers.errors import add_note, notes_of
 
 if TYPE_CHECKING:
@@ -69,6 +72,9 @@ class Engine:
             hook.graph = graph
         self._branches = Branches(nodes, self._forget)
         self._coordinator = coordinator if self._stages or self._hooks else None
+        budget_bytes = BUFFER_BYTES if self._coordinator is None else self._coordinator.buffer_bytes
+        self._share_bytes = budget_bytes // max(1, sum(len(node.inlets) for node in self._meeting))
+        """What may wait in memory at each edge that may have to grow."""
         self._news = threading.Event()  # stands in for the coordinator's wake-up where there is no pool
         self._look_at = 0.0
         self._interrupted = False
@@ -91,6 +97,7 @@ class Engine:
         self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource | FeedNode)]
         self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource | EndOfStage)]
         self._terminals = [node for node in nodes if not node.outlets]
+        self._meeting = [node for node in nodes if len(node.inlets) > 1]
         self._results = [node for node in nodes if isinstance(node, ResultsNode)]
 
     def _forget(self, dropped: frozenset[Node]) -> None:
@@ -163,6 +170,8 @@ class Engine:
         if self._pause_until is not None and self._has_come_to_rest(self._pause_until):
             self._save()
             raise PausedError("the run was asked to stop")
+        if self._meeting and self._pause_until is None and grow_smallest(self._meeting, self._share_bytes):
+            return True
         if any(node.is_waiting for node in self._watched):
             self._wait()
         else:
@@ -234,6 +243,8 @@ class Engine:
         first: BaseException | None = None
         for node in self.nodes:
             if node.closed:
+                for outlet in node.outlets:
+                    outlet.close(failed=failed)
                 continue
             node.failed = node.failed or failed or first is not None
             try:
@@ -243,6 +254,8 @@ class Engine:
                 carrier = NodeError(node, error)
                 if failed or first is not None or not self._branches.takes(carrier):
                     first = first or _named(carrier)
+            for outlet in node.outlets:
+                outlet.close(failed=node.failed)
         if first is not None and not failed:
             raise first
 

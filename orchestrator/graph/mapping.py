@@ -55,13 +55,13 @@ class MapNode(Node):
         self.stage = self._open()
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
-        """Return what the next chunk takes, if a lane would take it now: items are pickled as soon as they arrive."""
+        """Return what the next chunks take, if a lane would take one now."""
         if len(self._passing) >= ROOM:
             return 0
         if not self.stage.wants_room(source_ended=False):
             self._refused = True
             return 0
-        return max(0, self.stage.chunk_items - (len(self._pending) - self._at))
+        return max(0, self.stage.wanted_items - (len(self._pending) - self._at))
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
         """Send them, if they make a whole chunk; what does not is sent in the next turn."""

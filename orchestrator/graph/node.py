@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.graph.overflow import Overflow
 
 ROOM = 1024
 """Items that a node with a buffer of its own takes by default."""
@@ -40,7 +41,10 @@ class NodeError(Exception):
 class Outlet:
     """One output of a node, and the input port of the node that it leads to."""
 
-    __slots__ = ("backlog", "cancelled", "consumer", "ended", "guard", "items", "owner", "port")
+    __slots__ = (
+        "backlog", "bound", "cancelled", "consumer", "ended", "guard", "items", "label", "most", "overflow", "owner",
+        "place", "port",
+    )  # fmt: skip
 
     def __init__(self, owner: Node) -> None:
         self.owner = owner
@@ -52,6 +56,20 @@ class Outlet:
         self.items = 0  # passed on so far
         self.guard: Callable[[NodeError, Outlet], bool] | None = None
         """Told what fails further on; returns whether the graph goes on without that."""
+        self.label = ""
+        """Which of its owner's outputs this is, if there are several."""
+        self.bound = 0
+        """How many items may wait here; 0: only those of the last push that the consumer did not take."""
+        self.overflow: Overflow | None = None
+        """What waits behind the backlog, once this had to grow."""
+        self.most = 0
+        """Items that ever waited here since then."""
+        self.place: str | None = None
+        """The beginning of the paths of its files, in a run with checkpoints."""
+
+    def __str__(self) -> str:
+        """Tell from where to where it leads."""
+        return f"{self.owner.name}{self.label and '.'}{self.label} -> {self.consumer.name}"
 
     def to(self, consumer: Node, port: int = 0) -> None:
         """Lead to an input port of a node."""
@@ -62,18 +80,57 @@ class Outlet:
         """Return how many items could be pushed now and be taken at once; a cancelled outlet takes any number."""
         if self.cancelled:
             return ROOM
-        return 0 if self.backlog else self.consumer.capacity(self.port)
+        room = 0 if self.backlog else self.consumer.capacity(self.port)
+        if room <= 0 and self.bound:
+            return self.bound - self.waiting
+        return room
+
+    @property
+    def waiting(self) -> int:
+        """Items that were pushed and that the consumer has not taken yet."""
+        return len(self.backlog) + (0 if self.overflow is None else self.overflow.items)
+
+    def grow(self, share_bytes: int) -> None:
+        """Take more items than the consumer has room for from now on, twice as many each time.
+
+        Args:
+            share_bytes: what is more than this waits on disk.
+        """
+        self.bound = max(2 * self.bound, self.waiting + ROOM)
+        if self.overflow is None:
+            self.overflow = Overflow(f"the edge {self}", share_bytes, self.place)
+
+    def drop(self) -> None:
+        """Forget what waits; nobody wants anything more."""
+        self.cancelled = True
+        self.backlog = []
+        if self.overflow is not None:
+            self.overflow.close(failed=True)  # the last checkpoint may need its files
+
+    def close(self, *, failed: bool) -> None:
+        """Free what waits, and its files unless a later run needs them."""
+        if self.overflow is not None:
+            self.overflow.close(failed=failed)
 
     def push(self, items: list[Any]) -> None:
         """Pass items on, or keep them until the consumer has room. The list is the consumer's from now on."""
         if self.cancelled or not items:
             return
-        if self.backlog:
-            self.backlog += items
-        elif self.consumer.capacity(self.port) > 0:
+        if not self.backlog and self.consumer.capacity(self.port) > 0:
             self._deliver(items)
+        elif self.overflow is not None:
+            self._keep(items, self.overflow)
+        elif self.backlog:
+            self.backlog += items
         else:
             self.backlog = items
+
+    def _keep(self, items: list[Any], overflow: Overflow) -> None:
+        if self.backlog:
+            overflow.put(items)
+        else:
+            self.backlog = items
+        self.most = max(self.most, self.waiting)
 
     def end(self) -> None:
         """Say that nothing more comes; the consumer hears it behind the backlog."""
@@ -94,6 +151,8 @@ class Outlet:
         else:
             items = self.backlog[:room]
             del self.backlog[:room]
+        if not self.backlog and self.overflow is not None:
+            self.backlog = self.overflow.get()
         self._deliver(items)
         if self.ended and not self.backlog and not self.cancelled:
             self._tell_end()
@@ -102,9 +161,21 @@ class Outlet:
     def cancel(self) -> None:
         """The consumer walks away: drop what waits, and tell the owner."""
         if not self.cancelled:
-            self.cancelled = True
-            self.backlog = []
+            self.drop()
             self.owner.cancelled(self)
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """Return all that this needs to go on from here in another process."""
+        overflow = None if self.overflow is None else self.overflow.snapshot()
+        return list(self.backlog), self.ended, self.cancelled, self.items, self.bound, self.most, overflow
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Take up a state that `snapshot` gave."""
+        self.backlog, self.ended, self.cancelled, self.items, bound, self.most, overflow = state
+        if overflow is not None:
+            self.grow(0)
+            self.bound = bound
+            self.overflow.restore(overflow)  # type: ignore[union-attr]  # `grow` made it
 
     def _deliver(self, items: list[Any]) -> None:
         self.items += len(items)
@@ -190,6 +261,11 @@ class Node:
             room = min(room, outlet.capacity())
         return room
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something will happen here of its own accord, without anything else in the graph moving before."""
+        return False
+
     def receive(self, items: list[Any], port: int) -> None:
         """Take items; the list is this node's own. Raises what its user functions raise."""
         raise NotImplementedError
@@ -224,7 +300,7 @@ class Node:
 
     # ---- checkpoints: between two turns the whole state of a run is that of its nodes --------------------------
 
-    def keep_written(self, place: str, secret: str) -> None:  # noqa: ARG002 - for nodes that have files of their own
+    def keep_written(self, place: str, secret: str) -> None:
         """Have what is written outlive this process; before the first turn of a run with checkpoints.
 
         Args:
@@ -235,6 +311,8 @@ class Node:
             ConfigError: a sink can't be gone on with.
         """
         self.secret = secret
+        for number, outlet in enumerate(self.outlets):
+            outlet.place = f"{place}-edge-{number}"
         for sink in self.own_sinks():
             keep_written(sink, self.name, secret)
 
@@ -253,7 +331,7 @@ class Node:
         """Return all that this node needs to go on from here in another process; None: its branch was dropped."""
         if self.closed:
             return None
-        outlets = [(list(o.backlog), o.ended, o.cancelled, o.items) for o in self.outlets]
+        outlets = [outlet.snapshot() for outlet in self.outlets]
         sinks = [sink.snapshot() for sink in self.own_sinks()]
         return {"own": self.snapshot(), "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
 
@@ -263,7 +341,7 @@ class Node:
             return
         self.ended = list(state["ended"])
         for outlet, kept in zip(self.outlets, state["outlets"], strict=True):
-            outlet.backlog, outlet.ended, outlet.cancelled, outlet.items = kept
+            outlet.restore(kept)
         self.restore(state["own"])
         for sink, kept in zip(self.own_sinks(), state["sinks"], strict=True):
             sink.restore(kept)

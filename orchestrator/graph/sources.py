@@ -38,9 +38,6 @@ class SourceNode(Node):
 
     __slots__ = ("_iterator", "_paused", "_skip", "_source", "error")
 
-    is_waiting = False
-    """Nothing comes of its own accord: it is read when it is asked."""
-
     def __init__(self, name: str, source: Iterable[Any]) -> None:
         super().__init__(name, inputs=0)
         self._source = source
@@ -62,7 +59,7 @@ class SourceNode(Node):
 
     def snapshot(self) -> Any:
         """Return how many items were read."""
-        return self.outlets[0].items + len(self.outlets[0].backlog)
+        return self.outlets[0].items + self.outlets[0].waiting
 
     def restore(self, state: Any) -> None:
         """Read past those."""
@@ -79,12 +76,11 @@ class SourceNode(Node):
     def pump(self) -> bool:
         """Pass on what waits, or read as much as is wanted."""
         outlet = self.outlets[0]
-        if outlet.backlog:
-            return outlet.flush()
+        moved = outlet.flush()
         if outlet.ended or outlet.cancelled or self._paused:
-            return False
+            return moved
         room = min(outlet.capacity(), READ_ITEMS)
-        return room > 0 and self._read(room)
+        return (room > 0 and self._read(room)) or moved
 
     def _read(self, room: int) -> bool:
         items: list[Any] = []
@@ -169,18 +165,17 @@ class BlockingSource(Node):
     def pump(self) -> bool:
         """Pass on what waits, or what the thread has read."""
         outlet = self.outlets[0]
-        if outlet.backlog:
-            return outlet.flush()
+        moved = outlet.flush()
         if outlet.ended or outlet.cancelled or self._paused:
-            return False
+            return moved
         room = outlet.capacity()
         if room <= 0:
-            return False
+            return moved
         with self._changed:
             items, self._buffer = self._buffer[:room], self._buffer[room:]
             finished = self._done and not self._buffer
             self._changed.notify()
-        moved = bool(items) or finished
+        moved = moved or bool(items) or finished
         outlet.push(items)
         if finished:
             self.error = self._raised

@@ -130,6 +130,7 @@ class Plan:
             ways[node] = 0
             for number, port in enumerate(() if group.cut_from else group.inputs):
                 before, outlet = made[port.op], port.number
+                before.outlets[outlet].label = port.op.labels[outlet]
                 if ways[before] >= LONGEST_WAY:
                     relay = Relay()
                     before.outlets[outlet].to(relay)

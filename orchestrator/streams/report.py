@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -32,6 +32,16 @@ class NodeReport:
 
 
 @dataclass(frozen=True, slots=True)
+class GrownEdge:
+    """An edge whose buffer had to grow, as branches of one stream met again and one was far behind the other."""
+
+    items: int
+    """The most that ever waited there."""
+    disk_bytes: int
+    """Written to a temporary file, as it was more than the edge's share of `buffer_bytes`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a run has done; also readable node by node: `report.nodes["parse"].items_out`."""
 
@@ -45,6 +55,8 @@ class Report:
     """By name, in the order of the data; fused steps have one each. A taken name gets a number, like "x-2"."""
     dropped: tuple[DroppedBranch, ...] = ()
     """Branches that failed while the others went on (`broadcast(n, on_failure="drop")`)."""
+    grown: dict[str, GrownEdge] = field(default_factory=dict)
+    """Edges that grew, by name: "route.rest -> merge_sorted"."""
 
     def __str__(self) -> str:
         """Return it as a table: a line a node, then the sums."""
@@ -57,6 +69,9 @@ class Report:
             full = f", held others up for {node.full_s:.2f} s" if node.full_s >= _SHOWN_S else ""
             lines.append(f"{name:{width}}  {node.items_in:,} in, {node.items_out:,} out{failed}{late}{ran}{full}")
         lines += map(str, self.dropped)
+        for name, edge in self.grown.items():
+            disk = f", {edge.disk_bytes:,} bytes went to disk" if edge.disk_bytes else ""
+            lines.append(f"{name} grew to {edge.items:,} items{disk}")
         rate = self.items_in / self.seconds if self.seconds else 0.0
         lines.append(
             f"{self.items_in:,} items in, {self.items_out:,} out, {self.failed:,} failed; "
@@ -71,7 +86,7 @@ class Report:
         return name if name is not None and self.nodes[name].full_s > 0 else None
 
 
-def report_on(nodes: Iterable[Node], seconds: float) -> Report:
+def report_on(nodes: Collection[Node], seconds: float) -> Report:
     """Return the report of a graph as it is now."""
     found: dict[str, NodeReport] = {}
     items_in = items_out = failed = 0
@@ -86,7 +101,14 @@ def report_on(nodes: Iterable[Node], seconds: float) -> Report:
         for name, entry in _entries(node):
             found[_free_name(name, found)] = entry
         dropped += getattr(node, "dropped", ())
-    return Report(seconds, items_in, items_out, failed, found, tuple(dropped))
+    return Report(seconds, items_in, items_out, failed, found, tuple(dropped), _grown(nodes))
+
+
+def _grown(nodes: Iterable[Node]) -> dict[str, GrownEdge]:
+    edges = [(outlet, outlet.overflow) for node in nodes for outlet in node.outlets]
+    return {
+        str(outlet): GrownEdge(outlet.most, overflow.disk_bytes) for outlet, overflow in edges if overflow is not None
+    }
 
 
 def _free_name(name: str, taken: dict[str, NodeReport]) -> str:

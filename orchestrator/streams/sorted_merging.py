@@ -36,7 +36,8 @@ class MergeSorted(Node):
 
     def capacity(self, port: int) -> int:
         """Return the room in this input's buffer; nothing while merged items wait for the consumer."""
-        return 0 if self.outlets[0].backlog else max(0, ROOM - len(self.held[port]))
+        outlet = self.outlets[0]
+        return 0 if outlet.backlog and outlet.capacity() <= 0 else max(0, ROOM - len(self.held[port]))
 
     def receive(self, items: list[Any], port: int) -> None:
         """Hold, and release what is safe now."""

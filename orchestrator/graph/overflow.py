@@ -1,0 +1,227 @@
+"""What waits before a node beyond its bounded buffer: in memory up to a share of the byte budget, then on disk.
+
+    put -> [ lists in memory ] [ segment | segment | segment ] -> get        in order; a segment is gone once it is read
+
+A segment is a temporary file without a name, so that nothing is left whatever happens. In a run with checkpoints it has
+one: a checkpoint notes how far each is written and read, and a segment is removed only when a checkpoint no longer
+needs it. Owner of the state: the outlet that overflowed, in the engine's thread.
+"""
+
+# ruff: noqa: PTH108
+# Paths stay as they were given; pathlib would change them.
+
+from __future__ import annotations
+
+import glob
+import os
+import pickle
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from sys import getsizeof
+from typing import Any
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.sinks.new_file import begin, reopen
+
+SEGMENT_BYTES = 8 << 20
+_KEPT_BYTES = 1 << 20
+"""With checkpoints, each of which holds what is in memory."""
+_ITEM_BYTES = 48
+"""What an item takes in memory beside what its pickle says."""
+_HEAD_BYTES = 8
+
+
+class Overflow:
+    """A queue of lists."""
+
+    def __init__(self, name: str, share_bytes: int, place: str | None) -> None:
+        """Begin empty.
+
+        Args:
+            name: what waits here, for messages.
+            share_bytes: how much of it may stay in memory.
+            place: the beginning of the paths of files that a later run finds; None: there is no later run.
+        """
+        self._name = name
+        self._place = place
+        self._share_bytes = share_bytes if place is None else min(share_bytes, _KEPT_BYTES)
+        self._memory: deque[tuple[list[Any], int]] = deque()  # oldest first, each with its bytes
+        self._memory_bytes = 0
+        self._segments: deque[_Segment] = deque()  # what they hold came after what is in memory
+        self._numbers = 0
+        self._spent: list[str] = []  # read since the last checkpoint, which needs them
+        self._old: list[str] = []  # read before it
+        self.items = 0
+        self.disk_bytes = 0
+        """Written to disk so far."""
+
+    def put(self, items: list[Any]) -> None:
+        """Append a list.
+
+        Raises:
+            OrchestratorError: the disk is full, or it has to go there and can't be pickled.
+        """
+        data, error = _pickled(items)
+        size = len(data) + _ITEM_BYTES * len(items) if error is None else sum(map(getsizeof, items))
+        if not self._segments and self._memory_bytes + size <= self._share_bytes:
+            self._memory.append((items, size))
+            self._memory_bytes += size
+        elif error is not None:
+            raise OrchestratorError(
+                f"what waits at {self._name} is too much for memory and can't be pickled: {error}"
+            ) from error
+        else:
+            with self._on_disk():
+                if not self._segments or self._segments[-1].size >= SEGMENT_BYTES:
+                    self._segments.append(_Segment(self._new_place()))
+                self._segments[-1].append(data)
+            self.disk_bytes += len(data)
+        self.items += len(items)
+
+    def get(self) -> list[Any]:
+        """Take the oldest list; [] if there is none."""
+        if self._memory:
+            items, size = self._memory.popleft()
+            self._memory_bytes -= size
+        elif self._segments:
+            items = self._read()
+        else:
+            return []
+        self.items -= len(items)
+        return items
+
+    def _read(self) -> list[Any]:
+        segment = self._segments[0]
+        with self._on_disk():
+            data = segment.next()
+        if segment.at == segment.size:
+            self._segments.popleft()
+            segment.close()
+            if segment.path is not None:
+                self._spent.append(segment.path)
+        items: list[Any] = pickle.loads(data)  # our own bytes
+        return items
+
+    def _new_place(self) -> str | None:
+        self._numbers += 1
+        return None if self._place is None else f"{self._place}-{self._numbers}"
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = os.path.dirname(self._place) if self._place else tempfile.gettempdir()  # noqa: PTH120
+            hint = "make room" if self._place else "make room there, or point TMPDIR to a folder that has more"
+            raise OrchestratorError(
+                f"can't write what waits at {self._name} to {where}: {error.strerror}; {hint}"
+            ) from None
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Make last what the files hold; return how far they go, and what is in memory."""
+        for path in self._old:  # the checkpoint before this one is written, and doesn't name them
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        self._old, self._spent = self._spent, []
+        with self._on_disk():
+            for segment in self._segments:
+                segment.sync()
+        return {
+            "memory": list(self._memory),
+            "segments": [(segment.path, segment.size, segment.at) for segment in self._segments],
+            "numbers": self._numbers,
+            "counts": (self.items, self.disk_bytes),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with the files as they were then.
+
+        Raises:
+            OrchestratorError: one is gone, or was cut short.
+        """
+        self._memory.extend(state["memory"])
+        self._memory_bytes = sum(size for _, size in self._memory)
+        self._numbers = state["numbers"]
+        self.items, self.disk_bytes = state["counts"]
+        for path, size, at in state["segments"]:
+            try:
+                self._segments.append(_Segment(path, size, at))
+            except OSError as error:
+                raise OrchestratorError(
+                    f"can't go on with {path}, which is what waits at {self._name}: {error.strerror or error}"
+                ) from None
+
+    def close(self, *, failed: bool) -> None:
+        """Forget what waits; remove the files, unless a later run is to go on with them."""
+        for segment in self._segments:
+            segment.close()
+        self._segments.clear()
+        self._memory.clear()
+        self.items = self._memory_bytes = 0
+        if self._place is not None and not failed:
+            for path in glob.glob(f"{glob.escape(self._place)}-*"):  # noqa: PTH207
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+
+
+def _pickled(items: list[Any]) -> tuple[bytes, Exception | None]:
+    try:
+        return pickle.dumps(items, pickle.HIGHEST_PROTOCOL), None
+    except Exception as error:
+        return b"", error
+
+
+class _Segment:
+    """One file of lists."""
+
+    def __init__(self, path: str | None, size: int = 0, at: int = 0) -> None:
+        """Create it, or go on with what a run before this one has written: `size` bytes of it, read up to `at`."""
+        self.path = path
+        self.size, self.at = size, at
+        if path is None:
+            self._fd = _unnamed()
+        elif not size:
+            self._fd = begin(path)
+        else:
+            self._fd = reopen(path)
+            found = os.fstat(self._fd).st_size
+            if found < size:
+                self.close()
+                raise OSError(f"it has {found:,} bytes of {size:,}")
+            os.ftruncate(self._fd, size)
+
+    def append(self, data: bytes) -> None:
+        whole = len(data).to_bytes(_HEAD_BYTES, "little") + data
+        done = 0
+        while done < len(whole):
+            done += os.pwrite(self._fd, memoryview(whole)[done:], self.size + done)
+        self.size += done
+
+    def next(self) -> bytes:
+        length = int.from_bytes(self._read(_HEAD_BYTES), "little")
+        return self._read(length)
+
+    def _read(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            some = os.pread(self._fd, length - len(data), self.at)
+            if not some:
+                raise OSError(0, "the file was cut short")
+            self.at += len(some)
+            data = data + some if data else some
+        return data
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _unnamed() -> int:
+    with tempfile.TemporaryFile(prefix="orchestrator-", buffering=0) as file:
+        return os.dup(file.fileno())
