@@ -11,6 +11,7 @@ from orchestrator import place
 
 if TYPE_CHECKING:
     from orchestrator.barrier import Barrier
+    from orchestrator.close_report import CloseReport
     from orchestrator.dead_letters import DeadLetter, read_dead_letters
     from orchestrator.errors import (
         BrokenBarrierError,
@@ -47,6 +48,7 @@ _HOMES = {
     "BrokenBarrierError": "errors",
     "DeadLetter": "dead_letters",
     "read_dead_letters": "dead_letters",
+    "CloseReport": "close_report",
     "Pool": "pool",
     "PoolStats": "pool_stats",
     "WorkerInfo": "pool_stats",
@@ -77,6 +79,7 @@ _HOMES = {
 __all__ = [
     "Barrier",
     "BrokenBarrierError",
+    "CloseReport",
     "ClosedError",
     "ConfigError",
     "DeadLetter",

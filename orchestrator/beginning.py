@@ -26,6 +26,7 @@ class Beginning:
 
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    finalizer: Callable[[], object] | None
 
     def of_worker(self) -> OfWorker:
         """Return what stands for it in the start of one worker."""
@@ -48,18 +49,20 @@ class OfWorker:
         """
         what = self._beginning
         data, names = None, inheriting.names_in(bindings.namespace())
-        if what.initializer is None and not names:
+        functions = (what.initializer, what.initargs, what.finalizer)
+        if functions == (None, (), None) and not names:
             return entry.Beginning(None, [])
         try:
-            if what.initializer is not None:
-                data, taken = by_value.with_names((what.initializer, what.initargs))
+            if functions != (None, (), None):
+                data, taken = by_value.with_names(functions)
                 names |= taken
             self.offered = offered(names)
         except Exception as error:
             if is_of_a_handler(error):
                 raise
+            why = f"{type(error).__name__}: {text_of(error)}"
             raise WorkerStartError(
-                f"the initializer or its arguments can't be sent to a worker: {type(error).__name__}: {text_of(error)}"
+                f"the initializer, its arguments or the finalizer can't be sent to a worker: {why}"
             ) from error
         return entry.Beginning(data, self.offered)
 

@@ -102,7 +102,7 @@ class Coordinator:
             pool_token=self.token,
             arena_bytes=settings.buffer_bytes,
             control_fd=self._calls.control_fd,
-            beginning=Beginning(settings.initializer, settings.initargs),
+            beginning=Beginning(settings.initializer, settings.initargs, settings.finalizer),
             seed=settings.seed,
             threads_per_worker=settings.threads_per_worker,
         )

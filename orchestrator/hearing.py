@@ -31,6 +31,8 @@ class Hearing:
         """Sum of the peaks of the workers that have left; a page that several share is counted once."""
         self.on_output: Callable[[int, str, str], None] | None = None
         """Shows what is printed: (worker id, "stdout" or "stderr", text)."""
+        self.farewells: list[tuple[int, int, bool, bytes]] = []
+        """Of each worker that left: its id and pid, whether the finalizer went well, its pickled result or error."""
         self._printed: deque[tuple[int, str, str]] = deque()
 
     def hear(self, lane: Lane, frame: Frame) -> OrchestratorError | None:
@@ -48,7 +50,9 @@ class Hearing:
         elif kind == Kind.OUTPUT:
             self._printed.append((lane.worker_id, *pickle.loads(body)))
         elif kind == Kind.GOODBYE:
-            seconds, rss = pickle.loads(body)
+            seconds, rss, farewell = payload.decode(flags, buffers, body, lane.outputs)
+            if farewell is not None:
+                self.farewells.append((lane.worker_id, lane.pid, *farewell))
             self.cpu_seconds += seconds
             self.peak_rss_bytes += rss
         elif kind == Kind.BROKEN:

@@ -136,6 +136,7 @@ class Lane:
             pool_token=settings.pool_token,
             arena_bytes=settings.arena_bytes,
             lease_share_bytes=share,
+            forked=settings.start_method == "fork",
             moment=_moment(settings),
             seed=settings.seed,
             main=attributes_of_main(),

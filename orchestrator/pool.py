@@ -14,6 +14,7 @@ from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from orchestrator.close_report import CloseReport, close_report
 from orchestrator.coordinator import Coordinator
 from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
@@ -101,6 +102,9 @@ class Pool:
             others. Steps of a stream run item by item then, which is slower. None: they differ in each worker.
         threads_per_worker: how many threads BLAS, OpenMP, MKL, numexpr and numba may use in a worker; None: its share
             of the usable CPUs, where the environment (`OMP_NUM_THREADS` ...) says nothing else; 0: no limit.
+        finalizer: called without arguments in each worker when it leaves in order (`close`, `resize`, a worker that has
+            done its share), not when it is ended or dies. `close()` returns what it gave. After it run the worker's
+            exit functions (`atexit`, `multiprocessing.util.Finalize`); threads are waited for, open files written out.
 
     Raises:
         ConfigError: an argument can't be used; nothing was started.
@@ -122,6 +126,7 @@ class Pool:
         memory: Memory | None = None,
         seed: int | None = None,
         threads_per_worker: int | None = None,
+        finalizer: Callable[[], object] | None = None,
     ) -> None:
         sizing = sizing_of(workers)
         settings = PoolSettings(
@@ -137,10 +142,12 @@ class Pool:
             memory=memory,
             seed=seed,
             threads_per_worker=threads_per_worker,
+            finalizer=finalizer,
         )
         if start_method == "fork":
             refuse_fork_with_threads()
         self._settings = settings
+        self._close_report = CloseReport()
         self._order = itertools.count(1)  # of the calls, for their random numbers
         self._coordinator = Coordinator(settings)
         self._futures = FutureDriver(self._coordinator, settings)
@@ -407,8 +414,10 @@ class Pool:
 
     # ---- ending -----------------------------------------------------------------------------------------------
 
-    def close(self, timeout: float | None = None) -> None:
-        """Finish the submitted futures, end maps still open, let the workers leave. A second call does nothing.
+    def close(self, timeout: float | None = None) -> CloseReport:
+        """Finish the submitted futures, end maps still open, let the workers leave. A second call does nothing more.
+
+        Returns what the workers' finalizers gave.
 
         A signal handler may call it, too. If it interrupted this thread in a moment when the pool's state was half
         changed, a thread closes the pool as soon as the handler returns or raises.
@@ -418,13 +427,14 @@ class Pool:
                 signal handler that interrupted a call on the pool, which can't go on meanwhile, 0.4 seconds.
         """
         if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):
-            return
+            return self._close_report
         if is_inside_the_pool(sys._getframe()):  # noqa: SLF001 - the one way to see the frame that was interrupted
             timeout = _HANDLER_GRACE_S if timeout is None else timeout
         if self._is_interrupted:
             run_in_thread(partial(self._close, timeout))
         else:
             self._close(timeout)
+        return self._close_report
 
     def _close(self, timeout: float | None) -> None:
         ends = None if timeout is None else time.monotonic() + timeout
@@ -432,6 +442,7 @@ class Pool:
         self._futures.close(timeout)
         self._coordinator.stop(None if ends is None else max(0.0, ends - time.monotonic()))
         self._finalizer.detach()
+        self._close_report = close_report(self._coordinator.hearing.farewells)
 
     @property
     def _is_interrupted(self) -> bool:

@@ -95,6 +95,8 @@ class PoolSettings:
     """Where free memory is looked up; None: the machine and the control groups."""
     seed: int | None = None
     """What random numbers in the workers are made from; None: they differ in each worker."""
+    finalizer: Callable[[], object] | None = None
+    """Called in each worker when it leaves in order."""
     threads_per_worker: int | None = None
     """For BLAS, OpenMP and the like; 0: as many as they please, None: a fair share of the CPUs."""
 
@@ -110,6 +112,8 @@ class PoolSettings:
             raise ConfigError(f"max_deaths must be at least 1, not {describe(self.max_deaths)}")
         if self.items_per_worker is not None and self.items_per_worker < 1:
             raise ConfigError(f"items_per_worker must be at least 1, or None; not {describe(self.items_per_worker)}")
+        if self.finalizer is not None and not callable(self.finalizer):
+            raise ConfigError(f"finalizer must be callable, not {describe(self.finalizer)}")
         _check_count("seed", self.seed)
         _check_count("threads_per_worker", self.threads_per_worker)
 

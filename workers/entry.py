@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from workers import context, mirror, payload, randomness, threads, watch
+from workers import context, leaving, mirror, payload, randomness, threads, watch
 from workers.arena import Arena, ArenaReader
 from workers.errors import capture
 from workers.lane import WorkerLane
@@ -39,7 +39,7 @@ class Beginning:
     """What a worker begins with."""
 
     initializer: bytes | None
-    """Pickled (function, arguments)."""
+    """Pickled (initializer or None, its arguments, finalizer or None)."""
     offered: list[mirror.Definition]
     """What that takes of `__main__`."""
 
@@ -68,6 +68,8 @@ class WorkerStart:
     """Names the pool among all there are: what it shares is kept from call to call."""
     arena_bytes: int
     lease_share_bytes: int
+    forked: bool
+    """It has all that the program has."""
     moment: Moment
     seed: int | None
     main: dict[str, Any]
@@ -147,19 +149,21 @@ def _settle_process(start: WorkerStart) -> None:
         faulthandler.enable()
 
 
-def _initialize(lane: WorkerLane, initializer: bytes | None) -> bool:
-    """Run the user's initializer; report and return False if it raises."""
-    if initializer is None:
-        return True
+def _initialize(lane: WorkerLane, pickled: bytes | None) -> tuple[bool, Callable[[], object] | None]:
+    """Run the user's initializer; return whether it went well, having reported it if not, and the finalizer."""
+    if pickled is None:
+        return True, None
     try:
-        function: Callable[..., object]
-        function, arguments = pickle.loads(initializer)
-        function(*arguments)
+        function: Callable[..., object] | None
+        finalizer: Callable[[], object] | None
+        function, arguments, finalizer = pickle.loads(pickled)
+        if function is not None:
+            function(*arguments)
     except BaseException as error:
         lane.send(payload.frame(Kind.BROKEN, payload.encode(capture(error)), lane.outputs, 0, 0))
         lane.flush()
-        return False
-    return True
+        return False, None
+    return True, finalizer
 
 
 @contextlib.contextmanager
@@ -193,13 +197,16 @@ def main(start: WorkerStart) -> None:
     shared_object.belong_to(start.pool_token)
     mirror.install(lane.ask, start.main, start.beginning.offered)
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
+    if start.forked:
+        leaving.forget_the_programs_own()
     randomness.begin(start.seed, start.worker_id)
     try:
         with _heard(start.stderr):
-            initialized = _initialize(lane, start.beginning.initializer)
+            initialized, finalizer = _initialize(lane, start.beginning.initializer)
         if initialized:
             lane.send([pack(Kind.READY)])
-            ChunkLoop(lane, page[:MARKS_BYTES].cast("Q"), watch.Watch(own_slot)).serve()
+            ChunkLoop(lane, page[:MARKS_BYTES].cast("Q"), watch.Watch(own_slot), finalizer).serve()
+            leaving.run_exit_functions()
     except (EOFError, BrokenPipeError):
         pass  # the coordinator has closed the lane
     except BaseException:

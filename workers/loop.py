@@ -8,14 +8,14 @@ Runs in the worker process, in its main thread, which owns all state here.
 from __future__ import annotations
 
 import os
-import pickle
 import struct
 import sys
 import time
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from workers import context, mirror, payload, randomness
+from workers import context, leaving, mirror, payload, randomness
 from workers.describe import text_of, type_name
 from workers.errors import ExceptionRecord, add_note, capture
 from workers.fused import FusedResults, FusedRunner
@@ -45,11 +45,18 @@ Runner = CallRunner | FusedRunner | RecordsRunner
 class ChunkLoop:
     """Serves one lane until it is told to stop."""
 
-    def __init__(self, lane: WorkerLane, abandoned_calls: memoryview, watch: Watch) -> None:
+    def __init__(
+        self,
+        lane: WorkerLane,
+        abandoned_calls: memoryview,
+        watch: Watch,
+        finalizer: Callable[[], object] | None = None,
+    ) -> None:
         self._lane = lane
         self._abandoned_calls = abandoned_calls  # written by the coordinator only: slot number % slots holds number
         self._slots = len(abandoned_calls)
         self._watch = watch
+        self._finalizer = finalizer
         self._calls: dict[int, Runner | ExceptionRecord] = {}
         self._plain = (sys.stdout, sys.stderr)
         self._forwarded = (ForwardedStream(lane, "stdout", 1), ForwardedStream(lane, "stderr", 2))
@@ -193,10 +200,12 @@ class ChunkLoop:
         self._lane.send(payload.frame(Kind.RESULT, encoded, self._lane.outputs, microseconds, ident, flags))
 
     def _goodbye(self) -> None:
+        farewell = leaving.farewell(self._finalizer)
         for stream in self._forwarded:
             stream.finish()
-        figures = (time.process_time(), peak_bytes())
-        self._lane.send([pack(Kind.GOODBYE, pickle.dumps(figures))])
+        sys.stdout, sys.stderr = self._plain
+        goodbye = (time.process_time(), peak_bytes(), farewell)
+        self._lane.send(payload.frame(Kind.GOODBYE, payload.encode(goodbye), self._lane.outputs, 0, 0))
         self._lane.flush()
 
 

@@ -39,7 +39,7 @@ class Kind:
     NEED: Final = 19  # what do names of `__main__` mean? A pickled `Wanted`
     OUTPUT: Final = 20  # what user code printed: (stream, text)
     BROKEN: Final = 21  # the initializer raised: an ExceptionRecord
-    GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes)
+    GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes, what the finalizer gave)
     RETURNED: Final = 23  # ident: chunk; it was taken back, and was skipped
     FORKED: Final = 24  # number: call; from a child that user code has forked, and that came back from the function
     RELEASE: Final = 32  # both ways: offsets of extents whose leases ended, u64 each

@@ -68,7 +68,7 @@ LAYERS = (
     ("orchestrator.progress", "orchestrator.pool_future", "orchestrator.futures", "orchestrator.superstep"),
     ("orchestrator.graph",),
     ("orchestrator.results",),
-    ("orchestrator.together", "orchestrator.pool_stats"),
+    ("orchestrator.together", "orchestrator.pool_stats", "orchestrator.close_report"),
     ("orchestrator.pool",),
     ("orchestrator.streams",),
     ("orchestrator.job",),

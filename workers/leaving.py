@@ -1,0 +1,71 @@
+"""How a worker leaves in order: the finalizer, threads, exit functions, open files. One that is ended does none of it.
+
+Runs in the worker process, in its main thread, when the coordinator has told it to stop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import io
+import pickle
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from multiprocessing import util
+from typing import Any
+
+from workers import payload
+from workers.errors import add_note, capture
+
+_inherited: list[weakref.ref[Any]] = []
+"""Files that a forked worker has from the program: what they hold is the program's to write."""
+
+
+def forget_the_programs_own() -> None:
+    """In a worker that was forked: leave the program's exit functions, finalizers and files to the program."""
+    functions: Any = atexit
+    functions._clear()  # noqa: SLF001 - multiprocessing does the same since Python 3.13
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
+    finalizers: Any = weakref.finalize
+    for finalizer in list(finalizers._registry):  # noqa: SLF001 - of temporary folders, say
+        finalizer.atexit = False
+    finalizers._registered_with_atexit = False  # noqa: SLF001 - the worker's own are to run
+    _inherited[:] = [weakref.ref(file) for file in _open_files()]
+
+
+def farewell(finalizer: Callable[[], object] | None) -> tuple[bool, bytes] | None:
+    """Call the finalizer; return whether it went well, and its pickled result or error; None: there is none."""
+    if finalizer is None:
+        return None
+    try:
+        result = finalizer()
+        encoded = payload.encode(result)
+        return True, pickle.dumps(result, pickle.HIGHEST_PROTOCOL) if encoded.buffers else encoded.pickle
+    except BaseException as error:
+        add_note(error, "the finalizer failed")
+        return False, pickle.dumps(capture(error))
+
+
+def run_exit_functions() -> None:
+    """Do what an interpreter does at its end, but for taking itself apart."""
+    shutdown: Any = threading
+    functions: Any = atexit
+    with contextlib.suppress(Exception):
+        shutdown._shutdown()  # noqa: SLF001 - waits for threads that are no daemons, as multiprocessing does
+    with contextlib.suppress(Exception):
+        functions._run_exitfuncs()  # noqa: SLF001 - prints what they raise
+    others = {id(file) for ref in _inherited if (file := ref()) is not None}
+    for file in [*_open_files(), sys.stdout, sys.stderr]:
+        if id(file) not in others:
+            with contextlib.suppress(Exception):
+                file.flush()
+
+
+def _open_files() -> list[Any]:
+    """Return the files that are open for writing, those that buffer text before those that buffer bytes."""
+    kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+    found = [each for each in gc.get_objects() if type(each) in kinds]
+    return sorted(found, key=lambda file: kinds.index(type(file)))
