@@ -6,12 +6,12 @@ Everything becomes short text under a label that a person understands; the texts
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
-import pickle
-from collections.abc import Iterable, Iterator, Sized
-from types import CodeType
+import sys
+from collections.abc import Iterable, Sized
 from typing import Any
+
+from orchestrator.reach import Reach
 
 _EDGE_BYTES = 64 * 1024
 
@@ -33,12 +33,33 @@ def of_file(path: str) -> str:
 
 
 def of_function(function: Any) -> str:
-    """Return the name of a function and a hash of its source, or of its code where there is no source to be had."""
+    """Return the name of a function and a hash of all that it reaches in the user's own code (`reach.py`)."""
     name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-    digest = hashlib.sha256()
-    for part in _parts(function):
-        digest.update(part)
-    return f"{name} {digest.hexdigest()[:16]}"
+    return f"{name} {Reach(function).digest.hex()[:16]}"
+
+
+def of_closure(function: Any) -> str:
+    """Return a hash of what a function of this package, made inside another, holds on to."""
+    return Reach(function).digest.hex()[:16]
+
+
+def of_libraries(functions: Iterable[Any]) -> dict[str, str]:
+    """Return the versions of Python and of the installed packages that functions reach."""
+    names: set[str] = set()
+    for function in functions:
+        names |= Reach(function).libraries
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"Python": python} | {name: _version(name) for name in sorted(names)}
+
+
+def _version(package: str) -> str:
+    import importlib.metadata  # noqa: PLC0415 - takes long, and most runs have no checkpoints
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        found = importlib.metadata.packages_distributions().get(package, ())
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(found))) or "unknown"
 
 
 def of_iterable(source: Iterable[Any]) -> str:
@@ -47,57 +68,3 @@ def of_iterable(source: Iterable[Any]) -> str:
         return repr(source)
     length = f" of {len(source):,}" if isinstance(source, Sized) else ""
     return type(source).__qualname__ + length
-
-
-def of_closure(function: Any) -> str:
-    """Return a hash of what a function that was made inside another holds on to: functions, numbers, text."""
-    digest = hashlib.sha256()
-    for cell in getattr(function, "__closure__", None) or ():
-        for part in _values(cell.cell_contents):
-            digest.update(part.encode())
-    return digest.hexdigest()[:16]
-
-
-def _values(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield repr(key)
-            yield from _values(inner)
-    elif isinstance(value, list | tuple | set):
-        for inner in value:
-            yield from _values(inner)
-    elif isinstance(value, int | float | str | bytes | None):
-        yield repr(value)
-    elif inspect.isroutine(value):
-        yield of_function(value)
-
-
-def _parts(function: Any) -> Iterator[bytes]:
-    function = inspect.unwrap(function) if callable(function) else function
-    wrapped = getattr(function, "func", None)
-    if wrapped is not None:  # functools.partial
-        yield from _parts(wrapped)
-        yield _stable((function.args, function.keywords))
-        return
-    try:
-        yield inspect.getsource(function).encode()
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        yield from _code_parts(code) if code is not None else (_stable(function),)
-
-
-def _code_parts(code: CodeType) -> Iterator[bytes]:
-    yield code.co_code
-    yield repr(code.co_names).encode()
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _code_parts(constant)
-        else:
-            yield repr(constant).encode()
-
-
-def _stable(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value, 4)
-    except Exception:
-        return type(value).__qualname__.encode()

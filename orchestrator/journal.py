@@ -66,6 +66,12 @@ class Journal:
         self.head, self.state, self.complete, self._last = head, None, False, _NO_STATE
         self._rewrite([_record("head", head)])
 
+    def change_head(self, head: Any) -> None:
+        """Put another head before the states that there are."""
+        self._check_ours()
+        self._rewrite([_record("head", head), _framed(self._last)])
+        self.head = head
+
     def save(self, state: Any) -> None:
         """Append a state, and make it last.
 

@@ -37,7 +37,7 @@ from orchestrator.sinks.output_file import is_standard_output
 from orchestrator.sizing import Sizing, parse_sizing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.job.model import Job
@@ -95,6 +95,8 @@ class JobSettings:
     checkpoint: str | None
     checkpoint_every_s: float
     resume: bool
+    accepts_function: bool
+    """Whether a run is gone on with although its function has changed."""
     grace_s: float
 
 
@@ -139,6 +141,8 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
         SystemExit: argparse has told the user what is wrong, or shown the help.
     """
     args = job_parser().parse_args(argv)
+    if args.accept and not args.resume:
+        raise ConfigError("--accept goes with --resume: it says what may differ from the run that is gone on with")
     if args.resume and not args.checkpoint:
         raise ConfigError("--resume needs --checkpoint DIR, the folder of the run to go on with")
     return JobSettings(
@@ -154,6 +158,7 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
         checkpoint=args.checkpoint,
         checkpoint_every_s=seconds("--checkpoint-every", args.checkpoint_every),
         resume=args.resume,
+        accepts_function=args.accept == "function",
         grace_s=seconds("--grace", args.grace),
     )
 
@@ -243,12 +248,23 @@ def _go(job: Job, settings: JobSettings, asked: Asked, steering: Steering, file:
 
 def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Checkpoints:
     """Return the checkpoints that the run writes, and goes on from."""
-    from orchestrator.graph.checkpoints import Checkpoints  # noqa: PLC0415 - only for runs that can be resumed
-    from orchestrator.job.fingerprint import of_job  # noqa: PLC0415
+    from orchestrator.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
+    from orchestrator.graph.checkpoints import Checkpoints, is_function  # noqa: PLC0415
+    from orchestrator.job.fingerprint import functions_of, of_job  # noqa: PLC0415
 
     known_by = of_job(job) | plan.fingerprint_of_sources()
-    look_into(folder, known_by, resume=settings.resume, failed=_failed, of_what="items")
-    return Checkpoints(folder, known_by, settings.checkpoint_every_s)
+    functions = [each.function for each in functions_of(job)]
+
+    def may_change(label: str, _old: Mapping[str, str], _new: Mapping[str, str]) -> bool:
+        return settings.accepts_function and is_function(label)
+
+    look_into(folder, known_by, resume=settings.resume, may_change=may_change, failed=_failed, of_what="items")
+    kept = Checkpoints(
+        folder, known_by, settings.checkpoint_every_s, libraries=of_libraries(functions), may_change=may_change
+    )
+    if kept.note is not None:
+        complain(kept.note)
+    return kept
 
 
 def _failed(state: list[dict[str, Any]]) -> int:

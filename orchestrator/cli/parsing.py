@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from orchestrator.cli.outcome import EXIT_USAGE, complain
+
+_FORCE = "--resume=force"
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +22,14 @@ class Parser(argparse.ArgumentParser):
     def parse_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse options and positional arguments in any order; unknown options as in `parse_args`."""
         return self._refuse_unknown(*self.parse_known_intermixed_args(args, namespace))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; `--resume=force` stands for `--resume --accept function`, as `--resume` itself takes no value."""
+        words = list(sys.argv[1:] if args is None else args)
+        if "--accept" in self._option_string_actions and _FORCE in words:
+            at = words.index(_FORCE)
+            words[at : at + 1] = ["--resume", "--accept=function"]
+        return super().parse_known_args(words, namespace)
 
     def _refuse_unknown(self, found: argparse.Namespace, unknown: list[str]) -> argparse.Namespace:
         option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
@@ -110,7 +121,15 @@ def add_resuming(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with the run in --checkpoint DIR, if there is one. DIR is read as data; only items of a job that "
         "are objects of some class are pickled there: to load them runs code that is in them, so they are loaded only "
-        "with --resume, and only if DIR is yours and nobody else can write to it",
+        "with --resume, and only if DIR is yours and nobody else can write to it. Refused with exit code 4 if the "
+        "inputs, the function (or what it uses of your own code) or an option that shapes the output has changed",
+    )
+    add(
+        "--accept",
+        choices=["function"],
+        metavar="function",
+        help="with --resume: the function was mended; go on with it from where the run stopped, and keep what the one "
+        "before has written. --resume=force is the same",
     )
     add("--checkpoint-every", metavar="S", default="2", help="seconds between checkpoints, at least (default: 2)")
     add(

@@ -11,6 +11,8 @@ from orchestrator.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.graph.checkpoints import MayChange
+
 
 class NothingToResumeError(Exception):
     """The run that is to be resumed had come to its end: not a failure now, if it was none then (`failed` records)."""
@@ -27,6 +29,7 @@ def look_into(
     *,
     resume: bool,
     failed: Callable[[Any], int],
+    may_change: MayChange,
     of_what: str = "records",
 ) -> None:
     """Tell whether a run may use the folder, as far as that is seen before it begins.
@@ -35,6 +38,7 @@ def look_into(
         folder: of `--checkpoint`.
         known_by: what the run is known by.
         resume: whether `--resume` was given.
+        may_change: says what may differ from the run that is resumed.
         failed: gives the number of failures that a finished run's last state tells of.
         of_what: what failed.
 
@@ -50,7 +54,7 @@ def look_into(
     head, complete, state = journal.head, journal.complete, journal.state
     journal.close()
     if head is not None and complete and resume:
-        refuse_another(head["fingerprint"], known_by, folder)
+        refuse_another(head["fingerprint"], known_by, folder, may_change)
         raise NothingToResumeError(folder, failed(state), of_what)
     if head is not None and not complete and not resume:
         raise ConfigError(
@@ -61,5 +65,7 @@ def look_into(
 
 def resume_command() -> str:
     """Return what goes on with this run, as it would be typed."""
-    words = sys.argv[1:]
+    words = [word for word in sys.argv[1:] if word not in {"--resume=force", "--accept=function"}]
+    if "--accept" in words:
+        del words[words.index("--accept") : words.index("--accept") + 2]  # it has been accepted
     return join(["python", "-m", "orchestrator", *words] + ([] if "--resume" in words else ["--resume"]))

@@ -13,6 +13,7 @@ Owner: the engine's thread.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +26,35 @@ if TYPE_CHECKING:
 
     from orchestrator.graph.node import Node
 
+MayChange = Callable[[str, "Mapping[str, str]", "Mapping[str, str]"], bool]
+"""Says of a label of two fingerprints, the one before and the one now, whether it may differ."""
 EVERY_S = 2.0
 _SHARE = 50
 """A checkpoint that took a second is followed by 50 s without one: two percent of the run at most."""
+
+
+def never(_label: str, _old: Mapping[str, str], _new: Mapping[str, str]) -> bool:
+    """Say that nothing may differ."""
+    return False
+
+
+def is_function(label: str) -> bool:
+    """Whether what stands under this label of a fingerprint is a function."""
+    return label.startswith("the function")
 
 
 class Checkpoints:
     """The checkpoints of one run in one folder."""
 
     def __init__(
-        self, folder: str, fingerprint: Mapping[str, Any], every_s: float = EVERY_S, plan: Any = None
+        self,
+        folder: str,
+        fingerprint: Mapping[str, str],
+        every_s: float = EVERY_S,
+        plan: Any = None,
+        *,
+        libraries: Mapping[str, str] | None = None,
+        may_change: MayChange = never,
     ) -> None:
         """Lock the folder; if it holds a run that did not come to its end, prepare to go on with it.
 
@@ -43,6 +63,8 @@ class Checkpoints:
             fingerprint: what shapes the output, by what a person would call it.
             every_s: seconds from one checkpoint to the next, at least.
             plan: what a run that goes on with this one has to do as it did.
+            libraries: the versions of what the functions use; if they were others then, `note` says so.
+            may_change: says of a label whether the run goes on although what stands under it has changed.
 
         Raises:
             ConfigError: the folder can't be used.
@@ -50,16 +72,20 @@ class Checkpoints:
         """
         self._journal = Journal(folder)
         self._every_s = every_s
+        self._changed = False
+        self.note: str | None = None
+        """What to tell of the run that is gone on with: libraries whose versions have changed."""
         self._due = perf_counter() + every_s
         self.resumes = self._journal.head is not None and not self._journal.complete
         """Whether the folder holds a run that is gone on with."""
         self.has_state = self.resumes and self._journal.state is not None
         """Whether that run had come to a checkpoint; else it begins anew."""
         try:
+            head = {"fingerprint": dict(fingerprint), "libraries": dict(libraries or {}), "plan": plan}
             if self.resumes:
-                refuse_another(self._journal.head["fingerprint"], dict(fingerprint), folder)
+                self._go_on(head, may_change)
             else:
-                self._journal.begin({"fingerprint": dict(fingerprint), "plan": plan, "secret": os.urandom(16).hex()})
+                self._journal.begin({**head, "secret": os.urandom(16).hex()})
         except BaseException:
             self._journal.close()
             raise
@@ -69,6 +95,19 @@ class Checkpoints:
         """Checkpoints that this run has written."""
         self.seconds = 0.0
         """What they took."""
+
+    def _go_on(self, head: dict[str, Any], may_change: MayChange) -> None:
+        """Compare this run with the one that is in the folder; note what may have changed, and has."""
+        before = self._journal.head
+        refuse_another(before["fingerprint"], head["fingerprint"], self._journal.folder, may_change)
+        if before["libraries"] != head["libraries"]:
+            names = dict.fromkeys((*before["libraries"], *head["libraries"]))
+            told = [(name, before["libraries"].get(name), head["libraries"].get(name)) for name in names]
+            changed = ", ".join(f"{name} was {old}, is {new}" for name, old, new in told if old and new and old != new)
+            self.note = f"the run that is resumed was begun with other versions: {changed}" if changed else None
+        self._changed = before["fingerprint"] != head["fingerprint"]
+        if self._changed:
+            self._journal.change_head({**before, "fingerprint": head["fingerprint"], "libraries": head["libraries"]})
 
     def begin(self, nodes: list[Node]) -> None:
         """Have every node keep what it must, and take up the state that the journal holds; before the first turn.
@@ -92,6 +131,8 @@ class Checkpoints:
         else:
             for node, state in zip(nodes, self._journal.load_state(), strict=True):
                 node.resume(state)
+            if self._changed:
+                self.save()  # an output that this run has and the one before had not is known from here on
 
     def look(self) -> None:
         """Write a checkpoint if one is due."""
@@ -128,8 +169,16 @@ def _refuse_what_blocks(node: Node) -> None:
         )
 
 
-def refuse_another(old: Mapping[str, Any], new: Mapping[str, Any], folder: str) -> None:
+def refuse_another(
+    old: Mapping[str, str], new: Mapping[str, str], folder: str, may_change: MayChange = never
+) -> None:
     """Compare what the run in a folder is known by with what another is.
+
+    Args:
+        old: of the run in the folder.
+        new: of the other.
+        folder: its name.
+        may_change: says what may differ.
 
     Raises:
         ResumeMismatchError: they differ; it says in what.
@@ -137,11 +186,19 @@ def refuse_another(old: Mapping[str, Any], new: Mapping[str, Any], folder: str) 
     differences = [
         f"{label}: was {old.get(label, 'not there')}, is {new.get(label, 'not there')}"
         for label in dict.fromkeys((*old, *new))
-        if old.get(label) != new.get(label)
+        if old.get(label) != new.get(label) and not may_change(label, old, new)
     ]
     if differences:
         raise ResumeMismatchError(
             f"{folder} holds a run that can't be gone on with, since it differs from this one:\n  "
             + "\n  ".join(differences)
-            + f"\nRun what was run then, or remove {folder} to start from the beginning"
+            + f"\nRun what was run then, or remove {folder} to start from the beginning{_hint(old, new)}"
         )
+
+
+def _hint(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """Say how to go on with a function that was mended, if that is all that differs."""
+    differing = [label for label in dict.fromkeys((*old, *new)) if old.get(label) != new.get(label)]
+    if not all(map(is_function, differing)):
+        return ""
+    return "; on the command line, --resume=force goes on with the new function from where the run stopped"

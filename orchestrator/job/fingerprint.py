@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.fingerprint import of_function
 from orchestrator.job.model import Job, NamedFunction
-from orchestrator.streams.plan import KEEP_THE_OUTPUT
+from orchestrator.streams.plan import keeps_the_output
 from workers.steps import Step
 
 
@@ -16,12 +16,12 @@ def of_job(job: Job) -> dict[str, str]:
     known = {f"[{node.kind}.{node.name}]": _text(node.values) for node in job.nodes.values()}
     for name, workflow in job.workflows.items():
         known[f"[workflow.{name}]"] = " | ".join(_steps(steps.steps) for steps in workflow.stages)
-    functions = {function.target: function for function in _functions(job)}
+    functions = {function.target: function for function in functions_of(job)}
     return known | {f"the function {target}": of_function(functions[target].function) for target in sorted(functions)}
 
 
 def _text(values: dict[str, Any]) -> str:
-    kept = sorted((key, value) for key, value in values.items() if key not in KEEP_THE_OUTPUT)
+    kept = sorted((key, value) for key, value in values.items() if not keeps_the_output(key, value))
     return ", ".join(f"{key} = {_value(value)}" for key, value in kept)
 
 
@@ -46,7 +46,8 @@ def _step(step: Step) -> str:
     return f"{step.name}: {step.kind}{function}{when}" + (f" ({inner})" if step.branches else "")
 
 
-def _functions(job: Job) -> Iterator[NamedFunction]:
+def functions_of(job: Job) -> Iterator[NamedFunction]:
+    """Give every function that a job names."""
     for node in job.nodes.values():
         yield from _named(node.values)
     for workflow in job.workflows.values():

@@ -13,7 +13,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.fingerprint import of_closure, of_function, of_iterable
+from orchestrator.fingerprint import of_closure, of_function, of_iterable, of_libraries
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.relay import LONGEST_WAY, Relay
@@ -165,7 +165,7 @@ class Plan:
             for op in group.ops:
                 label = f"{op.kind} {op.name}"
                 for step in op.steps:
-                    found[f"the function of {label}"] = " ".join(_functions_of(step))
+                    found[f"the function of {label}"] = " ".join(map(of_function, _each_function(step)))
                 if shaping := _shaping(op.options or {}):
                     found[f"the options of {label}"] = shaping
                 if op.iterable is None and op.make is not None:
@@ -173,6 +173,12 @@ class Plan:
                 elif op.make_on is not None:
                     found[f"what {label} was given"] = of_closure(op.make_on)
         return found | self.fingerprint_of_sources()
+
+    def libraries(self) -> dict[str, str]:
+        """Return the versions of what the functions of this graph use."""
+        made = [make for op in self._ops if op.iterable is None and (make := op.make or op.make_on) is not None]
+        functions = [each for op in self._ops for step in op.steps for each in _each_function(step)]
+        return of_libraries([*made, *functions])
 
     def fingerprint_of_sources(self) -> dict[str, str]:
         """Return what the sources are known by."""
@@ -233,7 +239,16 @@ def _are_apart(ports: tuple[Port, ...]) -> bool:
 
 
 def _shaping(options: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={options[key]!r}" for key in sorted(options.keys() - KEEP_THE_OUTPUT))
+    shaping = sorted(key for key, value in options.items() if not keeps_the_output(key, value))
+    return ", ".join(f"{key}={options[key]!r}" for key in shaping)
+
+
+def keeps_the_output(key: str, value: Any) -> bool:
+    """Whether an option of a step may be changed before a run is gone on with.
+
+    What was written until then has no failed item in it, whether one ends the run or is left out.
+    """
+    return key in KEEP_THE_OUTPUT or (key == "on_error" and value in {"raise", "skip"})
 
 
 def _agree(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
@@ -268,15 +283,15 @@ def _name_apart(groups: list[_Group]) -> None:
         group.name = name if taken[name] == 1 else f"{name}-{taken[name]}"
 
 
-def _functions_of(step: Step) -> Iterator[str]:
+def _each_function(step: Step) -> Iterator[Any]:
     for function in (step.function, step.when):
         if function is not None:
-            yield of_function(function)
+            yield function
     for _, inner in step.branches:
         for each in inner:
-            yield from _functions_of(each)
+            yield from _each_function(each)
     for each in step.default or ():
-        yield from _functions_of(each)
+        yield from _each_function(each)
 
 
 def _own_node(group: _Group, pool: Pool | None) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
@@ -64,8 +65,15 @@ def run(
     plan = plan_of(*terminals)
     if checkpoint is None:
         return run_plan(plan, pool, progress=progress)
-    with closing(Checkpoints(os.fspath(checkpoint), plan.fingerprint(), checkpoint_every_s)) as kept:
+    with closing(_checkpoints(plan, os.fspath(checkpoint), checkpoint_every_s)) as kept:
         return run_plan(plan, pool, progress=progress, kept=kept)
+
+
+def _checkpoints(plan: Plan, folder: str, every_s: float) -> Checkpoints:
+    kept = Checkpoints(folder, plan.fingerprint(), every_s, libraries=plan.libraries())
+    if kept.note is not None:
+        warnings.warn(kept.note, stacklevel=3)
+    return kept
 
 
 def plan_of(*terminals: Terminal) -> Plan:

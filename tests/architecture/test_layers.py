@@ -35,7 +35,7 @@ LAYERS = (
         "orchestrator.autosize",
     ),
     ("orchestrator.sinks",),
-    ("orchestrator.trust", "orchestrator.plain_data"),
+    ("orchestrator.trust", "orchestrator.plain_data", "orchestrator.reach"),
     ("orchestrator.fingerprint", "orchestrator.journal", "orchestrator.dead_letters"),
     ("orchestrator.letter_sinks",),
     ("orchestrator.sources",),

@@ -15,6 +15,7 @@ from orchestrator import ConfigError, Stream, run
 from orchestrator.graph import holding
 from orchestrator.journal import Journal
 from orchestrator.plain_data import has_pickles
+from orchestrator.streams import plan
 
 
 class Thing:
@@ -96,6 +97,17 @@ def test_what_waits_at_a_barrier_on_the_disk_too(tmp_path, monkeypatch):
     (tmp_path / "kept").chmod(0o770)
     assert list((tmp_path / "kept").glob("*-held"))
     with pytest.raises(ConfigError, match="others"):
+        run(graph(), checkpoint=tmp_path / "kept")
+
+
+def test_other_versions_of_libraries_are_told_of(tmp_path, monkeypatch):
+    def graph(stop_at=None):
+        return Stream(source(tmp_path, plain, stop_at)).window(40, 40).map_inline(size).to(tmp_path / "out")
+
+    monkeypatch.setattr(plan, "of_libraries", lambda _: {"numpy": "1.0", "Python": "3"})
+    saved(tmp_path, graph)
+    monkeypatch.setattr(plan, "of_libraries", lambda _: {"numpy": "2.0", "Python": "3"})
+    with pytest.warns(UserWarning, match=r"begun with other versions: numpy was 1\.0, is 2\.0$"):
         run(graph(), checkpoint=tmp_path / "kept")
 
 

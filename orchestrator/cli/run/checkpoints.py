@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.failing import retries_told
+from orchestrator.cli.outcome import complain
 from orchestrator.cli.resuming import look_into
 from orchestrator.cli.run.plan import RunPlan, make_plan
 from orchestrator.errors import ConfigError
@@ -13,8 +14,10 @@ from orchestrator.sources.inputs import of_inputs
 from workers import handler
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.cli.run.options import RunSettings
-    from orchestrator.graph.checkpoints import Checkpoints
+    from orchestrator.graph.checkpoints import Checkpoints, MayChange
 
 
 def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
@@ -32,14 +35,46 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
     if plan.to_stdout:
         raise ConfigError("--checkpoint needs -o FILE: what went to standard output can't be taken back on resume")
     known_by = _fingerprint(plan)
-    look_into(folder, known_by, resume=settings.resume, failed=lambda state: state[-1]["sinks"][0]["tally"]["failed"])
-    from orchestrator.graph.checkpoints import Checkpoints  # noqa: PLC0415 - only for runs that can be resumed
+    may_change = _may_change(settings)
+    look_into(
+        folder,
+        known_by,
+        resume=settings.resume,
+        may_change=may_change,
+        failed=lambda state: state[-1]["sinks"][0]["tally"]["failed"],
+    )
+    from orchestrator.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
+    from orchestrator.graph.checkpoints import Checkpoints  # noqa: PLC0415
 
-    kept = Checkpoints(folder, known_by, settings.checkpoint_every_s, plan={"block_bytes": plan.block_bytes})
+    kept = Checkpoints(
+        folder,
+        known_by,
+        settings.checkpoint_every_s,
+        plan={"block_bytes": plan.block_bytes},
+        libraries=of_libraries([handler.load(settings.target)]),
+        may_change=may_change,
+    )
+    if kept.note is not None:
+        complain(kept.note)
     if kept.resumes and kept.plan["block_bytes"] != plan.block_bytes:
         # The same cuts as before, whatever the number of workers is now.
         plan = make_plan(replace(settings, block_bytes=kept.plan["block_bytes"]))
     return plan, kept
+
+
+def _may_change(settings: RunSettings) -> MayChange:
+    """Return what says which options may differ: those that change nothing of what was written already."""
+
+    def may_change(label: str, old: Mapping[str, str], _new: Mapping[str, str]) -> bool:
+        if label in {"--dead-letter", "--joblog"}:
+            return old.get(label) == "None"
+        if label == "--errors":  # nothing was left out or replaced until now
+            return old.get(label) == "strict" and old.get("--on-error") == "raise"
+        if label == "the function":
+            return settings.accepts_function
+        return label in {"--on-error", "--retries", "--timeout"}
+
+    return may_change
 
 
 def _fingerprint(plan: RunPlan) -> dict[str, str]:

@@ -40,6 +40,7 @@ class Letters:
         Raises:
             ConfigError: it can't be written to.
         """
+        self._path = path
         self._file = DeadLetterFile(path, mode)
         self._target = target
         self._has_lines = record_format not in {"blocks", "files"}
@@ -91,6 +92,18 @@ class Letters:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on behind what was there then."""
         self._file.restore(state)
+
+    def refuse_filled(self) -> None:
+        """Make sure that nothing is in the file, as the run that is gone on with had none.
+
+        Raises:
+            ConfigError: there is.
+        """
+        if os.path.isfile(self._path) and os.path.getsize(self._path):
+            raise ConfigError(
+                f"--dead-letter {self._path} holds the dead letters of another run; the run that is gone on with had "
+                "none, so give a new file"
+            )
 
     def empty(self) -> None:
         """Cut off all: it is of a run that begins again."""

@@ -84,6 +84,8 @@ class RunSettings:
     """The folder; None: the run can't be resumed."""
     checkpoint_every_s: float
     resume: bool
+    accepts_function: bool
+    """Whether a run is gone on with although its function has changed."""
     grace_s: float
     """What runs may finish for so long after the first Ctrl-C or SIGTERM."""
 
@@ -196,6 +198,8 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
     failing = failure_settings(args)
     if args.chunk != "auto" and args.format == "blocks":
         raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
+    if args.accept and not args.resume:
+        raise ConfigError("--accept goes with --resume: it says what may differ from the run that is gone on with")
     if args.resume and not args.checkpoint:
         raise ConfigError("--resume needs --checkpoint DIR, the folder of the run to go on with")
     if args.chunk != "auto" and args.block and args.format != "files":
@@ -225,6 +229,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         checkpoint=args.checkpoint,
         checkpoint_every_s=seconds("--checkpoint-every", args.checkpoint_every),
         resume=args.resume,
+        accepts_function=args.accept == "function",
         grace_s=seconds("--grace", args.grace),
     )
 

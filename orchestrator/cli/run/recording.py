@@ -88,6 +88,8 @@ class RecordingSink:
         self._logs.restore(state["joblog"])
         if self._letters and state["letters"] is not None:
             self._letters.restore(state["letters"])
+        elif self._letters:
+            self._letters.refuse_filled()
 
     def close(self) -> None:
         """Make the output final."""
