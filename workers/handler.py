@@ -44,6 +44,11 @@ def load(target: str, folder: str | None = None) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def call(target: str, folder: str) -> Any:
+    """Call the function that `target` names, without arguments; what a worker does at its end."""
+    return load(target, folder)()
+
+
 def _load_module(name: str, folder: str) -> ModuleType:
     """Import a module, with `folder` first on the path, as `python -m` has it."""
     _put_on_path(folder)

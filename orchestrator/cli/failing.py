@@ -9,6 +9,7 @@ from orchestrator.cli.halt import NEVER, Halt, parse_halt
 from orchestrator.cli.numbers import seconds, whole
 from orchestrator.errors import ConfigError
 from orchestrator.settings import Retries, exception_class, parse_size
+from workers import handler
 
 if TYPE_CHECKING:
     import argparse
@@ -53,6 +54,10 @@ class LimitSettings:
     memfree_bytes: int | None
     """Nothing more begins while less is free."""
     nice: int | None
+    threads: int | None = None
+    """Of BLAS, OpenMP and the like, in a worker."""
+    finish: str | None = None
+    """The function that a worker calls when it leaves, as TARGET is written."""
 
     def told(self) -> str:
         """Return the limits in words."""
@@ -61,6 +66,8 @@ class LimitSettings:
         if self.memfree_bytes is not None:
             found.append(f"{self.memfree_bytes / 2**20:,.0f} MiB to be free")
         found += [] if self.nice is None else [f"nice {self.nice}"]
+        found += [] if self.threads is None else [f"{self.threads} threads a worker"]
+        found += [] if self.finish is None else [f"{self.finish} at the end of each worker"]
         return ", ".join(found) or "none"
 
 
@@ -124,6 +131,12 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
         help="replace a worker after about N records: whole blocks, whose records are estimated from the first 64 KiB; "
         "with --format files exactly N",
     )
+    limits(
+        "--finish",
+        metavar="TARGET",
+        help="module:function or path/file.py:function, called without arguments in each worker that leaves in "
+        "order, to close what it holds",
+    )
     add_sparing(limits)
 
 
@@ -136,6 +149,12 @@ def add_sparing(add: Callable[..., object]) -> None:
         "half of it what was begun last is ended, and runs again later; one worker always works on",
     )
     add("--nice", metavar="N", help="give the workers less of the CPU: 1 to 19, the lowest priority")
+    add(
+        "--threads-per-worker",
+        metavar="N",
+        help="threads that BLAS, OpenMP, MKL, numexpr and numba may use in a worker; 0: no limit (default: run, its "
+        "share of the CPUs, where OMP_NUM_THREADS and the like say nothing else; exec, no limit)",
+    )
 
 
 def failure_settings(args: argparse.Namespace) -> FailureSettings:
@@ -177,7 +196,28 @@ def limit_settings(args: argparse.Namespace) -> LimitSettings:
         records=None if args.items_per_worker is None else whole("--items-per-worker", args.items_per_worker, 1, None),
         memfree_bytes=None if args.memfree is None else parse_size(args.memfree),
         nice=nice_of(args),
+        threads=threads_of(args),
+        finish=_finish_of(args),
     )
+
+
+def threads_of(args: argparse.Namespace) -> int | None:
+    """Return what --threads-per-worker means.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    given = args.threads_per_worker
+    return None if given is None else whole("--threads-per-worker", given, 0, None)
+
+
+def _finish_of(args: argparse.Namespace) -> str | None:
+    if args.finish is not None:
+        try:
+            handler.load(args.finish)
+        except handler.HandlerError as wrong:
+            raise ConfigError(f"--finish: {wrong}") from None
+    return args.finish  # type: ignore[no-any-return]
 
 
 def nice_of(args: argparse.Namespace) -> int | None:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.failing import add_sparing, nice_of
+from orchestrator.cli.failing import add_sparing, nice_of, threads_of
 from orchestrator.cli.halt import Halt, parse_halt
 from orchestrator.cli.numbers import seconds
 from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_showing, add_telling
@@ -79,6 +79,8 @@ class ExecSettings:
     halt: Halt
     memfree_bytes: int | None
     nice: int | None
+    threads: int | None
+    """Of BLAS, OpenMP and the like, in a command; None: no limit."""
     joblog: str | None
     trace: str | None
     report: str | None
@@ -168,6 +170,7 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
         halt=parse_halt(args.halt),
         memfree_bytes=None if args.memfree is None else parse_size(args.memfree),
         nice=nice_of(args),
+        threads=threads_of(args),
         joblog=args.joblog,
         trace=args.trace,
         report=args.report,

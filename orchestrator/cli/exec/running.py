@@ -192,6 +192,7 @@ class CommandRun:
             initializer=commands.prepare,
             initargs=(settings.nice or 0,),
             memfree=settings.memfree_bytes,
+            threads_per_worker=settings.threads or 0,
         )
 
     def _graph(self, settling: Settling) -> Engine:

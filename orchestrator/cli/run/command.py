@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.console import Console, open_progress
@@ -48,6 +49,7 @@ from orchestrator.settings import MapOptions
 from orchestrator.sinks.in_place import ReaderGoneError
 from orchestrator.sinks.output_file import mode_beside
 from orchestrator.sinks.stdout import discard_stdout
+from workers import handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -294,6 +296,9 @@ def _start_pool(plan: RunPlan) -> Any:
         options |= {"initializer": os.nice, "initargs": (settings.limits.nice,)}
     options["memory_limit"] = settings.limits.memory_bytes
     options["memfree"] = settings.limits.memfree_bytes
+    options["threads_per_worker"] = settings.limits.threads
+    if settings.limits.finish is not None:
+        options["finalizer"] = partial(handler.call, settings.limits.finish, os.getcwd())  # noqa: PTH109
     return Pool(workers=settings.sizing, start_method=settings.start_method, **options)
 
 
