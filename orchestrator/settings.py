@@ -39,6 +39,11 @@ def parse_size(text: str | int) -> int:
     return size
 
 
+def parse_limit(text: str | int) -> int:
+    """Return the bytes that a size means, or 0 for "0": no limit."""
+    return 0 if str(text).strip() == "0" else parse_size(text)
+
+
 def cgroup_cpus() -> float | None:
     """Return the CPU quota of this process's cgroup in CPUs, None without one."""
     try:

@@ -46,6 +46,10 @@ class ByteRange:
     """True: `start` and `end` are record boundaries. False: records that begin inside belong to it."""
     fieldnames: tuple[str, ...] | None = None
     """CSV: the columns, from the header row of this file."""
+    max_record_bytes: int = 0
+    """A longer record is left out and fails; 0: there is no limit."""
+    too_long: bool = False
+    """It is one record that is too long: it is not read."""
     file: Identity | None = None
     """The file that the path meant when the run began; None: whatever has the name is read."""
 
@@ -61,6 +65,9 @@ class Block:
     first_line: int
     """Number of the first line, from 1."""
     fieldnames: tuple[str, ...] | None = None
+    max_record_bytes: int = 0
+    too_long: bool = False
+    """It stands for one record that is too long, whose bytes were not kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import io
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -105,8 +106,10 @@ def split(
         skip: a line that can't be decoded is put into `bad` instead of raised.
 
     Raises:
-        SplitError: bytes that are not UTF-8.
+        SplitError: bytes that are not UTF-8, or a record that is too long.
     """
+    if raw.too_long or (raw.max_record_bytes and len(raw.data) > raw.max_record_bytes and record_format != "blocks"):
+        return _without_long(raw, record_format, errors, fieldnames, skip=skip)
     if not len(raw.data):
         return Records([])
     if record_format == "blocks":
@@ -119,6 +122,34 @@ def split(
     if bad:
         return _without_bad(lines, bad, record_format)
     return Records(lines) if record_format == "lines" else _json_lines(lines)
+
+
+def _without_long(
+    raw: Raw, record_format: str, errors: str, fieldnames: tuple[str, ...] | None, *, skip: bool
+) -> Records:
+    """Leave out the records that are longer than is allowed: inside of the data, and behind it."""
+    limit, data = raw.max_record_bytes, bytes(raw.data)
+    records = split(replace(raw, max_record_bytes=0, too_long=False), record_format, errors, fieldnames, skip=skip)
+    spans = records.spans(data)
+    long = [index for index, span in enumerate(spans) if span.end - span.start > limit]
+    bad = [_too_long(limit, spans[index].line, spans[index].start) for index in long]
+    if raw.too_long:
+        bad.append(_too_long(limit, data.count(b"\n"), len(data)))
+    if bad and not skip:
+        raise bad[0]
+    kept = [index for index in range(len(spans)) if index not in set(long)] if long else range(len(spans))
+    return Records(
+        [records.values[index] for index in kept],
+        records.parse,
+        lambda index: spans[kept[index]].line,
+        sorted((*records.bad, *bad), key=lambda error: error.line_index),
+        lambda _: [spans[index] for index in kept],
+    )
+
+
+def _too_long(limit: int, line_index: int, byte_index: int) -> SplitError:
+    said = f"the record has more than the {limit:,} bytes that are allowed; --max-record (max_record=) sets the limit"
+    return SplitError(said, line_index, byte_index)
 
 
 def _lines(text: str) -> list[str]:

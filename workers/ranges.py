@@ -27,6 +27,10 @@ class Raw:
     start: int
     first_line: int | None
     last_of_file: bool
+    max_record_bytes: int = 0
+    """The most that a record may have; 0: there is no limit."""
+    too_long: bool = False
+    """One more record stands behind `data`, and was left out, as it is longer than that."""
 
 
 def read_range(chunk: ByteRange, *, text: bool) -> Raw:
@@ -36,33 +40,41 @@ def read_range(chunk: ByteRange, *, text: bool) -> Raw:
         OSError: the file can't be read, or has changed since the run began.
     """
     path, start, end, file = chunk.origin.path, chunk.start, chunk.end, chunk.file
+    most = chunk.max_record_bytes
+    if chunk.too_long:
+        return Raw(path, b"", start, None, chunk.origin.last_of_file, most, too_long=True)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if file is None else file.open(path)
     size = sys.maxsize if file is None else file.size_bytes
     try:
         if chunk.on_boundaries or start >= end:
-            data, begin = read_at(fd, start, end - start), start
+            data, begin, whole = read_at(fd, start, end - start), start, True
         else:
-            data, begin = _read_lines(fd, start, end, size)
+            data, begin, whole = _read_lines(fd, start, end, size, most)
         if file is not None:
             file.check(path, fd)
     finally:
         os.close(fd)
+    last = chunk.origin.last_of_file
     if text and begin == 0 and data[:3] == BOM:
-        return Raw(path, memoryview(data)[3:], 3, 1, chunk.origin.last_of_file)
-    return Raw(path, data, begin, 1 if begin == 0 else None, chunk.origin.last_of_file)
+        return Raw(path, memoryview(data)[3:], 3, 1, last, most, not whole)
+    return Raw(path, data, begin, 1 if begin == 0 else None, last, most, not whole)
 
 
 def read_block(block: Block, *, text: bool) -> Raw:
     """Take the bytes that came with a block; they may lie in shared memory and are not copied."""
-    data = memoryview(block.data)
+    data = memoryview(b"" if block.too_long else block.data)
     start = block.start
     if text and start == 0 and data[:3] == BOM:
         data, start = data[3:], 3
-    return Raw(block.origin.path, data, start, block.first_line, block.origin.last_of_file)
+    last = block.origin.last_of_file
+    return Raw(block.origin.path, data, start, block.first_line, last, block.max_record_bytes, block.too_long)
 
 
-def _read_lines(fd: int, start: int, end: int, size: int) -> tuple[bytes, int]:
-    """Return the lines whose first byte lies in [start, end), and the offset of the first; the file ends at `size`."""
+def _read_lines(fd: int, start: int, end: int, size: int, most: int) -> tuple[bytes, int, bool]:
+    """Return the lines whose first byte lies in [start, end), the offset of the first, and whether these are all.
+
+    The file ends at `size`. A last line of more than `most` bytes is left out (0: there is no limit).
+    """
     first = max(start - 1, 0)
     data = read_at(fd, first, end - first)
     skip = 0
@@ -70,25 +82,33 @@ def _read_lines(fd: int, start: int, end: int, size: int) -> tuple[bytes, int]:
         # A line begins at `start` only if the byte before ends one; else it belongs to an earlier range.
         skip = data.find(b"\n") + 1
         if skip == 0 or first + skip >= end:
-            return b"", end
-    tail = b"" if data.endswith(b"\n") or len(data) < end - first else _read_to_line_end(fd, end, size)
+            return b"", end, True
+    tail: bytes | None = b""
+    if not data.endswith(b"\n") and len(data) == end - first:
+        last = max(data.rfind(b"\n") + 1, skip)
+        tail = _read_to_line_end(fd, end, size, most - (len(data) - last) if most else size)
+    if tail is None:
+        return data[skip:last], first + skip, False
     if skip or tail:
         data = b"".join((memoryview(data)[skip:], tail))
-    return data, first + skip
+    return data, first + skip, True
 
 
-def _read_to_line_end(fd: int, offset: int, end: int) -> bytes:
-    """Read from `offset` up to and with the next line end, or the end of the file."""
-    pieces, size = [], TAIL_BYTES
+def _read_to_line_end(fd: int, offset: int, end: int, most: int) -> bytes | None:
+    """Read from `offset` to the next line end, which is read too, or the end of the file; None: that is too far."""
+    pieces, size, limit = [], TAIL_BYTES, offset + most
     while piece := os.pread(fd, min(size, end - offset), offset):
         line_end = piece.find(b"\n")
         if line_end >= 0:
             pieces.append(piece[: line_end + 1])
+            offset += line_end + 1
             break
         pieces.append(piece)
         offset += len(piece)
+        if offset > limit:
+            return None
         size = min(size * 2, 2**24)
-    return b"".join(pieces)
+    return b"".join(pieces) if offset <= limit else None
 
 
 def read_at(fd: int, offset: int, size: int) -> bytes:

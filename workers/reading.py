@@ -86,6 +86,12 @@ class RecordReader:
             OSError: the file can't be read.
             RecordError: where its records begin can't be told.
         """
+        try:
+            return self._open(chunk)
+        except MemoryError:
+            raise MemoryError(f"there is not enough memory to read {chunk.origin.path}") from None
+
+    def _open(self, chunk: Chunk) -> ReadRecords:
         raw = read(chunk, self.record_format)
         if isinstance(chunk, Paths):
             return ReadRecords(chunk, Located(chunk, raw, Records(list(chunk.paths)), self.record_format))

@@ -182,8 +182,8 @@ class _ChunkRun:
         origin = self._chunk.origin
         try:
             return read(self._chunk, self._runner.record_format)
-        except OSError as error:
-            said = f"can't be read: {error.strerror}"
+        except (OSError, MemoryError) as error:
+            said = f"can't be read: {getattr(error, 'strerror', None) or 'there is not enough memory'}"
             failure = RecordFailure(origin.path, None, None, type(error).__name__, said, "")
             raise RecordError(failure, origin) from None
 
@@ -197,6 +197,10 @@ class _ChunkRun:
         except SplitError as error:
             self._located = Located(chunk, self.raw, Records([]), runner.record_format)
             raise RecordError(self._no_record(error), chunk.origin) from None
+        except MemoryError:
+            said = "there is not enough memory for its records"
+            failure = RecordFailure(chunk.origin.path, None, None, "MemoryError", said, "")
+            raise RecordError(failure, chunk.origin) from None
 
     def _watched(self, call: Callable[[Any], Any], watch: Watch) -> Iterator[Any]:
         """Give the result of each record, or FAILED; the watch is told of each before it runs.

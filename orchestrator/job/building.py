@@ -75,7 +75,7 @@ class _Builder:
         values = node.values
         if "items" in values:
             return self._stream(values["items"]())
-        return self._stream.read(values["read"], **_given(values, "format", "errors", "block_bytes"))
+        return self._stream.read(values["read"], **_given(values, "format", "errors", "block_bytes", "max_record"))
 
     def _step(self, node: JobNode) -> Any:
         values = node.values

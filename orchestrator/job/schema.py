@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "text", "texts", "count", "number", "flag", "size", "function", "functions", "stream", "streams", "workflow",
+    "text", "texts", "count", "number", "flag", "size", "limit",
+    "function", "functions", "stream", "streams", "workflow",
     "priorities", "values", "chunk", "names", "anything", "retries", "workers",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
@@ -18,6 +19,7 @@ TAKES: dict[Kind, str] = {
     "number": "a number of at least 0",
     "flag": "true or false",
     "size": "a size: 65536, 64K, 1.5M or 2G",
+    "limit": "a size: 65536, 64K, 1.5M or 2G; or 0 for no limit",
     "function": "a function: 'module:function' or 'path/file.py:function'",
     "functions": "a table, name = 'module:function'",
     "stream": "the name of a table, or 'name.output'",
@@ -74,6 +76,7 @@ NODES: dict[str, dict[str, Field]] = {
         "format": _text("lines", "jsonl", "csv", "blocks", "files"),
         "errors": _text("strict", "replace"),
         "block_bytes": Field("size"),
+        "max_record": Field("limit"),
         "items": _FUNCTION,
     },
     "step": {
@@ -185,7 +188,7 @@ ONE_OF: dict[str, tuple[str, ...]] = {
 
 _WITH_READ = ("read", "'items' is a function that gives the items themselves")
 GOES_WITH: dict[str, dict[str, tuple[str, str]]] = {
-    "source": dict.fromkeys(("format", "errors", "block_bytes"), _WITH_READ),
+    "source": dict.fromkeys(("format", "errors", "block_bytes", "max_record"), _WITH_READ),
     "step": {"when": ("map", "an item for which it is false passes unchanged")},
     "demultiplex": {
         "unknown": ("keys", "with 'to' every key has its output"),

@@ -9,7 +9,7 @@ from orchestrator.job.mistakes import Mistakes
 from orchestrator.job.model import NamedFunction, Ref
 from orchestrator.job.places import Path
 from orchestrator.job.schema import TAKES, Field
-from orchestrator.settings import exception_class, parse_size
+from orchestrator.settings import exception_class, parse_limit, parse_size
 from orchestrator.sizing import parse_sizing
 from workers import handler
 
@@ -85,6 +85,13 @@ class Values:
     def _size(self, value: Any, _field: Field, path: Path) -> Any:
         try:
             return parse_size(value)
+        except ConfigError as wrong:
+            self._mistakes.add(path, str(wrong))
+            return WRONG
+
+    def _limit(self, value: Any, _field: Field, path: Path) -> Any:
+        try:
+            return parse_limit(value)
         except ConfigError as wrong:
             self._mistakes.add(path, str(wrong))
             return WRONG

@@ -162,7 +162,7 @@ class StreamedRows:
             OrchestratorError: it can't be read.
         """
         pieces, rest = self._opened(), b""
-        while piece := pieces.take(_PIECE_BYTES):
+        while piece := pieces.take_bytes(_PIECE_BYTES):
             *whole, rest = (rest + piece).split(self._end)
             self._lines.extend(whole)
             while self._lines:

@@ -39,6 +39,22 @@ class RowEnds:
     def __init__(self) -> None:
         self._at = _At.START
 
+    def copy(self) -> RowEnds:
+        """Return one that goes on from here on its own."""
+        other = RowEnds()
+        other._at = self._at
+        return other
+
+    def first_in(self, piece: bytes) -> int:
+        """Return the offset behind the first row that ends in the next piece; 0: none does. Slow; this is used up."""
+        taken = 0
+        while taken < len(piece):
+            end = _next_line_end(piece, taken)
+            if cut := self.last_in(piece[taken:end]):
+                return taken + cut
+            taken = end
+        return 0
+
     def last_in(self, piece: bytes) -> int:
         """Return the offset behind the last row that ends in the next piece; 0: none does.
 
@@ -107,6 +123,17 @@ def last_line_end(data: bytes, start: int, end: int) -> int:
     if bare == len(data) - 1:
         bare = data.rfind(b"\r", max(feed, start), bare)
     return max(feed, bare) + 1
+
+
+def _next_line_end(data: bytes, start: int) -> int:
+    """Return the offset behind the next line end, or of the end.
+
+    Behind a carriage return it is one more: at the end of a piece it would be no line end yet.
+    """
+    feed, bare = data.find(b"\n", start), data.find(b"\r", start)
+    if feed >= 0 and not 0 <= bare < feed:
+        return feed + 1
+    return len(data) if bare < 0 else min(bare + 2, len(data))
 
 
 def _last_outside(data: bytes, start: int, end: int) -> int:

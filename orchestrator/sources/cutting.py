@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.sources.csv_rows import RowEnds
@@ -14,6 +15,17 @@ _HEADER_BYTES = 64 * 1024
 """A header is looked for here first, before in all that there is."""
 
 
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """Stands for a record that is longer than is allowed, and was not kept."""
+
+    size_bytes: int
+    line_ends: int
+
+
+Cut = bytes | TooLong
+
+
 class Cutter(Protocol):
     """Takes pieces of any length and gives back blocks of whole records."""
 
@@ -22,18 +34,50 @@ class Cutter(Protocol):
     text: bool
     """Whether the bytes are text: what isn't may look compressed by chance."""
 
-    def feed(self, piece: bytes) -> list[bytes]:
-        """Add a piece; return the blocks that are whole now."""
+    def feed(self, piece: bytes) -> list[Cut]:
+        """Add a piece; return the blocks that are whole now, and what stands for records that are too long."""
 
-    def finish(self) -> bytes:
+    def finish(self) -> Cut:
         """Return what is left when the input has ended."""
 
 
-def cutter(record_format: str, block_bytes: int) -> Cutter:
-    """Return the cutter for a record format."""
+def cutter(record_format: str, block_bytes: int, max_record_bytes: int = 0) -> Cutter:
+    """Return the cutter for a record format; a longer record than `max_record_bytes` is not kept (0: no limit)."""
     if record_format == "blocks":
         return SizeCutter(block_bytes)
-    return CsvCutter() if record_format == "csv" else LineCutter()
+    return CsvCutter(max_record_bytes) if record_format == "csv" else LineCutter(max_record_bytes)
+
+
+class Pending:
+    """The begin of a record whose end has not come yet; of one that is too long only the length is kept."""
+
+    def __init__(self, max_record_bytes: int) -> None:
+        self._limit = max_record_bytes
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._line_ends = 0
+        self.too_long = False
+
+    def add(self, piece: bytes) -> None:
+        """Add bytes in which the record doesn't end."""
+        if not piece:
+            return
+        self._size += len(piece)
+        if not self.too_long:
+            self._pieces.append(piece)
+        if self._limit and self._size > self._limit:
+            self.too_long = True
+            self._line_ends += sum(kept.count(b"\n") for kept in self._pieces or [piece])
+            self._pieces = []
+
+    def take(self, rest: bytes | memoryview) -> Cut:
+        """Return the record, `rest` being the end of it (and records behind it, unless it is too long); begin anew."""
+        if self.too_long:
+            found: Cut = TooLong(self._size + len(rest), self._line_ends + bytes(rest).count(b"\n"))
+        else:
+            found = b"".join((*self._pieces, rest))
+        self._pieces, self._size, self._line_ends, self.too_long = [], 0, 0, False
+        return found
 
 
 class LineCutter:
@@ -42,22 +86,24 @@ class LineCutter:
     header: Header | None = None
     text = True
 
-    def __init__(self) -> None:
-        self._pending: list[bytes] = []
+    def __init__(self, max_record_bytes: int) -> None:
+        self._pending = Pending(max_record_bytes)
 
-    def feed(self, piece: bytes) -> list[bytes]:
+    def feed(self, piece: bytes) -> list[Cut]:
         """Add a piece; return the lines that are whole now, as one block."""
+        found: list[Cut] = []
+        if self._pending.too_long and (end := piece.find(b"\n") + 1):
+            found.append(self._pending.take(piece[:end]))
+            piece = piece[end:]
         cut = piece.rfind(b"\n") + 1
-        if not cut:
-            self._pending.append(piece)
-            return []
-        block = b"".join((*self._pending, memoryview(piece)[:cut]))
-        self._pending = [piece[cut:]] if cut < len(piece) else []
-        return [block]
+        if cut:
+            found.append(self._pending.take(memoryview(piece)[:cut]))
+        self._pending.add(piece[cut:])
+        return found
 
-    def finish(self) -> bytes:
+    def finish(self) -> Cut:
         """Return the last line, if it has no line end."""
-        return b"".join(self._pending)
+        return self._pending.take(b"")
 
 
 class SizeCutter:
@@ -70,11 +116,11 @@ class SizeCutter:
         self._size = block_bytes
         self._pending = bytearray()
 
-    def feed(self, piece: bytes) -> list[bytes]:
+    def feed(self, piece: bytes) -> list[Cut]:
         """Add a piece; return the full blocks."""
         self._pending += piece
         whole = len(self._pending) // self._size * self._size
-        blocks = [bytes(self._pending[at : at + self._size]) for at in range(0, whole, self._size)]
+        blocks: list[Cut] = [bytes(self._pending[at : at + self._size]) for at in range(0, whole, self._size)]
         del self._pending[:whole]
         return blocks
 
@@ -88,37 +134,43 @@ class CsvCutter:
 
     text = True
 
-    def __init__(self) -> None:
+    def __init__(self, max_record_bytes: int) -> None:
         self.header: Header | None = None
-        self._pending: list[bytes] = []
+        self._head: list[bytes] = []
+        self._pending = Pending(max_record_bytes)
         self._rows = RowEnds()
         self._wanted = 1
         """Bytes with which it is worth looking for the end of the header again: it may have a long quoted field."""
 
-    def feed(self, piece: bytes) -> list[bytes]:
+    def feed(self, piece: bytes) -> list[Cut]:
         """Add a piece; return the rows that are whole now, as one block."""
         if self.header is None:
-            self._pending.append(piece)
+            self._head.append(piece)
             piece = self._behind_header(ended=False)
             if self.header is None:
                 return []
+        found: list[Cut] = []
+        if self._pending.too_long and (end := self._rows.copy().first_in(piece)):
+            self._rows.last_in(piece[:end])
+            found.append(self._pending.take(piece[:end]))
+            piece = piece[end:]
         cut = self._rows.last_in(piece)
-        if not cut:
-            self._pending.append(piece)
-            return []
-        block = b"".join((*self._pending, memoryview(piece)[:cut]))
-        self._pending = [piece[cut:]] if cut < len(piece) else []
-        return [block]
+        if cut:
+            found.append(self._pending.take(memoryview(piece)[:cut]))
+        self._pending.add(piece[cut:])
+        return found
 
-    def finish(self) -> bytes:
+    def finish(self) -> Cut:
         """Return what is left when the input has ended."""
-        return b"".join(self._pending) if self.header else self._behind_header(ended=True)
+        if self.header:
+            return self._pending.take(b"")
+        return self._behind_header(ended=True)
 
     def _behind_header(self, *, ended: bool) -> bytes:
         """Look for the header in what is pending; return what stands behind it."""
-        if not ended and sum(map(len, self._pending)) < self._wanted:
+        if not ended and sum(map(len, self._head)) < self._wanted:
             return b""
-        data = b"".join(self._pending)
+        data = b"".join(self._head)
         self.header = read_header(data[:_HEADER_BYTES], ended=False) or read_header(data, ended=ended)
-        self._pending, self._wanted = ([], 0) if self.header else ([data], 2 * len(data))
+        self._head, self._wanted = ([], 0) if self.header else ([data], 2 * len(data))
         return data[self.header.size_bytes :] if self.header else b""

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.sources.csv_rows import RowEnds
-from orchestrator.sources.cutting import cutter
+from orchestrator.sources.cutting import TooLong, cutter
 from orchestrator.sources.inputs import STDIN, Input, csv_header, look_at, open_plain, open_stream
 from orchestrator.sources.stdin import StdinPieces
 from workers import compression
@@ -31,10 +31,11 @@ from workers.ranges import read_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from orchestrator.sources.cutting import Cutter
+    from orchestrator.sources.cutting import Cut, Cutter
     from workers.formats import Header
     from workers.identity import Identity
 
+MAX_RECORD_BYTES = 256 * 2**20
 _KEPT_OPEN = 64
 """Files: more than are likely to be at work in the lanes at once."""
 _HEAD_BYTES = 16
@@ -45,7 +46,13 @@ class FileSource:
     """The chunks of several files, one file after the other."""
 
     def __init__(
-        self, inputs: Sequence[Input], record_format: str, block_bytes: int, *, paths_a_chunk: int = 1
+        self,
+        inputs: Sequence[Input],
+        record_format: str,
+        block_bytes: int,
+        *,
+        paths_a_chunk: int = 1,
+        max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         """Plan the reading, and open the first files.
 
@@ -54,11 +61,13 @@ class FileSource:
             record_format: "lines", "jsonl", "csv", "blocks" or "files".
             block_bytes: how much of a file a chunk holds; records make it a little more or less.
             paths_a_chunk: for "files", how many go together.
+            max_record_bytes: a longer record is not read, and fails; 0: there is no limit.
         """
         self._inputs = inputs
         self._format = record_format
         self._block_bytes = block_bytes
         self._paths_a_chunk = paths_a_chunk
+        self._most = max_record_bytes
         self._seq = 0
         self._stream: StdinPieces | None = None
         self._kept = _KeptOpen()
@@ -161,26 +170,44 @@ class FileSource:
         for index, start in enumerate(range(0, max(size, 1), block)):
             end = min(start + block, size)
             origin = self._origin(entry, file_index, index, end - start, last=end == size)
-            yield ByteRange(origin, start, end, exact, file=file)
+            yield ByteRange(origin, start, end, exact, file=file, max_record_bytes=self._most)
 
     def _csv_ranges(self, entry: Input, file_index: int, fd: int, file: Identity) -> Iterator[Chunk]:
         """Cut a plain CSV file between rows."""
         header, size = csv_header(fd, file.size_bytes), file.size_bytes
         names = self._columns(entry, header)
-        rows, at, start, counted, index = RowEnds(), header.size_bytes, header.size_bytes, 0, 0
+        rows, at, start, row, index = RowEnds(), header.size_bytes, header.size_bytes, header.size_bytes, 0
+
+        def range_to(end: int, *, last: bool = False, too_long: bool = False) -> ByteRange:
+            begin = 0 if not index else start  # the header counts as read with the first
+            return ByteRange(
+                self._origin(entry, file_index, index, end - begin, last=last), start, end, on_boundaries=True,
+                fieldnames=names, file=file, max_record_bytes=self._most, too_long=too_long,
+            )  # fmt: skip
+
+        def is_long(end: int) -> bool:
+            return bool(self._most) and end - row > self._most
+
         while at < size:
             piece = read_at(fd, at, min(self._block_bytes, size - at))
             if not piece:
                 raise OrchestratorError(f"{entry.path} was truncated to {at:,} bytes while it was read")
-            ends = rows.last_in(piece)
-            if ends and at + len(piece) < size:
-                cut = at + ends
-                origin = self._origin(entry, file_index, index, cut - counted, last=False)
-                yield ByteRange(origin, start, cut, on_boundaries=True, fieldnames=names, file=file)
-                start, counted, index = cut, cut, index + 1
+            if is_long(at) and (first := rows.copy().first_in(piece)):
+                if start < row:
+                    yield range_to(row)
+                    start, index = row, index + 1
+                yield range_to(at + first, too_long=True)
+                start, row, index = at + first, at + first, index + 1
+            if (ends := rows.last_in(piece)) and at + ends > row:
+                row = at + ends
+                if at + len(piece) < size:
+                    yield range_to(row)
+                    start, index = row, index + 1
             at += len(piece)
-        origin = self._origin(entry, file_index, index, size - counted, last=True)
-        yield ByteRange(origin, start, size, on_boundaries=True, fieldnames=names, file=file)
+        if is_long(size) and start < row:
+            yield range_to(row)
+            start, index = row, index + 1
+        yield range_to(size, last=True, too_long=is_long(size))
 
     def _columns(self, entry: Input, header: Header) -> tuple[str, ...]:
         """Return the columns of a CSV file; warn once a run of names that stand there twice."""
@@ -196,15 +223,19 @@ class FileSource:
     def _compressed_blocks(self, entry: Input, file_index: int, kind: str, fd: int, file: Identity) -> Iterator[Chunk]:
         """Decompress a file here, and cut it between records."""
         raw = _UpTo(fd, file.size_bytes)
-        cut = cutter(self._format, self._block_bytes)
-        damaged: tuple[type[BaseException], ...] = (compression.CompressionError, *compression.read_errors(kind))
+        cut = cutter(self._format, self._block_bytes, self._most)
+        damaged: tuple[type[BaseException], ...] = (
+            MemoryError,
+            compression.CompressionError,
+            *compression.read_errors(kind),
+        )
 
-        def blocks() -> Iterator[bytes]:
+        def blocks() -> Iterator[Cut]:
             stream = compression.reader(io.BufferedReader(raw, _BUFFER_BYTES), kind)
             while piece := _read_full(stream, self._block_bytes):
                 yield from cut.feed(piece)
 
-        def checked() -> Iterator[bytes]:
+        def checked() -> Iterator[Cut]:
             try:
                 yield from blocks()
                 file.check(entry.path, fd)
@@ -223,22 +254,24 @@ class FileSource:
         yield from self._blocks(entry, file_index, pieces.cut, blocks, lambda: pieces.taken)
 
     def _blocks(
-        self, entry: Input, file_index: int, cut: Cutter, blocks: Iterator[bytes], position: Callable[[], int]
+        self, entry: Input, file_index: int, cut: Cutter, blocks: Iterator[Cut], position: Callable[[], int]
     ) -> Iterator[Chunk]:
         """Give blocks of whole records; the last is empty where nothing was left over."""
         index, offset, line, counted, names, last = 0, 0, 1, 0, None, False
         while not last:
-            data = next(blocks, b"")
-            last = not data
+            found = next(blocks, b"")
+            last = found == b""
             if last:
-                data = cut.finish()
+                found = cut.finish()
+            data, size_bytes, line_ends = _measured(found)
             if not index and cut.header is not None:
                 offset, line = cut.header.size_bytes, 1 + cut.header.line_ends
                 names = self._columns(entry, cut.header)
             size, counted = position() - counted, position()
             origin = self._origin(entry, file_index, index, size, last=last)
-            yield Block(origin, PickleBuffer(data), offset, line, names)
-            index, offset, line = index + 1, offset + len(data), line + data.count(b"\n")
+            long = isinstance(found, TooLong)
+            yield Block(origin, PickleBuffer(data), offset, line, names, self._most, long)
+            index, offset, line = index + 1, offset + size_bytes, line + line_ends
 
     def _path_chunks(self) -> Iterator[Chunk]:
         """Give the files' names, several to a chunk; names come from standard input too, one a line."""
@@ -269,7 +302,7 @@ class FileSource:
                 2**20 if names else max(4 * self._block_bytes, 2**20),
                 name=_told(entry),
                 kind=entry.compression,
-                cut=None if names else cutter(self._format, self._block_bytes),
+                cut=None if names else cutter(self._format, self._block_bytes, self._most),
                 owned=not is_stdin,
             )
             if self._on_ready is not None:
@@ -288,15 +321,23 @@ class FileSource:
         with_rest = True
         try:
             while with_rest:
-                piece = pieces.take(2**16)
+                piece = pieces.take_bytes(2**16)
                 with_rest = bool(piece)
                 for block in cut.feed(piece) if piece else [cut.finish()]:
+                    assert isinstance(block, bytes)  # noqa: S101 - for the type checker: there is no limit here
                     for name in os.fsdecode(block).split("\n"):
                         if name:
                             yield look_at(name.removesuffix("\r"))
         finally:
             self._coming = len(self._inputs)
             self._end_stream()
+
+
+def _measured(found: Cut) -> tuple[bytes, int, int]:
+    """Return the bytes that are there of what was cut, how many it had, and how many line ends."""
+    if isinstance(found, TooLong):
+        return b"", found.size_bytes, found.line_ends
+    return found, len(found), found.count(b"\n")
 
 
 class _KeptOpen:

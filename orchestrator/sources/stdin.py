@@ -16,12 +16,13 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.sources.cutting import TooLong
 from workers import compression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.sources.cutting import Cutter
+    from orchestrator.sources.cutting import Cut, Cutter
 
 _READ_BYTES = 256 * 1024
 
@@ -56,7 +57,7 @@ class StdinPieces:
         self.cut = cut
         self._owned = owned
         self._changed = threading.Condition()
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[Cut] = deque()
         self._held = 0
         self._whole = 0
         """How many of the pieces are whole records, or have a line end in them."""
@@ -87,8 +88,10 @@ class StdinPieces:
         if self.ready():
             call()
 
-    def take(self, most_bytes: int) -> bytes:
+    def take(self, most_bytes: int) -> Cut:
         """Return what there is, one byte to about `most_bytes`; b"" at the end. Waits if there is nothing.
+
+        What stands for a record that is too long comes alone.
 
         Raises:
             OrchestratorError: it can't be read.
@@ -98,15 +101,30 @@ class StdinPieces:
             if self._error is not None and not self._pieces:
                 said = getattr(self._error, "strerror", None) or " ".join(str(self._error).split())
                 raise OrchestratorError(f"can't read {self._name} to its end: {said or type(self._error).__name__}")
-            taken, size = [], 0
-            while self._pieces and size + len(self._pieces[0]) <= max(most_bytes, len(self._pieces[0])):
-                taken.append(self._pieces.popleft())
-                size += len(taken[-1])
-                self._whole -= self._is_whole(taken[-1])
+            taken: list[bytes] = []
+            size = 0
+            while self._pieces and size + _held(self._pieces[0]) <= max(most_bytes, _held(self._pieces[0])):
+                piece = self._pieces[0]
+                if isinstance(piece, TooLong) and taken:
+                    break
+                self._pieces.popleft()
+                self._whole -= self._is_whole(piece)
+                size += _held(piece)
+                if isinstance(piece, TooLong):
+                    self.taken += piece.size_bytes
+                    self._changed.notify_all()
+                    return piece
+                taken.append(piece)
             self._held -= size
             self.taken += size
             self._changed.notify_all()
         return b"".join(taken)
+
+    def take_bytes(self, most_bytes: int) -> bytes:
+        """Do what `take` does, where nothing is cut into records."""
+        piece = self.take(most_bytes)
+        assert isinstance(piece, bytes)  # noqa: S101 - only a cutter makes anything else
+        return piece
 
     def close(self) -> None:
         """Stop reading: the thread ends at once if it waits for the descriptor."""
@@ -119,15 +137,15 @@ class StdinPieces:
                 self._wake_write = -1
             self._changed.notify_all()
 
-    def _is_whole(self, piece: bytes) -> bool:
-        return self.cut is not None or b"\n" in piece
+    def _is_whole(self, piece: Cut) -> bool:
+        return self.cut is not None or (isinstance(piece, bytes) and b"\n" in piece)
 
     def _read(self) -> None:
         """Run the thread."""
         try:
             while self._has_room():
                 piece, error = self._next()
-                blocks = self.cut.feed(piece) if self.cut is not None and piece else [piece]
+                blocks: list[Cut] = self.cut.feed(piece) if self.cut is not None and piece else [piece]
                 self._append([block for block in blocks if block], ended=not piece, error=error)
                 if not piece:
                     return
@@ -161,11 +179,11 @@ class StdinPieces:
         raw: Any = self._raw
         return raw if self._kind is None else compression.reader(raw, self._kind)
 
-    def _append(self, blocks: list[bytes], *, ended: bool, error: BaseException | None) -> None:
+    def _append(self, blocks: list[Cut], *, ended: bool, error: BaseException | None) -> None:
         with self._changed:
             for block in blocks:
                 self._pieces.append(block)
-                self._held += len(block)
+                self._held += _held(block)
                 self._whole += self._is_whole(block)
             self._ended, self._error = ended, error
             self._changed.notify_all()
@@ -183,6 +201,11 @@ class StdinPieces:
             if self._owned:
                 with suppress(OSError):
                     os.close(self._fd)
+
+
+def _held(piece: Cut) -> int:
+    """Return how many bytes of memory something takes."""
+    return len(piece) if isinstance(piece, bytes) else 0
 
 
 class _Waiting(io.RawIOBase):

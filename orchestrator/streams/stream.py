@@ -19,7 +19,7 @@ from orchestrator.graph.holding import Hold
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.letter_sinks import refuse_unwritable
-from orchestrator.settings import map_options
+from orchestrator.settings import map_options, parse_limit
 from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
@@ -68,6 +68,7 @@ class Stream:
         *,
         errors: str = "strict",
         block_bytes: int | None = None,
+        max_record: int | str = "256M",
     ) -> Self:
         """Read the records of files, plain or .gz .bz2 .xz (.zst as an extra); patterns and "-" too.
 
@@ -81,6 +82,7 @@ class Stream:
             errors: bytes that are not UTF-8: "strict" fails, "replace" puts U+FFFD there.
             block_bytes: how much of a file goes to a worker at a time, and the size of a record of "blocks"; None: by
                 the size of the files, at most 1 MiB.
+            max_record: bytes (or "1G"); a longer record is not read, and fails. 0: no limit.
 
         Raises:
             ConfigError: a file is missing or can't be read, or there is no such format.
@@ -95,7 +97,12 @@ class Stream:
         inputs = expand([str(name) for name in names])
         least = _BLOCK_BYTES if format == "blocks" else SMALLEST_BYTES
         size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
-        source = _Files(lambda: FileSource(looked_at_again(inputs), format, size), lambda: of_inputs(inputs))
+        most = parse_limit(max_record)
+
+        def open_files() -> FileSource:
+            return FileSource(looked_at_again(inputs), format, size, max_record_bytes=most)
+
+        source = _Files(open_files, lambda: of_inputs(inputs))
         chunks = cls(source, name="files")
         return chunks._work("flat_map", RecordReader(format, errors), "read", None)
 

@@ -10,7 +10,7 @@ from orchestrator.cli.failing import FailureSettings, LimitSettings, add_failing
 from orchestrator.cli.numbers import seconds
 from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
 from orchestrator.errors import ConfigError
-from orchestrator.settings import START_METHODS, StartMethod, parse_size
+from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.output_file import is_standard_output
 from orchestrator.sizing import Sizing, parse_sizing
 from workers.formats import FORMATS
@@ -64,6 +64,8 @@ class RunSettings:
     """None: by the names of the files."""
     block_bytes: int | None
     """None: by the size of the input."""
+    max_record_bytes: int
+    """0: no limit."""
     chunk_records: int | None
     """None: whatever a block holds."""
     buffer_bytes: int | None
@@ -167,6 +169,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         help="records that go to a worker at a time; about N, as their size is "
         "estimated from the first 64 KiB; with --format files exactly N (default: 1)",
     )
+    add(
+        "--max-record",
+        metavar="SIZE",
+        default="256M",
+        help="a record with more bytes is not read, and fails (default: 256M; 0: no limit)",
+    )
     add("--buffer", metavar="SIZE", help="bytes in flight at most, waiting results too (default: 256M)")
     add_order(group)
     add(
@@ -212,6 +220,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         record_format=args.format,
         output_format=args.output_format,
         block_bytes=parse_size(args.block) if args.block and args.block != "auto" else None,
+        max_record_bytes=parse_limit(args.max_record),
         chunk_records=_count(args.chunk) if args.chunk != "auto" else None,
         buffer_bytes=parse_size(args.buffer) if args.buffer else None,
         ordered=args.ordered,

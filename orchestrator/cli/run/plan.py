@@ -88,7 +88,13 @@ def make_plan(settings: RunSettings) -> RunPlan:
         raise ConfigError(str(mistake)) from None
     block_bytes = _block_bytes(settings, inputs)
     paths_a_chunk = (settings.chunk_records or 1) if not to_folder else 1
-    source = letters or FileSource(inputs, settings.record_format, block_bytes, paths_a_chunk=paths_a_chunk)
+    source = letters or FileSource(
+        inputs,
+        settings.record_format,
+        block_bytes,
+        paths_a_chunk=paths_a_chunk,
+        max_record_bytes=settings.max_record_bytes,
+    )
     runner = RecordRunner(
         target=settings.target,
         folder=os.getcwd(),
