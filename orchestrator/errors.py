@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
+
+from workers.describe import describe
 
 if TYPE_CHECKING:
     from workers.chunks import Place
@@ -12,7 +15,44 @@ if TYPE_CHECKING:
 
 
 class OrchestratorError(Exception):
-    """The root: `except OrchestratorError` catches whatever this package raises of its own."""
+    """The root: `except OrchestratorError` catches whatever this package raises of its own.
+
+    All of them can be copied and pickled, with their cause; of what they hold that can't be pickled a description.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {**self.__dict__, "__cause__": self.__cause__}
+        kept = {name: value if _can_be_pickled(value) else describe(value) for name, value in state.items()}
+        if not isinstance(kept["__cause__"], BaseException):
+            del kept["__cause__"]
+        return _rebuilt, (type(self), self.args, kept)
+
+
+def _rebuilt(kind: type[OrchestratorError], args: tuple[Any, ...], state: dict[str, Any]) -> OrchestratorError:
+    error = _made(kind, args)
+    error.args = args
+    error.__cause__ = state.pop("__cause__", None)
+    error.__dict__.update(state)
+    return error
+
+
+def _made(kind: type[OrchestratorError], args: tuple[Any, ...]) -> OrchestratorError:
+    """Make an error without its `__init__`: by the built-in of its bases that is the largest, the others refuse."""
+    for base in kind.__mro__:
+        try:
+            made: OrchestratorError = base.__new__(kind, *args)
+        except TypeError:
+            continue
+        return made
+    raise TypeError(kind)
+
+
+def _can_be_pickled(value: object) -> bool:
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        return False
+    return True
 
 
 class ConfigError(OrchestratorError, ValueError):
@@ -36,9 +76,6 @@ class ReentrantCallError(OrchestratorError, RuntimeError):
             "the handler, and do this where the flag is read"
         )
         self.what = what
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.what,)
 
 
 class InternalError(OrchestratorError):

@@ -88,7 +88,8 @@ class FutureDriver:
     def refuse_to_wait(self) -> None:
         """Raise `ReentrantCallError` where a wait for a future would wait for a lock that its own thread holds."""
         self._coordinator.refuse_if_foreign()
-        if self.is_interrupted or self._coordinator.is_interrupted:
+        self._coordinator.refuse_if_interrupted("future.result()")
+        if self.is_interrupted:
             raise ReentrantCallError("future.result()")
         self._coordinator.take_over()
 

@@ -82,4 +82,5 @@ class Hearing:
                 self.on_output(worker_id, stream, text)
             else:
                 target = sys.stdout if stream == "stdout" else sys.stderr
-                target.write(for_stream(text, target))
+                if target is not None and not target.closed:
+                    target.write(for_stream(text, target))

@@ -511,7 +511,10 @@ class Pool:
 
 def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:
     """Return how many items will come, None where an iterable does not know."""
-    lengths = [length_hint(iterable, -1) for iterable in iterables]
+    try:
+        lengths = [length_hint(iterable, -1) for iterable in iterables]
+    except OverflowError:  # range(10**30)
+        return None
     return None if min(lengths) < 0 else min(lengths)
 
 

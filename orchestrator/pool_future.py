@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 
@@ -14,6 +17,10 @@ class PoolFuture(Future[Any]):
         """Take what is called before a wait, to raise if that would never end."""
         super().__init__()
         self._before_wait = before_wait
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Call `fn` with this future when it is done; what it raises is logged, as `concurrent.futures` does."""
+        super().add_done_callback(partial(_call, fn))
 
     def result(self, timeout: float | None = None) -> Any:
         """Return what the call returned, or raise what it raised.
@@ -32,3 +39,13 @@ class PoolFuture(Future[Any]):
         if not self.done():
             self._before_wait()
         return super().exception(timeout)
+
+
+def _call(callback: Callable[[Future[Any]], object], future: Future[Any]) -> None:
+    """Call it; SystemExit and its like too end nothing but the callback: the thread serves everybody's futures."""
+    try:
+        callback(future)
+    except BaseException:
+        if threading.current_thread() is threading.main_thread():
+            raise
+        logging.getLogger("concurrent.futures").exception("exception calling callback for %r", future)

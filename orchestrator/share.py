@@ -87,7 +87,7 @@ def _free(pid: int, fd: int, token: bytes, told: Callable[[bytes], None]) -> Non
 
 def _write(token: bytes, obj: object) -> tuple[int, int]:
     """Write the object; return the descriptor of its file, and the file's size."""
-    encoded = payload.encode(obj, by_value.dumps)
+    encoded = payload.encode(obj, by_value.dumps, threshold_bytes=1)  # out of band, so read-only
     parts, total = _laid_out(token, encoded)
     fd = os.memfd_create(FILE_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:

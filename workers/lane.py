@@ -5,9 +5,11 @@ Owner: the worker's main thread. `send`, `flush` (prints of user code) and `ask`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import struct
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -34,6 +36,7 @@ class WorkerLane:
         self._arrived: deque[Frame] = deque()
         self._outgoing = bytearray()
         self._writing = threading.Lock()
+        self._flushing = False
         self._answers: deque[Frame] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._reading = False  # a thread is in the read, without the lock
@@ -98,11 +101,20 @@ class WorkerLane:
         with self._writing:
             for part in parts:
                 self._outgoing += part
-            if len(self._outgoing) >= FULL_BYTES:
-                self._write()
+            is_full = len(self._outgoing) >= FULL_BYTES
+        if is_full:
+            self.flush()
 
     def flush(self) -> None:
-        """Write everything out, and report the input leases that have ended."""
+        """Write everything out, and report the input leases that have ended.
+
+        What user code printed goes first: whatever an item printed that counts as finished is there, however this
+        process ends.
+        """
+        if self._outgoing and not self._flushing and threading.current_thread() is threading.main_thread():
+            self._flushing = True  # the user's own stream may print to ours, and so come here again
+            flush_prints()
+            self._flushing = False
         with self._writing:
             ended = self.inputs.released
             if ended:
@@ -121,3 +133,10 @@ class WorkerLane:
             while written < len(data):
                 written += os.write(self._outbox_fd, data[written:])
         self._outgoing.clear()
+
+
+def flush_prints() -> None:
+    """Write out what user code has printed; a stream that can't is its own affair."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()

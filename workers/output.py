@@ -46,6 +46,14 @@ class ForwardedStream(io.TextIOBase):
             self._pass_on(whole)
         return len(text)
 
+    @property
+    def buffer(self) -> _Bytes:
+        """What takes bytes, as that of `sys.stdout`."""
+        return _Bytes(self)
+
+    def reconfigure(self, **_options: object) -> None:
+        """Do nothing: lines leave at once anyway, and how they are encoded is the coordinator's business."""
+
     def flush(self) -> None:
         """Do nothing: an unfinished line waits for its end, or for the end of the worker."""
 
@@ -59,3 +67,21 @@ class ForwardedStream(io.TextIOBase):
         message: Any = (self._name, text)
         self._lane.send([pack(Kind.OUTPUT, pickle.dumps(message))])
         self._lane.flush()
+
+
+class _Bytes(io.BufferedIOBase):
+    """The bytes' side of a forwarded stream."""
+
+    def __init__(self, text: ForwardedStream) -> None:
+        self._text = text
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._text.fileno()
+
+    def write(self, data: Any, /) -> int:
+        written = bytes(data)
+        self._text.write(written.decode("utf-8", "backslashreplace"))
+        return len(written)

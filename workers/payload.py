@@ -43,7 +43,7 @@ def _by_value(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
 Dumps = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
 
 
-def encode(obj: Any, by_value: Dumps = _by_value) -> Encoded:
+def encode(obj: Any, by_value: Dumps = _by_value, threshold_bytes: int = THRESHOLD_BYTES) -> Encoded:
     """Pickle `obj`: plainly if possible, with `by_value` (cloudpickle) otherwise.
 
     Raises:
@@ -53,7 +53,7 @@ def encode(obj: Any, by_value: Dumps = _by_value) -> Encoded:
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
         try:
-            if buffer.raw().nbytes < THRESHOLD_BYTES or len(large) == MAX_BUFFERS:
+            if buffer.raw().nbytes < threshold_bytes or len(large) == MAX_BUFFERS:
                 return True
         except BufferError:  # not contiguous
             return True

@@ -192,3 +192,17 @@ def test_a_closed_pool_shares_nothing():
     pool.close()
     with pytest.raises(ClosedError):
         pool.share(1)
+
+
+def test_every_array_inside_is_read_only_small_ones_too():
+    with Pool(1) as pool:
+        shared = pool.share({"small": np.arange(3), "large": np.zeros(100_000), "in": [(np.ones(1),)]})
+        for value in (shared.get(), pool.submit(shared.get).result()):
+            assert not value["small"].flags.writeable
+            assert not value["large"].flags.writeable
+            assert not value["in"][0][0].flags.writeable
+        assert pool.submit(writes, shared).exception().args
+
+
+def writes(shared):
+    shared.get()["small"][0] = 5

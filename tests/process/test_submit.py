@@ -176,3 +176,22 @@ def test_a_short_call_does_not_wait_behind_a_long_one(tmp_path):
         finally:
             gate.open()
         long.result()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, ValueError])
+def test_a_callback_harms_nobody_whatever_it_raises(pool, kind, caplog):
+    def ends(_):
+        raise kind("in a callback")
+
+    called = threading.Event()
+    gate = threading.Event()
+    first = pool.submit(same, 1)
+    first.add_done_callback(lambda _: gate.wait(30))
+    others = [pool.submit(same, n) for n in range(5)]
+    for future in others:
+        future.add_done_callback(ends)
+    others[-1].add_done_callback(lambda _: called.set())
+    gate.set()
+    assert [future.result(timeout=30) for future in others] == list(range(5))
+    assert called.wait(30)
+    assert pool.submit(same, 7).result(timeout=30) == 7
