@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator import Pool, Stream, Workflow, run
 from orchestrator.graph import holding
 from orchestrator.journal import Journal
+from orchestrator.plain_data import has_pickles
 from tests.support.storm import Storm
 
 
@@ -107,5 +108,6 @@ if __name__ == "__main__":
     with closing(Journal(str(Path(where, "journal")))) as journal:
         if journal.complete:  # killed behind its end: once more would add to the dead letters
             sys.exit()
+        assert not has_pickles(journal.state), "items that are plain data are kept as data"
     with Pool(2, max_deaths=1000) as shared, Storm(shared, weather[0]) if weather else nullcontext():
         run(*RUNS[name](output), pool=shared, checkpoint=Path(where, "journal"), checkpoint_every_s=0.02)
