@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 _EDGE_BYTES = 4096
@@ -30,9 +30,8 @@ class FileChangedError(OSError):
         return f"{self.filename} {self.strerror}"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A file as it was when the run began."""
+class Identity(NamedTuple):
+    """A file as it was when the run began; a tuple, as one travels with every block."""
 
     device: int
     inode: int
@@ -92,6 +91,8 @@ def edges_of(fd: int, size_bytes: int) -> int:
     """Return a checksum of the first and last bytes of a file of that size."""
     head = os.pread(fd, min(size_bytes, _EDGE_BYTES), 0)
     tail_at = max(0, size_bytes - _EDGE_BYTES)
+    if not tail_at:
+        return crc32(head)
     return crc32(os.pread(fd, size_bytes - tail_at, tail_at), crc32(head))
 
 

@@ -215,7 +215,8 @@ class FileSource:
             self._warned = True
             name = header.repeated[0]
             warnings.warn(
-                f"{_told(entry)}: the column {name!r} stands there more than once; the second is called {name}.1",
+                f"{_told(entry)}: the column {name!r} stands there more than once; "
+                f"repeated names are numbered, as in {name + '.1'!r}",
                 stacklevel=2,
             )
         return header.names

@@ -13,7 +13,7 @@ import glob
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -164,7 +164,7 @@ def open_plain(entry: Input) -> tuple[int, Identity]:
         raise OrchestratorError(str(error)) from None
     except OSError as error:
         raise OrchestratorError(f"can't read {entry.path}: {error.strerror}") from None
-    file = replace(entry.file, edges=edges_of(fd, entry.file.size_bytes), pid=os.getpid(), fd=fd)
+    file = entry.file._replace(edges=edges_of(fd, entry.file.size_bytes), pid=os.getpid(), fd=fd)
     try:
         file.check(entry.path, fd)
     except FileChangedError as error:
