@@ -14,6 +14,7 @@ SCENARIOS = {
     "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items: maps, a graph, futures, steps"),
     "troubles": ("test_troubles.py", "10,000 items that raise, die or hang, under memory pressure and resizing"),
     "resize": ("test_resizing.py", "0 to 16 workers every 20 ms while workers are killed, over 200,000 items and more"),
+    "graphs": ("test_random_graphs.py", "20,000 random graphs against plain Python: inline, in workers, killed and resumed"),
     "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),
     "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
     "names": ("test_hostile_names.py", "5,000 hostile names in every kind of place of a shell command, in every shell"),
@@ -32,6 +33,7 @@ def options():
     parser.add_argument("--kills", type=int, default=200, help="of each run of `resume` (default: 200)")
     parser.add_argument("--runs", default="", metavar="NAME,...", help="only these graphs of `resume`")
     parser.add_argument("--items", type=int, default=200_000, help="of each run of `storm` and `resize` (default: 200000)")
+    parser.add_argument("--graphs", type=int, default=20_000, help="of `graphs` (default: 20000)")
     parser.add_argument("--minutes", type=float, default=0.0, help="go on with other seeds for so long")
     chosen = parser.parse_args()
     for name in chosen.scenario:
@@ -48,6 +50,7 @@ def run(chosen, seed):
         "CHAOS_MATRIX": "full",
         "CHAOS_ITEMS": str(chosen.items),
         "CHAOS_KILLS": str(chosen.kills),
+        "CHAOS_GRAPHS": str(chosen.graphs),
         "CHAOS_POINTS": "all",
         "CHAOS_NAMES": "5000",
         "CHAOS_LINES": "3000",

@@ -1,0 +1,348 @@
+"""Random graphs of all operators with their plain Python models, and what it takes to run one within a deadline.
+
+A graph is made by its seed: `RandomGraph(seed)` always describes the same. Items are whole numbers throughout, so that
+any operator may follow any other. As a program, `python -m support.random_graphs SEED FOLDER` runs a graph with its
+outputs and its checkpoints in a folder, to be killed and started again.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import heapq
+import os
+import random
+import signal
+import sys
+import threading
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import workers
+from orchestrator import Pool, Stream, Workflow, run
+
+DEADLINE_S = 60.0
+SIZES = (0, 1, 2, 30, 300, 1100, 2600)
+
+
+def add(k, n):
+    return n + k
+
+
+def kept(m, n):
+    return n % m != 0
+
+
+def copies(m, n):
+    return [n] * (n % m)
+
+
+def falls_into(m, rest, n):
+    return n % m == rest
+
+
+def is_above(limit, n):
+    return n > limit
+
+
+def flaky(n):
+    """Fail the first time."""
+    if n % 11 == 0 and workers.current().attempt == 1:
+        raise OSError("not yet")
+    return n
+
+
+def fussy(n):
+    """Fail every time."""
+    if n % 13 == 0:
+        raise LookupError(n)
+    return n
+
+
+def deadly(n):
+    """Kill the worker the first time."""
+    if n % 509 == 0 and workers.current().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+def nothing():
+    return None
+
+
+def total(items):
+    return sum(item or 0 for item in items)
+
+
+def total_of_window(window):
+    return window.start_s + sum(window.items)
+
+
+def second(pair):
+    return pair[1]
+
+
+def paired(left, right):
+    return 3 * (left if left is not None else -1) + (right if right is not None else -7)
+
+
+@dataclass
+class Flow:
+    """A stream and what it has to give."""
+
+    stream: Stream
+    items: list[int]
+    ordered: bool = True
+
+    def then(self, stream: Stream, items: list[int], *, ordered: bool = True) -> Flow:
+        return Flow(stream, items, self.ordered and ordered)
+
+    @property
+    def is_sorted(self) -> bool:
+        return self.ordered and self.items == sorted(self.items)
+
+
+def windows(items, size, step):
+    return [sum(items[at : at + size]) for at in range(0, len(items), step)]
+
+
+def time_windows(items, length):
+    found: dict[int, int] = {}
+    for n in items:
+        found[n // length] = found.get(n // length, 0) + n
+    return [k * length + found[k] for k in sorted(found)]
+
+
+def joined(left, right, how, many):
+    rest, results, matched = sorted(right), [], set()
+    counts = {n: rest.count(n) for n in set(rest)} if many else {}
+    for n in left:
+        if many and counts.get(n):
+            results += [paired(n, n)] * counts[n]
+            matched.add(n)
+        elif not many and n in rest:
+            rest.remove(n)
+            results.append(paired(n, n))
+        elif how in {"left", "full"}:
+            results.append(paired(n, None))
+    unmatched = [n for n in rest if n not in matched]
+    return results + [paired(None, n) for n in unmatched if how in {"right", "full"}]
+
+
+class RandomGraph:
+    """One graph; `ends` has each end's stream, its model, and whether its order is known."""
+
+    def __init__(self, seed: int, *, in_workers: bool, calm: bool = True, most_items: int = SIZES[-1]) -> None:
+        """Draw it.
+
+        Args:
+            seed: what it is drawn by; every third makes branches meet again.
+            in_workers: whether some steps run there, with failures that are retried or skipped.
+            calm: False where somebody else kills workers all the time: then no function does, and there are no hooks,
+                which need all workers to live for a moment.
+            most_items: of each source.
+        """
+        self.seed = seed
+        self._draw = random.Random(seed)
+        self._in_workers = in_workers
+        self._calm = calm
+        self._sizes = [size for size in SIZES if size <= most_items]
+        self.meets = seed % 3 == 0
+        flows = self._grown([self._source() for _ in range(self._draw.choice([1, 1, 2]))])
+        self.ends = flows
+
+    def _source(self) -> Flow:
+        items = list(range(self._draw.choice(self._sizes)))
+        blocks = self._draw.random() < 0.1 and not self._kept
+        return Flow(Stream(iter(items), blocking=True) if blocks else Stream(items), items)
+
+    _kept = False
+
+    def _grown(self, flows: list[Flow]) -> list[Flow]:
+        draw = self._draw
+        flows = [self._chain(flow) for flow in flows]
+        if self.meets or draw.random() < 0.3:
+            flows = [*flows[1:], *self._split(flows[0])]
+            flows = [self._chain(flow) for flow in flows]
+        if self.meets or (len(flows) > 1 and draw.random() < 0.4):
+            draw.shuffle(flows)
+            flows = [*flows[2:], self._chain(self._meet(flows[0], flows[1]))]
+        return flows
+
+    def _chain(self, flow: Flow) -> Flow:
+        for _ in range(self._draw.randint(0, 3)):
+            flow = self._step(flow)
+        return flow
+
+    # ---- one stream ---------------------------------------------------------------------------------------------
+
+    def _step(self, flow: Flow) -> Flow:
+        inline = [self._map_inline, self._filter_inline, self._flat_map_inline, self._window, self._time_window]
+        inline += [self._barrier]
+        at_work = [self._map, self._map, self._filter, self._flat_map, self._skipping, self._retried, self._workflow]
+        at_work += [self._unordered, *([self._hook, self._deadly] if self._calm else [])]
+        steps = inline + (at_work if self._in_workers else [])
+        return self._draw.choice(steps)(flow)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return self._draw.choice([{}, {}, {"chunk": 1}, {"chunk": 7}, {"chunk": 200}])
+
+    def _map_inline(self, flow):
+        k = self._draw.randint(-5, 5)
+        return flow.then(flow.stream.map_inline(partial(add, k)), [n + k for n in flow.items])
+
+    def _filter_inline(self, flow):
+        m = self._draw.randint(2, 4)
+        return flow.then(flow.stream.filter_inline(partial(kept, m)), [n for n in flow.items if n % m])
+
+    def _flat_map_inline(self, flow):
+        m = self._draw.randint(2, 3)
+        return flow.then(flow.stream.flat_map_inline(partial(copies, m)), [n for n in flow.items for _ in range(n % m)])
+
+    def _window(self, flow):
+        if not flow.ordered:
+            return flow
+        size, step = self._draw.choice([(1, 1), (3, 2), (10, 30), (2000, 1500)])
+        return flow.then(flow.stream.window(size, step).map_inline(total), windows(flow.items, size, step))
+
+    def _time_window(self, flow):
+        length = self._draw.choice([1, 7, 3000])
+        made = flow.stream.window_by_time(length, at=partial(add, 0), lateness_s=10**9)
+        return flow.then(made.map_inline(total_of_window), time_windows(flow.items, length))
+
+    def _barrier(self, flow):
+        return replace(flow, stream=flow.stream.barrier())
+
+    def _map(self, flow):
+        k = self._draw.randint(-5, 5)
+        return flow.then(flow.stream.map(partial(add, k), **self._options), [n + k for n in flow.items])
+
+    def _filter(self, flow):
+        m = self._draw.randint(2, 4)
+        return flow.then(flow.stream.filter(partial(kept, m), **self._options), [n for n in flow.items if n % m])
+
+    def _flat_map(self, flow):
+        m = self._draw.randint(2, 3)
+        made = flow.stream.flat_map(partial(copies, m), **self._options)
+        return flow.then(made, [n for n in flow.items for _ in range(n % m)])
+
+    def _skipping(self, flow):
+        return flow.then(flow.stream.map(fussy, on_error="skip", **self._options), [n for n in flow.items if n % 13])
+
+    def _retried(self, flow):
+        return flow.then(flow.stream.map(flaky, retries=2, **self._options), flow.items)
+
+    def _deadly(self, flow):
+        return flow.then(flow.stream.map(deadly, **self._options), flow.items)
+
+    def _unordered(self, flow):
+        k = self._draw.randint(-5, 5)
+        made = flow.stream.map(partial(add, k), ordered=False, **self._options)
+        return flow.then(made, [n + k for n in flow.items], ordered=False)
+
+    def _workflow(self, flow):
+        steps = Workflow().step("one", partial(add, 1)).step("two", partial(add, 10), when=partial(is_above, 50))
+        return flow.then(flow.stream.through(steps), [n + 11 if n + 1 > 50 else n + 1 for n in flow.items])
+
+    def _hook(self, flow):
+        return replace(flow, stream=flow.stream.barrier(nothing))
+
+    # ---- several streams ----------------------------------------------------------------------------------------
+
+    def _split(self, flow: Flow) -> list[Flow]:
+        draw = self._draw
+        kind = draw.choice(["broadcast", "route", "first", "demultiplex"])
+        limit = draw.choice([0, 10, 900, 2000])
+        if kind == "broadcast":
+            return [flow.then(each, flow.items) for each in flow.stream.broadcast(draw.randint(2, 3))]
+        if kind == "demultiplex":
+            made = flow.stream.demultiplex(partial(falls_into, 3, 0), keys=[True, False])
+            return [flow.then(made[key], [n for n in flow.items if (n % 3 == 0) == key]) for key in (True, False)]
+        tests = {"above": partial(is_above, limit), "even": partial(falls_into, 2, 0)}
+        made = flow.stream.route(tests, match="first" if kind == "first" else "all")
+        above = [n for n in flow.items if n > limit]
+        even = [n for n in flow.items if n % 2 == 0 and (kind == "route" or n <= limit)]
+        rest = [n for n in flow.items if n % 2 and n <= limit]
+        return [flow.then(made[name], items) for name, items in (("above", above), ("even", even), ("rest", rest))]
+
+    def _meet(self, one: Flow, other: Flow) -> Flow:
+        streams, both = (one.stream, other.stream), [*one.items, *other.items]
+        ways = ["merge", "priority", "multiplex", "join", "join"]
+        ways += ["in_step"] * 4 * (one.ordered and other.ordered) + ["sorted"] * 4 * (one.is_sorted and other.is_sorted)
+        way = self._draw.choice(ways)
+        if way == "in_step":
+            made = one.stream.in_step(other.stream, missing=0).map_inline(total)
+            return Flow(made, [a + b for a, b in zip_longest(one.items, other.items, fillvalue=0)])
+        if way == "sorted":
+            return Flow(Stream.merge_sorted(*streams), list(heapq.merge(one.items, other.items)))
+        if way == "join":
+            how, many = self._draw.choice(["inner", "left", "right", "full"]), self._draw.random() < 0.3
+            many = many and len(both) < 700
+            made = one.stream.join(other.stream, partial(add, 0), how=how, many=many, combine=paired)
+            return Flow(made, joined(one.items, other.items, how, many), ordered=False)
+        made = {
+            "merge": lambda: Stream.merge(*streams),
+            "priority": lambda: Stream.merge_by_priority([(one.stream, 1), (other.stream, 2)], ageing=5),
+            "multiplex": lambda: Stream.multiplex(dict(enumerate(streams))).map_inline(second),
+        }[way]()
+        return Flow(made, both, ordered=False)
+
+    # ---- running it ---------------------------------------------------------------------------------------------
+
+    def run(self, pool: Pool | None) -> None:
+        """Run it and compare each end with its model."""
+        got: list[list[int]] = [[] for _ in self.ends]
+        run(*(end.stream.to(sink) for end, sink in zip(self.ends, got, strict=True)), pool=pool)
+        self.compare(got)
+
+    def run_in(self, folder: str, pool: Pool | None, **options: Any) -> None:
+        """Run it, or go on with it, with outputs and checkpoints in a folder; compare at the end."""
+        paths = [os.path.join(folder, f"out-{number}") for number in range(len(self.ends))]
+        ends = [end.stream.to(path) for end, path in zip(self.ends, paths, strict=True)]
+        run(*ends, pool=pool, checkpoint=os.path.join(folder, "kept"), checkpoint_every_s=0.0, **options)
+        self.compare([[int(line) for line in Path(path).read_text().split()] for path in paths])
+
+    def compare(self, got: list[list[int]]) -> None:
+        for number, (end, items) in enumerate(zip(self.ends, got, strict=True)):
+            wanted = end.items if end.ordered else sorted(end.items)
+            found = items if end.ordered else sorted(items)
+            at = next((k for k, pair in enumerate(zip(found, wanted, strict=False)) if pair[0] != pair[1]), "the end")
+            assert found == wanted, (
+                f"seed {self.seed}, end {number}: {len(found)} items instead of {len(wanted)}, other from {at} on:\n"
+                f"{end.stream.explain()}"
+            )
+
+
+class ResumableGraph(RandomGraph):
+    """One whose sources can be read again."""
+
+    _kept = True
+
+
+def within_deadline(work, seed, deadline_s=DEADLINE_S):
+    """Call `work` in a thread of its own; fail if it raises, or doesn't end in time."""
+    errors: list[BaseException] = []
+
+    def target():
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target, name=f"graph-{seed}", daemon=True)
+    thread.start()
+    thread.join(deadline_s)
+    if thread.is_alive():
+        faulthandler.dump_traceback(sys.__stderr__)
+        raise AssertionError(f"the graph of seed {seed} did not end in {deadline_s} s")
+    for error in errors:
+        error.add_note(f"in the graph of seed {seed}")
+        raise error
+
+
+if __name__ == "__main__":
+    with Pool(2, buffer_bytes="1M", max_deaths=1000) as the_pool:
+        ResumableGraph(int(sys.argv[1]), in_workers=True).run_in(sys.argv[2], the_pool)
