@@ -22,6 +22,7 @@ from orchestrator.graph.engine import Engine
 GRAPHS = int(os.environ.get("CHAOS_GRAPHS", "300"))
 FIRST = int(os.environ.get("CHAOS_SEED", "1000"))
 THREADS = 5
+OF_A_THREAD = 3 if GRAPHS <= 300 else GRAPHS // 50
 
 
 def seeds(count, part):
@@ -51,7 +52,7 @@ def test_graphs_of_several_threads_on_one_pool_with_deaths_and_resizes():
 
     def use(thread):
         try:
-            for seed in seeds(GRAPHS // 100, 10 + thread):
+            for seed in seeds(OF_A_THREAD, 10 + thread):
                 within_deadline(lambda seed=seed: RandomGraph(seed, in_workers=True, calm=False, most_items=300).run(pool), seed)
         except BaseException as error:
             errors.append(error)
