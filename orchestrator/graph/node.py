@@ -332,8 +332,9 @@ class Node:
         if self.closed:
             return None
         outlets = [outlet.snapshot() for outlet in self.outlets]
+        own = self.snapshot()  # first: a node of many sinks syncs them together
         sinks = [sink.snapshot() for sink in self.own_sinks()]
-        return {"own": self.snapshot(), "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
+        return {"own": own, "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
 
     def resume(self, state: dict[str, Any] | None) -> None:
         """Go on from what `checkpoint` gave; before the first turn."""

@@ -49,6 +49,7 @@ class CompressedFile:
         self._pending = bytearray()
         self._empty = True
         self.open, self.abort, self.discard, self.keep_as = file.open, file.abort, file.discard, file.keep_as
+        self.sync_ahead = file.sync_ahead
 
     def write(self, data: memoryview | bytes) -> None:
         """Append.

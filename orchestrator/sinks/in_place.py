@@ -88,6 +88,9 @@ class InPlaceFile:
         self.open()
         self.abort()
 
+    def sync_ahead(self) -> None:
+        """Do nothing: what is written is its reader's at once."""
+
     def discard(self) -> None:
         """Do as `abort`."""
         self.abort()

@@ -78,6 +78,7 @@ class ItemFile:
         self._file = named_output(path)
         self.close: Callable[[], None] = self._file.close
         self.abort: Callable[[], None] = self._file.abort
+        self.sync_ahead: Callable[[], None] = self._file.sync_ahead
         self.discard: Callable[[], None] = self._file.discard
         self.keep_as: Callable[[str], None] = self._file.keep_as
 

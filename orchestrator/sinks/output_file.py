@@ -57,6 +57,9 @@ class OutputFile(Protocol):
     def abort(self) -> None:
         """Leave nothing under the final name."""
 
+    def sync_ahead(self) -> None:
+        """Sync what was written so far, if that means something; any thread may call it."""
+
     def discard(self) -> None:
         """Leave nothing that a later run could go on with either."""
 

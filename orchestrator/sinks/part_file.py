@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.sinks.descriptors import descriptor_pool
 from orchestrator.sinks.new_file import (
     NotOurFileError,
     begin,
@@ -29,9 +30,10 @@ from orchestrator.sinks.new_file import (
     same_file,
     tail_of,
 )
+from orchestrator.sinks.syncing import sync_by_name, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 _WRITE_BACK_BYTES = 8 << 20
@@ -63,25 +65,58 @@ class PartFile:
         self._renaming = False
         self._part = ""
         self._fd = -1
+        self._descriptors = descriptor_pool()
+        """That of the thread that has opened the file."""
         self._size = 0
+        self._synced = -1
+        """How much of it is known to be on the disk; -1: nobody knows."""
         self._identity: os.stat_result | None = None
         self._dirty_bytes = 0  # written since the kernel was last told to begin
 
     def open(self) -> None:
-        """Begin an empty file, if none is begun.
+        """Begin an empty file, if none is begun; go on with one that rests.
 
         Raises:
-            OrchestratorError: it can't be made.
+            OrchestratorError: it can't be made, or somebody has meddled with it.
         """
         if self._fd >= 0:
+            self._descriptors.used(self)
             return
         try:
             self._part = self._part or part_path(self._folder, self._name, random_tag())
-            # One of a run that goes on may be there, left by one that was killed before it had noted it.
-            self._fd = begin(self._part, self._mode if self._old is None else 0o600)
-            self._identity = os.fstat(self._fd)
+            self._fd = self._opened(self._begin if self._identity is None else self._reopen)
+        except NotOurFileError as error:
+            raise self._meddled(str(error), self._part) from None
         except OSError as error:
+            if self._identity is not None and error.errno == errno.ENOENT:
+                raise self._meddled("it was removed or renamed", self._part) from None
             raise OrchestratorError(f"can't write to {self.path}: {error.strerror}") from None
+
+    def _opened(self, make: Callable[[], int]) -> int:
+        self._descriptors = descriptor_pool()
+        return self._descriptors.open(self, make)
+
+    def _begin(self) -> int:
+        # One of a run that goes on may be there, left by one that was killed before it had noted it.
+        fd = begin(self._part, self._mode if self._old is None else 0o600)
+        self._identity = os.fstat(fd)
+        return fd
+
+    def _reopen(self) -> int:
+        assert self._identity is not None  # noqa: S101 - for the type checker
+        fd = reopen(self._part)
+        found, left = os.fstat(fd), self._identity
+        if not os.path.samestat(found, left) or found.st_mtime_ns != left.st_mtime_ns:  # inode numbers are used again
+            os.close(fd)
+            raise NotOurFileError("it was replaced, or written to")
+        os.lseek(fd, self._size, os.SEEK_SET)
+        return fd
+
+    def rest(self) -> None:
+        """Give the descriptor back for a while; called by the pool of descriptors."""
+        fd, self._fd = self._fd, -1
+        self._identity = os.fstat(fd)
+        os.close(fd)
 
     def write(self, data: memoryview | bytes) -> None:
         """Append.
@@ -89,8 +124,7 @@ class PartFile:
         Raises:
             OrchestratorError: the disk is full or broken.
         """
-        if self._fd < 0:
-            self.open()
+        self.open()
         view = memoryview(data)
         with self._failing():
             while view:
@@ -118,14 +152,15 @@ class PartFile:
         self.open()
         with self._failing():
             self._take_after_old()
-            os.fsync(self._fd)
+            if self._synced != self._size or self._old is not None:
+                os.fsync(self._fd)
             self._check_ours()
             self._renaming = True
             os.replace(self._part, self._final)
             if not same_file(self._fd, self._final):
                 self._renaming = False
                 raise self._meddled(f"{self._final} is another file", self._final)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         self._let_go()
 
     def _take_after_old(self) -> None:
@@ -180,7 +215,15 @@ class PartFile:
         self._kept = False
         self.abort()
 
+    def sync_ahead(self) -> None:
+        """Sync what was written so far, so that `close` and `snapshot` need not; from any thread, while none writes."""
+        if self._part and self._identity is not None:
+            size = self._size
+            if sync_by_name(self._part, self._identity):
+                self._synced = size
+
     def _let_go(self) -> None:
+        self._descriptors.forget(self)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with suppress(OSError):  # closed, and interrupted before that was noted
@@ -207,7 +250,8 @@ class PartFile:
         """
         self.open()
         with self._failing():
-            os.fdatasync(self._fd)
+            if self._synced != self._size:
+                os.fdatasync(self._fd)
             self._check_ours()
             return {"bytes": self._size, "tail": tail_of(self._fd, self._size)}
 
@@ -220,9 +264,9 @@ class PartFile:
         size: int = state["bytes"]
         try:
             try:
-                self._fd = reopen(self._part)
+                self._fd = self._opened(lambda: reopen(self._part))
             except FileNotFoundError:  # it was made final at the very end
-                self._fd = reopen(self._final, of_anyone=os.geteuid() == 0)
+                self._fd = self._opened(lambda: reopen(self._final, of_anyone=os.geteuid() == 0))
                 self._check_found(state)
                 os.replace(self._final, self._part)
             else:
@@ -283,13 +327,3 @@ def _status(path: str, final: str, folder: str) -> os.stat_result | None:
     if why is not None:
         raise ConfigError(f"can't write to {path}: {why}")
     return old
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the new name itself last; some file systems can't, and then the file's own sync has to do."""
-    with suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.errors import ConfigError
 from orchestrator.graph.branches import DroppedBranch
 from orchestrator.graph.node import Node, keep_written
+from orchestrator.sinks.syncing import folders_synced_once, sync_ahead
 from orchestrator.streams.calls import apply, item_error, reached
 from workers.describe import describe
 
@@ -33,12 +34,16 @@ def close_all(sinks: list[SideSink], *, failed: bool) -> None:
     An error of one doesn't keep the rest open, and the first is raised.
     """
     first: BaseException | None = None
-    while sinks:
-        try:
-            sink = sinks.pop(0)
-            getattr(sink, "abort", sink.close)() if failed else sink.close()
-        except BaseException as error:
-            first = first or error
+    if not failed:
+        sync_ahead(sinks)
+    sinks.reverse()
+    with folders_synced_once():
+        while sinks:
+            try:
+                sink = sinks.pop()
+                getattr(sink, "abort", sink.close)() if failed else sink.close()
+            except BaseException as error:
+                first = first or error
     if first is not None:
         raise first
 
@@ -240,7 +245,8 @@ class Demultiplex(Node):
         return list(self.sinks.values())
 
     def snapshot(self) -> list[Any]:
-        """Return the keys that have a sink."""
+        """Return the keys that have a sink; what these hold is synced side by side first."""
+        sync_ahead(self.sinks.values())
         return list(self.sinks)
 
     def restore(self, state: list[Any]) -> None:

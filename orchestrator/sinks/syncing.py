@@ -1,0 +1,75 @@
+"""Sync many files together: side by side they share the disk's flushes, which take milliseconds each.
+
+Runs in the coordinator; the threads that it uses are gone when it returns.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from orchestrator.sinks.descriptors import descriptor_pool
+
+_FEW = 16
+"""So many are as quick one after the other."""
+_THREADS = 32
+_of_thread = threading.local()
+
+
+def sync_ahead(sinks: Collection[Any]) -> None:
+    """Have what was written to sinks on its way to the disk, so that they need not sync it one by one."""
+    if len(sinks) <= _FEW:
+        return
+    descriptor_pool().rest_all()
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for many files
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="orchestrator-sync") as threads:
+        for sink in sinks:
+            sync = getattr(sink, "sync_ahead", None)
+            if sync is not None:
+                threads.submit(sync)
+
+
+@contextmanager
+def folders_synced_once() -> Iterator[None]:
+    """Sync each folder once at the end, not once for each file that gets its name there meanwhile."""
+    folders: set[str] = set()
+    _of_thread.folders = folders
+    try:
+        yield
+    finally:
+        _of_thread.folders = None
+        for folder in folders:
+            sync_folder(folder)
+
+
+def sync_folder(folder: str) -> None:
+    """Make new names in a folder last; some file systems can't, and then the files' own syncs have to do."""
+    waiting: set[str] | None = getattr(_of_thread, "folders", None)
+    if waiting is not None:
+        waiting.add(folder)
+        return
+    with suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def sync_by_name(path: str, identity: os.stat_result) -> bool:
+    """Sync a file that need not be open; return False if that failed, or it is another file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.fsync(fd)
+        return os.path.samestat(os.fstat(fd), identity)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
