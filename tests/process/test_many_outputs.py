@@ -22,7 +22,7 @@ seen = 0
 def key(x):
     global seen
     seen += 1
-    if seen == kill:
+    if seen == int(sys.argv[4]):  # no global: those belong to what a run is known by
         os.kill(os.getpid(), 9)
     return x % keys
 more = {"checkpoint": "kept", "checkpoint_every_s": 0.05} if kill >= 0 else {}
