@@ -76,9 +76,12 @@ def joined(divided: Chunk, outcomes: list[Any], divider: Divider) -> Any:
 def same_chunk(chunk: Chunk, *, ran: bool) -> Chunk:
     """Return a chunk once more, whole or a part, with all that it has been through; `ran`: it has run, or may have."""
     if chunk.parent is not None:
-        return same_item(chunk, ran=ran)
+        again = same_item(chunk, ran=ran)
+        again.encoded = None if ran else chunk.encoded
+        return again
     again = Chunk(chunk.call, chunk.seq, chunk.items, chunk.first_index, attempt=chunk.attempt + ran)
     again.failures, again.deaths, again.watched, again.alone = chunk.failures, chunk.deaths, chunk.watched, chunk.alone
+    again.encoded = None if ran else chunk.encoded
     return again
 
 

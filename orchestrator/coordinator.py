@@ -61,6 +61,9 @@ from workers.wire import Flag, Frame, Kind, pack
 _STOP_GRACE_S = 5.0
 _MOMENT_S = 0.1
 """Nobody has to look after the workers for so long."""
+_AHEAD_TICK_S = 0.005
+"""The same, while chunks that are encoded ahead wait for credits, each of which takes longer than this."""
+Sendable = tuple[Chunk, payload.Encoded]
 _STILL_S = 0.1
 """A driver that left ready events alone for so long stands still: a signal handler interrupted it."""
 
@@ -74,7 +77,7 @@ class Coordinator:
         self._changed = threading.Condition(self._lock)
         self._driver: int | None = None
         """The thread that is in the wait, or on its way there."""
-        self._turns = self._turns_seen = 0
+        self._turns, self._turns_seen, self._seen_at = 0, 0, 0.0  # the last two: what the standby saw last, and when
         self._overtaken: set[int] = set()
         """Turns whose frames were interrupted in the wait, while others drive."""
         self._patience_s: float | None = LATE_S
@@ -118,9 +121,9 @@ class Coordinator:
         self.hearing = Hearing()
         self.timers = Timers()
         """What is looked at from time to time; under the lock."""
+        self._ahead: dict[int, tuple[int, deque[Sendable]]] = {}  # by call: its depth, and what is encoded ahead
         self._unwritten: set[int] = set()  # keys of lanes that wait for their pipe to take more
-        self._warned = False
-        self._closing = False
+        self._warned = self._closing = False
         self._broken: OrchestratorError | None = None
         self._watches_items = settings.items_per_worker is not None
         self.in_flight_bytes = 0
@@ -198,6 +201,41 @@ class Coordinator:
                 self._note_damage(error)
                 raise
             return sent
+
+    def put_ahead(self, number: int, batch: list[Sendable], depth: int) -> None:
+        """Keep encoded chunks of a call; they are sent as credits come free, its consumer being here or away."""
+        with self._lock:
+            self._ahead[number] = (depth, deque(batch))
+            if self._has_standby:
+                self._standby.need()
+
+    def take_ahead(self, number: int) -> list[Sendable]:
+        """Return the chunks that were put ahead and have not been sent; they are the caller's again."""
+        with self._lock:
+            _, kept = self._ahead.pop(number, (0, ()))
+            return list(kept)
+
+    def _send_ahead(self) -> None:
+        """Send what was encoded ahead, a chunk of each call in turn; those who wait in line for credits go first."""
+        if self._line or self._closing:
+            return
+        touched: set[Lane] = set()
+        calls = list(self._ahead)
+        while calls:
+            number = calls.pop(0)
+            depth, kept = self._ahead[number]
+            if self.supervisor.holds_back and len(self._ledger):
+                break
+            worker_id = self._credits.take_alone() if kept[0][0].alone else self._credits.take(depth)
+            if worker_id is None:
+                continue
+            touched.add(self._send(number, *kept.popleft(), worker_id))
+            if kept:
+                calls.append(number)
+            else:
+                del self._ahead[number]
+        for lane in touched:
+            self._flush(lane)
 
     def worker_ids(self) -> tuple[int, ...]:
         """Return the ids of all workers, in order; none while one is missing, or the pool is paused.
@@ -442,6 +480,8 @@ class Coordinator:
         for lane in gone:
             if lane.state is not LaneState.DEAD:
                 self.supervisor.settle_death(lane)
+        if self._ahead:
+            self._send_ahead()
         self.supervisor.tick()
         self.timers.run_due()
 
@@ -467,23 +507,35 @@ class Coordinator:
         """
         with self._lock:
             every_s = self.supervisor.every_s
-            if every_s is None or self._closing or not self._calls.are_open:
+            if self._closing or not self._calls.are_open or (every_s is None and not self._ahead):
                 self._standby.left()
                 return None
-            if self._turns == self._turns_seen:  # so a driver, if there is one, stands still
-                try:
-                    if self._driver is not None:
-                        self._overtake()
-                    turn, _ = self._begin_turn(0)
-                    occurred = self._selector.select(0)
-                    self._leave_turn(turn)
-                    self._handle(occurred)
-                except OrchestratorError as error:
-                    self._break(error)
-                except BaseException as error:
-                    self._break(InternalError(f"the loop raised {type(error).__name__}"))
+            now = time.monotonic()
+            if self._turns != self._turns_seen:
+                self._seen_at = now
+            away = self._driver is None and self._ahead and self._turns == self._turns_seen
+            still = every_s is not None and now - self._seen_at >= max(every_s, _MOMENT_S)
+            if away or still:  # a driver, if there is one, stands still
+                self._take_turn()
+                if still:
+                    self._seen_at = now
             self._turns_seen = self._turns
-            return max(every_s, _MOMENT_S)
+            wait_s = _AHEAD_TICK_S if self._ahead else _MOMENT_S
+            return wait_s if every_s is None or self._ahead else max(every_s, _MOMENT_S)
+
+    def _take_turn(self) -> None:
+        """Take one turn without a wait, in the place of the driver if there is one. Under the lock."""
+        try:
+            if self._driver is not None:
+                self._overtake()
+            turn, _ = self._begin_turn(0)
+            occurred = self._selector.select(0)
+            self._leave_turn(turn)
+            self._handle(occurred)
+        except OrchestratorError as error:
+            self._break(error)
+        except BaseException as error:
+            self._break(InternalError(f"the loop raised {type(error).__name__}"))
 
     def _send(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> Lane:
         lane = self._lanes[worker_id]
@@ -492,6 +544,7 @@ class Coordinator:
             lane.put_object(Kind.FUNCTION, self._calls.function(number), number, 0)
         ident = self._ledger.sent(chunk, lane.key)
         chunk.size_bytes = encoded.size
+        chunk.encoded = None if encoded.buffers else encoded
         self.in_flight_bytes += encoded.size
         lane.put_object(Kind.CHUNK, encoded, number, ident, Flag.WATCHED if chunk.watched else 0)
         if self._watches_items:
@@ -598,6 +651,7 @@ class Coordinator:
         """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
         for number, events in self._calls.forget():
             self._throw_away(events)
+            self._ahead.pop(number, None)
             for lane in self.supervisor.all:
                 if number in lane.known_calls:
                     lane.known_calls.discard(number)

@@ -51,8 +51,8 @@ class Chunk:
     """
 
     __slots__ = (
-        "alone", "attempt", "call", "deaths", "divides", "failures", "first_index", "ident", "in_step", "items", "lane",
-        "parent", "position", "seq", "size_bytes", "state", "watched",
+        "alone", "attempt", "call", "deaths", "divides", "encoded", "failures", "first_index", "ident", "in_step",
+        "items", "lane", "parent", "position", "seq", "size_bytes", "state", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +85,8 @@ class Chunk:
         self.ident = -1
         self.lane = -1
         self.size_bytes = 0
+        self.encoded: Any = None
+        """What was sent, while it may be taken back: the items may be others by now. None: too large to keep."""
         self.state = ChunkState.CUT
 
 
@@ -114,20 +116,21 @@ class Ledger:
         chunk = self._lanes[lane].pop(ident, None)
         if chunk is None or chunk.state is not ChunkState.IN_FLIGHT:
             raise InternalError(f"lane {lane} returned chunk {ident}, which it does not hold")
-        chunk.state = ChunkState.DONE
+        chunk.state, chunk.encoded = ChunkState.DONE, None
         return chunk
 
     def returned(self, ident: int, lane: int) -> Chunk:
         """Strike out a chunk that its worker has not begun, and will not; return it."""
+        encoded = self._lanes[lane][ident].encoded if ident in self._lanes[lane] else None
         chunk = self.done(ident, lane)
-        chunk.state = ChunkState.RETURNED
+        chunk.state, chunk.encoded = ChunkState.RETURNED, encoded
         return chunk
 
     def close_lane(self, lane: int) -> list[Chunk]:
         """Strike out a lane whose worker is gone; return the chunks lost with it, in the order of sending."""
         lost = list(self._lanes.pop(lane, {}).values())
         for chunk in lost:
-            chunk.state = self.after(chunk.state, "lost")
+            chunk.state, chunk.encoded = self.after(chunk.state, "lost"), None
         return lost
 
     def first_of(self, lane: int) -> Chunk | None:

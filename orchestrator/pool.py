@@ -223,7 +223,7 @@ class Pool:
         elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
         options = MapOptions(
-            ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters, at_most_once=at_most_once
+            ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters, at_most_once=at_most_once, ahead=True
         )
         star = len(iterables) > 1
         total = _known_length(iterables)

@@ -193,6 +193,9 @@ class MapOptions:
     """Where items go that are given up on: a path, a function, or what has `write(letter)` and `close()`."""
     look_ahead: bool = True
     """Whether a worker may hold chunks that it has not begun; without, those can still be called off."""
+    ahead: bool = False
+    """Whether chunks that take long may be encoded before a lane takes them: then they are sent though the consumer is
+    away."""
     prompt: bool = False
     """Whether a worker gives back each result at once, rather than several short ones together."""
     at_most_once: bool = False

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.assembly import Assembly, FailedItem
 from orchestrator.chunking import ChunkSizer
-from orchestrator.coordinator import Coordinator
+from orchestrator.coordinator import Coordinator, Sendable
 from orchestrator.counts import StageCounts
 from orchestrator.credits import depth_for
 from orchestrator.delivery import Deliveries, Delivery
@@ -32,7 +32,7 @@ from orchestrator.recovery import Recovery
 from orchestrator.reorder import ReorderBuffer
 from orchestrator.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
-from orchestrator.window import Window
+from orchestrator.window import SMALL_CHUNK_BYTES, Window
 from workers import by_value, memmap, payload
 from workers.errors import ExceptionRecord, capture
 from workers.handlers import is_of_a_handler
@@ -43,6 +43,10 @@ from workers.wire import Flag
 if TYPE_CHECKING:
     from orchestrator.sources.dividing import Divider
 
+_AHEAD_CHUNK_S = 0.01
+"""Chunks that take longer may be encoded ahead of a lane's credit."""
+_AHEAD_S = 10.0
+_MOST_AHEAD = 256
 _WEIGHT = 0.3
 
 
@@ -91,12 +95,12 @@ class Stage:
             self._sizer.pin()  # fused steps run by columns, where no item has numbers of its own
         self._reorder: ReorderBuffer[Finished | Assembly] = ReorderBuffer(ordered=options.ordered)
         self._window = Window(self._workers, settings.buffer_bytes)
-        self._backlog: deque[tuple[Chunk, payload.Encoded]] = deque()  # encoded, no lane had credit for them
+        self._backlog: deque[Sendable] = deque()  # encoded, no lane had credit for them
         self._head: Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
         self._total = total
-        self._freed_bytes = 0
-        self._in_lanes = 0
+        self._ahead = options.look_ahead and options.ahead and settings.start_method != "fork"
+        self._in_lanes = self._put_ahead = self._ahead_bytes = self._freed_bytes = 0
         self._next_seq = 0
         self._closed = False
         self.cut_items = 0
@@ -136,25 +140,78 @@ class Stage:
         if self._workers != self._coordinator.size:
             self._workers = self._sizer.workers = self._window.workers = self._coordinator.size or 1
         depth = self._depth()
+        if not self._ahead:
+            self._fill_lanes(cut, depth)
+            return
+        self._take_ahead(cut)
+        try:
+            self._fill_lanes(cut, depth)
+            if self._may_go_ahead and len(self._backlog) < self._most_ahead and (more := self._encoded(cut)):
+                self._backlog.append((more[0], payload.kept(more[1])))
+        finally:
+            batch = list(self._backlog)
+            self._backlog.clear()
+            self._put_ahead = len(batch)
+            self._in_lanes += len(batch)
+            self._ahead_bytes = sum(encoded.size for _, encoded in batch)
+            if batch:
+                self._coordinator.put_ahead(self._number, batch, depth)
+
+    def _take_ahead(self, cut: Callable[[int], Sequence[Any]]) -> None:
+        """Have what was encoded ahead back, as far as it was not sent meanwhile; what runs again goes before it."""
+        if not self._put_ahead:
+            return
+        self._backlog.extend(self._coordinator.take_ahead(self._number))
+        self._in_lanes -= len(self._backlog)
+        if self._backlog and self._recovery.head is not None and (again := self._encoded(cut)):
+            self._backlog.appendleft(again)
+
+    @property
+    def _may_go_ahead(self) -> bool:
+        """Whether chunks may be encoded before a lane has credit for them: so long ones, that no pause starves workers.
+
+        Short ones would be cut before their best size is known; large payloads are not copied twice.
+        """
+        return (
+            self._ahead
+            and self._chunk_s is not None
+            and self._chunk_s >= _AHEAD_CHUNK_S
+            and self._window.expected_bytes <= SMALL_CHUNK_BYTES
+            and self._recovery.head is None
+        )
+
+    @property
+    def _most_ahead(self) -> int:
+        """How many: enough work for a long pause of the consumer, as far as the window and the byte budget allow."""
+        return max(self._workers, min(_MOST_AHEAD, self._workers * int(_AHEAD_S / (self._chunk_s or _AHEAD_S) + 1)))
+
+    def _encoded(self, cut: Callable[[int], Sequence[Any]]) -> Sendable | None:
+        """Return the next chunk that can be sent, encoded and counted; None: there is none now."""
+        while True:
+            again = self._recovery.next()
+            chunk = again or self._cut(cut)
+            if chunk is None:
+                return None
+            encoded = chunk.encoded or self._encode(chunk, again=again is not None)  # sent, and taken back: as it was
+            if encoded is not None:
+                break
+        if chunk.parent is None:
+            self._window.sent(encoded.size, again=again is not None)
+        return chunk, encoded
+
+    def _fill_lanes(self, cut: Callable[[int], Sequence[Any]], depth: int) -> None:
+        """Send what lanes have credit for now."""
         room = self._coordinator.room(depth)
         backlog = self._backlog
         if backlog and not (room and self._dispatch(depth)):
             return
-        while len(backlog) < room:
-            again = self._recovery.next()
-            chunk = again or self._cut(cut)
-            if chunk is None:
-                break
-            encoded = self._encode(chunk, again=again is not None)
-            if encoded is None:
-                continue
-            backlog.append((chunk, encoded))
-            if chunk.parent is None:
-                self._window.sent(encoded.size, again=again is not None)
-            if encoded.buffers:
+        while len(backlog) < room and (more := self._encoded(cut)) is not None:
+            backlog.append(more)
+            if more[1].buffers:
                 # These are still the source's own arrays: placed before the source, which may use them again, goes on.
                 room -= len(backlog)
                 if not self._dispatch(depth):
+                    backlog[0] = (backlog[0][0], payload.kept(backlog[0][1]))
                     break
         if backlog and room > 0:
             self._dispatch(depth)
@@ -177,6 +234,8 @@ class Stage:
     def wants_room(self, *, source_ended: bool = False) -> bool:
         """Tell whether there is something to send, and a lane that would take it now."""
         depth = self._depth_wanted(source_ended)
+        if depth > 0 and not source_ended and self._may_go_ahead and self._put_ahead < self._most_ahead:
+            return True
         return depth > 0 and self._coordinator.room(depth) > 0
 
     def is_waiting(self, *, source_ended: bool) -> bool:
@@ -192,7 +251,7 @@ class Stage:
             return 1 if self._backlog[0][0].alone else self._depth()
         if (again := self._recovery.head) is not None:
             return 1 if again.alone else self._depth()
-        if source_ended or not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
+        if source_ended or not self._may_cut:
             return 0
         return self._depth()
 
@@ -219,8 +278,13 @@ class Stage:
         """Chunks that a lane holds: each will bring an event."""
         return self._in_lanes
 
+    @property
+    def _may_cut(self) -> bool:
+        """Whether the window and the pool's byte budget allow one more chunk."""
+        return self._window.allows(self._coordinator.in_flight_bytes + self._ahead_bytes, self._chunk_s)
+
     def _cut(self, cut: Callable[[int], Sequence[Any]]) -> Chunk | None:
-        if not self._window.allows(self._coordinator.in_flight_bytes, self._chunk_s):
+        if not self._may_cut:
             return None
         items = cut(min(self._sizer.next_size(self.cut_items), self._most_items))
         if not items:

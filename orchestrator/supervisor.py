@@ -307,10 +307,14 @@ class Supervisor:
     # ---- taking back ----------------------------------------------------------------------------------------------
 
     def take_back(self, lane: Lane) -> None:
-        """Take from a worker what it has not begun, so that others may run it; but no part of a step of all workers."""
+        """Take from a worker what it has not begun, so that others may run it.
+
+        Not its part of a step of all workers, nor what carries large buffers: these are in the memory of its lane only.
+        """
         held = self._ledger.list_of(lane.key)
         last = watch.look(lane.slot).last
-        spare = list(reversed([*takewhile(lambda chunk: chunk.ident > last and not chunk.in_step, reversed(held))]))
+        free = takewhile(lambda chunk: chunk.ident > last and not chunk.in_step and chunk.encoded, reversed(held))
+        spare = list(reversed(list(free)))
         if not spare or (lane.taken_back and len(held) - len(spare) > 1):  # it may still skip what is between
             return
         begun = watch.take_back(lane.slot, spare[0].ident, spare[-1].ident + 1)

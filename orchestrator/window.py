@@ -61,8 +61,9 @@ class Window:
         """A chunk came back with so many bytes of results; `whole_bytes` counts its input too."""
         self.at_work -= 1
         self.size_bytes += result_bytes
-        self.expected_result_bytes += _WEIGHT * (result_bytes - self.expected_result_bytes)
-        self.expected_bytes += _WEIGHT * (whole_bytes - self.expected_bytes)
+        weight = _WEIGHT if self.expected_bytes else 1.0  # the first tells more than nothing
+        self.expected_result_bytes += weight * (result_bytes - self.expected_result_bytes)
+        self.expected_bytes += weight * (whole_bytes - self.expected_bytes)
 
     def lost(self, size_bytes: int) -> None:
         """A chunk will not come back from its worker: it, or its items, will go out again; it held `size_bytes`."""

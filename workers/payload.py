@@ -72,6 +72,11 @@ def encode(obj: Any, by_value: Dumps = _by_value, threshold_bytes: int = THRESHO
     return Encoded(data, tuple(large), len(data) + sum(b.raw().nbytes for b in large))
 
 
+def kept(encoded: Encoded) -> Encoded:
+    """Return the same with large buffers of its own: what they are views of may be changed before they are sent."""
+    return encoded._replace(buffers=tuple(pickle.PickleBuffer(bytes(buffer.raw())) for buffer in encoded.buffers))
+
+
 def frame(  # noqa: PLR0917 - a header's fields, in its order
     kind: int, encoded: Encoded, arena: Arena, number: int, ident: int, flags: int = 0
 ) -> list[Any]:

@@ -68,3 +68,10 @@ def noted_and_deadly(folder, deadly, x):
 def runs_of(folder):
     """Return how often each has begun, of all that have."""
     return {int(name): os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder)}
+
+
+def noted_and_slow(folder, size, x):
+    """Note that x begins; then take 20 ms, and return so many bytes."""
+    noted(folder, x)
+    time.sleep(0.02)
+    return bytes(size)
