@@ -68,6 +68,8 @@ class Block:
     max_record_bytes: int = 0
     too_long: bool = False
     """It stands for one record that is too long, whose bytes were not kept."""
+    unreadable: str | None = None
+    """It stands for the rest of a file that can't be read; this is why."""
 
 
 @dataclass(frozen=True, slots=True)

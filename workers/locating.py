@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from workers.formats import Records, Span, SplitError
 
 
+class UnreadableError(Exception):
+    """The coordinator could not read a file, or not to its end."""
+
+
 class Located:
     """The records of one chunk, with their places."""
 
@@ -63,9 +67,12 @@ def read(chunk: Chunk, record_format: str) -> Raw:
 
     Raises:
         OSError: the file can't be read.
+        UnreadableError: the coordinator could not read it.
     """
     if isinstance(chunk, Paths):
         return Raw(chunk.origin.path, b"", 0, None, last_of_file=True)
+    if isinstance(chunk, Block) and chunk.unreadable is not None:
+        raise UnreadableError(chunk.unreadable)
     text = record_format != "blocks"
     return read_block(chunk, text=text) if isinstance(chunk, Block) else read_range(chunk, text=text)
 

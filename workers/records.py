@@ -26,7 +26,8 @@ from workers.chunks import (
 )
 from workers.describing import describe, described
 from workers.formats import Records, SplitError, split
-from workers.locating import Located, read
+from workers.locating import Located, UnreadableError, read
+from workers.ranges import Raw
 from workers.results import FAILED, Output, ResultError
 from workers.watch import watching
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from workers.chunks import Place
     from workers.errors import ExceptionRecord
-    from workers.ranges import Raw
     from workers.watch import Watch
 
 INLINE_BYTES = 4096
@@ -108,6 +108,7 @@ class _ChunkRun:
         self.failures: list[RecordFailure] = []
         self.again: dict[int, ExceptionRecord] = {}
         """What records raised that may be tried again, by index."""
+        self._unreadable = False
         self._results: list[Any] = []
         self._columns: tuple[str, ...] | None = None
         """Of the input, where the output is CSV, too."""
@@ -179,16 +180,22 @@ class _ChunkRun:
         return Output(output_format, flat=runner.flat, raw=runner.record_format in ("blocks", "files"))
 
     def _read(self) -> Raw:
-        origin = self._chunk.origin
+        path = self._chunk.origin.path
         try:
             return read(self._chunk, self._runner.record_format)
+        except UnreadableError as error:
+            said, name = str(error), "OSError"
         except (OSError, MemoryError) as error:
             said = f"can't be read: {getattr(error, 'strerror', None) or 'there is not enough memory'}"
-            failure = RecordFailure(origin.path, None, None, type(error).__name__, said, "")
-            raise RecordError(failure, origin) from None
+            name = type(error).__name__
+        self._keep(RecordFailure(path, None, None, name, said, ""))
+        self._unreadable = True
+        return Raw(path, b"", getattr(self._chunk, "start", 0), None, self._chunk.origin.last_of_file)
 
     def _split(self) -> Records:
         chunk, runner = self._chunk, self._runner
+        if self._unreadable:
+            return Records([])
         if isinstance(chunk, Paths):
             return Records(list(chunk.paths))
         skip = runner.on_error == "skip"

@@ -139,7 +139,7 @@ class StreamedRows:
     def _opened(self) -> StdinPieces:
         """Begin to read, at the first need: a dry run of a mistake leaves standard input alone."""
         if self._pieces is None:
-            self._pieces = StdinPieces(self._fd, _READ_AHEAD_BYTES)
+            self._pieces = StdinPieces(self._fd, _READ_AHEAD_BYTES, end=self._end)
         return self._pieces
 
     def ready(self) -> bool:

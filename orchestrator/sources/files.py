@@ -18,7 +18,7 @@ from contextlib import suppress
 from pickle import PickleBuffer
 from typing import IO, TYPE_CHECKING, Any
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.csv_rows import RowEnds
 from orchestrator.sources.cutting import TooLong, cutter
 from orchestrator.sources.inputs import STDIN, Input, csv_header, look_at, open_plain, open_stream
@@ -40,6 +40,7 @@ _KEPT_OPEN = 64
 """Files: more than are likely to be at work in the lanes at once."""
 _HEAD_BYTES = 16
 _BUFFER_BYTES = 128 * 1024
+_NAMES_BYTES = 64 * 1024
 
 
 class FileSource:
@@ -53,6 +54,7 @@ class FileSource:
         *,
         paths_a_chunk: int = 1,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        names_end: bytes = b"\n",
     ) -> None:
         """Plan the reading, and open the first files.
 
@@ -62,11 +64,15 @@ class FileSource:
             block_bytes: how much of a file a chunk holds; records make it a little more or less.
             paths_a_chunk: for "files", how many go together.
             max_record_bytes: a longer record is not read, and fails; 0: there is no limit.
+            names_end: what ends a file's name on standard input.
         """
         self._inputs = inputs
         self._format = record_format
         self._block_bytes = block_bytes
         self._paths_a_chunk = paths_a_chunk
+        self._names_end = names_end
+        self._cut_chunks = self._cut_bytes = 0
+        """Of the file whose turn it is."""
         self._most = max_record_bytes
         self._seq = 0
         self._stream: StdinPieces | None = None
@@ -132,20 +138,33 @@ class FileSource:
             yield from self._path_chunks()
             return
         for index, entry in enumerate(self._inputs):
-            if not entry.is_regular:
-                yield from self._stream_blocks(entry, index)
-                continue
-            fd, file = self._opened.pop(index) if index in self._opened else self._open(entry)
-            head = os.pread(fd, _HEAD_BYTES, 0)
-            kind = entry.compression or (None if self._format == "blocks" else compression.kind_of(head))
-            if kind is not None:
-                yield from self._compressed_blocks(entry, index, kind, fd, file)
-            elif head and not file.size_bytes:  # a pseudo-file: its size says nothing
-                yield from self._stream_blocks(entry, index)
-            elif self._format == "csv" and file.size_bytes:
-                yield from self._csv_ranges(entry, index, fd, file)
-            else:
-                yield from self._ranges(entry, index, file)
+            self._cut_chunks = self._cut_bytes = 0
+            try:
+                yield from self._cut_file(entry, index)
+            except OrchestratorError as error:
+                yield self._unreadable(entry, index, str(error))
+
+    def _unreadable(self, entry: Input, file_index: int, why: str) -> Block:
+        """Stand for the rest of a file that can't be read: whether the run goes on is not the source's to say."""
+        left = max(0, (entry.size_bytes or 0) - self._cut_bytes)
+        origin = self._origin(entry, file_index, self._cut_chunks, left, last=True)
+        return Block(origin, b"", 0, 1, unreadable=why)
+
+    def _cut_file(self, entry: Input, index: int) -> Iterator[Chunk]:
+        if not entry.is_regular:
+            yield from self._stream_blocks(entry, index)
+            return
+        fd, file = self._opened.pop(index) if index in self._opened else self._open(entry)
+        head = os.pread(fd, _HEAD_BYTES, 0)
+        kind = entry.compression or (None if self._format == "blocks" else compression.kind_of(head))
+        if kind is not None:
+            yield from self._compressed_blocks(entry, index, kind, fd, file)
+        elif head and not file.size_bytes:  # a pseudo-file: its size says nothing
+            yield from self._stream_blocks(entry, index)
+        elif self._format == "csv" and file.size_bytes:
+            yield from self._csv_ranges(entry, index, fd, file)
+        else:
+            yield from self._ranges(entry, index, file)
 
     def _open_first(self) -> None:
         for index, entry in enumerate(self._inputs[:_KEPT_OPEN]):
@@ -161,6 +180,7 @@ class FileSource:
     def _origin(self, entry: Input, file_index: int, index: int, size_bytes: int, *, last: bool) -> Origin:
         origin = Origin(self._seq, entry.path, file_index, index, last, size_bytes)
         self._seq += 1
+        self._cut_chunks, self._cut_bytes = index + 1, self._cut_bytes + size_bytes
         return origin
 
     def _ranges(self, entry: Input, file_index: int, file: Identity) -> Iterator[Chunk]:
@@ -278,9 +298,16 @@ class FileSource:
         """Give the files' names, several to a chunk; names come from standard input too, one a line."""
         held: list[tuple[Input, int]] = []
         for index, entry in enumerate(self._inputs):
-            names = [entry] if entry.path != STDIN else self._names_from_stdin()
+            names = [entry.path] if entry.path != STDIN else self._names_from_stdin()
             for name in names:
-                held.append((name, index))
+                try:
+                    held.append((entry if name == entry.path else look_at(name), index))
+                except ConfigError as missing:
+                    if held:
+                        yield self._paths(held)
+                        held = []
+                    origin = self._origin(Input(name, None, None, is_regular=False), index, 0, 0, last=True)
+                    yield Block(origin, b"", 0, 1, unreadable=str(missing))
                 if len(held) == self._paths_a_chunk:
                     yield self._paths(held)
                     held = []
@@ -305,6 +332,7 @@ class FileSource:
                 kind=entry.compression,
                 cut=None if names else cutter(self._format, self._block_bytes, self._most),
                 owned=not is_stdin,
+                end=self._names_end if names else b"\n",
             )
             if self._on_ready is not None:
                 self._stream.when_ready(self._on_ready)
@@ -315,23 +343,24 @@ class FileSource:
             self._stream.close()
             self._stream = None
 
-    def _names_from_stdin(self) -> Iterator[Input]:
+    def _names_from_stdin(self) -> Iterator[str]:
         pieces = self._open_stream(look_at(STDIN), always=True)
         assert pieces is not None  # noqa: S101 - for the type checker
-        cut = cutter("lines", 2**16)
-        with_rest = True
+        rest, end = b"", self._names_end
         try:
-            while with_rest:
-                piece = pieces.take_bytes(2**16)
-                with_rest = bool(piece)
-                for block in cut.feed(piece) if piece else [cut.finish()]:
-                    assert isinstance(block, bytes)  # noqa: S101 - for the type checker: there is no limit here
-                    for name in os.fsdecode(block).split("\n"):
-                        if name:
-                            yield look_at(name.removesuffix("\r"))
+            while piece := pieces.take_bytes(_NAMES_BYTES):
+                *names, rest = (rest + piece).split(end)
+                yield from self._named(names)
+            yield from self._named([rest])
         finally:
             self._coming = len(self._inputs)
             self._end_stream()
+
+    def _named(self, names: list[bytes]) -> Iterator[str]:
+        lines = self._names_end == b"\n"
+        for name in names:
+            if path := name.removesuffix(b"\r") if lines else name:
+                yield os.fsdecode(path)
 
 
 def _measured(found: Cut) -> tuple[bytes, int, int]:

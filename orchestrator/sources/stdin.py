@@ -39,6 +39,7 @@ class StdinPieces:
         kind: str | None = None,
         cut: Cutter | None = None,
         owned: bool = False,
+        end: bytes = b"\n",
     ) -> None:
         """Start reading.
 
@@ -50,12 +51,14 @@ class StdinPieces:
             cut: what cuts it into whole records; None: the pieces are given as they arrive. When `take` has told the
                 end, the cutter has the rest.
             owned: whether to close `fd` at the end.
+            end: what ends a line, where nothing is cut.
         """
         self._fd = fd
         self._limit = limit_bytes
         self._name = name
         self.cut = cut
         self._owned = owned
+        self._end = end
         self._changed = threading.Condition()
         self._pieces: deque[Cut] = deque()
         self._held = 0
@@ -138,7 +141,7 @@ class StdinPieces:
             self._changed.notify_all()
 
     def _is_whole(self, piece: Cut) -> bool:
-        return self.cut is not None or (isinstance(piece, bytes) and b"\n" in piece)
+        return self.cut is not None or (isinstance(piece, bytes) and self._end in piece)
 
     def _read(self) -> None:
         """Run the thread."""

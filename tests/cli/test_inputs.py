@@ -3,11 +3,14 @@
 import csv
 import gzip
 import io
+import json
 import os
 import subprocess
 import threading
 
 import pytest
+
+from orchestrator import read_dead_letters
 
 STRAY = "a,b\n" + "".join(f'{i},5" disk\n"{i}, ""q"",\n""",x"y"z,"more\n' for i in range(300)) + '"\n1,2\n'
 JOB = """
@@ -103,3 +106,64 @@ def test_a_fifo_that_nobody_writes_to_ends_with_the_command(folder, start):
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == 143
+
+
+FUNCTION = """
+import os
+def keep(line):
+    if os.path.exists("gone"): os.unlink("gone")
+    return line
+"""
+
+
+@pytest.fixture
+def files(folder):
+    """Good, damaged and good: what can be read of the second stands before its damage."""
+    (folder / "fn.py").write_text(FUNCTION)
+    (folder / "a").write_text("1\n2\n")
+    whole = gzip.compress(os.urandom(9000).hex().encode() + b"\n" + b"9\n" * 20_000)
+    (folder / "b.gz").write_bytes(whole[:-100])
+    (folder / "c").write_text("3\n")
+    return folder
+
+
+@pytest.mark.parametrize("skipping", [("--on-error", "skip"), ("--dead-letter", "dead")])
+def test_a_damaged_input_is_one_failure_and_the_rest_is_read(files, command, skipping):
+    done = command("run", "fn.py:keep", "a", "b.gz", "c", "-o", "out", *skipping, "--report", "report", code=1)
+    lines = (files / "out").read_text().splitlines()
+    assert (lines[:2], lines[-1]) == (["1", "2"], "3")
+    assert "b.gz: " in done.stderr
+    assert json.loads((files / "report").read_text())["records"]["failed"] == 1
+    if skipping[0] == "--dead-letter":
+        [letter] = read_dead_letters(files / "dead")
+        assert letter.place.path == "b.gz"
+        again = command("run", "fn.py:keep", "--retry-dead", "dead", "--dead-letter", "still", code=1)
+        assert "run the whole file again" in again.stderr
+        assert [each.place.path for each in read_dead_letters(files / "still")] == ["b.gz"]
+
+
+def test_without_skipping_it_stops_the_run_by_name(files, command):
+    done = command("run", "fn.py:keep", "a", "b.gz", "c", "-o", "out", code=1)
+    assert "b.gz" in done.stderr
+    assert not (files / "out").exists()
+
+
+def test_a_file_that_vanishes_before_its_turn_is_one_failure_however_many_blocks_it_has(files, command):
+    many = [f"x{number}" for number in range(70)]  # more than are held open
+    for name in many:
+        (files / name).write_text("x\n")
+    (files / "gone").write_text("g\n" * 5000)
+    done = command("run", "fn.py:keep", *many, "gone", "c", "-o", "out", "--on-error", "skip", "--block", "1K", "-j", "1", code=1)
+    assert (files / "out").read_text().splitlines() == ["x"] * 70 + ["3"]
+    assert "1 of " in done.stderr
+    assert done.stderr.count("orchestrator: gone: ") == 1
+
+
+def test_names_on_standard_input_end_with_nul_and_one_that_is_missing_is_a_failed_record(files, command):
+    (files / "with\nnewline").write_text("")
+    done = command("run", "fn.py:keep", "-", "--format", "files", "-0", "--on-error", "skip", "-o", "out",
+        code=1, data=b"a\0with\nnewline\0missing\0c")  # fmt: skip
+    assert (files / "out").read_text() == "a\nwith\nnewline\nc\n"
+    assert "missing" in done.stderr
+    assert "1 failed" in done.stderr
+    command("run", "fn.py:keep", "a", "-0", code=2)

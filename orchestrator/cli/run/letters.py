@@ -210,6 +210,9 @@ class LetterSource:
         place = letter.place or Place(self._path)
         if self._format == "files":
             return Paths(origin, (place.path if letter.held is NO_ITEM else str(letter.item),))
+        if letter.held is NO_ITEM and place.start is None:
+            why = f"{letter.error.text}; nobody knows which of its records ran, so run the whole file again"
+            return Block(origin, b"", 0, 1, unreadable=why)
         if letter.held is NO_ITEM:
             columns = self._header(place.path) if self._format == "csv" else None
             start, end = place.start or 0, place.end or 0
@@ -248,7 +251,9 @@ class LetterSource:
         if letter.held is not NO_ITEM:
             self._check_item(letter.item, where)
             return
-        if place is None or (self._format != "files" and (place.start is None or place.end is None)):
+        if place is not None and place.start is None and self._format != "files":
+            return  # a whole file that could not be read: it fails again, so that it stays among the dead letters
+        if place is None or (self._format != "files" and place.end is None):
             raise ConfigError(f"{where} has neither a record nor its place in a file, so it can't be run again")
         try:
             size = os.path.getsize(place.path)

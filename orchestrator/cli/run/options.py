@@ -64,6 +64,8 @@ class RunSettings:
     """None: by the names of the files."""
     block_bytes: int | None
     """None: by the size of the input."""
+    null: bool
+    """Names on standard input end with NUL."""
     max_record_bytes: int
     """0: no limit."""
     chunk_records: int | None
@@ -152,6 +154,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     )
     add("--flat", action="store_true", help="the function returns an iterable of records instead of one")
     add(
+        "-0",
+        "--null",
+        action="store_true",
+        help="with --format files: names on standard input end with NUL, as find -print0 writes them",
+    )
+    add(
         "--errors",
         choices=("strict", "replace"),
         default="strict",
@@ -205,6 +213,8 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
     """
     args = run_parser().parse_intermixed_args(argv)
     failing = failure_settings(args)
+    if args.null and args.format != "files":
+        raise ConfigError("-0 is about names of files on standard input; it needs --format files")
     if args.chunk != "auto" and args.format == "blocks":
         raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
     if args.accept and not args.resume:
@@ -221,6 +231,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         record_format=args.format,
         output_format=args.output_format,
         block_bytes=parse_size(args.block) if args.block and args.block != "auto" else None,
+        null=args.null,
         max_record_bytes=parse_limit(args.max_record),
         chunk_records=_count(args.chunk) if args.chunk != "auto" else None,
         buffer_bytes=parse_size(args.buffer) if args.buffer else None,

@@ -94,6 +94,7 @@ def make_plan(settings: RunSettings) -> RunPlan:
         block_bytes,
         paths_a_chunk=paths_a_chunk,
         max_record_bytes=settings.max_record_bytes,
+        names_end=b"\0" if settings.null else b"\n",
     )
     runner = RecordRunner(
         target=settings.target,

@@ -5,6 +5,7 @@ Runs in the coordinator's thread.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class RecordingSink:
             counts_records: progress is in records, not in bytes of input.
             halting: what holds the counts against --halt.
         """
+        self._unreadable: set[str] = set()
         self._letters = letters
         self._halting = halting
         self._counts_records = counts_records
@@ -56,7 +58,8 @@ class RecordingSink:
             OrchestratorError: the output can't be written to.
             HaltedError: --halt says now.
         """
-        for result in results:
+        for found in results:
+            result = self._once_a_file(found)
             self._output.write(result)
             self._tally.add(result)
             amount = result.records_in if self._counts_records else result.origin.size_bytes
@@ -66,6 +69,16 @@ class RecordingSink:
                 for failure in result.failures:
                     self._letters.write(failure)
             self._halting.look(result)
+
+    def _once_a_file(self, result: BlockResult) -> BlockResult:
+        """Count a file that can't be read as one failure, though each of its blocks has failed."""
+        whole = [failure for failure in result.failures if failure.line is None and failure.byte_offset is None]
+        again = [failure for failure in whole if failure.path in self._unreadable]
+        self._unreadable.update(failure.path for failure in whole)
+        if not again:
+            return result
+        failures = tuple(failure for failure in result.failures if failure not in again)
+        return replace(result, failures=failures, failed=result.failed - len(again))
 
     def keep_as(self, secret: str) -> None:
         """Let what is written outlive this process; `secret` is the run's."""
