@@ -28,6 +28,10 @@ class LazyStage:
     def wants_room(self, *, source_ended=False):
         return len(self.sent) < 4
 
+    @property
+    def wanted_items(self):
+        return self.chunk_items
+
     def feed(self, cut):
         while len(self.sent) < 4 and (items := cut(self.chunk_items)):
             assert not any(isinstance(item, Failure) for item in items)

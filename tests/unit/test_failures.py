@@ -212,5 +212,5 @@ def test_a_failure_tells_its_traceback_whatever_made_it_fail():
     assert pickle.loads(pickle.dumps(told)).traceback == told.traceback
     unsendable = Failure(7, 0, unsendable_error(raised(TypeError("no pickle")), 7, 0))
     assert unsendable.traceback.endswith("TypeError: no pickle\n")
-    lost = Lost(None, 3, 4121, -9, alone=True)
+    lost = Lost(None, 3, 4121, -9, to_blame=True)
     assert Failure(7, 0, death_error(lost, 7, 0, 3, 3)).traceback == ""
