@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from workers.steps import StepCounts
 
+SHOWN_FAILURES = 5
+"""The first so many are told one by one."""
+
 
 @dataclass(slots=True)
 class StageCounts:
@@ -18,6 +21,8 @@ class StageCounts:
     chunks: int = 0
     seconds: float = 0.0
     """That chunks ran, in the workers, summed."""
+    first_failures: list[str] = field(default_factory=list)
+    """The first few failures, in a line each, as people are told of them."""
     steps: dict[str, StepCounts] = field(default_factory=dict)
     """By name, in the order of the steps; empty if the function is one function."""
 
@@ -25,6 +30,7 @@ class StageCounts:
         """Count what another stage has counted; not its steps."""
         for name in ("chunks", "deaths", "failures", "items", "retries", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.first_failures = (self.first_failures + other.first_failures)[:SHOWN_FAILURES]
 
     def take_over(self, other: StageCounts) -> None:
         """Count on from what the same stage had counted in a run before this one; its steps too."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.assembly import FailedItem, InPart
-from orchestrator.counts import StageCounts
+from orchestrator.counts import SHOWN_FAILURES, StageCounts
 from orchestrator.errors import ItemError
-from orchestrator.failures import Failure, dead_letter
+from orchestrator.failures import Failure, dead_letter, headline
 from orchestrator.functions import name_of
 from orchestrator.ledger import Chunk
 from orchestrator.letter_sinks import LetterSink, open_dead_letters
@@ -57,6 +57,7 @@ class Deliveries:
         self._recovery = recovery
         self._counts = counts
         self._grouped = grouped
+        self._drops_none = options.drop_none and not grouped
         self.dead_letters: LetterSink | None = None
         """Where the items go that are given up on."""
         if options.dead_letters is not None:
@@ -70,10 +71,13 @@ class Deliveries:
         for position, outcome in _one_by_one(outcomes):
             if not isinstance(outcome, FailedItem):
                 self._counts.items += 1
-                add(outcome)
+                if outcome is not None or not self._drops_none:
+                    add(outcome)
                 continue
             error = self._complete_error(outcome, chunk, position)
             self._counts.failures += 1
+            if len(self._counts.first_failures) < SHOWN_FAILURES:
+                self._counts.first_failures.append(headline(error))
             if self.dead_letters is not None:
                 item, index = chunk.items[position], chunk.first_index + position
                 self.dead_letters.write(dead_letter(error, item, index, name_of(self._function)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.events import Lost
-from workers.chunks import ByteRange
+from workers.chunks import ByteRange, RecordError
 from workers.describe import describe, text_of, type_name
 from workers.errors import ExceptionRecord, capture
 from workers.handlers import is_of_a_handler
@@ -112,6 +112,38 @@ def item_error(
     error.step = record.step
     error.record = record
     return error
+
+
+def headline(error: ItemError) -> str:
+    """Return in one line where an item stands and what failed: "in.csv, line 3: KeyError: 'n'".
+
+    An item that is no record of a file is called by its index, as the message does.
+    """
+    place = error.place
+    if place is None:
+        return " ".join(str(error).split())
+    where = place.told()
+    if place.line is None and place.start is not None:
+        where = f"{replace(place, start=None).told()}, the block at byte {place.start}"
+    kind, text, _ = told(error)
+    text = " ".join(text.split())
+    return f"{where}: {kind}" + (f": {text}" if text else "")
+
+
+def told(error: ItemError) -> tuple[str, str, str]:
+    """Return the kind of a failure, what it says, and the traceback in the user's function."""
+    if isinstance(error.__cause__, RecordError):  # it could not be read
+        failure = error.__cause__.failure
+        return failure.error, failure.text, failure.traceback
+    if error.record is not None:
+        return error.record.type_name, error.record.text, error.record.traceback
+    if isinstance(error, WorkerDiedError):
+        times = "1 worker" if error.deaths == 1 else f"{error.deaths} workers, the last of which"
+        return "WorkerDiedError", f"killed {times} (pid {error.pid}) {error.how}", ""
+    if isinstance(error, ItemTimeoutError):
+        tried = f" ({error.attempts} attempts)" if error.attempts > 1 else ""
+        return "ItemTimeoutError", f"took longer than {error.limit_s:g} s{tried}; its worker was ended", ""
+    return type(error).__name__, str(error), ""
 
 
 def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:

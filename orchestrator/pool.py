@@ -175,6 +175,7 @@ class Pool:
         on_error: OnError = "raise",
         dead_letters: DeadLetters | None = None,
         at_most_once: bool = False,
+        drop_none: bool = False,
         progress: bool = False,
         desc: str | None = None,
     ) -> MapResults:
@@ -205,6 +206,8 @@ class Pool:
             at_most_once: whether no item is begun a second time, whatever becomes of its worker: what had begun fails
                 with `WorkerDiedError`, even if only its result was lost with the worker. `max_deaths=1` is the same for
                 all calls of a pool. Not together with `retries`.
+            drop_none: whether results that are None are left out, in the workers, as the command `run` does. By
+                default None is a result like any other.
             progress: whether to draw a bar on stderr.
             desc: the bar's label.
 
@@ -223,13 +226,18 @@ class Pool:
         elif not callable(fn):
             raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
         options = MapOptions(
-            ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters, at_most_once=at_most_once, ahead=True
-        )
+            ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters, at_most_once=at_most_once,
+            ahead=True, drop_none=drop_none,
+        )  # fmt: skip
         star = len(iterables) > 1
         total = _known_length(iterables)
         source: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]
         first, *behind = fn.stages if isinstance(fn, Workflow) else (fn,)
         barriers = fn.barriers if isinstance(fn, Workflow) else ()
+        if drop_none and behind:
+            behind[-1] = behind[-1].dropping_none()
+        elif drop_none and isinstance(first, Steps):
+            first = first.dropping_none()
         stage = self.open_stage(first, options, star=star, total=total, forward_output=progress)
         name = "+".join(first.names) if isinstance(first, Steps) and behind else ""
         nodes: list[Node] = [FeedNode(name, source, lambda: stage)]

@@ -200,6 +200,8 @@ class MapOptions:
     """Whether a worker gives back each result at once, rather than several short ones together."""
     at_most_once: bool = False
     """Whether no item is begun a second time, whatever becomes of its worker."""
+    drop_none: bool = False
+    """Whether results that are None are left out; of a plain function, as steps know it themselves."""
 
     def __post_init__(self) -> None:
         number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1
@@ -207,6 +209,8 @@ class MapOptions:
             raise ConfigError(f'chunk must be "auto" or a number of items of at least 1, not {describe(self.chunk)}')
         if self.on_error not in ON_ERROR:
             raise ConfigError(f"on_error must be one of {', '.join(ON_ERROR)}, not {describe(self.on_error)}")
+        if not isinstance(self.drop_none, bool):
+            raise ConfigError(f"drop_none must be True or False, not {describe(self.drop_none)}")
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise ConfigError(f"timeout must be more than 0 seconds, or None; not {describe(self.timeout_s)}")
         _check_retries(self.retries)
@@ -225,6 +229,7 @@ MAP_OPTIONS = {
     "timeout": "timeout_s",
     "dead_letters": "dead_letters",
     "at_most_once": "at_most_once",
+    "drop_none": "drop_none",
 }
 """What `Pool.map` calls its options, and what `MapOptions` does."""
 

@@ -112,7 +112,9 @@ class Stage:
         if policy.at_most_once:
             self._sizer.keep_apart()
         seed = None if settings.seed is None else (settings.seed, order)
-        spec = CallSpec(function, star, stop_at_failure, forward_output, watched, prompt, seed)
+        spec = CallSpec(
+            function, star, stop_at_failure, forward_output, watched, prompt, seed, options.drop_none
+        )
         self._most_items = settings.items_per_worker or sys.maxsize
         encoded = encoded_function(spec)
         self._deliveries = Deliveries(options, function, self._recovery, self.counts, grouped=self._fused)
@@ -381,7 +383,7 @@ class Stage:
         if event.flags & Flag.FAILED:
             recovery.item_failed(chunk, decoded[1][0][1])
         else:
-            recovery.settle(chunk, decoded if self._fused else decoded[0])
+            recovery.settle(chunk, decoded if self._fused else decoded[0] if decoded else None)  # None: dropped already
 
     def _refused(self, event: Refused) -> None:
         chunk = event.chunk

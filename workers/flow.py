@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat
+from operator import is_not
 from typing import Any
 
 from workers.errors import ExceptionRecord
@@ -37,6 +38,12 @@ class Flow:
         """Drop the values for which the mask is false."""
         self.values = list(compress(self.values, mask))
         self.trail.append((True, mask))
+
+    def drop_none(self) -> None:
+        """Drop the values that are None."""
+        mask = list(map(is_not, self.values, repeat(None)))
+        if not all(mask):
+            self.keep(mask)
 
     def spread(self, groups: Sequence[Sequence[Any]]) -> None:
         """Put a group of values in the place of each value."""

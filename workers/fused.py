@@ -116,17 +116,19 @@ class Chain:
 
     def __init__(self, steps: tuple[Step, ...], counts: list[StepCounts], *, stop: bool) -> None:
         """Make ready; the counts of each step, inner ones too, are entered in the order of `Steps.names`."""
-        self._operators = [_operator(step, counts, stop=stop) for step in steps]
+        self._operators = [(_operator(step, counts, stop=stop), step.drop_none) for step in steps]
         self._stop = stop
 
     def run(self, flow: Flow) -> None:
         """Take a slice through all steps."""
         at = perf_counter()
-        for operator in self._operators:
+        for operator, drops_none in self._operators:
             arrived = len(flow.values)
             if not arrived:
                 return
             bad = operator.run(flow)
+            if drops_none:
+                flow.drop_none()
             counts = operator.counts
             counts.items_out += len(flow.values)
             if bad:

@@ -148,7 +148,7 @@ class ChunkLoop:
         del items
         microseconds = min(int((ended - started) * 1e6), MAX_NUMBER)
         if isinstance(done, tuple):
-            self._answer(ident, microseconds, *done)
+            self._answer(ident, microseconds, *done, drop_none=call.spec.drop_none)
         else:
             self._answer_fused(ident, microseconds, done, stop=call.spec.stop_at_failure)
         if watch is not None:
@@ -174,9 +174,16 @@ class ChunkLoop:
         parts = payload.frame(Kind.REFUSED, payload.encode(record), self._lane.outputs, 0, ident)
         self._lane.send(parts)
 
-    def _answer(self, ident: int, microseconds: int, results: list[Any], failures: Failures) -> None:
+    def _answer(
+        self, ident: int, microseconds: int, results: list[Any], failures: Failures, *, drop_none: bool
+    ) -> None:
+        """Send the results; with failures, all of them, as their positions tell whose they are."""
         try:
-            encoded = payload.encode((results, failures) if failures else results)
+            if failures:
+                encoded = payload.encode((results, failures))
+            else:
+                kept = [result for result in results if result is not None] if drop_none else results
+                encoded = payload.encode(kept)
         except BaseException as error:
             results, failures = _without_unsendable(results, failures, error, grouped=False)
             encoded = payload.encode((results, failures))

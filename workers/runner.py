@@ -41,6 +41,8 @@ class CallSpec:
     """Whether every answer is written at once: the next chunk may have nothing to do with this one."""
     seed: tuple[int, int] | None = None
     """The pool's seed, and which of its calls this is: 0 for all that is submitted, then 1, 2 … in their order."""
+    drop_none: bool = False
+    """Whether results that are None are left out, unless an item of the chunk failed; not for steps."""
 
 
 class Pace:

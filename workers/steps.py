@@ -13,7 +13,7 @@ All are frozen, made in the coordinator and read in the workers, but for `StepCo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 StepKind = Literal["map", "filter", "flat_map", "branch", "chain"]
@@ -37,6 +37,8 @@ class Step:
     default: tuple[Step, ...] | None = None
     """The chain for labels that have no branch; None: such an item fails with `UnknownLabelError`."""
     workflow: str | None = None
+    drop_none: bool = False
+    """Whether None among what the step gives is dropped, as by a filter behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Steps:
             times[step.name] = times.get(step.name, 0) + 1
             found.append(step.name if times[step.name] == 1 else f"{step.name}-{times[step.name]}")
         return tuple(found)
+
+    def dropping_none(self) -> Steps:
+        """Return the chain with the Nones that come out of it dropped."""
+        return Steps((*self.steps[:-1], replace(self.steps[-1], drop_none=True)))
 
 
 @dataclass(slots=True)

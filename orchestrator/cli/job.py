@@ -28,7 +28,8 @@ from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
-from orchestrator.errors import ConfigError, OrchestratorError, PausedError, ResumeMismatchError
+from orchestrator.errors import ConfigError, ItemError, OrchestratorError, PausedError, ResumeMismatchError
+from orchestrator.failures import headline, told
 from orchestrator.job.building import build
 from orchestrator.job.drawing import FORMATS, draw
 from orchestrator.job.mistakes import JobFileError
@@ -72,6 +73,11 @@ tables: source, step, workflow, route, tee, window, join, merge, in_step, demult
 
 what is written is lines, JSON lines (.jsonl) or CSV (.csv), compressed or not, as its name says, or by
 format = "lines"; "-" is standard output
+
+None is a value in a job file and in Stream.map and Pool.map: it goes on to the next step, and is written as null;
+a step with drop_none = true drops it, as run does
+
+a step that runs in workers also takes: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters, drop_none
 
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the file (nothing was
 started), 4 --resume of another run, 130 Ctrl-C, 143 SIGTERM
@@ -217,9 +223,17 @@ def _told(end: BaseException, asked: Asked) -> tuple[str, int]:
             told = "interrupted", EXIT_SIGINT
         case Terminated():
             told = "ended by SIGTERM", EXIT_SIGTERM
+        case ItemError():
+            told = f"{_failure(end)}\norchestrator: stopped", EXIT_FAILURES
         case _:
             told = f"{end}\norchestrator: stopped", EXIT_FAILURES
     return told
+
+
+def _failure(error: ItemError) -> str:
+    """Return what is told of the failure that ended the run: its line, and the traceback of the user's own frames."""
+    trace = told(error)[2].rstrip()
+    return headline(error) + (f"\n{trace}" if trace else "")
 
 
 def _sizing_of(job: Job) -> Sizing:
@@ -303,8 +317,13 @@ def _sum_up(report: Report, settings: JobSettings, file: ReportFile) -> int:
     items = {"in": report.items_in, "out": report.items_out, "failed": report.failed}
     nodes = {name: asdict(node) for name, node in report.nodes.items()}
     grown = {name: asdict(edge) for name, edge in report.grown.items()}
-    file.write(code, finished=True, items=items, nodes=nodes, grown=grown)
+    failures = list(report.first_failures)
+    file.write(code, finished=True, items=items, nodes=nodes, grown=grown, failures=failures)
     if report.failed:
+        for line in report.first_failures:
+            complain(line)
+        if report.failed > len(report.first_failures):
+            complain(f"… and {report.failed - len(report.first_failures):,} more failed")
         complain(f"finished with failures: {report.failed:,} items were left out")
     if not settings.quiet:
         tell(f"{report}\n")

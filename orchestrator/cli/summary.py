@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.counts import SHOWN_FAILURES
 from orchestrator.settings import usable_cpus
 from workers.peak_memory import peak_bytes
 
 if TYPE_CHECKING:
     from workers.chunks import BlockResult, RecordFailure
-
-SHOWN_FAILURES = 5
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ An output that several tables read is broadcast to them. Nothing runs here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from orchestrator.job.model import OTHERS, Job, JobNode, NamedFunction, Ref
@@ -14,19 +13,6 @@ from orchestrator.job.schema import ACTIONS, INLINE, OPTIONS
 from orchestrator.workflow import Workflow
 
 _JOIN = ("right_key", "how", "many", "combine", "within_s", "at", "max_items", "overflow", "unmatched")
-
-
-class Conditional:
-    """A function that leaves an item as it is unless a condition holds; both are loaded in the worker by name."""
-
-    def __init__(self, function: Callable[[Any], Any], when: Callable[[Any], Any], name: str) -> None:
-        self._function = function
-        self._when = when
-        self.__name__ = name
-
-    def __call__(self, item: Any) -> Any:
-        """Return what the function gives, or the item."""
-        return self._function(item) if self._when(item) else item
 
 
 def build(job: Job, stream: Any) -> list[Any]:
@@ -87,11 +73,7 @@ class _Builder:
             return stream.through(self._job.workflows[argument], **options)
         if action in INLINE:
             return getattr(stream, action)(argument.function)
-        if not options:  # its errors name the step, and it is fused with its neighbours
-            return stream.through(_one_step(node.name, action, argument, values.get("when")))
-        if "when" in values:
-            argument = Conditional(argument, values["when"], node.name)
-        return getattr(stream, action)(argument, **options)
+        return stream.through(_one_step(node.name, action, argument, values.get("when")), **options)
 
     def _route(self, node: JobNode) -> Any:
         values = node.values

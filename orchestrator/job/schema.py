@@ -64,6 +64,7 @@ OPTIONS = {
     "retry_delay": _NUMBER,
     "on_error": _text("raise", "skip", "return"),
     "dead_letters": _text(),
+    "drop_none": Field("flag"),
 }
 """Of `Pool.map`; a step that runs in the workers takes them."""
 

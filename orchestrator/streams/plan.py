@@ -166,6 +166,8 @@ class Plan:
                 label = f"{op.kind} {op.name}"
                 for step in op.steps:
                     found[f"the function of {label}"] = " ".join(map(of_function, _each_function(step)))
+                    if step.drop_none:
+                        found[f"what {step.name} of {label} drops"] = "None"
                 if shaping := _shaping(op.options or {}):
                     found[f"the options of {label}"] = shaping
                 if op.iterable is None and op.make is not None:

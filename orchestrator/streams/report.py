@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
+from orchestrator.counts import SHOWN_FAILURES
 from orchestrator.graph.branches import DroppedBranch
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
@@ -57,6 +58,8 @@ class Report:
     """Branches that failed while the others went on (`broadcast(n, on_failure="drop")`)."""
     grown: dict[str, GrownEdge] = field(default_factory=dict)
     """Edges that grew, by name: "route.rest -> merge_sorted"."""
+    first_failures: tuple[str, ...] = ()
+    """The first few of the items that failed, in a line each: where it stands, and the error."""
 
     def __str__(self) -> str:
         """Return it as a table: a line a node, then the sums."""
@@ -91,17 +94,21 @@ def report_on(nodes: Collection[Node], seconds: float) -> Report:
     found: dict[str, NodeReport] = {}
     items_in = items_out = failed = 0
     dropped: list[DroppedBranch] = []
+    first_failures: list[str] = []
     for node in nodes:
         if isinstance(node, FeedNode):
             items_in += node.items_in
         elif not node.inlets:
             items_in += node.items_out
         items_out += node.items_in if not node.outlets else 0
-        failed += node.stage.counts.failures if isinstance(node, MapNode) else 0
+        if isinstance(node, MapNode):
+            failed += node.stage.counts.failures
+            first_failures += node.stage.counts.first_failures
         for name, entry in _entries(node):
             found[_free_name(name, found)] = entry
         dropped += getattr(node, "dropped", ())
-    return Report(seconds, items_in, items_out, failed, found, tuple(dropped), _grown(nodes))
+    told = tuple(first_failures[:SHOWN_FAILURES])
+    return Report(seconds, items_in, items_out, failed, found, tuple(dropped), _grown(nodes), told)
 
 
 def _grown(nodes: Iterable[Node]) -> dict[str, GrownEdge]:

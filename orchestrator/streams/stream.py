@@ -113,10 +113,13 @@ class Stream:
 
         Neighbouring steps run as one function if their options are the same, or one has none.
 
+        None is a value like any other: it goes on to the next step, and a file gets `null`. With `drop_none=True`
+        results that are None are dropped in the worker, as the command `run` does.
+
         Args:
             fn: called with one item; a `Workflow` is run as by `through`.
             desc: what reports, bars and errors call the step; by default the function's name.
-            options: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters.
+            options: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters, at_most_once, drop_none.
 
         Raises:
             ConfigError: an option can't be.
@@ -138,13 +141,16 @@ class Stream:
         if not isinstance(workflow, Workflow):
             raise ConfigError(f"through needs a Workflow, not {type(workflow).__name__}; for a function there is map")
         _check(options)
-        stream = self
-        for number, steps in enumerate(workflow.stages):
+        drop_none, options_of_stage = _apart(options)
+        stream, stages = self, list(workflow.stages)
+        if drop_none:
+            stages[-1] = stages[-1].dropping_none()
+        for number, steps in enumerate(stages):
             if number:
                 barrier = workflow.barriers[number - 1]
                 stream = stream.barrier(barrier.each_worker, then=barrier.then)
             name = workflow.name or "+".join(step.name for step in steps.steps)
-            op = Op("workflow", name, (_port_of(stream),), None, ("",), steps.steps, options or None)
+            op = Op("workflow", name, (_port_of(stream),), None, ("",), steps.steps, options_of_stage)
             stream = self._at(Port(op, 0))
         return stream
 
@@ -456,7 +462,9 @@ class Stream:
             raise ConfigError(f"{kind} needs a function, not {type(fn).__name__}: stream.{kind}(fn)")
         _check(options)
         name = desc or _name_of(fn, kind)
-        return self._then(Op(kind, name, (self._port,), None, ("",), (Step(name, kind, fn),), options))
+        drop_none, rest = _apart(options or {})
+        step = Step(name, kind, fn, drop_none=drop_none)
+        return self._then(Op(kind, name, (self._port,), None, ("",), (step,), rest))
 
     def _split(self, kind: str, labels: tuple[str, ...], make: Callable[[str], Node]) -> tuple[Self, ...]:
         op = Op(kind, kind, (self._port,), make, labels)
@@ -484,6 +492,12 @@ class _Files:
 def _check(options: dict[str, Any] | None) -> None:
     """Refuse options of a map that can't be, before anything starts."""
     refuse_unwritable(map_options(options or {}).dead_letters)
+
+
+def _apart(options: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
+    """Return whether a step drops None, which is its own affair, and the options that neighbours have to share."""
+    rest = {name: value for name, value in options.items() if name != "drop_none"}
+    return options.get("drop_none", False), rest or None
 
 
 def _port_of(stream: Any) -> Port:

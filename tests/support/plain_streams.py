@@ -39,7 +39,8 @@ class PlainStream:
     def filter_inline(self, keep):
         return PlainStream(filter(keep, self.items))
 
-    def through(self, workflow):
+    def through(self, workflow, **options):
+        self.calls.append(("through", options))
         from workers.fused import FusedRunner
         from workers.runner import CallSpec
 

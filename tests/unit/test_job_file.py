@@ -279,7 +279,7 @@ write = "total.jsonl"
     assert [d["n"] for d in results("small.jsonl")] == [n for n in everything if n < 4 for _ in "abc"]
     assert [d["total"] for d in results("total.jsonl")] == [sum(large[i : i + 4]) for i in range(0, len(large) - 3, 4)]
     assert [d["n"] for d in results("ones.jsonl")] == [n for n in large if n % 3 == 1]
-    assert ("map", {"retries": 2, "on_error": "skip"}) in PlainStream.calls
+    assert ("through", {"retries": 2, "on_error": "skip"}) in PlainStream.calls
     assert ("join", {"how": "left"}) in PlainStream.calls
     assert PlainStream.calls.count(("broadcast", 2)) == 2
     assert list(job.nodes).index("all") > list(job.nodes).index("double")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.outcome import complain
-from orchestrator.cli.summary import SHOWN_FAILURES, usage
+from orchestrator.cli.summary import usage
+from orchestrator.counts import SHOWN_FAILURES
 
 if TYPE_CHECKING:
     from workers.commands import CommandResult

@@ -38,7 +38,8 @@ from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_pl
 from orchestrator.cli.run.recording import RecordingSink
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
-from orchestrator.cli.summary import SHOWN_FAILURES, Tally
+from orchestrator.cli.summary import Tally
+from orchestrator.counts import SHOWN_FAILURES
 from orchestrator.errors import (
     ConfigError,
     OrchestratorError,

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ItemError, ItemTimeoutError, OrchestratorError, WorkerDiedError
+from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
+from orchestrator.failures import told
 from orchestrator.sinks.columns import Columns
 from workers import compression
 from workers.chunks import Block, BlockResult, Chunk, RecordError, RecordFailure
@@ -57,7 +58,7 @@ class BlockOutcomes:
 
     def _failure(self, block: Chunk, error: ItemError, looked: Looked) -> RecordFailure:
         place = looked.place
-        name, text, trace = _told(error)
+        name, text, trace = told(error)
         extent = None if place.start is None or place.end is None else (place.start, place.end)
         kept = looked.raw if self._runner.keep_failed and keeps(place, is_read=isinstance(block, Block)) else None
         return RecordFailure(
@@ -123,16 +124,3 @@ def _fitted(result: BlockResult, columns: Columns) -> tuple[BlockResult, bytes]:
             raise
         failure = RecordFailure(result.origin.path, None, result.start, "ResultError", str(error), "")
         return replace(result, payload=None, records_out=0, failed=1, failures=(failure,)), b""
-
-
-def _told(error: ItemError) -> tuple[str, str, str]:
-    """Return the kind of a failure, what it says, and the traceback in the user's function."""
-    if error.record is not None:
-        return error.record.type_name, error.record.text, error.record.traceback
-    if isinstance(error, WorkerDiedError):
-        times = "1 worker" if error.deaths == 1 else f"{error.deaths} workers, the last of which"
-        return "WorkerDiedError", f"killed {times} (pid {error.pid}) {error.how}", ""
-    if isinstance(error, ItemTimeoutError):
-        tried = f" ({error.attempts} attempts)" if error.attempts > 1 else ""
-        return "ItemTimeoutError", f"took longer than {error.limit_s:g} s{tried}; its worker was ended", ""
-    return type(error).__name__, str(error), ""

@@ -106,7 +106,8 @@ def run_parser() -> argparse.ArgumentParser:
         usage="orchestrator run TARGET INPUT... [-o OUT] [options]",
         description="Calls a Python function with every record of the inputs, in many processes, and writes what it\n"
         "returns: text as a line, anything else as JSON, or as OUT's name says. None drops the\n"
-        "record here; in a job file, and in Stream.map and Pool.map, None is a value, and is written as null.",
+        "record here; in a job file, and in Stream.map and Pool.map, None is a value, and is written as null\n"
+        "unless drop_none = true (drop_none=True).",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,0 +1,93 @@
+"""A job tells its failures as `run` does: the file, the line, the error, the traceback of the user's own frames."""
+
+import re
+
+import pytest
+
+FUNCTIONS = """
+import os, time
+class Odd(Exception): pass
+def check(record):
+    text = record["n"] if isinstance(record, dict) else record.decode() if isinstance(record, bytes) else str(record)
+    return kind(text.strip())
+def kind(text):
+    if text == "2": raise Odd
+    if text == "3": raise ValueError("two\\nlines")
+    if text == "4": os._exit(3)
+    if text == "5": time.sleep(600)
+    if text == "6":
+        try: {}["key"]
+        except KeyError as error: raise RuntimeError("outer") from error
+    if text.endswith("e.bin"): raise ValueError("a file")
+    return text
+"""
+FORMATS = {"lines": "", "jsonl": "", "csv": "n\n", "blocks": "", "files": ""}
+
+
+@pytest.fixture
+def told(folder, command):
+    """Give what `run` and a job tell on stderr of the same failures, without process ids."""
+    (folder / "k.py").write_text(FUNCTIONS)
+
+    def go(name, record_format, on_error, *, data=None, timeout=300):
+        (folder / "job.toml").write_text(
+            f'[source.s]\nread = "{name}"\nformat = "{record_format}"\n'
+            f'[step.f]\nfrom = "s"\nmap = "k.py:check"\non_error = "{on_error}"\ntimeout = {timeout}\n'
+            '[sink.out]\nfrom = "f"\nwrite = "job.txt"\n'
+        )
+        by_run = command("run", "k.py:check", name, "--format", record_format, "--on-error", on_error, "--timeout", timeout,
+            "-o", "run.txt", "-j1", "-q", data=data, code=1)  # fmt: skip
+        by_job = command("job", "job.toml", "-j1", "-q", data=data, code=1)
+        return [_failures(done.stderr) for done in (by_run, by_job)]
+
+    return go
+
+
+def _failures(stderr):
+    kept = re.sub(r"pid \d+", "pid", stderr)
+    kept = re.sub(r"(finished with failures: \d+).*", r"\1", kept)
+    return re.sub(r"stopped; nothing was written to run.txt", "stopped", kept)
+
+
+def _write(folder, record_format, records):
+    name = "e.bin"
+    (folder / name).write_text(FORMATS[record_format] + "".join(f"{each}\n" for each in records))
+    return name
+
+
+@pytest.mark.parametrize("record_format", FORMATS)
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_an_exception(folder, told, record_format, on_error):
+    record = 6 if record_format == "jsonl" else 3
+    alone = record_format in {"blocks", "files"}  # where the whole file is one record
+    name = _write(folder, record_format, [record] if alone else [1, record, 1])
+    by_run, by_job = told(name, record_format, on_error)
+    assert by_job == by_run
+    assert "e.bin" in by_job
+    assert ("in kind" in by_job) == (on_error == "raise")
+    assert alone or f"line {3 if record_format == 'csv' else 2}: " in by_job
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_death_a_timeout_and_a_record_that_is_no_json(folder, told, on_error):
+    for record, timeout, kind in ((4, 300, "WorkerDiedError"), (5, 0.3, "ItemTimeoutError"), ("{bad", 300, "JSONDecodeError")):
+        by_run, by_job = told(_write(folder, "jsonl", [1, record, 1]), "jsonl", on_error, timeout=timeout)
+        assert by_job == by_run
+        assert f"e.bin, line 2: {kind}: " in by_job
+
+
+def test_standard_input_and_more_failures_than_are_shown(told):
+    by_run, by_job = told("-", "lines", "skip", data=b"2\n" * 8)
+    assert by_job == by_run
+    assert by_job.count("standard input, line ") == 5
+    assert "… and 3 more failed" in by_job
+
+
+def test_an_item_of_a_function_is_told_by_its_index(folder, command):
+    (folder / "k.py").write_text(FUNCTIONS + "def items(): return ['1', '3', '1']\n")
+    (folder / "job.toml").write_text(
+        '[source.s]\nitems = "k.py:items"\n[step.f]\nfrom = "s"\nmap = "k.py:check"\n[sink.o]\nfrom = "f"\ndiscard = true\n'
+    )
+    stderr = command("job", "job.toml", "-j1", "-q", code=1).stderr
+    assert "item 1 ('3') failed in step 'f': ValueError: two lines\nTraceback" in stderr
+    assert "in kind" in stderr
