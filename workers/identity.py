@@ -4,8 +4,9 @@
     worker        opens the path; if another file has the name now, opens the coordinator's descriptor instead
                   reads, then checks that nothing it read has changed
 
-A file may grow: only what was there at the start is read. That a file was rewritten is told by its time of change and
-its size; of one that has grown since, by the bytes at both ends of what was there at the start.
+A file may grow: only what was there at the start is read. Of a file whose time of change is another, a checksum tells
+whether it was rewritten: of all bytes, or of both ends of a large one. If a large file's time changes and its size does
+not, it counts as rewritten: nobody knows what became of its middle.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 _EDGE_BYTES = 4096
+_SMALL_BYTES = 2**20
+"""Files up to this size are compared whole."""
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO that took the name must not block whoever opens it
 
 
@@ -38,7 +41,7 @@ class Identity(NamedTuple):
     size_bytes: int
     changed_ns: int
     edges: int = 0
-    """Checksum of its first and last bytes."""
+    """Checksum of its first and last bytes; of all, if it is small."""
     pid: int = 0
     """The process that keeps it open."""
     fd: int = -1
@@ -78,7 +81,9 @@ class Identity(NamedTuple):
             raise changed(path, f"was truncated from {size:,} to {status.st_size:,} bytes while it was read")
         if status.st_size == size and status.st_mtime_ns == self.changed_ns:
             return
-        if status.st_size == size or edges_of(fd, size) != self.edges:
+        if status.st_size == size > _SMALL_BYTES:
+            raise changed(path, "was rewritten, or its time was changed, while it was read")
+        if edges_of(fd, size) != self.edges:
             raise changed(path, "was rewritten while it was read")
 
 
@@ -88,12 +93,11 @@ def identity_of(status: os.stat_result) -> Identity:
 
 
 def edges_of(fd: int, size_bytes: int) -> int:
-    """Return a checksum of the first and last bytes of a file of that size."""
-    head = os.pread(fd, min(size_bytes, _EDGE_BYTES), 0)
-    tail_at = max(0, size_bytes - _EDGE_BYTES)
-    if not tail_at:
-        return crc32(head)
-    return crc32(os.pread(fd, size_bytes - tail_at, tail_at), crc32(head))
+    """Return a checksum of the first and last bytes of a file of that size; of all, if it is small."""
+    if size_bytes <= _SMALL_BYTES:
+        return crc32(os.pread(fd, size_bytes, 0))
+    head = os.pread(fd, _EDGE_BYTES, 0)
+    return crc32(os.pread(fd, _EDGE_BYTES, size_bytes - _EDGE_BYTES), crc32(head))
 
 
 def changed(path: str, what: str) -> FileChangedError:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 OUTPUT_FORMATS = ("lines", "jsonl", "csv")
+ROW_END = "\r\n"
+"""What the csv module's writers are told, as they quote only what is in it: a field with either of them ends a row
+elsewhere. In the output stands a line feed."""
 FAILED = object()
 """Stands in the results at the place of a record that failed."""
 
@@ -30,7 +33,7 @@ class _Rows:
     def __init__(self) -> None:
         self.fields: tuple[str, ...] | None = None
         self._text: list[str] = []
-        self._writer = csv.writer(self, lineterminator="\n")
+        self._writer = csv.writer(self, lineterminator=ROW_END)
 
     def write(self, text: str) -> None:
         """Take one row from the csv module's writer."""
@@ -45,7 +48,7 @@ class _Rows:
         elif not isinstance(value, (list, tuple)):
             return _text(value)
         self._writer.writerow(value)
-        return self._text.pop()[:-1]
+        return self._text.pop()[: -len(ROW_END)]
 
     def _in_order(self, row: dict[str, Any]) -> Iterable[Any]:
         keys = tuple(row)
@@ -153,6 +156,11 @@ class Output:
             return (
                 json.dumps(value).encode() + b"\n"
             )  # half a surrogate pair can stand in JSON only as an escape
+
+
+def csv_row(values: Iterable[Any]) -> str:
+    """Return one row of CSV and its line end."""
+    return _Rows().text(tuple(values)) + "\n"
 
 
 def _text(value: Any) -> str:

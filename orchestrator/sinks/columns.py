@@ -7,6 +7,7 @@ import io
 
 from orchestrator.errors import OrchestratorError
 from workers import compression
+from workers.results import csv_row
 
 
 class Columns:
@@ -58,9 +59,7 @@ class Columns:
 
 
 def _row(values: list[str] | tuple[str, ...]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
+    return csv_row(values).encode()
 
 
 def _names(fields: tuple[str, ...]) -> str:

@@ -128,7 +128,7 @@ def _writable(path: str, descriptor: int) -> os.stat_result:
     except OSError:
         raise ConfigError(f"can't write to {path}: descriptor {descriptor} is closed") from None
     if flags & os.O_ACCMODE == os.O_RDONLY:
-        raise ConfigError(f"can't write to {path}: descriptor {descriptor} is open for reading only")
+        raise ConfigError(f"can't write to {path}: descriptor {descriptor} is closed, or open for reading only")
     return status
 
 

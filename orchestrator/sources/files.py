@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
 from collections import deque
 from contextlib import suppress
@@ -21,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.csv_rows import RowEnds
 from orchestrator.sources.cutting import TooLong, cutter
-from orchestrator.sources.inputs import STDIN, Input, csv_header, look_at, open_plain, open_stream
+from orchestrator.sources.inputs import STDIN, Input, csv_header, is_own, look_at, open_plain, open_stream
 from orchestrator.sources.stdin import StdinPieces
 from workers import compression
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths
@@ -84,6 +85,8 @@ class FileSource:
         if record_format != "files":
             self._open_first()
         else:
+            for entry in inputs:
+                _refuse_own(entry)
             self._coming = next((at for at, entry in enumerate(inputs) if entry.path == STDIN), len(inputs))
         self._warned = False
         self._on_ready: Callable[[], None] | None = None
@@ -237,7 +240,7 @@ class FileSource:
             warnings.warn(
                 f"{_told(entry)}: the column {name!r} stands there more than once; "
                 f"repeated names are numbered, as in {name + '.1'!r}",
-                stacklevel=2,
+                stacklevel=_levels_to_caller(),
             )
         return header.names
 
@@ -301,7 +304,7 @@ class FileSource:
             names = [entry.path] if entry.path != STDIN else self._names_from_stdin()
             for name in names:
                 try:
-                    held.append((entry if name == entry.path else look_at(name), index))
+                    held.append((entry if name == entry.path else _refuse_own(look_at(name)), index))
                 except ConfigError as missing:
                     if held:
                         yield self._paths(held)
@@ -416,6 +419,28 @@ def _why_not(entry: Input, file: Identity, fd: int, error: BaseException) -> str
         return str(changed)
     said = " ".join(str(error).split()) or type(error).__name__
     return f"can't read {entry.path} to its end: {said}"
+
+
+def _levels_to_caller() -> int:
+    """Return how many frames the code is away that uses this package: a warning names its line, not ours."""
+    levels, frame = 1, sys._getframe(1)  # noqa: SLF001 - there is no public name
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("orchestrator"):
+        levels, frame = levels + 1, frame.f_back
+    return levels
+
+
+def _refuse_own(entry: Input) -> Input:
+    """Return an input whose name a worker gets.
+
+    Raises:
+        ConfigError: the name means something else in a worker.
+    """
+    if is_own(entry.path):
+        raise ConfigError(
+            f"{entry.path} means another file in each process, and with the format files a worker opens it itself; "
+            "read it with another format, or give the name of a file or FIFO"
+        )
+    return entry
 
 
 def _told(entry: Input) -> str:

@@ -94,11 +94,19 @@ def look_at(path: str) -> Input:
 
 def _is_pseudo(path: str, status: os.stat_result) -> bool:
     """Tell whether a regular file is the kernel's, or is reached by a name such as /dev/fd/3."""
-    if status.st_dev in _pseudo_devices():
-        return True
+    return status.st_dev in _pseudo_devices() or _goes_through_proc(path)
+
+
+def is_own(path: str) -> bool:
+    """Tell whether a path means something of this process only, such as /dev/fd/3, or a link to it."""
+    return path != STDIN and _goes_through_proc(path, f"/proc/{os.getpid()}/")
+
+
+def _goes_through_proc(path: str, below: str = "/proc/") -> bool:
+    """Tell whether a path, or a link that it leads over, lies in a folder below that one."""
     while path.startswith(("/dev/", "/proc/")) or os.path.islink(path):
         folder = os.path.realpath(os.path.dirname(path))
-        if f"{folder}/".startswith("/proc/"):
+        if f"{folder}/".startswith(below):
             return True
         try:
             path = os.path.join(folder, os.readlink(path))

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -167,3 +168,24 @@ def test_names_on_standard_input_end_with_nul_and_one_that_is_missing_is_a_faile
     assert "missing" in done.stderr
     assert "1 failed" in done.stderr
     command("run", "fn.py:keep", "a", "-0", code=2)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "link", "folder/0", "-"])
+def test_a_worker_is_given_no_name_that_means_its_own_descriptor(folder, command, name):
+    (folder / "link").symlink_to("/dev/stdin")
+    (folder / "folder").symlink_to("/proc/self/fd")
+    data, code = (b"link\n", 1) if name == "-" else (b"", 2)
+    said = command("run", "g:same", name, "--format", "files", data=data, code=code).stderr
+    assert "means another file in each process" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed_take_nothing_of_ours(folder, environment, closed):
+    (folder / "p.py").write_text("import os, sys\ndef say(s): print('out'); print('err', file=sys.stderr); return s\n")
+    (folder / "in").write_text("a\nb\n")
+    line = f"exec {sys.executable} -m orchestrator run p:say in -o out.txt --joblog log {closed}"
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=environment, timeout=60, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out.txt").read_text() == "a\nb\n"
+    assert "err" not in (folder / "log").read_text()

@@ -190,3 +190,14 @@ def test_a_csv_output_goes_on_under_its_header(tmp_path):
         finally:
             kept.close()
     assert gzip.decompress((tmp_path / "out.csv.gz").read_bytes()) == wanted
+
+
+def test_a_field_with_a_carriage_return_stays_one_field(tmp_path, folder, command):
+    """A bare carriage return ends a row where CSV is read, so it is quoted where CSV is written."""
+    rows = [{"a\rb": "x\ry", "c": "\r"}, {"a\rb": "\n\r", "c": '"\r'}, {"a\rb": "plain", "c": ","}]
+    written, again = tmp_path / "rows.csv", folder / "again.csv"
+    run(Stream(rows).to(written))
+    assert list(csv.DictReader(written.open(newline=""))) == rows
+    (folder / "same.py").write_text("def same(row):\n    return row\n")
+    command("run", "same.py:same", str(written), "--format", "csv", "-o", "again.csv")
+    assert again.read_bytes() == written.read_bytes()

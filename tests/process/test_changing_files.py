@@ -57,6 +57,22 @@ def rewrite(path):
     os.utime(path, ns=(1, 1))  # whatever the clock's resolution
 
 
+def touch(path):
+    os.utime(path, ns=(1, 1))
+
+
+def write_the_same(path):
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(2, 2))
+
+
+def change_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(1, 1))
+
+
 def rewrite_longer(path):
     path.write_bytes(other(path.read_bytes()) * 2)
 
@@ -77,8 +93,11 @@ def copy_in_place(path):
     shutil.copyfile(mine, path)
 
 
-CHANGES = [truncate, empty, replace, rename, remove, rewrite, rewrite_longer, become_a_fifo, grow, copy_in_place]
-KEEPS = {replace, rename, remove, become_a_fifo, grow}
+CHANGES = [
+    truncate, empty, replace, rename, remove, rewrite, rewrite_longer, become_a_fifo, grow, copy_in_place, touch,
+    write_the_same, change_a_byte,
+]  # fmt: skip
+KEEPS = {replace, rename, remove, become_a_fifo, grow, touch, write_the_same}
 """Those after which what was there at the start can still be read, as long as the source keeps the file open."""
 
 
@@ -106,6 +125,17 @@ def test_what_was_there_at_the_start_or_an_error(tmp_path, change, record_format
     finally:
         source.close()
     assert not failed or (str(path) in failed and change not in KEEPS), failed
+
+
+def test_a_large_file_whose_time_changes_counts_as_rewritten(tmp_path):
+    path = tmp_path / "input"
+    path.write_bytes(b"x\n" * 2**20)
+    source = FileSource(expand([str(path)]), "lines", 2**20)
+    chunks = list(source)
+    change_a_byte(path)
+    with pytest.raises(FileChangedError, match="rewritten"):
+        RecordReader("lines")(chunks[0])
+    source.close()
 
 
 class ChangesAtFirst:

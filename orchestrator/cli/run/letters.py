@@ -11,8 +11,6 @@ Runs in the coordinator.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from pickle import PickleBuffer
@@ -24,6 +22,7 @@ from orchestrator.letter_sinks import DeadLetterFile, refuse_unwritable
 from orchestrator.sources.inputs import csv_header
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths, Place
+from workers.results import csv_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -287,6 +286,4 @@ def _row(item: dict[Any, Any]) -> tuple[bytes, tuple[str, ...]]:
     """Return a row as `csv.DictReader` must have read it."""
     columns = tuple(name for name in item if name is not None)
     values = [item[name] for name in columns if item[name] is not None] + list(item.get(None, ()))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode("utf-8", "surrogatepass"), columns
+    return csv_row(values).encode("utf-8", "surrogatepass"), columns
