@@ -265,6 +265,12 @@ class Coordinator:
                 self._flush(self._send(number, chunk, encoded, worker_id))
             return True
 
+    def call_off(self, number: int, item: object) -> None:
+        """Take a call's chunk of this one item from its worker, or end the worker if it runs it."""
+        with self._changing():
+            if not self._closing:
+                self.supervisor.call_off(number, item)
+
     def consumed(self, size_bytes: int) -> None:
         """Give back budget: these bytes have left for the consumer."""
         with self._lock:

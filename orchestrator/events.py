@@ -39,7 +39,7 @@ class Refused(NamedTuple):
 class Ended(NamedTuple):
     """Why a worker was ended by its supervisor."""
 
-    reason: Literal["timeout", "memory", "pressure", "stopped"]
+    reason: Literal["timeout", "memory", "pressure", "stopped", "cancelled"]
     """"pressure": the machine's memory was short, and what it ran was the youngest work."""
     ident: int
     """Of the chunk that it ran; -1: not known."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
@@ -16,6 +19,7 @@ from orchestrator.failures import Failure
 from orchestrator.reentry import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.stage import Stage
+from orchestrator.submitted import PLAIN, SubmittedCall
 from workers import by_value
 from workers.describe import describe_function, text_of, type_name
 from workers.handlers import is_of_a_handler
@@ -24,30 +28,48 @@ from workers.submission import Submission, run_submission
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-_OPTIONS = MapOptions(ordered=False, chunk=1, on_error="return", prompt=True)
+_ENDING_S = 0.01
+"""How often to look whether a call that was cancelled is being run, or can be taken back."""
+
+
+class _Kind:
+    """Calls that have the same options: their stage, and those that it has, by index."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.running: dict[int, tuple[Future[Any], SubmittedCall]] = {}
 
 
 class FutureDriver:
-    """Owns the stage that futures run in, and the thread that drives it."""
+    """Owns the stages that futures run in, one for each kind of options, and the thread that drives them."""
 
     def __init__(self, coordinator: Coordinator, settings: PoolSettings) -> None:
         self._coordinator = coordinator
         self._settings = settings
         self._more = threading.Condition()
-        self._pending: deque[tuple[Future[Any], Submission]] = deque()
-        self._running: dict[int, Future[Any]] = {}  # by the index of the item that it is
-        self._next_index = 0
+        self._pending: list[tuple[int, int, Future[Any], SubmittedCall]] = []  # a heap: by priority, then by number
+        self._numbers = itertools.count()
+        self._kinds: dict[object, _Kind] = {}
+        self._to_end: deque[Future[Any]] = deque()  # cancelled while they ran, by any thread
+        self._ending: set[Future[Any]] = set()  # the same, as far as the driver has seen them
         self._thread: threading.Thread | None = None
         self._has_thread = False
         self._closing = False
-        self.counts = StageCounts()
+        self._counts = StageCounts()  # of kinds that were closed
 
     @property
     def is_interrupted(self) -> bool:
         """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
         return bool(self._more._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def submit(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: MapOptions,
+        priority: int,
+    ) -> Future[Any]:
         """Queue a call; runs in the caller's thread.
 
         Raises:
@@ -57,15 +79,15 @@ class FutureDriver:
         with importing("submit"):
             from orchestrator.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
 
-        future = PoolFuture(self.refuse_to_wait)
+        future = PoolFuture(self.refuse_to_wait, self._end)
         try:
-            submission = Submission(_portable(function), args, kwargs)
+            call = SubmittedCall(Submission(_portable(function), args, kwargs), options)
         except Exception as error:
             if is_of_a_handler(error):
                 raise
             future.set_running_or_notify_cancel()
             failure = ItemError(
-                f"the function {describe_function(function)} can't be sent to a worker: "
+                f"{describe_function(function)} or its arguments can't be sent to a worker: "
                 f"{type_name(type(error))}: {text_of(error)}",
                 item=args,
             )
@@ -76,14 +98,22 @@ class FutureDriver:
             if self._closing or self._coordinator.closed:
                 raise ClosedError("the pool is closed; make a new one")
             self._coordinator.check_usable()
-            self._pending.append((future, submission))
+            number = next(self._numbers)
+            heapq.heappush(self._pending, (-priority, number, future, call))
+            is_next = self._pending[0][1] == number
             if not self._has_thread:
                 self._has_thread = True  # first: a signal handler may submit something in the middle of this
                 self._thread = threading.Thread(target=self._run, name="orchestrator-futures", daemon=True)
                 self._thread.start()
             self._more.notify()
-        self._coordinator.wake()
+        if is_next:  # else the driver waits for something that must happen before, or has been woken
+            self._coordinator.wake()
         return future
+
+    def _end(self, future: Future[Any]) -> None:
+        """Have a call ended that was cancelled while it ran; from any thread, and from a signal handler."""
+        self._to_end.append(future)
+        self._coordinator.wake()
 
     def refuse_to_wait(self) -> None:
         """Raise `ReentrantCallError` where a wait for a future would wait for a lock that its own thread holds."""
@@ -96,79 +126,156 @@ class FutureDriver:
     def _run(self) -> None:
         """Drive the loop as long as a future is not done; the thread ends with the pool."""
         try:
-            stage = Stage(
-                self._coordinator,
-                self._settings,
-                run_submission,
-                _OPTIONS,
-                star=False,
-                total=None,
-                forward_output=self._coordinator.hearing.on_output is not None,
-            )
-        except BaseException as error:
-            self.abort(error)
-            return
-        self.counts = stage.counts
-        try:
-            while self._wait_for_work(stage):
+            self._open(None, PLAIN)
+            while self._wait_for_work():
                 if self._pending:
                     self._coordinator.notice_rebound()
-                stage.feed(self._cut)
-                some = self._resolve_all(stage)  # what can't be sent is there at once
-                if not some and (self._pending or stage.outstanding):  # else all that was left had been cancelled
-                    self._wait_for_news(stage)
-                    stage.settle()
-                    self._resolve_all(stage)
-                stage.give_back()
+                self._end_cancelled()
+                self._feed()
+                some = self._resolve_all()  # what can't be sent is there at once
+                if not some and (self._pending or self._outstanding):  # else all that was left had been cancelled
+                    self._wait_for_news()
+                    for kind in self._kinds.values():
+                        kind.stage.settle()
+                    self._resolve_all()
+                self._close_idle_kinds()
         except BaseException as error:
             self.abort(error)
         finally:
-            stage.close()
+            for kind in self._kinds.values():
+                kind.stage.close()
 
-    def _wait_for_news(self, stage: Stage) -> None:
-        if self._is_stranded(stage):
+    def _open(self, key: object, options: MapOptions) -> _Kind:
+        forward = self._coordinator.hearing.on_output is not None
+        stage = Stage(
+            self._coordinator, self._settings, run_submission, options, star=False, total=None, forward_output=forward
+        )
+        kind = self._kinds[key] = _Kind(stage)
+        return kind
+
+    @property
+    def counts(self) -> StageCounts:
+        """What the calls have counted, of all kinds."""
+        counts = StageCounts()
+        counts.add(self._counts)
+        for kind in list(self._kinds.values()):
+            counts.add(kind.stage.counts)
+        return counts
+
+    @property
+    def _outstanding(self) -> int:
+        return sum(kind.stage.outstanding for kind in self._kinds.values())
+
+    def _head(self) -> SubmittedCall | None:
+        """Return the call that is to run next; those that were cancelled are struck out."""
+        while self._pending:
+            _, _, future, call = self._pending[0]
+            if not future.cancelled():
+                return call
+            heapq.heappop(self._pending)[2].set_running_or_notify_cancel()
+        return None
+
+    def _feed(self) -> None:
+        """Send what runs again, then what was submitted, by priority: each call in the stage of its kind."""
+        for kind in self._kinds.values():
+            kind.stage.give_back()
+            if kind.stage.timeout_s is not None or kind.stage.wants_room(source_ended=True):  # a retry may be due
+                kind.stage.feed(_nothing)
+        fed = None
+        while True:
+            with self._more:
+                head = self._head()
+            if head is None:
+                return
+            kind = self._kinds.get(head.kind) or self._open(head.kind, head.options)
+            if kind is fed:
+                return  # there is no room
+            kind.stage.feed(partial(self._cut, head.kind, kind))
+            fed = kind
+
+    def _cut(self, key: object, kind: _Kind, _: int) -> list[SubmittedCall]:
+        """Give a stage the call that is next, if it is of its kind."""
+        with self._more:
+            while (head := self._head()) is not None and head.kind == key:
+                _, _, future, call = heapq.heappop(self._pending)
+                if future.set_running_or_notify_cancel():
+                    kind.running[kind.stage.cut_items] = future, call
+                    return [call]
+        return []
+
+    def _end_cancelled(self) -> None:
+        """End the calls that were cancelled while they ran; again in a moment, until nothing of them is left."""
+        while self._to_end:
+            self._ending.add(self._to_end.popleft())
+        if not self._ending:
+            return
+        found = set()
+        for kind in self._kinds.values():
+            for future, call in list(kind.running.values()):
+                if future in self._ending:
+                    found.add(future)
+                    kind.stage.call_off(call, ItemError("the call was cancelled"))
+        self._ending = found
+
+    def _wait_for_news(self) -> None:
+        if self._is_stranded:
             raise ClosedError("the pool was closed while it was paused; this was not done")
-        self._coordinator.drive(lambda: self._has_news(stage) or self._is_stranded(stage), stage.timeout_s)
+        waits = [kind.stage.timeout_s for kind in self._kinds.values()] + [_ENDING_S if self._ending else None]
+        wait_s = min((wait for wait in waits if wait is not None), default=None)
+        self._coordinator.drive(lambda: self._has_news or self._is_stranded, wait_s)
 
-    def _resolve_all(self, stage: Stage) -> bool:
+    def _resolve_all(self) -> bool:
         """Resolve the futures whose outcome is there; return whether there were any."""
         some = False
-        while (delivery := stage.take()) is not None:
-            self._resolve(delivery)
-            some = True
+        for kind in self._kinds.values():
+            while (delivery := kind.stage.take()) is not None:
+                self._resolve(kind, delivery)
+                some = True
         return some
 
-    def _has_news(self, stage: Stage) -> bool:
+    @property
+    def _has_news(self) -> bool:
         """Whether something came back, or waits and a lane would take it: a new call, or one that runs again."""
-        return bool(stage.events) or stage.wants_room(source_ended=not self._pending)
+        if self._to_end or any(kind.stage.events for kind in self._kinds.values()):
+            return True
+        if any(kind.stage.wants_room(source_ended=True) for kind in self._kinds.values()):
+            return True
+        if not self._pending:
+            return False
+        kind = self._kinds.get(self._pending[0][3].kind)
+        return kind is None or kind.stage.wants_room()
 
-    def _is_stranded(self, stage: Stage) -> bool:
+    @property
+    def _is_stranded(self) -> bool:
         """Whether nobody will run what is left: the pool is being closed, and has been paused."""
-        return self._closing and not self._coordinator.size and not stage.in_lanes and not stage.events
+        return (
+            self._closing
+            and not self._coordinator.size
+            and not any(kind.stage.in_lanes or kind.stage.events for kind in self._kinds.values())
+        )
 
-    def _wait_for_work(self, stage: Stage) -> bool:
+    def _wait_for_work(self) -> bool:
         with self._more:
-            while not (self._pending or stage.outstanding):
+            while not (self._pending or self._outstanding):
                 if self._closing:
                     return False
                 self._more.wait()
             return True
 
-    def _cut(self, _: int) -> list[Submission]:
-        """Give the stage the next call that was not cancelled."""
-        while self._pending:
-            future, submission = self._pending.popleft()
-            if future.set_running_or_notify_cancel():
-                self._running[self._next_index] = future
-                self._next_index += 1
-                return [submission]
-        return []
+    def _close_idle_kinds(self) -> None:
+        """Close the stages of options that no call has at the moment: a timeout that is open is looked after."""
+        for key, kind in list(self._kinds.items()):
+            kind.stage.give_back()
+            if key is not None and not kind.stage.outstanding:
+                self._counts.add(kind.stage.counts)
+                del self._kinds[key]
+                kind.stage.close()
 
-    def _resolve(self, delivery: Delivery) -> None:
-        future = self._running.pop(delivery.first_index)
+    def _resolve(self, kind: _Kind, delivery: Delivery) -> None:
+        future, _ = kind.running.pop(delivery.first_index)
         result = delivery.results[0]
         with _unless_resolved():
-            if isinstance(result, Failure) and isinstance(result.item, Submission):
+            if isinstance(result, Failure) and isinstance(result.item, SubmittedCall):
                 future.set_exception(_of_function(result.error))
             else:
                 future.set_result(result)
@@ -187,9 +294,11 @@ class FutureDriver:
         with self._more:
             self._closing = True
             self._more.notify()
-            undone = [future for future, _ in self._pending] + list(self._running.values())
+            undone = [entry[2] for entry in self._pending]
             self._pending.clear()
-            self._running.clear()
+            for kind in self._kinds.values():
+                undone += [future for future, _ in kind.running.values()]
+                kind.running.clear()
         for future in undone:
             with _unless_resolved():
                 if not future.cancelled():
@@ -209,6 +318,11 @@ def _unless_resolved() -> AbstractContextManager[None]:
 def _of_function(error: ItemError) -> BaseException:
     """Return what the function itself raised, as the futures of the standard library do; else our own error."""
     return error.__cause__ if error.raised_by_function and error.__cause__ is not None else error
+
+
+def _nothing(_: int) -> list[SubmittedCall]:
+    """Give a stage no call, so that it sends only what runs again."""
+    return []
 
 
 def _portable(function: Callable[..., Any]) -> Callable[..., Any] | bytes:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import length_hint
 from types import TracebackType
@@ -45,6 +45,7 @@ from orchestrator.share import Shared
 from orchestrator.sizing import Sizing, sizing_of
 from orchestrator.stage import Stage
 from orchestrator.status import PoolStatus, describe_item
+from orchestrator.submitted import check_priority, options_of, take_options
 from orchestrator.together import Together
 from orchestrator.workflow import Workflow
 from workers.describe import describe
@@ -271,15 +272,68 @@ class Pool:
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run `fn(*args, **kwargs)` in a worker; return its future, driven by a thread of the pool.
 
+        The arguments are pickled before this returns. `timeout`, `retries` and `priority` are options of the call, as
+        `call` explains, unless `fn` has a parameter of that name: then they go to `fn`. A function that takes them in
+        its `**kwargs` gets them with `call`.
+
         The future raises what the function raised (with the worker's traceback as a note), `WorkerDiedError` if it
-        took `max_deaths` workers down.
+        took `max_deaths` workers down, `ItemTimeoutError` after its timeout. `future.cancel(running=True)`, or
+        `cancel`, ends a call that runs.
 
         Raises:
             ClosedError: the pool is closed.
+            ConfigError: an option can't be used.
+        """
+        options = take_options(fn, kwargs) if kwargs and callable(fn) else {}
+        return self.call(fn, args, kwargs, **options)
+
+    def call(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: Retries = 0,
+        retry_delay: float = 0.0,
+        priority: int = 0,
+        at_most_once: bool = False,
+    ) -> Future[Any]:
+        """Run `fn(*args, **kwargs)` in a worker, as `submit` does, with options that can't be mistaken for arguments.
+
+        Args:
+            fn: the function.
+            args: its arguments.
+            kwargs: its keyword arguments.
+            timeout: seconds that the call may run, not counting its wait for a worker; then its worker is ended and
+                replaced, and the future raises `ItemTimeoutError` if no try is left.
+            retries: how often it is tried again if it raises or takes too long; a number, or by class of exception.
+            retry_delay: seconds before the first retry, doubled for each further one.
+            priority: calls of a higher priority go before those of a lower one that wait; equal ones in their order.
+                What a worker has been sent already is not overtaken.
+            at_most_once: whether the call never begins a second time: if its worker ends after it has begun, whatever
+                the reason, it fails with `WorkerDiedError`.
+
+        Raises:
+            ClosedError: the pool is closed.
+            ConfigError: an option can't be used.
         """
         if not callable(fn):
             raise ConfigError(f"submit needs a function first, not {type(fn).__name__}: pool.submit(fn, *args)")
-        return self._futures.submit(fn, args, kwargs)
+        check_priority(priority)
+        options = options_of(timeout, retries, retry_delay, at_most_once=at_most_once)
+        return self._futures.submit(fn, tuple(args), dict(kwargs or {}), options, priority)
+
+    def cancel(self, future: Future[Any]) -> bool:
+        """Cancel a submitted call even if it runs: its worker is ended and replaced; return False if it was done.
+
+        Other calls that the worker held run again in another worker.
+        """
+        cancel: Any = future.cancel
+        try:
+            return bool(cancel(running=True))
+        except TypeError:
+            raise ConfigError("cancel takes a future that submit or call of a pool returned") from None
 
     def run_on_all(self, fn: Callable[..., Any], *args: Any) -> list[Any]:
         """Run `fn(*args)` once in every worker, all together; return the results by worker id.

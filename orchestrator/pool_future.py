@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,10 +14,31 @@ from typing import Any
 class PoolFuture(Future[Any]):
     """A `concurrent.futures.Future`; in a signal handler that interrupted the pool its waits raise, not hang."""
 
-    def __init__(self, before_wait: Callable[[], None]) -> None:
-        """Take what is called before a wait, to raise if that would never end."""
+    def __init__(self, before_wait: Callable[[], None], end: Callable[[PoolFuture], object]) -> None:
+        """Take what is called before a wait, to raise if that would never end, and what ends a call that runs."""
         super().__init__()
         self._before_wait = before_wait
+        self._end = end
+
+    def cancel(self, *, running: bool = False) -> bool:
+        """Cancel the call; return False if it is done, or runs and is to go on.
+
+        Args:
+            running: whether to end a call that runs, too. Its worker is ended with the processes that the call started,
+                and replaced; other calls that the worker held run again in another. asyncio, which calls this for a
+                cancelled `wrap_future`, always means that: nobody waits for the result any more.
+        """
+        was_running = False
+        if running or sys._getframe(1).f_globals.get("__name__") == "asyncio.futures":  # noqa: SLF001 - who asks
+            with self._condition:
+                was_running = self.running()
+                if was_running:
+                    self._state = "PENDING"  # what can be cancelled; if the result comes first, it stays
+        cancelled = super().cancel()
+        if was_running and cancelled:
+            self.set_running_or_notify_cancel()  # tells those who wait in `concurrent.futures.wait`
+            self._end(self)
+        return cancelled
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Call `fn` with this future when it is done; what it raises is logged, as `concurrent.futures` does."""

@@ -81,6 +81,15 @@ class Recovery:
             self._later = [(due, part) for due, part in self._later if due > now]
         return self._again.popleft() if self._again else None
 
+    def take_out(self, item: Any) -> list[Chunk]:
+        """Return the chunks that would run this item again, which they then will not."""
+        waiting = [*self._again, *(part for _, part in self._later)]
+        found = [chunk for chunk in waiting if chunk.items[0] is item]
+        if found:
+            self._again = deque(chunk for chunk in self._again if chunk not in found)
+            self._later = [(due, chunk) for due, chunk in self._later if chunk not in found]
+        return found
+
     @property
     def head(self) -> Chunk | None:
         """The part that `next` would return without looking at the clock."""
@@ -254,7 +263,8 @@ class Recovery:
     def lost(self, event: Lost) -> None:
         """Take in that a worker died, or was ended, with a chunk: it, or its items, run again, or are given up."""
         chunk, ended = event.chunk, event.ended
-        if not (event.to_blame or (event.begun and self._policy.at_most_once)):
+        cancelled = ended is not None and ended.reason == "cancelled" and chunk.ident == ended.ident
+        if cancelled or not (event.to_blame or (event.begun and self._policy.at_most_once)):
             self.returned(chunk, ran=event.begun > 0)
         elif event.to_blame and ended is not None and ended.reason in {"timeout", "pressure"}:
             self._ended(event, chunk, ended)

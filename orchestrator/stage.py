@@ -227,6 +227,22 @@ class Stage:
             backlog.popleft()
         return not backlog
 
+    def call_off(self, item: Any, error: ItemError) -> None:
+        """Settle the chunk of this one item with an error; if a worker has it, have it given up, and ask again.
+
+        Not for stages that look ahead of their consumer.
+        """
+        found = self._recovery.take_out(item)
+        for chunk, encoded in [entry for entry in self._backlog if entry[0].items[0] is item]:
+            self._backlog.remove((chunk, encoded))
+            if chunk.parent is None:
+                self._window.lost(encoded.size)
+            found.append(chunk)
+        for chunk in found:
+            self._recovery.settle(chunk, error)
+        if not found and self._in_lanes:
+            self._coordinator.call_off(self._number, item)
+
     def give_back(self) -> None:
         """Return to the pool's budget what was taken since the last time."""
         if self._freed_bytes or self._recovery.freed_bytes:

@@ -323,6 +323,18 @@ class Supervisor:
                 lane.taken_back.add(chunk.ident)
                 self._give_back(lane, chunk.ident)
 
+    def call_off(self, number: int, item: object) -> None:
+        """Take back the chunk of a call that is this one item; if a worker runs it, end the worker."""
+        for lane in self.all:
+            for chunk in self._ledger.list_of(lane.key):
+                if chunk.call != number or chunk.items[0] is not item or lane.ended is not None:
+                    continue
+                glance = watch.look(lane.slot)
+                if glance.last < chunk.ident:
+                    self.take_back(lane)
+                elif glance.last == chunk.ident and glance.at_work:
+                    self._kill(lane, Ended("cancelled", chunk.ident, 0, 0.0))
+
     def returned(self, lane: Lane, ident: int) -> None:
         """A worker says that it has skipped a chunk."""
         if ident in lane.taken_back:

@@ -1,0 +1,93 @@
+"""A submitted call: pickled before `submit` returns, with the options that it runs under."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.settings import MapOptions, Retries, retries_by_name
+from workers import by_value, memmap, payload
+from workers.describe import describe, describe_function
+from workers.sent_item import SentItem
+from workers.submission import Submission
+
+PLAIN = MapOptions(ordered=False, chunk=1, on_error="return", prompt=True)
+"""How calls run that were submitted without options."""
+OPTION_NAMES = frozenset(("timeout", "retries", "priority"))
+"""Arguments of `submit` that are options of the call, unless the function has a parameter of that name."""
+
+
+class SubmittedCall:
+    """One call as it was when it was submitted: what its caller changes later changes nothing in it."""
+
+    __slots__ = ("_sent", "kind", "options", "submission")
+
+    def __init__(self, submission: Submission, options: MapOptions) -> None:
+        """Pickle the call; runs in the caller's thread.
+
+        Raises:
+            Exception: whatever says best why it can't be pickled.
+        """
+        self.submission = submission  # kept: what it shares (`Pool.share`) lives as long as its handle here
+        self.options = options
+        self.kind = _kind(options)
+        self._sent = _sent(submission)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """In a worker it is the submission that was pickled."""
+        return self._sent.__reduce_ex__(protocol)
+
+    def __repr__(self) -> str:
+        """Tell what is called, and with what."""
+        function = self.submission.function
+        name = "a function of __main__" if isinstance(function, bytes) else describe_function(function)
+        return f"{name} with {describe(self.submission.args)}"
+
+
+def options_of(
+    timeout: float | None = None, retries: Retries = 0, retry_delay: float = 0.0, *, at_most_once: bool = False
+) -> MapOptions:
+    """Return the options of a call, checked.
+
+    Raises:
+        ConfigError: one of them can't be used.
+    """
+    if timeout is None and not at_most_once and isinstance(retries, int) and not retries and not retry_delay:
+        return PLAIN
+    return replace(PLAIN, timeout_s=timeout, retries=retries, retry_delay_s=retry_delay, at_most_once=at_most_once)
+
+
+def check_priority(priority: object) -> None:
+    """Raise ConfigError if this is no priority."""
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise ConfigError(f"priority must be a whole number, higher ones run first; not {describe(priority)}")
+
+
+def take_options(fn: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of the call out of the keyword arguments of `submit`; return them."""
+    named = OPTION_NAMES & kwargs.keys()
+    if not named:
+        return {}
+    try:
+        own = inspect.signature(fn).parameters
+    except (ValueError, TypeError):  # some builtins tell nothing
+        own = {}  # type: ignore[assignment]
+    variable = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}
+    return {name: kwargs.pop(name) for name in named if name not in own or own[name].kind in variable}
+
+
+def _kind(options: MapOptions) -> object:
+    """Return what calls have in common that can run as items of one stage."""
+    if options is PLAIN:
+        return None
+    retries = retries_by_name(options.retries)
+    tries = retries if isinstance(retries, int) else tuple(retries.items())
+    return options.timeout_s, tries, options.retry_delay_s, options.at_most_once
+
+
+@memmap.sends_memmaps_by_name
+def _sent(submission: Submission) -> SentItem:
+    return SentItem(payload.encode(submission, by_value.dumps))
