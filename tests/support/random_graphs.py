@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import workers
-from orchestrator import Pool, Stream, Workflow, run
+from orchestrator import Failure, Pool, Stream, Workflow, run
 
 DEADLINE_S = 60.0
 SIZES = (0, 1, 2, 30, 300, 1100, 2600)
@@ -59,6 +59,14 @@ def fussy(n):
     if n % 13 == 0:
         raise LookupError(n)
     return n
+
+
+def none_for(m, n):
+    return None if n % m == 0 else n
+
+
+def settled(n):
+    return -n.item if isinstance(n, Failure) else n
 
 
 def deadly(n):
@@ -148,6 +156,7 @@ class RandomGraph:
         self._draw = random.Random(seed)
         self._in_workers = in_workers
         self._calm = calm
+        self._tees: list[tuple[list[int], Flow]] = []
         self._sizes = [size for size in SIZES if size <= most_items]
         self.meets = seed % 3 == 0
         flows = self._grown([self._source() for _ in range(self._draw.choice([1, 1, 2]))])
@@ -180,9 +189,9 @@ class RandomGraph:
 
     def _step(self, flow: Flow) -> Flow:
         inline = [self._map_inline, self._filter_inline, self._flat_map_inline, self._window, self._time_window]
-        inline += [self._barrier]
+        inline += [self._barrier, *([] if self._kept else [self._tee])]
         at_work = [self._map, self._map, self._filter, self._flat_map, self._skipping, self._retried, self._workflow]
-        at_work += [self._unordered, *([self._hook, self._deadly] if self._calm else [])]
+        at_work += [self._unordered, self._dropping, self._returned, *([self._hook, self._deadly] if self._calm else [])]
         steps = inline + (at_work if self._in_workers else [])
         return self._draw.choice(steps)(flow)
 
@@ -231,6 +240,21 @@ class RandomGraph:
 
     def _skipping(self, flow):
         return flow.then(flow.stream.map(fussy, on_error="skip", **self._options), [n for n in flow.items if n % 13])
+
+    def _dropping(self, flow):
+        m = self._draw.randint(2, 4)
+        made = flow.stream.map(partial(none_for, m), drop_none=True, **self._options)
+        return flow.then(made, [n for n in flow.items if n % m])
+
+    def _returned(self, flow):
+        apart = flow.stream.map_inline(partial(add, 0))  # else a failure holds the item of the first step it is fused with
+        made = apart.map(fussy, on_error="return", **self._options).map_inline(settled)
+        return flow.then(made, [n if n % 13 else -n for n in flow.items])
+
+    def _tee(self, flow):
+        copy: list[int] = []
+        self._tees.append((copy, flow))
+        return replace(flow, stream=flow.stream.tee(copy))
 
     def _retried(self, flow):
         return flow.then(flow.stream.map(flaky, retries=2, **self._options), flow.items)
@@ -297,6 +321,8 @@ class RandomGraph:
         got: list[list[int]] = [[] for _ in self.ends]
         run(*(end.stream.to(sink) for end, sink in zip(self.ends, got, strict=True)), pool=pool)
         self.compare(got)
+        for copy, flow in self._tees:
+            assert (copy if flow.ordered else sorted(copy)) == (flow.items if flow.ordered else sorted(flow.items))
 
     def run_in(self, folder: str, pool: Pool | None, **options: Any) -> None:
         """Run it, or go on with it, with outputs and checkpoints in a folder; compare at the end."""
