@@ -37,6 +37,7 @@ class ItemEncoder:
         self._path = path
         self._format = output_format or file_names.format_of(path) or "lines"
         self._columns = Columns(None)
+        self._empty = True
 
     def encode(self, items: list[Any]) -> bytes | memoryview:
         """Return the items' lines.
@@ -44,6 +45,7 @@ class ItemEncoder:
         Raises:
             OrchestratorError: an item can't be written in this format.
         """
+        self._empty = self._empty and not items
         output = Output(self._format, drop_none=False)
         payload = output.encode(items, self._refuse)
         if output.csv_fields is None:
@@ -51,17 +53,26 @@ class ItemEncoder:
         header, rows = self._columns.fitted(memoryview(payload), output.csv_fields, self._path)
         return header + bytes(rows) if header else rows
 
+    def expect(self, columns: tuple[str, ...]) -> None:
+        """Take the columns of the input."""
+        self._columns.of_input = columns if self._format == "csv" else None
+
+    def header_alone(self) -> bytes:
+        """Return the header of CSV without rows; b"" if there are some, or nobody knows its columns."""
+        return self._columns.header_alone() if self._empty else b""
+
     def _refuse(self, _index: int, error: BaseException) -> NoReturn:
         told = f"an item can't be written to {self._path} as {self._format}: {text_of(error)}"
         raise OrchestratorError(told) from error
 
     def snapshot(self) -> Any:
-        """Return the columns, if there are some yet."""
-        return self._columns.fields
+        """Return the columns, if there are some yet; () if rows without names were written."""
+        return self._columns.fields if self._empty or self._columns.fields else ()
 
     def restore(self, state: Any) -> None:
         """Go on from what `snapshot` gave."""
-        self._columns.fields = None if state is None else tuple(state)
+        self._columns.fields = tuple(state) if state else None
+        self._empty = state is None
 
 
 class ItemFile:
@@ -76,7 +87,6 @@ class ItemFile:
         self.path = path
         self._encoder = ItemEncoder(path, output_format)
         self._file = named_output(path)
-        self.close: Callable[[], None] = self._file.close
         self.abort: Callable[[], None] = self._file.abort
         self.sync_ahead: Callable[[], None] = self._file.sync_ahead
         self.discard: Callable[[], None] = self._file.discard
@@ -89,6 +99,16 @@ class ItemFile:
             OrchestratorError: the disk is full, or an item can't be written in the output's format.
         """
         self._file.write(self._encoder.encode(items))
+
+    def expect(self, columns: tuple[str, ...]) -> None:
+        """Take the columns of the input: they are the header of CSV if no row comes."""
+        self._encoder.expect(columns)
+
+    def close(self) -> None:
+        """Make it whole, and give it its name."""
+        if header := self._encoder.header_alone():
+            self._file.write(header)
+        self._file.close()
 
     def snapshot(self) -> dict[str, Any]:
         """Make last what was written; return what it takes to go on from here."""

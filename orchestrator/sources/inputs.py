@@ -159,6 +159,16 @@ def csv_header(fd: int, size_bytes: int) -> Header:
         wanted *= 2
 
 
+def columns_of(inputs: Sequence[Input]) -> tuple[str, ...]:
+    """Return the columns of the first CSV file; () if only a run can read it: it is compressed, or no regular file."""
+    for entry in inputs:
+        if not entry.is_regular or entry.compression or not entry.size_bytes:
+            return ()
+        with suppress(OSError), open(entry.path, "rb") as file:
+            return csv_header(file.fileno(), entry.size_bytes).names
+    return ()
+
+
 def open_plain(entry: Input) -> tuple[int, Identity]:
     """Open a regular file; return its descriptor, and what workers know the file by.
 

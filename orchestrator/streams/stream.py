@@ -20,6 +20,7 @@ from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.letter_sinks import refuse_unwritable
 from orchestrator.settings import map_options, parse_limit
+from orchestrator.sinks.items import ItemFile
 from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
@@ -89,7 +90,7 @@ class Stream:
         """
         from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for  # noqa: PLC0415 - only for those who read
         from orchestrator.sources.files import FileSource  # noqa: PLC0415 - as above
-        from orchestrator.sources.inputs import expand, looked_at_again, of_inputs  # noqa: PLC0415 - as above
+        from orchestrator.sources.inputs import columns_of, expand, looked_at_again, of_inputs  # noqa: PLC0415 - as above
 
         if format not in FORMATS:
             raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {describe(format)}")
@@ -102,7 +103,7 @@ class Stream:
         def open_files() -> FileSource:
             return FileSource(looked_at_again(inputs), format, size, max_record_bytes=most)
 
-        source = _Files(open_files, lambda: of_inputs(inputs))
+        source = _Files(open_files, lambda: of_inputs(inputs), lambda: columns_of(inputs) if format == "csv" else ())
         chunks = cls(source, name="files")
         return chunks._work("flat_map", RecordReader(format, errors), "read", None)
 
@@ -417,7 +418,14 @@ class Stream:
         """
         as_sink(sink, format)  # refuses what can't be
         called = name or ("sink" if not isinstance(sink, str) else sink)
-        return Terminal(Op("sink", called, (self._port,), lambda node: SinkNode(node, as_sink(sink, format)), ()))
+
+        def make(name: str) -> Node:
+            made, columns = as_sink(sink, format), _columns_of(self._port)
+            if columns and isinstance(made, ItemFile):
+                made.expect(columns)
+            return SinkNode(name, made)
+
+        return Terminal(Op("sink", called, (self._port,), make, ()))
 
     def __iter__(self) -> Iterator[Any]:
         """Run, and give the items; a pool is made for it if one is needed. Leaving early frees everything."""
@@ -477,12 +485,27 @@ class Stream:
         return cls._at(Port(Op(kind, kind, tuple(map(_port_of, streams)), make), 0))
 
 
+def _columns_of(port: Port) -> tuple[str, ...]:
+    """Return the columns of the CSV files that a stream is read from; () where it is not, or has other inputs too."""
+    op = port.op
+    while len(op.inputs) == 1:
+        op = op.inputs[0].op
+    columns: Callable[[], tuple[str, ...]] = getattr(op.iterable, "columns", tuple)
+    return columns()
+
+
 class _Files:
     """Opens the files anew for each run."""
 
-    def __init__(self, open_source: Callable[[], Any], fingerprint: Callable[[], dict[str, str]]) -> None:
+    def __init__(
+        self,
+        open_source: Callable[[], Any],
+        fingerprint: Callable[[], dict[str, str]],
+        columns: Callable[[], tuple[str, ...]],
+    ) -> None:
         self._open = open_source
         self.fingerprint = fingerprint
+        self.columns = columns
 
     def __iter__(self) -> Iterator[Any]:
         source: Iterator[Any] = self._open()

@@ -197,7 +197,18 @@ def test_a_field_with_a_carriage_return_stays_one_field(tmp_path, folder, comman
     rows = [{"a\rb": "x\ry", "c": "\r"}, {"a\rb": "\n\r", "c": '"\r'}, {"a\rb": "plain", "c": ","}]
     written, again = tmp_path / "rows.csv", folder / "again.csv"
     run(Stream(rows).to(written))
-    assert list(csv.DictReader(written.open(newline=""))) == rows
+    assert list(csv.DictReader(io.StringIO(written.read_bytes().decode(), newline=""))) == rows
     (folder / "same.py").write_text("def same(row):\n    return row\n")
     command("run", "same.py:same", str(written), "--format", "csv", "-o", "again.csv")
     assert again.read_bytes() == written.read_bytes()
+
+
+def test_a_stream_of_csv_without_rows_writes_the_header(tmp_path):
+    read, written = tmp_path / "in.csv", tmp_path / "out.csv"
+    read.write_text("a,b\n1,2\n")
+    run(Stream.read(read, "csv").filter_inline(lambda _: False).to(written))
+    assert written.read_bytes() == b"a,b\n"
+    run(Stream.read(read, "csv").map_inline(lambda _: "text").to(written))
+    assert written.read_bytes() == b"text\n"
+    run(Stream.read(read, "csv").filter_inline(lambda _: False).to(written, format="lines"))
+    assert written.read_bytes() == b""
