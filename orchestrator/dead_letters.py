@@ -31,10 +31,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator import plain_data
 from orchestrator.errors import ConfigError
 from orchestrator.terminal import visible
-from orchestrator.trust import why_untrusted
 from workers.chunks import Place
 from workers.describe import describe, text_of, type_name
 
@@ -155,6 +153,8 @@ def _item_fields(letter: DeadLetter) -> dict[str, Any]:
     if not isinstance(held, _Pickled):
         if is_json(held):
             return {"item": held, "item_as": "json"}
+        from orchestrator import plain_data  # noqa: PLC0415 - only for those who keep letters
+
         with suppress(TypeError, ValueError, RecursionError):
             return {"item": json.loads(plain_data.dumps(held, may_pickle=False)), "item_as": "data"}
         try:
@@ -217,6 +217,8 @@ def read_dead_letters(path: str | os.PathLike[str]) -> Iterator[DeadLetter]:
 
 
 def _letters(path: str, left: int) -> Iterator[DeadLetter]:
+    from orchestrator.trust import why_untrusted  # noqa: PLC0415 - only for those who read letters
+
     with open(path, "rb") as file:
         untrusted = why_untrusted(os.fstat(file.fileno()))
         for number, line in enumerate(file, 1):
@@ -260,6 +262,8 @@ def _letter(fields: dict[str, Any], untrusted: str | None) -> DeadLetter:
 def _held(fields: dict[str, Any], untrusted: str | None) -> Any:
     if "item" not in fields:
         return NO_ITEM
+    from orchestrator import plain_data  # noqa: PLC0415 - only for those who read letters
+
     kinds = {
         "json": lambda item: item,
         "data": lambda item: plain_data.loads(json.dumps(item).encode()),

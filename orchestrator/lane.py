@@ -26,7 +26,7 @@ from workers import payload
 from workers.arena import Arena, ArenaReader, create_fd
 from workers.entry import WorkerStart
 from workers.moment import Moment
-from workers.threads import limited
+from workers.threads import limited, loaded
 from workers.watch import SLOTS
 from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
@@ -243,9 +243,11 @@ class Lane:
 def _moment(settings: LaneSettings) -> Moment:
     """Return the state that a worker is to take over, which a fork server has from an earlier moment."""
     share = max(1, usable_cpus() // settings.pool_size)
+    if settings.start_method == "fork":
+        loaded()  # the workers find what was found here
     environ = limited(os.environ, settings.threads_per_worker, share)
     if settings.start_method != "forkserver":
-        return Moment.now(environ, None, None)
+        return Moment.inherited(environ)
     return Moment.now(environ, *map(launch.open_fd, (1, 2)))
 
 

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from orchestrator.dead_letters import DeadLetter, dumps
 from orchestrator.errors import ConfigError
-from orchestrator.sinks.append_file import AppendFile
 from workers.describe import describe
 
 _HINT = "the run stops, since items would be lost untold. The letters before are whole: make room and run again"
@@ -98,6 +97,8 @@ class DeadLetterFile:
         """
         self.path = path
         try:
+            from orchestrator.sinks.append_file import AppendFile  # noqa: PLC0415 - only where there is such a file
+
             self._file = AppendFile(path, "the dead letters", goes_on=True, mode=mode, hint=_HINT)
         except ConfigError as error:
             raise ConfigError(str(error).replace("write the dead letters", "write dead letters to", 1)) from None

@@ -200,6 +200,7 @@ def main(start: WorkerStart) -> None:
     if start.forked:
         leaving.forget_the_programs_own()
     randomness.begin(start.seed, start.worker_id)
+    leaving.settle_in()
     try:
         with _heard(start.stderr):
             initialized, finalizer = _initialize(lane, start.beginning.initializer)

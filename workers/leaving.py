@@ -10,7 +10,6 @@ import contextlib
 import gc
 import io
 import pickle
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -20,8 +19,14 @@ from typing import Any
 from workers import payload
 from workers.errors import add_note, capture
 
-_inherited: list[weakref.ref[Any]] = []
-"""Files that a forked worker has from the program: what they hold is the program's to write."""
+
+def settle_in() -> None:
+    """At the start of a worker: set apart all objects that there are.
+
+    What the worker has from the program, or from the fork server, is no work of the garbage collector's, and not looked
+    at for open files at the end: that would copy every page that is shared with the parent.
+    """
+    gc.freeze()
 
 
 def forget_the_programs_own() -> None:
@@ -33,7 +38,6 @@ def forget_the_programs_own() -> None:
     for finalizer in list(finalizers._registry):  # noqa: SLF001 - of temporary folders, say
         finalizer.atexit = False
     finalizers._registered_with_atexit = False  # noqa: SLF001 - the worker's own are to run
-    _inherited[:] = [weakref.ref(file) for file in _open_files()]
 
 
 def farewell(finalizer: Callable[[], object] | None) -> tuple[bool, bytes] | None:
@@ -57,15 +61,16 @@ def run_exit_functions() -> None:
         shutdown._shutdown()  # noqa: SLF001 - waits for threads that are no daemons, as multiprocessing does
     with contextlib.suppress(Exception):
         functions._run_exitfuncs()  # noqa: SLF001 - prints what they raise
-    others = {id(file) for ref in _inherited if (file := ref()) is not None}
-    for file in [*_open_files(), sys.stdout, sys.stderr]:
-        if id(file) not in others:
-            with contextlib.suppress(Exception):
-                file.flush()
+    for file in _open_files():
+        with contextlib.suppress(Exception):
+            file.flush()
 
 
 def _open_files() -> list[Any]:
-    """Return the files that are open for writing, those that buffer text before those that buffer bytes."""
+    """Return the files that this worker has open for writing, those that buffer text before those that buffer bytes.
+
+    Those that a forked worker has from the program are set apart: what they hold is the program's to write.
+    """
     kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
     found = [each for each in gc.get_objects() if type(each) in kinds]
     return sorted(found, key=lambda file: kinds.index(type(file)))

@@ -22,13 +22,18 @@ class Moment:
 
     environ: dict[str, str]
     umask: int | None
-    """None: the system doesn't tell without changing it."""
-    nice: int
+    """None, here and below: it is inherited, or the system doesn't tell (a umask without changing it)."""
+    nice: int | None
     affinity: tuple[int, ...] | None
     limits: dict[int, tuple[int, int]]
     stdout: Any
     """What `multiprocessing` duplicates a descriptor by; None: it is closed, or inherited as it is."""
     stderr: Any
+
+    @classmethod
+    def inherited(cls, environ: dict[str, str]) -> Moment:
+        """Return that of a process which inherits everything else from this one."""
+        return cls(environ, None, None, None, {}, None, None)
 
     @classmethod
     def now(cls, environ: dict[str, str], stdout: Any, stderr: Any) -> Moment:
@@ -52,7 +57,7 @@ class Moment:
         if self.umask is not None:
             os.umask(self.umask)
         with contextlib.suppress(OSError):
-            if self.nice != os.getpriority(os.PRIO_PROCESS, 0):
+            if self.nice is not None and self.nice != os.getpriority(os.PRIO_PROCESS, 0):
                 os.setpriority(os.PRIO_PROCESS, 0, self.nice)
         with contextlib.suppress(OSError):
             if self.affinity is not None and set(self.affinity) != os.sched_getaffinity(0):
@@ -71,7 +76,8 @@ class Moment:
 
 def _umask() -> int | None:
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
-            return next((int(line.split()[1], 8) for line in status if line.startswith("Umask:")), None)
+        with open("/proc/self/status", "rb", buffering=0) as status:  # noqa: PTH123
+            _, told, rest = status.read(4096).partition(b"\nUmask:")
+            return int(rest.split(maxsplit=1)[0], 8) if told else None
     except OSError:
         return None

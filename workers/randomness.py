@@ -6,7 +6,6 @@ Owner of the state: the worker's main thread; `random` and `numpy.random` have o
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import random
 import sys
@@ -38,6 +37,8 @@ def begin_item(seed: int, order: int, index: int) -> None:
 
 
 def _set(key: tuple[int, ...]) -> None:
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, and only pools with a seed need it
+
     number = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=16).digest(), "little")
     context.seeded(number)
     random.seed(number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 from collections.abc import Mapping
 
 _GENERAL = "OMP_NUM_THREADS"
@@ -21,6 +22,8 @@ _VARIABLES = (
 )
 _FALL_BACK = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 """Where these are not set, their libraries go by OMP_NUM_THREADS."""
+_found: tuple[int, list[str]] = (0, [])
+"""How many modules were loaded when the libraries were looked for, and which there were."""
 _SETTERS = (
     "openblas_set_num_threads",
     "openblas_set_num_threads64_",
@@ -52,7 +55,7 @@ def limited(environ: Mapping[str, str], threads: int | None, share: int) -> dict
 
 def limit_loaded() -> None:
     """Tell the libraries that are loaded in this process already what the environment says."""
-    libraries = _loaded()
+    libraries = loaded()
     if not libraries:
         return
     general = os.environ.get(_GENERAL, "")
@@ -68,8 +71,19 @@ def limit_loaded() -> None:
             _limit(path, threads)
 
 
-def _loaded() -> list[str]:
-    """Return the files of the libraries with threads of their own that this process has mapped."""
+def loaded() -> list[str]:
+    """Return the files of the libraries with threads of their own that this process has mapped.
+
+    They are looked for again once further modules are loaded: a forked worker finds what the program has found.
+    """
+    global _found  # noqa: PLW0603 - one a process
+    modules = len(sys.modules)
+    if _found[0] != modules:
+        _found = modules, _mapped()
+    return _found[1]
+
+
+def _mapped() -> list[str]:
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:  # noqa: PTH123
             paths = {line.split(maxsplit=5)[-1].strip() for line in maps if "/" in line}

@@ -11,8 +11,6 @@ from typing import IO, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.graph.node import ROOM, Node
-from orchestrator.sinks.new_file import begin, reopen, same_file
-from orchestrator.trust import refuse_untrusted
 
 HELD_ITEMS = 1 << 16
 """What is more than this is written to a temporary file."""
@@ -60,6 +58,8 @@ class Hold(Node):
     def _opened(self) -> IO[bytes]:
         if self._path is None:
             return tempfile.TemporaryFile(prefix="orchestrator-")
+        from orchestrator.sinks.new_file import begin  # noqa: PLC0415 - only for runs with checkpoints
+
         return open(begin(self._path, 0o600), "w+b")  # noqa: PTH123 - closed by `close`
 
     @contextmanager
@@ -84,6 +84,8 @@ class Hold(Node):
         if self._file is not None:
             with self._on_disk():
                 os.fdatasync(self._file.fileno())
+            from orchestrator.sinks.new_file import same_file  # noqa: PLC0415 - only for runs with checkpoints
+
             if self._path is not None and not same_file(self._file.fileno(), self._path):
                 raise OrchestratorError(
                     f"somebody else has removed or replaced {self._path}, which is what waits at {self.name!r}; "
@@ -97,6 +99,9 @@ class Hold(Node):
         self._held, self._written = state["held"], state["written"]
         self._held_items = sum(map(len, self._held))
         if self._written and self._path is not None:  # read back to its end, it may be removed already
+            from orchestrator.sinks.new_file import reopen  # noqa: PLC0415 - only for runs with checkpoints
+            from orchestrator.trust import refuse_untrusted  # noqa: PLC0415
+
             try:
                 self._file = open(reopen(self._path), "r+b")  # noqa: PTH123, SIM115 - closed by `close`
                 for path, fd in ((os.path.dirname(self._path), None), (self._path, self._file.fileno())):  # noqa: PTH120

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.overflow import Overflow
+
+if TYPE_CHECKING:
+    from orchestrator.graph.overflow import Overflow
 
 ROOM = 1024
 """Items that a node with a buffer of its own takes by default."""
@@ -98,6 +100,8 @@ class Outlet:
         """
         self.bound = max(2 * self.bound, self.waiting + ROOM)
         if self.overflow is None:
+            from orchestrator.graph.overflow import Overflow  # noqa: PLC0415 - most graphs never need it
+
             self.overflow = Overflow(f"the edge {self}", share_bytes, self.place)
 
     def drop(self) -> None:

@@ -11,9 +11,6 @@ from typing import Any, Protocol
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.node import ROOM, Node
-from orchestrator.sinks.items import ItemFile
-from orchestrator.sinks.open_file import OpenFile, is_open_file
-from orchestrator.sinks.output_file import mode_beside
 from workers.describe import describe
 
 _HELD_ITEMS = 256
@@ -110,6 +107,10 @@ def set_up_dead_letters(sinks: Iterable[Any]) -> None:
             (letters if getattr(sink, "appends", False) else outputs)[os.path.realpath(path)] = sink
     for path in outputs.keys() & letters.keys():
         raise ConfigError(f"{path} is an output, and can't be the file of dead letters too; give them one of their own")
+    if not letters:
+        return
+    from orchestrator.sinks.output_file import mode_beside  # noqa: PLC0415 - what maps do without is not loaded for them
+
     for sink in letters.values():
         sink.narrow(mode_beside(outputs))
 
@@ -124,6 +125,9 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
     Raises:
         ConfigError: it is none of these, can't be written to, or has no format.
     """
+    from orchestrator.sinks.items import ItemFile  # noqa: PLC0415 - as above
+    from orchestrator.sinks.open_file import OpenFile, is_open_file  # noqa: PLC0415
+
     if isinstance(target, str | os.PathLike):
         return ItemFile(os.fspath(target), output_format)
     if is_open_file(target):

@@ -203,7 +203,7 @@ fresh = 3
 [pool.submit(evaluate, "fresh + shift").result() for _ in range(4)]
 del fresh
 pool.submit(evaluate, "'fresh' in globals()").result()
-pool.close()
+closed = pool.close()
 """
 SHOWN = """\
 NameError name 'offset' is not defined
