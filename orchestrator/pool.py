@@ -148,7 +148,7 @@ class Pool:
         if start_method == "fork":
             refuse_fork_with_threads()
         self._settings = settings
-        self._close_report = CloseReport()
+        self._close_report = CloseReport() if settings.finalizer is not None else None
         self._order = itertools.count(1)  # of the calls, for their random numbers
         self._coordinator = Coordinator(settings)
         self._futures = FutureDriver(self._coordinator, settings)
@@ -476,10 +476,10 @@ class Pool:
 
     # ---- ending -----------------------------------------------------------------------------------------------
 
-    def close(self, timeout: float | None = None) -> CloseReport:
+    def close(self, timeout: float | None = None) -> CloseReport | None:
         """Finish the submitted futures, end maps still open, let the workers leave. A second call does nothing more.
 
-        Returns what the workers' finalizers gave.
+        Returns what the workers' finalizers gave; None where the pool has no finalizer.
 
         A signal handler may call it, too. If it interrupted this thread in a moment when the pool's state was half
         changed, a thread closes the pool as soon as the handler returns or raises.
@@ -504,7 +504,9 @@ class Pool:
         self._futures.close(timeout)
         self._coordinator.stop(None if ends is None else max(0.0, ends - time.monotonic()))
         self._finalizer.detach()
-        self._close_report = close_report(self._coordinator.hearing.farewells)
+        report = close_report(self._coordinator.hearing.farewells)
+        if report.farewells or self._settings.finalizer is not None:
+            self._close_report = report
 
     @property
     def _is_interrupted(self) -> bool:

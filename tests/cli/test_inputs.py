@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
+from support.waiting import until
 
 from orchestrator import read_dead_letters
 
@@ -102,6 +104,7 @@ def test_the_first_line_of_a_fifo_is_answered_before_the_second_is_there(folder,
 def test_a_fifo_that_nobody_writes_to_ends_with_the_command(folder, start):
     os.mkfifo(folder / "in")
     process = start("run", "g:same", "in")
+    until(lambda: len(psutil.Process(process.pid).children(recursive=True)) > 2)  # its workers: it has begun
     with pytest.raises(subprocess.TimeoutExpired):
         process.communicate(timeout=1)
     process.terminate()

@@ -12,6 +12,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.identity import FileChangedError
+from workers.locating import UnreadableError
 from workers.reading import RecordReader
 
 ROWS = 400
@@ -117,7 +118,7 @@ def test_what_was_there_at_the_start_or_an_error(tmp_path, change, record_format
     try:
         chunks += source
         found = [record for chunk in chunks for record in reader(chunk)]
-    except (OrchestratorError, FileChangedError) as error:
+    except (OrchestratorError, UnreadableError, FileChangedError) as error:
         failed = str(error)
     else:
         failed = ""
