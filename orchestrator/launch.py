@@ -32,6 +32,7 @@ from multiprocessing import (
     spawn,
 )
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from orchestrator import place
@@ -241,6 +242,19 @@ _SPARE_FDS = 24
 """Descriptors that must be free to start a worker: it keeps a handful, while it starts it takes about twenty."""
 
 
+def refuse_daemonic() -> None:
+    """Make sure that this process may have children at all.
+
+    Raises:
+        WorkerStartError: `multiprocessing` started it as a daemonic one, which may have none.
+    """
+    if process.current_process().daemon:
+        raise WorkerStartError(
+            "a daemonic process of multiprocessing may not start workers: start it with daemon=False, or make the pool "
+            "in a process that is not a worker of multiprocessing.Pool"
+        )
+
+
 def look_for_room() -> None:
     """Make sure that a worker won't fail half started for want of descriptors: the fork server would not survive that.
 
@@ -270,6 +284,8 @@ def cannot_start(worker_id: int, error: Exception) -> WorkerStartError:
         why = f"the system refuses another process; {processes}"
     elif number == errno.ENOMEM:
         why = "there is no memory for another process; take fewer workers"
+    elif number == errno.ENOENT and _folder_is_gone():
+        why = "the current folder was deleted; go to one that exists (os.chdir) before you make the pool"
     elif isinstance(error, EOFError | ConnectionError):
         why = (
             "the server that forks workers ended meanwhile; what it wrote to stderr tells why. Often the system "
@@ -278,6 +294,14 @@ def cannot_start(worker_id: int, error: Exception) -> WorkerStartError:
     else:
         why = getattr(error, "strerror", None) or str(error)
     return WorkerStartError(f"worker {worker_id} can't be started: {why}")
+
+
+def _folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:

@@ -40,6 +40,7 @@ from orchestrator.settings import (
     StartMethod,
     parse_size,
     refuse_fork_with_threads,
+    refuse_too_many,
 )
 from orchestrator.share import Shared
 from orchestrator.sizing import Sizing, sizing_of
@@ -431,6 +432,7 @@ class Pool:
         """
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
             raise ConfigError(f"a pool has a whole number of workers, at least 0, not {describe(workers)}")
+        refuse_too_many(workers)
         self._coordinator.resize(workers)
         if isinstance(self._follower, MachineFollower):
             self._follower.stop()

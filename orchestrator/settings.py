@@ -80,6 +80,15 @@ BUFFER_BYTES = 256 * 2**20
 """The byte budget of a pool, and of a graph that needs none, unless somebody says otherwise."""
 
 
+MAX_WORKERS = 1 << 16
+
+
+def refuse_too_many(workers: int) -> None:
+    """Raise ConfigError for more workers than any machine runs: merely counting them could take for ever."""
+    if workers > MAX_WORKERS:
+        raise ConfigError(f"a pool has at most {MAX_WORKERS:,} workers, not {describe(workers)}")
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
     """What a pool was asked for, checked."""
@@ -108,6 +117,7 @@ class PoolSettings:
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
             raise ConfigError(f"workers must be a whole number of at least 1, not {describe(self.workers)}")
+        refuse_too_many(self.workers)
         if self.start_method not in START_METHODS:
             there = ", ".join(START_METHODS)
             raise ConfigError(f"start_method must be one of {there}, not {describe(self.start_method)}")

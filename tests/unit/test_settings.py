@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from orchestrator import settings
+from orchestrator import Pool, settings
 from orchestrator.errors import ConfigError
 from orchestrator.settings import (
     MapOptions,
@@ -230,3 +230,9 @@ def test_forking_alone_is_allowed(monkeypatch):
     monkeypatch.delenv("ORCHESTRATOR_FORCE_FORK", raising=False)
     monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread()])
     refuse_fork_with_threads()
+
+
+@pytest.mark.parametrize("workers", [settings.MAX_WORKERS + 1, 10**9, 10**5000], ids=["one more", "many", "huge"])
+def test_more_workers_than_any_machine_runs_are_refused_at_once(workers: int) -> None:
+    with pytest.raises(ConfigError, match="at most 65,536 workers"):
+        Pool(workers)
