@@ -9,8 +9,7 @@ Runs in the coordinator process, under the coordinator's lock.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.definitions import offered
 from orchestrator.errors import WorkerStartError
@@ -20,8 +19,7 @@ from workers.handlers import is_of_a_handler
 from workers.mirror import Definition
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
+class Beginning(NamedTuple):
     """What all workers of a pool begin with."""
 
     initializer: Callable[..., object] | None

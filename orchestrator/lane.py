@@ -12,10 +12,9 @@ import multiprocessing
 import os
 import struct
 import weakref
-from dataclasses import dataclass
 from enum import Enum
 from time import monotonic_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator import launch
 from orchestrator.beginning import Beginning
@@ -45,8 +44,7 @@ class LaneState(Enum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
+class LaneSettings(NamedTuple):
     """What all lanes of a pool have in common."""
 
     start_method: str

@@ -10,8 +10,8 @@ The second half is GNU parallel's --memfree, with its figures (its manual, "--me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 _FAR_OVER = 1.25
 """So far above its limit a worker is not waited for."""
@@ -26,8 +26,7 @@ class Deed(Enum):
     GIVE_UP_POOL = "it is above its limit before it has run anything: no worker could do better"
 
 
-@dataclass(frozen=True, slots=True)
-class Burden:
+class Burden(NamedTuple):
     """One worker, as it is now."""
 
     key: int

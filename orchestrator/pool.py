@@ -14,7 +14,6 @@ from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from orchestrator.close_report import CloseReport, close_report
 from orchestrator.coordinator import Coordinator
 from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
@@ -55,6 +54,7 @@ from workers.steps import Steps
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from orchestrator.close_report import CloseReport
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.node import Node
     from orchestrator.sources.dividing import Divider
@@ -149,7 +149,11 @@ class Pool:
         if start_method == "fork":
             refuse_fork_with_threads()
         self._settings = settings
-        self._close_report = CloseReport() if settings.finalizer is not None else None
+        self._close_report: CloseReport | None = None
+        if settings.finalizer is not None:
+            from orchestrator.close_report import CloseReport  # noqa: PLC0415 - most pools have no finalizer
+
+            self._close_report = CloseReport()
         self._order = itertools.count(1)  # of the calls, for their random numbers
         self._coordinator = Coordinator(settings)
         self._futures = FutureDriver(self._coordinator, settings)
@@ -506,9 +510,10 @@ class Pool:
         self._futures.close(timeout)
         self._coordinator.stop(None if ends is None else max(0.0, ends - time.monotonic()))
         self._finalizer.detach()
-        report = close_report(self._coordinator.hearing.farewells)
-        if report.farewells or self._settings.finalizer is not None:
-            self._close_report = report
+        if self._coordinator.hearing.farewells or self._settings.finalizer is not None:
+            from orchestrator.close_report import close_report  # noqa: PLC0415 - most pools have no finalizer
+
+            self._close_report = close_report(self._coordinator.hearing.farewells)
 
     @property
     def _is_interrupted(self) -> bool:

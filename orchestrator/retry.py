@@ -8,8 +8,8 @@ processes as data and its class need not be importable here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 _MAX_DOUBLINGS = 64
 """More than the longest wait ever has; keeps the number a float, however many retries there are."""
@@ -24,8 +24,7 @@ class Verdict(Enum):
     GIVE_UP = "it killed enough workers"
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """Limits of one call."""
 
     retries: int | Mapping[str, int] = 0

@@ -16,10 +16,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 from workers import context, leaving, mirror, payload, randomness, threads, watch
 from workers.arena import Arena, ArenaReader
@@ -34,8 +33,7 @@ MARKS_BYTES = mmap.PAGESIZE
 CONTROL_BYTES = MARKS_BYTES + watch.SLOTS * watch.SLOT_BYTES
 
 
-@dataclass(frozen=True)
-class Beginning:
+class Beginning(NamedTuple):
     """What a worker begins with."""
 
     initializer: bytes | None
@@ -44,8 +42,7 @@ class Beginning:
     """What that takes of `__main__`."""
 
 
-@dataclass(frozen=True)
-class WorkerStart:
+class WorkerStart(NamedTuple):
     """All that a worker is given when it starts. The descriptors arrive through `multiprocessing`."""
 
     inbox: Connection
@@ -104,8 +101,7 @@ def _leave_with(lifeline: Connection) -> None:
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
-@dataclass(frozen=True)
-class InheritedFd:
+class InheritedFd(NamedTuple):
     """A descriptor that a forked child has from its parent; stands where others have a duplicate."""
 
     fd: int

@@ -10,14 +10,12 @@ import contextlib
 import os
 import resource
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """What a child would inherit if it was forked now."""
 
     environ: dict[str, str]

@@ -7,10 +7,9 @@ item at fault is known without a Python statement an item.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice, starmap
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from workers.chunks import PartlyFailedError
 from workers.errors import ExceptionRecord, capture
@@ -24,8 +23,7 @@ Failures = list[tuple[int, ExceptionRecord | list[Any]]]
 """By position in the chunk: what the function raised; of a block of records, the pieces of what came of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallSpec:
+class CallSpec(NamedTuple):
     """What a worker must know of a call before its first chunk."""
 
     function: Callable[..., Any] | Steps
