@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-_SEQUENCE = re.compile(
+_SEQUENCE = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, clearing (ECMA-48, section 5.4)
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\n\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS, SOS, PM, APC
     r"|\x1b[ -/]*[0-Z\\^-~]"  # all others of two or three characters
 )
-_SUSPECT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SUSPECT = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 """Control characters but for tab and line end, marks that turn the direction of writing, and bytes that are no text."""
 
 
 def visible(text: str) -> str:
     r"""Return text without control sequences; single control characters become visible: \x07."""
-    if _SUSPECT.search(text) is None:
+    # The patterns are compiled when a text needs them: that takes a millisecond, which most commands never spend.
+    if text.isprintable() or re.search(_SUSPECT, text) is None:
         return text
-    return _SUSPECT.sub(_escaped, _SEQUENCE.sub("", text))
+    return re.sub(_SUSPECT, _escaped, re.sub(_SEQUENCE, "", text))
 
 
 def _escaped(found: re.Match[str]) -> str:
