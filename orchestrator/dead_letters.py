@@ -153,7 +153,7 @@ def _item_fields(letter: DeadLetter) -> dict[str, Any]:
     if not isinstance(held, _Pickled):
         if is_json(held):
             return {"item": held, "item_as": "json"}
-        from orchestrator import plain_data  # noqa: PLC0415 - only for those who keep letters
+        from orchestrator.checkpoint import plain_data  # noqa: PLC0415 - only for those who keep letters
 
         with suppress(TypeError, ValueError, RecursionError):
             return {"item": json.loads(plain_data.dumps(held, may_pickle=False)), "item_as": "data"}
@@ -217,7 +217,7 @@ def read_dead_letters(path: str | os.PathLike[str]) -> Iterator[DeadLetter]:
 
 
 def _letters(path: str, left: int) -> Iterator[DeadLetter]:
-    from orchestrator.trust import why_untrusted  # noqa: PLC0415 - only for those who read letters
+    from orchestrator.checkpoint.trust import why_untrusted  # noqa: PLC0415 - only for those who read letters
 
     with open(path, "rb") as file:
         untrusted = why_untrusted(os.fstat(file.fileno()))
@@ -262,7 +262,7 @@ def _letter(fields: dict[str, Any], untrusted: str | None) -> DeadLetter:
 def _held(fields: dict[str, Any], untrusted: str | None) -> Any:
     if "item" not in fields:
         return NO_ITEM
-    from orchestrator import plain_data  # noqa: PLC0415 - only for those who read letters
+    from orchestrator.checkpoint import plain_data  # noqa: PLC0415 - only for those who read letters
 
     kinds = {
         "json": lambda item: item,

@@ -262,7 +262,7 @@ def _go(job: Job, settings: JobSettings, asked: Asked, steering: Steering, file:
 
 def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Checkpoints:
     """Return the checkpoints that the run writes, and goes on from."""
-    from orchestrator.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
+    from orchestrator.checkpoint.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
     from orchestrator.graph.checkpoints import Checkpoints, is_function  # noqa: PLC0415
     from orchestrator.job.fingerprint import functions_of, of_job  # noqa: PLC0415
 

@@ -48,7 +48,7 @@ def look_into(
         NothingToResumeError: the run that is to be resumed had come to its end.
     """
     from orchestrator.graph.checkpoints import refuse_another  # noqa: PLC0415 - only for runs that can be resumed
-    from orchestrator.journal import Journal  # noqa: PLC0415
+    from orchestrator.checkpoint.journal import Journal  # noqa: PLC0415
 
     journal = Journal(folder)
     head, complete, state = journal.head, journal.complete, journal.state

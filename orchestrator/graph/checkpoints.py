@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, ResumeMismatchError
 from orchestrator.graph.sources import BlockingSource
-from orchestrator.journal import Journal
+from orchestrator.checkpoint.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -100,7 +100,7 @@ class Hold(Node):
         self._held_items = sum(map(len, self._held))
         if self._written and self._path is not None:  # read back to its end, it may be removed already
             from orchestrator.sinks.new_file import reopen  # noqa: PLC0415 - only for runs with checkpoints
-            from orchestrator.trust import refuse_untrusted  # noqa: PLC0415
+            from orchestrator.checkpoint.trust import refuse_untrusted  # noqa: PLC0415
 
             try:
                 self._file = open(reopen(self._path), "r+b")  # noqa: PTH123, SIM115 - closed by `close`

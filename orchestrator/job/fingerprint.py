@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.fingerprint import of_function
+from orchestrator.checkpoint.fingerprint import of_function
 from orchestrator.job.model import Job, NamedFunction
 from orchestrator.streams.plan import keeps_the_output
 from workers.steps import Step

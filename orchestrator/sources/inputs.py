@@ -197,7 +197,7 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
     Raises:
         ConfigError: one can't be read a second time.
     """
-    from orchestrator.fingerprint import of_file  # noqa: PLC0415 - only for runs that can be resumed
+    from orchestrator.checkpoint.fingerprint import of_file  # noqa: PLC0415 - only for runs that can be resumed
 
     for entry in inputs:
         if not entry.is_regular:

@@ -13,7 +13,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.fingerprint import of_closure, of_function, of_iterable, of_libraries
+from orchestrator.checkpoint.fingerprint import of_closure, of_function, of_iterable, of_libraries
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode
 from orchestrator.graph.relay import LONGEST_WAY, Relay

@@ -35,8 +35,8 @@ LAYERS = (
         "orchestrator.autosize",
     ),
     ("orchestrator.sinks",),
-    ("orchestrator.trust", "orchestrator.plain_data", "orchestrator.reach"),
-    ("orchestrator.fingerprint", "orchestrator.journal", "orchestrator.dead_letters"),
+    ("orchestrator.checkpoint.trust", "orchestrator.checkpoint.plain_data", "orchestrator.checkpoint.reach"),
+    ("orchestrator.checkpoint.fingerprint", "orchestrator.checkpoint.journal", "orchestrator.dead_letters"),
     ("orchestrator.letter_sinks",),
     ("orchestrator.sources",),
     ("orchestrator.events", "orchestrator.definitions"),
@@ -83,7 +83,7 @@ WORLD = {  # what ties code to a process, a pipe or a clock
     *("socket", "subprocess", "threading", "time", "_thread"),
 }
 EDGES = ("orchestrator.sources", "orchestrator.sinks")
-EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "orchestrator.fingerprint", "workers")
+EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "orchestrator.checkpoint.fingerprint", "workers")
 WORKERS_MAY_LOAD_LATE = {"cloudpickle", "threadpoolctl", "numpy"}  # inside a function, where a user's work needs them
 
 

@@ -18,9 +18,9 @@ import pytest
 from support.faults import Faults
 
 from orchestrator import Stream, run
-from orchestrator import journal as journal_module
+from orchestrator.checkpoint import journal as journal_module
 from orchestrator.graph import checkpoints, holding
-from orchestrator.journal import Journal
+from orchestrator.checkpoint.journal import Journal
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 POINTS = os.environ.get("CHAOS_POINTS", "12")

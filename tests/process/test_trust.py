@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator import ConfigError, Stream, run
 from orchestrator.graph import holding
-from orchestrator.journal import Journal
-from orchestrator.plain_data import has_pickles
+from orchestrator.checkpoint.journal import Journal
+from orchestrator.checkpoint.plain_data import has_pickles
 from orchestrator.streams import plan
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from orchestrator import Pool, Stream, Workflow, run
 from orchestrator.graph import holding
-from orchestrator.journal import Journal
-from orchestrator.plain_data import has_pickles
+from orchestrator.checkpoint.journal import Journal
+from orchestrator.checkpoint.plain_data import has_pickles
 from tests.support.storm import Storm
 
 

@@ -13,7 +13,7 @@ from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.trace import Trace
 from orchestrator.dead_letters import DeadLetter, ErrorText
 from orchestrator.graph.holding import Hold
-from orchestrator.journal import Journal
+from orchestrator.checkpoint.journal import Journal
 from orchestrator.letter_sinks import DeadLetterFile
 from orchestrator.sinks.append_file import AppendFile
 from orchestrator.sinks.output_file import mode_beside

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.journal import Journal
+from orchestrator.checkpoint.journal import Journal
 
 
 def written(folder, states):
@@ -72,7 +72,7 @@ def test_a_grown_journal_is_written_anew(tmp_path):
 def test_two_runs_can_not_use_one_folder_and_a_dead_one_gives_it_back(tmp_path):
     code = f"""
 import sys, time
-from orchestrator.journal import Journal
+from orchestrator.checkpoint.journal import Journal
 journal = Journal({str(tmp_path)!r})
 print("open", flush=True)
 time.sleep(60)
@@ -118,7 +118,7 @@ def test_what_can_not_be_pickled_is_said(tmp_path):
 
 INTERRUPTED = """
 import contextlib, sys
-from orchestrator.journal import Journal
+from orchestrator.checkpoint.journal import Journal
 
 def interrupted(step, number):
     lines = 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.counts import StageCounts
-from orchestrator.plain_data import Pickled, dumps, has_pickles, loads
+from orchestrator.checkpoint.plain_data import Pickled, dumps, has_pickles, loads
 from workers.chunks import Place
 from workers.steps import StepCounts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.fingerprint import of_function, of_libraries
+from orchestrator.checkpoint.fingerprint import of_function, of_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -77,7 +77,7 @@ def odd(n): return n != 0 and even(n - 1)
 }  # fmt: skip
 TELL = """
 import sys
-from orchestrator.fingerprint import of_function
+from orchestrator.checkpoint.fingerprint import of_function
 from pkg import target
 names = ("fn", "model", "bound", "partial", "even", "odd")
 before = [of_function(getattr(target, name)) for name in names]

@@ -43,7 +43,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
         may_change=may_change,
         failed=lambda state: state[-1]["sinks"][0]["tally"]["failed"],
     )
-    from orchestrator.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
+    from orchestrator.checkpoint.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
     from orchestrator.graph.checkpoints import Checkpoints  # noqa: PLC0415
 
     kept = Checkpoints(
@@ -78,7 +78,7 @@ def _may_change(settings: RunSettings) -> MayChange:
 
 
 def _fingerprint(plan: RunPlan) -> dict[str, str]:
-    from orchestrator.fingerprint import of_function  # noqa: PLC0415 - as above
+    from orchestrator.checkpoint.fingerprint import of_function  # noqa: PLC0415 - as above
 
     settings, runner = plan.settings, plan.runner
     options = {

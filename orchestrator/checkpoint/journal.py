@@ -19,10 +19,10 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
-from orchestrator import plain_data
+from orchestrator.checkpoint import plain_data
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.new_file import NotOurFileError, begin, reopen, same_file
-from orchestrator.trust import refuse_untrusted
+from orchestrator.checkpoint.trust import refuse_untrusted
 from workers.describe import text_of, type_name
 
 _HEAD = struct.Struct("<III")

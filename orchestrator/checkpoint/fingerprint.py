@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sized
 from typing import Any
 
-from orchestrator.reach import Reach
+from orchestrator.checkpoint.reach import Reach
 
 _EDGE_BYTES = 64 * 1024
 
