@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator import ConfigError, OrchestratorError
 from orchestrator.cli.attempts import Attempt
-from orchestrator.cli.exec.redoing import commands_done
+from orchestrator.cli.exec.resume import commands_done
 from orchestrator.cli.joblog import Joblog
 from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.trace import Trace

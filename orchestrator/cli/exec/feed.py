@@ -17,7 +17,7 @@ from workers.commands import Command
 if TYPE_CHECKING:
     from typing import Self
 
-    from orchestrator.sources.arguments import Row, Rows
+    from orchestrator.cli.exec.arguments import Row, Rows
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_size
 from orchestrator.sinks.output_file import is_standard_output
 from orchestrator.sizing import Sizing, parse_sizing
-from orchestrator.sources.arguments import MARKERS
+from orchestrator.cli.exec.arguments import MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from orchestrator.cli.joblog import COLUMNS, as_field
 from orchestrator.errors import ConfigError, ResumeMismatchError
 
 if TYPE_CHECKING:
-    from orchestrator.sources.arguments import Rows
+    from orchestrator.cli.exec.arguments import Rows
     from workers.template import CommandTemplate
 
 

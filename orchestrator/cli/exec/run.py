@@ -19,7 +19,7 @@ from orchestrator.cli.attempts import AttemptLogs
 from orchestrator.cli.console import Console, open_progress
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
-from orchestrator.cli.exec.settling import Settling
+from orchestrator.cli.exec.result_sink import Settling
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.halt import HaltCount
@@ -35,7 +35,7 @@ from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.in_place import ReaderGoneError
 from orchestrator.sinks.output_file import mode_beside
 from orchestrator.sinks.stdout import discard_stdout, standard_output
-from orchestrator.sources.arguments import Rows
+from orchestrator.cli.exec.arguments import Rows
 from workers import commands
 from workers.template import CommandTemplate
 
