@@ -9,7 +9,7 @@ def run_command_line(argv: list[str]) -> int:
     """Run what `argv` says and return the exit code. Ctrl-C at any point gives 130 and no traceback."""
     try:
         if argv in (["--version"], ["-V"]):
-            from orchestrator.cli.version import version  # noqa: PLC0415
+            from orchestrator.cli.flags.version import version  # noqa: PLC0415
 
             print(f"orchestrator {version()}")  # noqa: T201
             return 0
@@ -31,7 +31,7 @@ def _dispatch(argv: list[str]) -> int:
     commands = {"run": _run, "exec": _exec, "job": _job}
     command = commands.get(argv[0]) if argv else None
     if command is None:
-        from orchestrator.cli.parsing import did_you_mean, main_parser  # noqa: PLC0415
+        from orchestrator.cli.flags.parsing import did_you_mean, main_parser  # noqa: PLC0415
 
         if argv and not argv[0].startswith("-"):
             hint = did_you_mean(argv[0], commands) or f"; there are {', '.join(commands)}"

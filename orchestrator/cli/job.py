@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.console import Console
-from orchestrator.cli.numbers import seconds
+from orchestrator.cli.flags.numbers import seconds
 from orchestrator.cli.outcome import (
     EXIT_FAILURES,
     EXIT_MISMATCH,
@@ -22,7 +22,7 @@ from orchestrator.cli.outcome import (
     show,
     tell,
 )
-from orchestrator.cli.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
+from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.cli.pausing import Asked
 from orchestrator.cli.report_file import ReportFile
 from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.cli.halt import NEVER, Halt, HaltCount, parse_halt
+from orchestrator.cli.flags.halt import NEVER, Halt, HaltCount, parse_halt
 from orchestrator.errors import ConfigError
 
 

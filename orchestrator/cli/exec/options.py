@@ -6,10 +6,10 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.failing import add_sparing, nice_of, threads_of
-from orchestrator.cli.halt import Halt, parse_halt
-from orchestrator.cli.numbers import seconds
-from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_showing, add_telling
+from orchestrator.cli.flags.failures import add_sparing, nice_of, threads_of
+from orchestrator.cli.flags.halt import Halt, parse_halt
+from orchestrator.cli.flags.numbers import seconds
+from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_size
 from orchestrator.sinks.output_file import is_standard_output

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import CommandFeed, Running
     from orchestrator.cli.exec.output import GroupedOutput
     from orchestrator.cli.exec.tally import CommandTally
-    from orchestrator.cli.halt import HaltCount
+    from orchestrator.cli.flags.halt import HaltCount
     from orchestrator.events import Lost
 
 

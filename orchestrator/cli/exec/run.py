@@ -22,7 +22,7 @@ from orchestrator.cli.exec.output import GroupedOutput
 from orchestrator.cli.exec.result_sink import Settling
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
-from orchestrator.cli.halt import HaltCount
+from orchestrator.cli.flags.halt import HaltCount
 from orchestrator.cli.joblog import Joblog
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, complain, tell
 from orchestrator.cli.report_file import pool_part

@@ -21,7 +21,7 @@ from workers.commands import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import CommandFeed
-    from orchestrator.cli.halt import HaltCount
+    from orchestrator.cli.flags.halt import HaltCount
 
 _LOOK_S = 0.05
 _ENDING_S = 2 * GRACE_S + 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.failing import retries_told
+from orchestrator.cli.flags.failures import retries_told
 from orchestrator.cli.outcome import complain
 from orchestrator.cli.resuming import look_into
 from orchestrator.cli.run.plan import RunPlan, make_plan

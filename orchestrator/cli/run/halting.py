@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.halt import HaltCount
+from orchestrator.cli.flags.halt import HaltCount
 from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
-    from orchestrator.cli.halt import Halt
+    from orchestrator.cli.flags.halt import Halt
     from orchestrator.graph.engine import Engine
     from workers.chunks import BlockResult
 

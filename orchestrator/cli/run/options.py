@@ -6,9 +6,9 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.failing import FailureSettings, LimitSettings, add_failing, failure_settings, limit_settings
-from orchestrator.cli.numbers import seconds
-from orchestrator.cli.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
+from orchestrator.cli.flags.failures import FailureSettings, LimitSettings, add_failing, failure_settings, limit_settings
+from orchestrator.cli.flags.numbers import seconds
+from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.output_file import is_standard_output

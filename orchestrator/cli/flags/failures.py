@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.halt import NEVER, Halt, parse_halt
-from orchestrator.cli.numbers import seconds, whole
+from orchestrator.cli.flags.halt import NEVER, Halt, parse_halt
+from orchestrator.cli.flags.numbers import seconds, whole
 from orchestrator.errors import ConfigError
 from orchestrator.settings import Retries, exception_class, parse_size
 from workers import handler

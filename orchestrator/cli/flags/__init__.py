@@ -1,0 +1,1 @@
+"""The options that several commands share, and how their values are read."""
