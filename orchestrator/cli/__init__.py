@@ -71,6 +71,6 @@ def _exec(argv: list[str]) -> int:
 
 
 def _job(argv: list[str]) -> int:
-    from orchestrator.cli.job import parse_job, run_job  # noqa: PLC0415
+    from orchestrator.cli.job.command import parse_job, run_job  # noqa: PLC0415
 
     return run_job(parse_job(argv))

@@ -1,0 +1,1 @@
+"""The command `job`: a flow described by a TOML file."""
