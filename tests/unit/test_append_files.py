@@ -6,11 +6,11 @@ from contextlib import closing
 import pytest
 
 from orchestrator import ConfigError, OrchestratorError
-from orchestrator.cli.attempts import Attempt
+from orchestrator.cli.logs.attempts import Attempt
 from orchestrator.cli.exec.resume import commands_done
-from orchestrator.cli.joblog import Joblog
-from orchestrator.cli.report_file import ReportFile
-from orchestrator.cli.trace import Trace
+from orchestrator.cli.logs.joblog import Joblog
+from orchestrator.cli.logs.report_file import ReportFile
+from orchestrator.cli.logs.trace import Trace
 from orchestrator.dead_letters import DeadLetter, ErrorText
 from orchestrator.graph.holding import Hold
 from orchestrator.checkpoint.journal import Journal

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.exec.resume import check_same, commands_done
 from orchestrator.cli.exec.run import CommandRun
 from orchestrator.cli.outcome import EXIT_MISMATCH, EXIT_SIGTERM, complain, show
-from orchestrator.cli.report_file import ReportFile
+from orchestrator.cli.logs.report_file import ReportFile
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
 from orchestrator.errors import ConfigError, ResumeMismatchError

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.attempts import how_lost, of_command
+from orchestrator.cli.logs.attempts import how_lost, of_command
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError, describe_exit
 from orchestrator.failures import Failure
 from workers.commands import Command, CommandResult
 
 if TYPE_CHECKING:
-    from orchestrator.cli.attempts import AttemptLogs
+    from orchestrator.cli.logs.attempts import AttemptLogs
     from orchestrator.cli.console import Console
     from orchestrator.cli.exec.feed import CommandFeed, Running
     from orchestrator.cli.exec.output import GroupedOutput

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.joblog import COLUMNS, as_field
+from orchestrator.cli.logs.joblog import COLUMNS, as_field
 from orchestrator.errors import ConfigError, ResumeMismatchError
 
 if TYPE_CHECKING:

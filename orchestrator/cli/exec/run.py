@@ -15,7 +15,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.attempts import AttemptLogs
+from orchestrator.cli.logs.attempts import AttemptLogs
 from orchestrator.cli.console import Console, open_progress
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
@@ -23,12 +23,12 @@ from orchestrator.cli.exec.result_sink import Settling
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.flags.halt import HaltCount
-from orchestrator.cli.joblog import Joblog
+from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, complain, tell
-from orchestrator.cli.report_file import pool_part
+from orchestrator.cli.logs.report_file import pool_part
 from orchestrator.cli.signals import Terminated
 from orchestrator.cli.steering import Steering
-from orchestrator.cli.trace import Trace
+from orchestrator.cli.logs.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
@@ -40,7 +40,7 @@ from workers import commands
 from workers.template import CommandTemplate
 
 if TYPE_CHECKING:
-    from orchestrator.cli.attempts import AttemptLog
+    from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.exec.options import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
     from orchestrator.graph.engine import Engine

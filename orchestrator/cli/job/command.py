@@ -24,7 +24,7 @@ from orchestrator.cli.outcome import (
 )
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.cli.pausing import Asked
-from orchestrator.cli.report_file import ReportFile
+from orchestrator.cli.logs.report_file import ReportFile
 from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering

@@ -9,14 +9,14 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.attempts import AttemptLogs, how_lost, of_chunk, of_failed, of_killed
-from orchestrator.cli.joblog import Joblog
-from orchestrator.cli.trace import Trace
+from orchestrator.cli.logs.attempts import AttemptLogs, how_lost, of_chunk, of_failed, of_killed
+from orchestrator.cli.logs.joblog import Joblog
+from orchestrator.cli.logs.trace import Trace
 from orchestrator.errors import ItemTimeoutError, OrchestratorError, WorkerDiedError
 from workers.chunks import RecordError
 
 if TYPE_CHECKING:
-    from orchestrator.cli.attempts import AttemptLog
+    from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.run.options import RunSettings
     from orchestrator.events import Lost
     from workers.chunks import BlockResult

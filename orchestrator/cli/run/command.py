@@ -27,7 +27,7 @@ from orchestrator.cli.outcome import (
     tell,
 )
 from orchestrator.cli.pausing import Asked
-from orchestrator.cli.report_file import ReportFile, pool_part
+from orchestrator.cli.logs.report_file import ReportFile, pool_part
 from orchestrator.cli.resuming import NothingToResumeError, resume_command
 from orchestrator.cli.run.checkpoints import open_checkpoints
 from orchestrator.cli.run.chunk_logs import ChunkLogs

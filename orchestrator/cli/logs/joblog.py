@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.sinks.append_file import AppendFile
 
 if TYPE_CHECKING:
-    from orchestrator.cli.attempts import Attempt
+    from orchestrator.cli.logs.attempts import Attempt
 
 COLUMNS = ("Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.sinks.append_file import AppendFile
 
 if TYPE_CHECKING:
-    from orchestrator.cli.attempts import Attempt
+    from orchestrator.cli.logs.attempts import Attempt
 
 _NAME_CHARS = 200
 
