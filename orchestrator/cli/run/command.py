@@ -31,11 +31,11 @@ from orchestrator.cli.logs.report_file import ReportFile, pool_part
 from orchestrator.cli.resuming import NothingToResumeError, resume_command
 from orchestrator.cli.run.checkpoints import open_checkpoints
 from orchestrator.cli.run.chunk_logs import ChunkLogs
-from orchestrator.cli.run.failures import headline, report
-from orchestrator.cli.run.halting import HaltedError, Halting
-from orchestrator.cli.run.letters import Letters
+from orchestrator.cli.run.failure_report import headline, report
+from orchestrator.cli.run.halt import HaltedError, Halting
+from orchestrator.cli.run.dead_letters import Letters
 from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
-from orchestrator.cli.run.recording import RecordingSink
+from orchestrator.cli.run.result_sink import RecordingSink
 from orchestrator.cli.signals import Terminated, signals
 from orchestrator.cli.steering import Steering
 from orchestrator.cli.summary import Tally
@@ -319,7 +319,7 @@ def _graph(
     checkpoints: Checkpoints | None,
     on_lost: Callable[[Lost], None],
 ) -> Engine:
-    from orchestrator.cli.run.joining import BlockOutcomes  # noqa: PLC0415 - with the pool
+    from orchestrator.cli.run.block_outcomes import BlockOutcomes  # noqa: PLC0415 - with the pool
     from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
     from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415

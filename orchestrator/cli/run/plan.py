@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.run.letters import LetterSource, check_letters
+from orchestrator.cli.run.dead_letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sinks.output_file import output_file
