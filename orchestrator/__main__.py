@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing heavy is imported before it is needed."""
     try:
         from orchestrator.cli import run_command_line  # noqa: PLC0415
-        from orchestrator.cli.closed_streams import hold_closed_streams  # noqa: PLC0415
+        from orchestrator.cli.session.closed_streams import hold_closed_streams  # noqa: PLC0415
 
         hold_closed_streams()
         code = run_command_line(list(sys.argv[1:] if argv is None else argv))

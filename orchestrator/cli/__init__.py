@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.outcome import EXIT_SIGINT, EXIT_USAGE, complain, warnings_told
+from orchestrator.cli.session.exit_codes import EXIT_SIGINT, EXIT_USAGE, complain, warnings_told
 
 
 def run_command_line(argv: list[str]) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.console import Console
+from orchestrator.cli.session.console import Console
 from orchestrator.cli.exec import output as command_output
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput, _tagged

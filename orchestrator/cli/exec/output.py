@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.cli.console import Console
+    from orchestrator.cli.session.console import Console
     from orchestrator.cli.exec.feed import Running
 
 _SMALL_BYTES = 1 << 16

@@ -17,7 +17,7 @@ from workers.commands import Command, CommandResult
 
 if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import AttemptLogs
-    from orchestrator.cli.console import Console
+    from orchestrator.cli.session.console import Console
     from orchestrator.cli.exec.feed import CommandFeed, Running
     from orchestrator.cli.exec.output import GroupedOutput
     from orchestrator.cli.exec.tally import CommandTally

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.logs.attempts import AttemptLogs
-from orchestrator.cli.console import Console, open_progress
+from orchestrator.cli.session.console import Console, open_progress
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
 from orchestrator.cli.exec.result_sink import Settling
@@ -24,10 +24,10 @@ from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.flags.halt import HaltCount
 from orchestrator.cli.logs.joblog import Joblog
-from orchestrator.cli.outcome import EXIT_FAILURES, EXIT_HALTED, complain, tell
+from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, tell
 from orchestrator.cli.logs.report_file import pool_part
-from orchestrator.cli.signals import Terminated
-from orchestrator.cli.steering import Steering
+from orchestrator.cli.session.signals import Terminated
+from orchestrator.cli.session.steering import Steering
 from orchestrator.cli.logs.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.signals import terminate
+from orchestrator.cli.session.signals import terminate
 from workers.commands import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.outcome import complain
-from orchestrator.cli.summary import usage
+from orchestrator.cli.session.exit_codes import complain
+from orchestrator.cli.session.summary import usage
 from orchestrator.counts import SHOWN_FAILURES
 
 if TYPE_CHECKING:

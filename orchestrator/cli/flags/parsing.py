@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from orchestrator.cli.outcome import EXIT_USAGE, complain
+from orchestrator.cli.session.exit_codes import EXIT_USAGE, complain
 
 _FORCE = "--resume=force"
 

@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.console import Console
+from orchestrator.cli.session.console import Console
 from orchestrator.cli.flags.numbers import seconds
-from orchestrator.cli.outcome import (
+from orchestrator.cli.session.exit_codes import (
     EXIT_FAILURES,
     EXIT_MISMATCH,
     EXIT_SIGINT,
@@ -23,11 +23,11 @@ from orchestrator.cli.outcome import (
     tell,
 )
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
-from orchestrator.cli.pausing import Asked
+from orchestrator.cli.session.pausing import Asked
 from orchestrator.cli.logs.report_file import ReportFile
-from orchestrator.cli.resuming import NothingToResumeError, look_into, resume_command
-from orchestrator.cli.signals import Terminated, signals
-from orchestrator.cli.steering import Steering
+from orchestrator.cli.session.resume import NothingToResumeError, look_into, resume_command
+from orchestrator.cli.session.signals import Terminated, signals
+from orchestrator.cli.session.steering import Steering
 from orchestrator.errors import ConfigError, ItemError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.failures import headline, told
 from orchestrator.job.building import build

@@ -27,7 +27,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.outcome import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, complain
+from orchestrator.cli.session.exit_codes import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.errors import OrchestratorError
 from orchestrator.sinks.output_file import mode_beside, output_file
 

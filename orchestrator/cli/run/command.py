@@ -15,8 +15,8 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.console import Console, open_progress
-from orchestrator.cli.outcome import (
+from orchestrator.cli.session.console import Console, open_progress
+from orchestrator.cli.session.exit_codes import (
     EXIT_FAILURES,
     EXIT_HALTED,
     EXIT_MISMATCH,
@@ -26,9 +26,9 @@ from orchestrator.cli.outcome import (
     show,
     tell,
 )
-from orchestrator.cli.pausing import Asked
+from orchestrator.cli.session.pausing import Asked
 from orchestrator.cli.logs.report_file import ReportFile, pool_part
-from orchestrator.cli.resuming import NothingToResumeError, resume_command
+from orchestrator.cli.session.resume import NothingToResumeError, resume_command
 from orchestrator.cli.run.checkpoints import open_checkpoints
 from orchestrator.cli.run.chunk_logs import ChunkLogs
 from orchestrator.cli.run.failure_report import headline, report
@@ -36,9 +36,9 @@ from orchestrator.cli.run.halt import HaltedError, Halting
 from orchestrator.cli.run.dead_letters import Letters
 from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
 from orchestrator.cli.run.result_sink import RecordingSink
-from orchestrator.cli.signals import Terminated, signals
-from orchestrator.cli.steering import Steering
-from orchestrator.cli.summary import Tally
+from orchestrator.cli.session.signals import Terminated, signals
+from orchestrator.cli.session.steering import Steering
+from orchestrator.cli.session.summary import Tally
 from orchestrator.counts import SHOWN_FAILURES
 from orchestrator.errors import (
     ConfigError,

@@ -6,7 +6,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.signals import Terminated
+from orchestrator.cli.session.signals import Terminated
 
 if TYPE_CHECKING:
     from orchestrator.graph.engine import Engine

@@ -1,0 +1,1 @@
+"""What run, exec and job share while they run: console, signals, resume, summary, exit codes."""
