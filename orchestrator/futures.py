@@ -18,7 +18,7 @@ from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
 from orchestrator.failures import Failure
 from orchestrator.reentry import importing
 from orchestrator.settings import MapOptions, PoolSettings
-from orchestrator.stage import Stage
+from orchestrator.engine.stage import Stage
 from orchestrator.submitted import PLAIN, SubmittedCall
 from workers import by_value
 from workers.describe import describe_function, text_of, type_name

@@ -43,10 +43,10 @@ from orchestrator.settings import (
 )
 from orchestrator.share import Shared
 from orchestrator.sizing import Sizing, sizing_of
-from orchestrator.stage import Stage
+from orchestrator.engine.stage import Stage
 from orchestrator.status import PoolStatus, describe_item
 from orchestrator.submitted import check_priority, options_of, take_options
-from orchestrator.together import Together
+from orchestrator.engine.together import Together
 from orchestrator.workflow import Workflow
 from workers.describe import describe
 from workers.steps import Steps
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.node import Node
     from orchestrator.sources.dividing import Divider
-    from orchestrator.superstep import Superstep
+    from orchestrator.engine.superstep import Superstep
 
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink

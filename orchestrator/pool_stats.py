@@ -14,7 +14,7 @@ from orchestrator.status import rss_bytes
 
 if TYPE_CHECKING:
     from orchestrator.coordinator import Coordinator
-    from orchestrator.stage import Stage
+    from orchestrator.engine.stage import Stage
 
 _KEPT = 64
 """Calls whose counts are kept apart: they may still go on."""

@@ -17,7 +17,7 @@ from orchestrator.graph.drawing import Drawer
 from orchestrator.graph.mapping import MapNode
 
 if TYPE_CHECKING:
-    from orchestrator.stage import Stage
+    from orchestrator.engine.stage import Stage
 
 _SLICEABLE = (list, tuple, range)
 

@@ -13,7 +13,7 @@ from orchestrator.graph.passing import Passing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.stage import Stage
+    from orchestrator.engine.stage import Stage
 
 LARGE_BYTES = 1 << 16
 """Chunks above this, items and results together, are passed on one by one."""

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.engine import Engine
     from orchestrator.sinks import Sink
-    from orchestrator.stage import Stage
+    from orchestrator.engine.stage import Stage
 
 
 def run(settings: RunSettings) -> int:

@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.reentry import importing
 
 if TYPE_CHECKING:
-    from orchestrator.superstep import Superstep
+    from orchestrator.engine.superstep import Superstep
 
 
 class Together:
@@ -50,7 +50,7 @@ class Together:
             ItemError: the function or an argument can't be pickled.
         """
         with importing("run_on_all"):
-            from orchestrator.superstep import Superstep  # noqa: PLC0415 - with the barrier, and few programs need it
+            from orchestrator.engine.superstep import Superstep  # noqa: PLC0415 - with the barrier, and few programs need it
 
         me = threading.get_ident()
         if me in self._inside and (graph is None or self._graph is not graph):

@@ -1,0 +1,1 @@
+"""What a stage asks of whatever runs its chunks."""
