@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.ledger import Chunk
+from orchestrator.engine.core.ledger import Chunk
 from workers.describe import describe
 
 if TYPE_CHECKING:

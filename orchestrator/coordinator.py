@@ -40,20 +40,20 @@ from typing import Any
 from orchestrator import launch, suspension
 from orchestrator.beginning import Beginning
 from orchestrator.calls import Calls
-from orchestrator.credits import Credits
+from orchestrator.engine.core.credits import Credits
 from orchestrator.ending import end_with_children
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.events import Broken, Finished, Refused, StageEvents
 from orchestrator.hearing import Hearing
 from orchestrator.lane import Lane, LaneSettings, LaneState
-from orchestrator.ledger import Chunk, Ledger
+from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.reentry import run_in_thread
 from orchestrator.settings import PoolSettings
 from orchestrator.standby import Standby
 from orchestrator.status import PoolStatus, describe_item, worker_status
 from orchestrator.supervisor import LATE_S, Supervisor
 from orchestrator.timers import Timers
-from orchestrator.waiting_line import WaitingLine
+from orchestrator.engine.core.waiting_line import WaitingLine
 from orchestrator.wakeup import WakeUp
 from workers import payload
 from workers.wire import Flag, Frame, Kind, pack

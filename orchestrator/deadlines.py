@@ -17,7 +17,7 @@ from workers import watch
 
 if TYPE_CHECKING:
     from orchestrator.calls import Calls
-    from orchestrator.ledger import Ledger
+    from orchestrator.engine.core.ledger import Ledger
 
 _TICKS_A_TIMEOUT = 8
 _SHORTEST_TICK_S = 0.01

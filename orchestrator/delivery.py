@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.assembly import FailedItem, InPart
-from orchestrator.counts import SHOWN_FAILURES, StageCounts
+from orchestrator.engine.core.counts import SHOWN_FAILURES, StageCounts
 from orchestrator.errors import ItemError
 from orchestrator.failures import Failure, dead_letter, headline
 from orchestrator.functions import name_of
-from orchestrator.ledger import Chunk
+from orchestrator.engine.core.ledger import Chunk
 from orchestrator.letter_sinks import LetterSink, open_dead_letters
 from orchestrator.recovery import Recovery
 from orchestrator.settings import MapOptions

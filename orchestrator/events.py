@@ -7,7 +7,7 @@ from collections import deque
 from typing import Literal, NamedTuple
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.ledger import Chunk
+from orchestrator.engine.core.ledger import Chunk
 from workers.arena import ArenaReader
 from workers.watch import Glance
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
-from orchestrator.counts import StageCounts
+from orchestrator.engine.core.counts import StageCounts
 from orchestrator.delivery import Delivery
 from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
 from orchestrator.failures import Failure

@@ -15,10 +15,10 @@ from orchestrator.errors import WorkerStartError
 from orchestrator.events import Ended
 from orchestrator.lane import Lane, LaneState
 from orchestrator.memory import SystemMemory, own_bytes
-from orchestrator.memory_judge import Burden, Deed, MemoryJudge
+from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger
+    from orchestrator.engine.core.ledger import Ledger
     from orchestrator.settings import PoolSettings
 
 _TICK_S = 0.25

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.counts import StageCounts
+from orchestrator.engine.core.counts import StageCounts
 from orchestrator.lane import LaneState
 from orchestrator.status import rss_bytes
 

@@ -23,12 +23,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_chunk, same_item
-from orchestrator.counts import StageCounts
+from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerStartError
 from orchestrator.events import Ended, Lost
 from orchestrator.failures import death_error, how_it_ended, item_error, timeout_error
-from orchestrator.ledger import Chunk
-from orchestrator.retry import RetryPolicy, Verdict
+from orchestrator.engine.core.ledger import Chunk
+from orchestrator.engine.core.retry import RetryPolicy, Verdict
 from workers.chunks import FailedRecord
 from workers.describe import class_names
 from workers.errors import ExceptionRecord

@@ -15,7 +15,7 @@ from itertools import chain, pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.counts import StageCounts
+from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ReentrantCallError
 from orchestrator.graph.engine import Engine
 from orchestrator.graph.mapping import MapNode

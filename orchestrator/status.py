@@ -13,7 +13,7 @@ from time import monotonic_ns
 from typing import Any
 
 from orchestrator.lane import Lane, LaneState
-from orchestrator.ledger import Chunk
+from orchestrator.engine.core.ledger import Chunk
 from workers import watch
 from workers.describe import describe
 

@@ -21,8 +21,8 @@ from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from orchestrator import launch
-from orchestrator.blame import shares
-from orchestrator.crew import Crew, Standing
+from orchestrator.engine.core.blame import shares
+from orchestrator.engine.core.crew import Crew, Standing
 from orchestrator.deadlines import Deadlines
 from orchestrator.ending import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
@@ -35,8 +35,8 @@ from workers.wire import Kind, pack
 
 if TYPE_CHECKING:
     from orchestrator.calls import Calls
-    from orchestrator.credits import Credits
-    from orchestrator.ledger import Chunk, Ledger
+    from orchestrator.engine.core.credits import Credits
+    from orchestrator.engine.core.ledger import Chunk, Ledger
 
 _EARLY_DEATHS_MIN = 3
 LATE_S = 0.005

@@ -17,22 +17,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.assembly import Assembly, FailedItem
-from orchestrator.chunking import ChunkSizer
+from orchestrator.engine.core.chunking import ChunkSizer
 from orchestrator.coordinator import Coordinator, Sendable
-from orchestrator.counts import StageCounts
-from orchestrator.credits import depth_for
+from orchestrator.engine.core.counts import StageCounts
+from orchestrator.engine.core.credits import depth_for
 from orchestrator.delivery import Deliveries, Delivery
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.failures import item_error, unsendable_error
 from orchestrator.functions import encoded_function, label_of
-from orchestrator.ledger import Chunk
+from orchestrator.engine.core.ledger import Chunk
 from orchestrator.letter_sinks import LetterSink
 from orchestrator.recovery import Recovery
-from orchestrator.reorder import ReorderBuffer
-from orchestrator.retry import RetryPolicy
+from orchestrator.engine.core.reorder import ReorderBuffer
+from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
-from orchestrator.window import SMALL_CHUNK_BYTES, Window
+from orchestrator.engine.core.window import SMALL_CHUNK_BYTES, Window
 from workers import by_value, memmap, payload
 from workers.errors import ExceptionRecord, capture
 from workers.handlers import is_of_a_handler

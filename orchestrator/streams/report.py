@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from orchestrator.counts import SHOWN_FAILURES
+from orchestrator.engine.core.counts import SHOWN_FAILURES
 from orchestrator.graph.branches import DroppedBranch
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.mapping import MapNode

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.chunking import (
+from orchestrator.engine.core.chunking import (
     COALESCED_S,
     LONG_S,
     MAX_CHUNK_BYTES,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator import supervisor
-from orchestrator.credits import Credits
+from orchestrator.engine.core.credits import Credits
 from orchestrator.events import Ended
 from orchestrator.lane import LaneState
-from orchestrator.ledger import Chunk, Ledger
+from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.settings import PoolSettings
 
 pick = st.integers(0, 10**6)

@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.credits import Credits
-from orchestrator.ledger import Chunk, ChunkState, Ledger
-from orchestrator.reorder import ReorderBuffer
-from orchestrator.retry import RetryPolicy, Verdict
+from orchestrator.engine.core.credits import Credits
+from orchestrator.engine.core.ledger import Chunk, ChunkState, Ledger
+from orchestrator.engine.core.reorder import ReorderBuffer
+from orchestrator.engine.core.retry import RetryPolicy, Verdict
 
 MAX_DEATHS = 3
 GIVEN_UP = "given up"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.memory_judge import Burden, Deed, MemoryJudge
+from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge
 
 LIMIT, FREE = 100, 40
 own = st.sampled_from([0, 50, 100, 101, 125, 126, 1000])

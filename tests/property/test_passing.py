@@ -5,7 +5,7 @@ import pickle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.counts import StageCounts
+from orchestrator.engine.core.counts import StageCounts
 from orchestrator.delivery import Delivery
 from orchestrator.errors import ItemError
 from orchestrator.failures import Failure

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.assembly import FailedItem, InPart
-from orchestrator.counts import StageCounts
+from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ItemTimeoutError, WorkerDiedError
 from orchestrator.events import Ended, Lost
-from orchestrator.ledger import Chunk
+from orchestrator.engine.core.ledger import Chunk
 from orchestrator.recovery import Recovery
-from orchestrator.retry import RetryPolicy
+from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.sources.dividing import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.credits import Credits
-from orchestrator.waiting_line import WaitingLine
+from orchestrator.engine.core.credits import Credits
+from orchestrator.engine.core.waiting_line import WaitingLine
 
 THREADS = {1: 1, 2: 2, 3: 8}  # thread -> depth
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.chunking import (
+from orchestrator.engine.core.chunking import (
     COALESCED_S,
     MAX_CHUNK_BYTES,
     MAX_COALESCED,

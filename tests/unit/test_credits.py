@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.credits import (
+from orchestrator.engine.core.credits import (
     LONG_CHUNK_S,
     LOOKAHEAD_BYTES,
     LOOKAHEAD_S,

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.errors import InternalError
-from orchestrator.ledger import TRANSITIONS, Chunk, ChunkState, Ledger
+from orchestrator.engine.core.ledger import TRANSITIONS, Chunk, ChunkState, Ledger
 
 
 def chunk(seq=0, **more):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.counts import StageCounts
+from orchestrator.engine.core.counts import StageCounts
 from orchestrator.checkpoint.plain_data import Pickled, dumps, has_pickles, loads
 from workers.chunks import Place
 from workers.steps import StepCounts

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from orchestrator.errors import InternalError
-from orchestrator.reorder import ReorderBuffer
+from orchestrator.engine.core.reorder import ReorderBuffer
 
 
 def emptied(buffer):

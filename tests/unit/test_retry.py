@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, ItemTimeoutError, WorkerDiedError
-from orchestrator.retry import RetryPolicy, Verdict
+from orchestrator.engine.core.retry import RetryPolicy, Verdict
 from orchestrator.settings import MapOptions, exception_class, retries_by_name
 from workers.describe import class_names
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.window import CHEAP_BYTES, CHEAP_CHUNK_S, MAX_CHUNKS, MIN_CHUNKS_PER_WORKER, Window
+from orchestrator.engine.core.window import CHEAP_BYTES, CHEAP_CHUNK_S, MAX_CHUNKS, MIN_CHUNKS_PER_WORKER, Window
 
 BUDGET = 100 << 20
 

@@ -39,7 +39,7 @@ from orchestrator.cli.run.result_sink import RecordingSink
 from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
 from orchestrator.cli.session.summary import Tally
-from orchestrator.counts import SHOWN_FAILURES
+from orchestrator.engine.core.counts import SHOWN_FAILURES
 from orchestrator.errors import (
     ConfigError,
     OrchestratorError,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orchestrator.ledger import Chunk
+from orchestrator.engine.core.ledger import Chunk
 
 
 class Share(NamedTuple):

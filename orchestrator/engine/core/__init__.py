@@ -1,0 +1,1 @@
+"""The pure core: events in, actions out; no process, file or clock."""
