@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.events import Broken, StageEvents
+from orchestrator.engine.protocol.events import Broken, StageEvents
 from workers import arena, payload, watch
 from workers.entry import CONTROL_BYTES, MARKS_BYTES
 

@@ -43,7 +43,7 @@ from orchestrator.calls import Calls
 from orchestrator.engine.core.credits import Credits
 from orchestrator.ending import end_with_children
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
-from orchestrator.events import Broken, Finished, Refused, StageEvents
+from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
 from orchestrator.hearing import Hearing
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.engine.core.ledger import Chunk, Ledger

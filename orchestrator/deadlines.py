@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from orchestrator.events import Ended
+from orchestrator.engine.protocol.events import Ended
 from orchestrator.lane import Lane, LaneState
 from workers import watch
 

@@ -12,7 +12,7 @@ from orchestrator.assembly import FailedItem, InPart
 from orchestrator.engine.core.counts import SHOWN_FAILURES, StageCounts
 from orchestrator.errors import ItemError
 from orchestrator.failures import Failure, dead_letter, headline
-from orchestrator.functions import name_of
+from orchestrator.engine.protocol.functions import name_of
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.letter_sinks import LetterSink, open_dead_letters
 from orchestrator.recovery import Recovery

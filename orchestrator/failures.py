@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
-from orchestrator.events import Lost
+from orchestrator.engine.protocol.events import Lost
 from workers.chunks import ByteRange, RecordError
 from workers.describe import describe, text_of, type_name
 from workers.errors import ExceptionRecord, capture

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from orchestrator import launch
 from orchestrator.beginning import Beginning
 from orchestrator.definitions import attributes_of_main
-from orchestrator.events import Ended
+from orchestrator.engine.protocol.events import Ended
 from orchestrator.settings import usable_cpus
 from workers import payload
 from workers.arena import Arena, ArenaReader, create_fd

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import WorkerStartError
-from orchestrator.events import Ended
+from orchestrator.engine.protocol.events import Ended
 from orchestrator.lane import Lane, LaneState
 from orchestrator.memory import SystemMemory, own_bytes
 from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge

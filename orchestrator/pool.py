@@ -18,7 +18,7 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.following import MachineFollower, follower_of
-from orchestrator.functions import label_of
+from orchestrator.engine.protocol.functions import label_of
 from orchestrator.futures import FutureDriver
 from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode

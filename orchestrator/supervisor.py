@@ -26,7 +26,7 @@ from orchestrator.engine.core.crew import Crew, Standing
 from orchestrator.deadlines import Deadlines
 from orchestrator.ending import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
-from orchestrator.events import Ended, Lost, Returned
+from orchestrator.engine.protocol.events import Ended, Lost, Returned
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.memory_watch import MemoryWatch
 from orchestrator.settings import PoolSettings

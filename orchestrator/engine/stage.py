@@ -23,9 +23,9 @@ from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.core.credits import depth_for
 from orchestrator.delivery import Deliveries, Delivery
 from orchestrator.errors import ItemError, OrchestratorError
-from orchestrator.events import Broken, Finished, Lost, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.failures import item_error, unsendable_error
-from orchestrator.functions import encoded_function, label_of
+from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.letter_sinks import LetterSink
 from orchestrator.recovery import Recovery

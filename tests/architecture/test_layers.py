@@ -39,7 +39,7 @@ LAYERS = (
     ("orchestrator.checkpoint.fingerprint", "orchestrator.checkpoint.journal", "orchestrator.dead_letters"),
     ("orchestrator.letter_sinks",),
     ("orchestrator.sources",),
-    ("orchestrator.events", "orchestrator.definitions"),
+    ("orchestrator.engine.protocol.events", "orchestrator.definitions"),
     ("orchestrator.beginning",),
     (
         "orchestrator.barrier",
@@ -57,7 +57,7 @@ LAYERS = (
         "orchestrator.ending",
         "orchestrator.standby",
     ),
-    ("orchestrator.functions", "orchestrator.hearing", "orchestrator.wakeup"),
+    ("orchestrator.engine.protocol.functions", "orchestrator.hearing", "orchestrator.wakeup"),
     ("orchestrator.deadlines", "orchestrator.memory_watch"),
     ("orchestrator.supervisor",),
     ("orchestrator.assembly", "orchestrator.engine.core.counts", "orchestrator.coordinator", "orchestrator.recovery"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.assembly import FailedItem, InPart
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ItemTimeoutError, WorkerDiedError
-from orchestrator.events import Ended, Lost
+from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.recovery import Recovery
 from orchestrator.engine.core.retry import RetryPolicy

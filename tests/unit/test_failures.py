@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from orchestrator.errors import ItemError, RemoteError, WorkerDiedError
-from orchestrator.events import Lost
+from orchestrator.engine.protocol.events import Lost
 from orchestrator.failures import Failure, death_error, item_error, rebuild, unsendable_error
 from workers.errors import ExceptionRecord, capture
 

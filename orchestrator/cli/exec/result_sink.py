@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.output import GroupedOutput
     from orchestrator.cli.exec.tally import CommandTally
     from orchestrator.cli.flags.halt import HaltCount
-    from orchestrator.events import Lost
+    from orchestrator.engine.protocol.events import Lost
 
 
 class Settling:

@@ -12,7 +12,7 @@ from workers.chunks import Block, ByteRange
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.events import Lost
+    from orchestrator.engine.protocol.events import Lost
     from workers.chunks import BlockResult, Chunk, RecordError
     from workers.commands import CommandResult
 

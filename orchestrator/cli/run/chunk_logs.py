@@ -18,7 +18,7 @@ from workers.chunks import RecordError
 if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.run.options import RunSettings
-    from orchestrator.events import Lost
+    from orchestrator.engine.protocol.events import Lost
     from workers.chunks import BlockResult
 
 

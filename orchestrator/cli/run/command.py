@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from orchestrator.cli.run.options import RunSettings
-    from orchestrator.events import Lost
+    from orchestrator.engine.protocol.events import Lost
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.engine import Engine
     from orchestrator.sinks import Sink

@@ -1,0 +1,1 @@
+"""What stages and engines say to each other: the engine protocol, events, encoded functions."""
