@@ -12,7 +12,7 @@ from orchestrator import place
 if TYPE_CHECKING:
     from orchestrator.barrier import Barrier
     from orchestrator.close_report import CloseReport
-    from orchestrator.dead_letters import DeadLetter, read_dead_letters
+    from orchestrator.engine.recovery.dead_letters import DeadLetter, read_dead_letters
     from orchestrator.errors import (
         BrokenBarrierError,
         ClosedError,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         WorkerDiedError,
         WorkerStartError,
     )
-    from orchestrator.failures import Failure
+    from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.inside import WorkerContext, current
     from orchestrator.pool import Pool
     from orchestrator.pool_stats import PoolStats, WorkerInfo
@@ -46,14 +46,14 @@ place.claim()
 _HOMES = {
     "Barrier": "barrier",
     "BrokenBarrierError": "errors",
-    "DeadLetter": "dead_letters",
-    "read_dead_letters": "dead_letters",
+    "DeadLetter": "engine.recovery.dead_letters",
+    "read_dead_letters": "engine.recovery.dead_letters",
     "CloseReport": "close_report",
     "Pool": "pool",
     "PoolStats": "pool_stats",
     "WorkerInfo": "pool_stats",
     "ResourcePool": "resources",
-    "Failure": "failures",
+    "Failure": "engine.recovery.item_errors",
     "Report": "streams.report",
     "Stream": "streams.stream",
     "Workflow": "workflow",

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.failures import rebuild
+from orchestrator.engine.recovery.item_errors import rebuild
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.coordinator import Coordinator
 from orchestrator.engine.core.counts import StageCounts
-from orchestrator.delivery import Delivery
+from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
-from orchestrator.failures import Failure
+from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.reentry import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.engine.stage import Stage

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from orchestrator.definitions import Definitions
 from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
-from orchestrator.failures import rebuild
+from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.lane import Lane
 from orchestrator.terminal import for_stream, visible
 from workers import payload

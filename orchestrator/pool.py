@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from orchestrator.coordinator import Coordinator
-from orchestrator.dead_letters import DeadLetter
+from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.following import MachineFollower, follower_of
 from orchestrator.engine.protocol.functions import label_of
@@ -24,7 +24,7 @@ from orchestrator.graph.end_of_stage import EndOfStage
 from orchestrator.graph.feeding import FeedNode
 from orchestrator.graph.holding import Hold
 from orchestrator.graph.mapping import MapNode
-from orchestrator.letter_sinks import LetterSink
+from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.memory import Memory, refuse_unreachable, within_reach
 from orchestrator.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
 from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of

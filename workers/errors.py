@@ -1,6 +1,6 @@
 """An exception crosses between processes as data, so that no exception can break the crossing.
 
-`capture` runs in the worker; the coordinator rebuilds what it can (`orchestrator.failures`).
+`capture` runs in the worker; the coordinator rebuilds what it can (`orchestrator.engine.recovery.item_errors`).
 """
 
 from __future__ import annotations

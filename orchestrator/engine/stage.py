@@ -16,19 +16,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.assembly import Assembly, FailedItem
+from orchestrator.engine.recovery.assembly import Assembly, FailedItem
 from orchestrator.engine.core.chunking import ChunkSizer
 from orchestrator.coordinator import Coordinator, Sendable
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.core.credits import depth_for
-from orchestrator.delivery import Deliveries, Delivery
+from orchestrator.engine.recovery.delivery import Deliveries, Delivery
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
-from orchestrator.failures import item_error, unsendable_error
+from orchestrator.engine.recovery.item_errors import item_error, unsendable_error
 from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.letter_sinks import LetterSink
-from orchestrator.recovery import Recovery
+from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
+from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.engine.core.reorder import ReorderBuffer
 from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name

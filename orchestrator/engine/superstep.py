@@ -19,7 +19,7 @@ from orchestrator import launch
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ItemError, WorkerDiedError
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
-from orchestrator.failures import how_it_ended, item_error, unsendable_error
+from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
 from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
 from workers import by_value, memmap, payload

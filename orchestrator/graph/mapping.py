@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.failures import Failure
+from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.graph.node import ROOM, Node
 from orchestrator.graph.passing import Passing
 

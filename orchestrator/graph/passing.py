@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from orchestrator.failures import Failure
+from orchestrator.engine.recovery.item_errors import Failure
 
 
 class Passing:

@@ -18,7 +18,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.holding import Hold
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
-from orchestrator.letter_sinks import refuse_unwritable
+from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
 from orchestrator.settings import map_options, parse_limit
 from orchestrator.sinks.items import ItemFile
 from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.core.counts import StageCounts
-from orchestrator.delivery import Delivery
+from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.errors import ItemError
-from orchestrator.failures import Failure
+from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.graph.mapping import MapNode
 from tests.support.nodes import Drain
 

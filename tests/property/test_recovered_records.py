@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.assembly import FailedItem, InPart
+from orchestrator.engine.recovery.assembly import FailedItem, InPart
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ItemTimeoutError, WorkerDiedError
 from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.recovery import Recovery
+from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.sources.dividing import Divider
 from orchestrator.sources.files import FileSource

@@ -11,10 +11,10 @@ from orchestrator.cli.exec.resume import commands_done
 from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.report_file import ReportFile
 from orchestrator.cli.logs.trace import Trace
-from orchestrator.dead_letters import DeadLetter, ErrorText
+from orchestrator.engine.recovery.dead_letters import DeadLetter, ErrorText
 from orchestrator.graph.holding import Hold
 from orchestrator.checkpoint.journal import Journal
-from orchestrator.letter_sinks import DeadLetterFile
+from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile
 from orchestrator.sinks.append_file import AppendFile
 from orchestrator.sinks.output_file import mode_beside
 

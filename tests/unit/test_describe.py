@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.hostile import ITEMS, TEXTS, BadError, Data, RaisesAnything, Text
 
 from orchestrator import ConfigError, Pool, Stream, Workflow
-from orchestrator.failures import Failure, item_error, unsendable_error
+from orchestrator.engine.recovery.item_errors import Failure, item_error, unsendable_error
 from orchestrator.status import describe_item
 from workers.describe import SHOWN, class_names, describe, describe_function
 from workers.errors import capture

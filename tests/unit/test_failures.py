@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import ItemError, RemoteError, WorkerDiedError
 from orchestrator.engine.protocol.events import Lost
-from orchestrator.failures import Failure, death_error, item_error, rebuild, unsendable_error
+from orchestrator.engine.recovery.item_errors import Failure, death_error, item_error, rebuild, unsendable_error
 from workers.errors import ExceptionRecord, capture
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.logs.attempts import how_lost, of_command
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError, describe_exit
-from orchestrator.failures import Failure
+from orchestrator.engine.recovery.item_errors import Failure
 from workers.commands import Command, CommandResult
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from orchestrator.cli.session.resume import NothingToResumeError, look_into, res
 from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
 from orchestrator.errors import ConfigError, ItemError, OrchestratorError, PausedError, ResumeMismatchError
-from orchestrator.failures import headline, told
+from orchestrator.engine.recovery.item_errors import headline, told
 from orchestrator.job.building import build
 from orchestrator.job.drawing import FORMATS, draw
 from orchestrator.job.mistakes import JobFileError

@@ -11,7 +11,7 @@ from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
-from orchestrator.failures import told
+from orchestrator.engine.recovery.item_errors import told
 from orchestrator.sinks.columns import Columns
 from workers import compression
 from workers.chunks import Block, BlockResult, Chunk, RecordError, RecordFailure

@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_chunk, same_item
+from orchestrator.engine.recovery.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_chunk, same_item
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerStartError
 from orchestrator.engine.protocol.events import Ended, Lost
-from orchestrator.failures import death_error, how_it_ended, item_error, timeout_error
+from orchestrator.engine.recovery.item_errors import death_error, how_it_ended, item_error, timeout_error
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
 from workers.chunks import FailedRecord

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from orchestrator.dead_letters import DeadLetter, dumps
+from orchestrator.engine.recovery.dead_letters import DeadLetter, dumps
 from orchestrator.errors import ConfigError
 from workers.describe import describe
 

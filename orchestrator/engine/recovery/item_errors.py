@@ -6,7 +6,7 @@ import pickle
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.dead_letters import NO_ITEM, DeadLetter, ErrorText
+from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.engine.protocol.events import Lost
 from workers.chunks import ByteRange, RecordError

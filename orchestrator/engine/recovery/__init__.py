@@ -1,0 +1,1 @@
+"""What failed: retries, lost chunks, blame, and dead letters."""
