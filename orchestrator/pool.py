@@ -20,10 +20,10 @@ from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.following import MachineFollower, follower_of
 from orchestrator.engine.protocol.functions import label_of
 from orchestrator.futures import FutureDriver
-from orchestrator.graph.end_of_stage import EndOfStage
-from orchestrator.graph.feeding import FeedNode
-from orchestrator.graph.holding import Hold
-from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.barrier_hook import EndOfStage
+from orchestrator.graph.source_stage import FeedNode
+from orchestrator.graph.barrier import Hold
+from orchestrator.graph.stage_node import MapNode
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.memory import Memory, refuse_unreachable, within_reach
 from orchestrator.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ReentrantCallError
-from orchestrator.graph.engine import Engine
-from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.runner import Engine
+from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.sinks import ResultsNode
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.graph.feeding import FeedNode
+    from orchestrator.graph.source_stage import FeedNode
     from orchestrator.graph.node import Node
     from orchestrator.progress import Progress
 

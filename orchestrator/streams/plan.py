@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.checkpoint.fingerprint import of_closure, of_function, of_iterable, of_libraries
-from orchestrator.graph.feeding import FeedNode
-from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.source_stage import FeedNode
+from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.relay import LONGEST_WAY, Relay
 from orchestrator.settings import map_options
 from workers.fused_records import reader_of

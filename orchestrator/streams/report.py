@@ -8,8 +8,8 @@ from itertools import count
 
 from orchestrator.engine.core.counts import SHOWN_FAILURES
 from orchestrator.graph.branches import DroppedBranch
-from orchestrator.graph.feeding import FeedNode
-from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.source_stage import FeedNode
+from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.node import Node
 from orchestrator.graph.relay import Relay
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError
 from orchestrator.graph.bars import NodeBars
 from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
-from orchestrator.graph.engine import Engine
+from orchestrator.graph.runner import Engine
 from orchestrator.graph.relay import Relay
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.streams.plan import Op, Plan, Port

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.holding import Hold
+from orchestrator.graph.barrier import Hold
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable

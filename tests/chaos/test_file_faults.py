@@ -19,7 +19,7 @@ from support.faults import Faults
 
 from orchestrator import Stream, run
 from orchestrator.checkpoint import journal as journal_module
-from orchestrator.graph import checkpoints, holding
+from orchestrator.graph import barrier, checkpoints
 from orchestrator.checkpoint.journal import Journal
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
@@ -95,7 +95,7 @@ def in_child(folder, at=None, error=None):
             faults.install()
             checkpoints._SHARE = 0  # one a turn
             journal_module._COMPACT_BYTES = 12_000
-            holding.HELD_ITEMS = 500
+            barrier.HELD_ITEMS = 500
             os.makedirs(f"{folder}/out", exist_ok=True)
             run(*graph(f"{folder}/out"), checkpoint=f"{folder}/journal", checkpoint_every_s=0)
             os.write(writer, str(faults.points).encode())

@@ -15,7 +15,7 @@ import pytest
 from support.scripts import run_script, succeeded
 
 from orchestrator import OrchestratorError, Stream, read_dead_letters, run
-from orchestrator.graph import holding
+from orchestrator.graph import barrier
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = 4096
@@ -114,7 +114,7 @@ def held(folder):
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_waits_at_a_barrier_finds_no_room(tmp_path, disk, kept, monkeypatch):
     small = disk(8)
-    monkeypatch.setattr(holding, "HELD_ITEMS", 1000)
+    monkeypatch.setattr(barrier, "HELD_ITEMS", 1000)
     monkeypatch.setattr(tempfile, "tempdir", str(small.path))
     options = {"checkpoint": small.path / "journal", "checkpoint_every_s": 0} if kept else {}
     with pytest.raises(OrchestratorError, match=rf"can't write what waits at .*{small.path}.*No space .*make room"):

@@ -17,7 +17,7 @@ from support.storm import Storm
 
 from orchestrator import Pool
 from orchestrator.graph import checkpoints, overflow
-from orchestrator.graph.engine import Engine
+from orchestrator.graph.runner import Engine
 
 GRAPHS = int(os.environ.get("CHAOS_GRAPHS", "300"))
 FIRST = int(os.environ.get("CHAOS_SEED", "1000"))

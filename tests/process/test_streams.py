@@ -175,7 +175,7 @@ def test_a_barrier_between_stages_holds_everything_back(pool, tmp_path):
 
 
 def test_a_barrier_spills_what_is_too_much(monkeypatch):
-    monkeypatch.setattr("orchestrator.graph.holding.HELD_ITEMS", 100)
+    monkeypatch.setattr("orchestrator.graph.barrier.HELD_ITEMS", 100)
     assert Stream(range(50_000)).barrier().collect() == list(range(50_000))
 
 

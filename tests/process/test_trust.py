@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ConfigError, Stream, run
-from orchestrator.graph import holding
+from orchestrator.graph import barrier
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.checkpoint.plain_data import has_pickles
 from orchestrator.streams import plan
@@ -86,7 +86,7 @@ def test_objects_of_a_state_are_loaded_only_from_a_folder_that_is_ours_alone(tmp
 
 
 def test_what_waits_at_a_barrier_on_the_disk_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(holding, "HELD_ITEMS", 10)
+    monkeypatch.setattr(barrier, "HELD_ITEMS", 10)
 
     def graph(stop_at=None):
         things = Stream(source(tmp_path, Thing, stop_at)).window(5, 5)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ItemError
-from orchestrator.graph.holding import Hold
+from orchestrator.graph.barrier import Hold
 from orchestrator.graph.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.streams.inline import FilterInline, FlatMapInline, MapInline

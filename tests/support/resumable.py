@@ -12,7 +12,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from orchestrator import Pool, Stream, Workflow, run
-from orchestrator.graph import holding
+from orchestrator.graph import barrier
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.checkpoint.plain_data import has_pickles
 from tests.support.storm import Storm
@@ -69,7 +69,7 @@ def patterns(folder):
 
 
 def behind_a_barrier(folder):
-    holding.HELD_ITEMS = 4_000  # so that some are on the disk, and some are not
+    barrier.HELD_ITEMS = 4_000  # so that some are on the disk, and some are not
     steps = Workflow("both").step("first", pace).barrier(gc.collect).step("second", pace)
     return [Stream(numbers(15_000)).through(steps).to(f"{folder}/out.txt")]
 

@@ -12,7 +12,7 @@ from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.report_file import ReportFile
 from orchestrator.cli.logs.trace import Trace
 from orchestrator.engine.recovery.dead_letters import DeadLetter, ErrorText
-from orchestrator.graph.holding import Hold
+from orchestrator.graph.barrier import Hold
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile
 from orchestrator.sinks.append_file import AppendFile
@@ -83,7 +83,7 @@ def test_a_journal_that_others_take_away_is_noticed(tmp_path, name, call, meddle
 
 
 def test_what_waits_at_a_barrier_and_is_taken_away_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.graph.holding.HELD_ITEMS", 1)
+    monkeypatch.setattr("orchestrator.graph.barrier.HELD_ITEMS", 1)
     held = Hold("barrier")
     held.keep_written(str(tmp_path / "node"), "secret")
     held.receive([1, 2, 3], 0)

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from orchestrator.graph.end_of_stage import EndOfStage
+from orchestrator.graph.barrier_hook import EndOfStage
 from tests.support.nodes import Bench
 
 

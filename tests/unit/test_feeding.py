@@ -1,6 +1,6 @@
 """What chunks are cut from."""
 
-from orchestrator.graph.feeding import _cutter
+from orchestrator.graph.source_stage import _cutter
 
 
 class Slow:

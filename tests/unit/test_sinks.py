@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.graph import holding
+from orchestrator.graph import barrier
 from orchestrator.sinks.append_file import AppendFile
 from orchestrator.sinks.files import FileSink, FolderSink, refuse_input
 from orchestrator.sinks.in_place import InPlaceFile, ReaderGoneError
@@ -392,10 +392,10 @@ def test_a_fifo_is_a_stream_and_the_wait_for_its_reader_can_be_ended(tmp_path):
 
 
 def test_what_was_cut_short_is_refused_and_not_filled_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(holding, "HELD_ITEMS", 1)
+    monkeypatch.setattr(barrier, "HELD_ITEMS", 1)
     log = AppendFile(str(tmp_path / "log"), "the job log", goes_on=False)
     log.write(b"some lines")
-    held = holding.Hold("barrier")
+    held = barrier.Hold("barrier")
     held.keep_written(str(tmp_path / "node"), "secret")
     held.receive([1, 2, 3], 0)
     states = log.snapshot(), held.snapshot()
@@ -409,7 +409,7 @@ def test_what_was_cut_short_is_refused_and_not_filled_up(tmp_path, monkeypatch):
         with pytest.raises(OrchestratorError, match=r"the job log .* it has 4 bytes of 10"):
             log.restore(states[0])
         log.close()
-        held = holding.Hold("barrier")
+        held = barrier.Hold("barrier")
         held.keep_written(str(tmp_path / "node"), "secret")
         with pytest.raises(OrchestratorError, match="waits at 'barrier': it has 4 bytes of"):
             held.restore(states[1])

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.exec.options import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
-    from orchestrator.graph.engine import Engine
+    from orchestrator.graph.runner import Engine
 
 _LEFT_TO_WORKERS_S = 2 * commands.GRACE_S + 5.0
 """How much longer than its time a command may take before its worker, which should have ended it, is ended."""
@@ -196,8 +196,8 @@ class CommandRun:
         )
 
     def _graph(self, settling: Settling) -> Engine:
-        from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
-        from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
+        from orchestrator.graph.runner import Engine  # noqa: PLC0415 - with the pool
+        from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
 
         timeout_s = self._settings.timeout_s

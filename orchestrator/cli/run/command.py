@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings
     from orchestrator.engine.protocol.events import Lost
     from orchestrator.graph.checkpoints import Checkpoints
-    from orchestrator.graph.engine import Engine
+    from orchestrator.graph.runner import Engine
     from orchestrator.sinks import Sink
     from orchestrator.engine.stage import Stage
 
@@ -320,8 +320,8 @@ def _graph(
     on_lost: Callable[[Lost], None],
 ) -> Engine:
     from orchestrator.cli.run.block_outcomes import BlockOutcomes  # noqa: PLC0415 - with the pool
-    from orchestrator.graph.engine import Engine  # noqa: PLC0415 - with the pool
-    from orchestrator.graph.feeding import FeedNode  # noqa: PLC0415
+    from orchestrator.graph.runner import Engine  # noqa: PLC0415 - with the pool
+    from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
     from orchestrator.sources.dividing import Divider  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.session.signals import Terminated
 
 if TYPE_CHECKING:
-    from orchestrator.graph.engine import Engine
+    from orchestrator.graph.runner import Engine
 
 
 class Asked:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from orchestrator.graph.holding import Hold
+from orchestrator.graph.barrier import Hold
 
 
 class Together(Protocol):

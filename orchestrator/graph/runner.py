@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ClosedError, InternalError, PausedError
 from orchestrator.graph.branches import Branches
-from orchestrator.graph.end_of_stage import EndOfStage
-from orchestrator.graph.feeding import FeedNode
+from orchestrator.graph.barrier_hook import EndOfStage
+from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.growing import grow_smallest
-from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.node import Node, NodeError
 from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
 from orchestrator.graph.sources import BlockingSource, SourceNode

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.graph.drawing import Drawer
-from orchestrator.graph.mapping import MapNode
+from orchestrator.graph.stage_node import MapNode
 
 if TYPE_CHECKING:
     from orchestrator.engine.stage import Stage
