@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     from orchestrator.close_report import CloseReport
     from orchestrator.graph.bars import ItemBar, NodeBars
-    from orchestrator.graph.node import Node
+    from orchestrator.graph.flow.node import Node
     from orchestrator.sources.dividing import Divider
     from orchestrator.engine.superstep import Superstep
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.flow.node import ROOM, Node
 
 HELD_ITEMS = 1 << 16
 """What is more than this is written to a temporary file."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.graph.source_stage import FeedNode
-    from orchestrator.graph.node import Node
+    from orchestrator.graph.flow.node import Node
     from orchestrator.progress import Progress
 
 INTERVAL_S = 0.2

@@ -24,7 +24,7 @@ from orchestrator.checkpoint.journal import Journal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.graph.node import Node
+    from orchestrator.graph.flow.node import Node
 
 MayChange = Callable[[str, "Mapping[str, str]", "Mapping[str, str]"], bool]
 """Says of a label of two fingerprints, the one before and the one now, whether it may differ."""

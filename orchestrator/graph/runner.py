@@ -20,12 +20,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ClosedError, InternalError, PausedError
-from orchestrator.graph.branches import Branches
+from orchestrator.graph.flow.branches import Branches
 from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.source_stage import FeedNode
-from orchestrator.graph.growing import grow_smallest
+from orchestrator.graph.flow.growing import grow_smallest
 from orchestrator.graph.stage_node import MapNode
-from orchestrator.graph.node import Node, NodeError
+from orchestrator.graph.flow.node import Node, NodeError
 from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
 from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.settings import BUFFER_BYTES

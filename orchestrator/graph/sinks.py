@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.flow.node import ROOM, Node
 from workers.describe import describe
 
 _HELD_ITEMS = 256

@@ -19,7 +19,7 @@ from itertools import islice
 from os import fstat
 from typing import Any
 
-from orchestrator.graph.node import Node
+from orchestrator.graph.flow.node import Node
 
 READ_ITEMS = 4096
 """At most so many at a time from one source: the others get their turn."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.recovery.item_errors import Failure
-from orchestrator.graph.node import ROOM, Node
-from orchestrator.graph.passing import Passing
+from orchestrator.graph.flow.node import ROOM, Node
+from orchestrator.graph.flow.passing import Passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from workers.describe import describe, text_of, type_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.graph.node import Node
+    from orchestrator.graph.flow.node import Node
 
 
 def item_error(  # noqa: PLR0917 - all six say where it happened

@@ -7,13 +7,13 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.streams.calls import apply, item_error, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orchestrator.graph.node import Outlet
+    from orchestrator.graph.flow.node import Outlet
 
 
 class MapInline(Node):

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.streams.calls import item_error
 from orchestrator.streams.spill import Spill
 from orchestrator.streams.splitting import close_all

@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.flow.node import ROOM, Node
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

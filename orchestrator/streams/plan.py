@@ -16,13 +16,13 @@ from orchestrator.errors import ConfigError
 from orchestrator.checkpoint.fingerprint import of_closure, of_function, of_iterable, of_libraries
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.stage_node import MapNode
-from orchestrator.graph.relay import LONGEST_WAY, Relay
+from orchestrator.graph.flow.relay import LONGEST_WAY, Relay
 from orchestrator.settings import map_options
 from workers.fused_records import reader_of
 from workers.steps import Step, Steps
 
 if TYPE_CHECKING:
-    from orchestrator.graph.node import Node
+    from orchestrator.graph.flow.node import Node
     from orchestrator.pool import Pool
     from orchestrator.sources.dividing import Divider
 

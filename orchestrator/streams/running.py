@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.bars import NodeBars
 from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
 from orchestrator.graph.runner import Engine
-from orchestrator.graph.relay import Relay
+from orchestrator.graph.flow.relay import Relay
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on

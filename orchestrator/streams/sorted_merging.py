@@ -11,7 +11,7 @@ from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.streams.calls import apply, item_error
 
 if TYPE_CHECKING:

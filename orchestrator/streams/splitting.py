@@ -6,8 +6,8 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.branches import DroppedBranch
-from orchestrator.graph.node import Node, keep_written
+from orchestrator.graph.flow.branches import DroppedBranch
+from orchestrator.graph.flow.node import Node, keep_written
 from orchestrator.sinks.syncing import folders_synced_once, sync_ahead
 from orchestrator.streams.calls import apply, item_error, reached
 from workers.describe import describe
@@ -15,7 +15,7 @@ from workers.describe import describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from orchestrator.graph.node import Outlet
+    from orchestrator.graph.flow.node import Outlet
 
 
 class SideSink(Protocol):
@@ -56,7 +56,7 @@ class Broadcast(Node):
     Args:
         outputs: How many.
         on_failure: What happens when a node of one branch fails: "raise" fails everything, "drop" closes that branch
-            and goes on with the others (see `graph/branches.py`); `dropped` tells which, and why.
+            and goes on with the others (see `graph/flow/branches.py`); `dropped` tells which, and why.
 
     *Emits when* items come. *Backpressures when* any output does: the slowest decides.
     *Completes when* its input ends, or all consumers walked away. *Fails when* a consumer does, with "raise"; with

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from os import PathLike
 
-    from orchestrator.graph.node import Node
+    from orchestrator.graph.flow.node import Node
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 256

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.node import Node
+from orchestrator.graph.flow.node import Node
 from orchestrator.streams.calls import apply, item_error
 from orchestrator.streams.splitting import close_all
 from orchestrator.streams.times import all_in_seconds, length_in_seconds
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from orchestrator.graph.node import Outlet
+    from orchestrator.graph.flow.node import Outlet
     from orchestrator.streams.splitting import SideSink
 
 

@@ -44,7 +44,7 @@ def pair(left, right):
 
 
 def ours(operator, count):
-    from orchestrator.graph.node import ROOM, Node
+    from orchestrator.graph.flow.node import ROOM, Node
     from orchestrator.streams.joining import Join
     from orchestrator.streams.merging import Merge
     from orchestrator.streams.splitting import Route, Tee

@@ -16,7 +16,8 @@ from support.random_graphs import DEADLINE_S, RandomGraph, ResumableGraph, withi
 from support.storm import Storm
 
 from orchestrator import Pool
-from orchestrator.graph import checkpoints, overflow
+from orchestrator.graph import checkpoints
+from orchestrator.graph.flow import overflow
 from orchestrator.graph.runner import Engine
 
 GRAPHS = int(os.environ.get("CHAOS_GRAPHS", "300"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ItemError
 from orchestrator.graph.barrier import Hold
-from orchestrator.graph.node import ROOM, NodeError
+from orchestrator.graph.flow.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.streams.inline import FilterInline, FlatMapInline, MapInline
 from orchestrator.streams.joining import Join

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.graph import overflow as module
-from orchestrator.graph.overflow import Overflow
+from orchestrator.graph.flow import overflow as module
+from orchestrator.graph.flow.overflow import Overflow
 
 lists = st.lists(st.one_of(st.integers(), st.text(max_size=30)), min_size=1, max_size=5)
 steps = st.lists(st.one_of(lists, st.sampled_from(["get", "save", "resume"])), max_size=60)

@@ -1,6 +1,6 @@
 """A kit that any node can be handed to: scripted inputs, consumers with little room, and what came out."""
 
-from orchestrator.graph.node import Node
+from orchestrator.graph.flow.node import Node
 
 
 def spoil(items):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, ItemError
-from orchestrator.graph.node import NodeError
+from orchestrator.graph.flow.node import NodeError
 from orchestrator.streams.inline import FlatMapInline
 from orchestrator.streams.joining import Join, JoinOverflowError
 from orchestrator.streams.merging import InStep, PriorityMerge

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.graph.node import ROOM, Node
+from orchestrator.graph.flow.node import ROOM, Node
 
 if TYPE_CHECKING:
-    from orchestrator.graph.node import Outlet
+    from orchestrator.graph.flow.node import Outlet
 
 LONGEST_WAY = 50
 """Nodes that a push may lead through; each takes three Python frames, of the 1,000 that there are."""

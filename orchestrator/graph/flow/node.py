@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.graph.overflow import Overflow
+    from orchestrator.graph.flow.overflow import Overflow
 
 ROOM = 1024
 """Items that a node with a buffer of its own takes by default."""
@@ -100,7 +100,7 @@ class Outlet:
         """
         self.bound = max(2 * self.bound, self.waiting + ROOM)
         if self.overflow is None:
-            from orchestrator.graph.overflow import Overflow  # noqa: PLC0415 - most graphs never need it
+            from orchestrator.graph.flow.overflow import Overflow  # noqa: PLC0415 - most graphs never need it
 
             self.overflow = Overflow(f"the edge {self}", share_bytes, self.place)
 

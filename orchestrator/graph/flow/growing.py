@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.graph.node import Node, Outlet
+from orchestrator.graph.flow.node import Node, Outlet
 
 
 def grow_smallest(meeting: Iterable[Node], share_bytes: int) -> bool:

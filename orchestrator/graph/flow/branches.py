@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ClosedError, InternalError, WorkerStartError
-from orchestrator.graph.node import Node, NodeError, Outlet
+from orchestrator.graph.flow.node import Node, NodeError, Outlet
 from workers.describe import text_of
 
 _SHOWN = 1000
