@@ -72,7 +72,7 @@ LAYERS = (
     ("orchestrator.engine.together", "orchestrator.pool_stats", "orchestrator.close_report"),
     ("orchestrator.pool",),
     ("orchestrator.streams",),
-    ("orchestrator.job",),
+    ("orchestrator.jobfile",),
     ("orchestrator",),  # what `import orchestrator` gives
     ("orchestrator.cli", "orchestrator.__main__"),
 )

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.plain_streams import PlainStream
 
-from orchestrator.job.building import build
-from orchestrator.job.reading import read_job
+from orchestrator.jobfile.builder import build
+from orchestrator.jobfile.loader import read_job
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 EXAMPLES = SCRIPTS / "examples"

@@ -121,8 +121,8 @@ def test_a_run_that_is_gone_on_with_has_each_letter_once(tmp_path, monkeypatch, 
 
 
 def test_a_job_file_keeps_dead_letters(tmp_path, monkeypatch):
-    from orchestrator.job.building import build
-    from orchestrator.job.reading import read_job
+    from orchestrator.jobfile.builder import build
+    from orchestrator.jobfile.loader import read_job
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

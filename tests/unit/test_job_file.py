@@ -6,11 +6,11 @@ import pickle
 import pytest
 from support.plain_streams import PlainStream
 
-from orchestrator.job.building import build
-from orchestrator.job.drawing import draw
-from orchestrator.job.mistakes import JobFileError
-from orchestrator.job.model import NamedFunction
-from orchestrator.job.reading import read_job
+from orchestrator.jobfile.builder import build
+from orchestrator.jobfile.diagram import draw
+from orchestrator.jobfile.diagnostics import JobFileError
+from orchestrator.jobfile.model import NamedFunction
+from orchestrator.jobfile.loader import read_job
 
 FUNCTIONS = """
 import json

@@ -5,7 +5,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.job.places import places
+from orchestrator.jobfile.toml_lines import places
 
 TEXT = '''\
 # comment = 1

@@ -30,10 +30,10 @@ from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
 from orchestrator.errors import ConfigError, ItemError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.engine.recovery.item_errors import headline, told
-from orchestrator.job.building import build
-from orchestrator.job.drawing import FORMATS, draw
-from orchestrator.job.mistakes import JobFileError
-from orchestrator.job.reading import read_job
+from orchestrator.jobfile.builder import build
+from orchestrator.jobfile.diagram import FORMATS, draw
+from orchestrator.jobfile.diagnostics import JobFileError
+from orchestrator.jobfile.loader import read_job
 from orchestrator.sinks.output_file import is_standard_output
 from orchestrator.sizing import Sizing, parse_sizing
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.graph.checkpoints import Checkpoints
-    from orchestrator.job.model import Job
+    from orchestrator.jobfile.model import Job
     from orchestrator.streams.plan import Plan
     from orchestrator.streams.report import Report
 
@@ -264,7 +264,7 @@ def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Ch
     """Return the checkpoints that the run writes, and goes on from."""
     from orchestrator.checkpoint.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
     from orchestrator.graph.checkpoints import Checkpoints, is_function  # noqa: PLC0415
-    from orchestrator.job.fingerprint import functions_of, of_job  # noqa: PLC0415
+    from orchestrator.jobfile.fingerprint import functions_of, of_job  # noqa: PLC0415
 
     known_by = of_job(job) | plan.fingerprint_of_sources()
     functions = [each.function for each in functions_of(job)]

@@ -13,13 +13,13 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.job import schema
-from orchestrator.job.agreement import check_agreement
-from orchestrator.job.mistakes import JobFileError, Mistakes
-from orchestrator.job.model import Job, JobNode, Ref
-from orchestrator.job.places import Path, places
-from orchestrator.job.values import Values
-from orchestrator.job.workflows import read_workflows
+from orchestrator.jobfile import schema
+from orchestrator.jobfile.validation import check_agreement
+from orchestrator.jobfile.diagnostics import JobFileError, Mistakes
+from orchestrator.jobfile.model import Job, JobNode, Ref
+from orchestrator.jobfile.toml_lines import Path, places
+from orchestrator.jobfile.values import Values
+from orchestrator.jobfile.workflows import read_workflows
 from orchestrator.sources.inputs import expand
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.job.model import Job, JobNode
+from orchestrator.jobfile.model import Job, JobNode
 
 FORMATS = ("mermaid", "dot")
 _DETAILS = {

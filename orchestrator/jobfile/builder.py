@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from orchestrator.job.model import OTHERS, Job, JobNode, NamedFunction, Ref
-from orchestrator.job.schema import ACTIONS, INLINE, OPTIONS
+from orchestrator.jobfile.model import OTHERS, Job, JobNode, NamedFunction, Ref
+from orchestrator.jobfile.schema import ACTIONS, INLINE, OPTIONS
 from orchestrator.workflow import Workflow
 
 _JOIN = ("right_key", "how", "many", "combine", "within_s", "at", "max_items", "overflow", "unmatched")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.job.mistakes import Mistakes
-from orchestrator.job.model import NamedFunction, Ref
-from orchestrator.job.places import Path
-from orchestrator.job.schema import TAKES, Field
+from orchestrator.jobfile.diagnostics import Mistakes
+from orchestrator.jobfile.model import NamedFunction, Ref
+from orchestrator.jobfile.toml_lines import Path
+from orchestrator.jobfile.schema import TAKES, Field
 from orchestrator.settings import exception_class, parse_limit, parse_size
 from orchestrator.sizing import parse_sizing
 from workers import handler

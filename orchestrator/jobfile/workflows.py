@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.job.mistakes import Mistakes
-from orchestrator.job.places import Path
-from orchestrator.job.schema import WORKFLOW, WORKFLOW_STEP
-from orchestrator.job.values import Values
+from orchestrator.jobfile.diagnostics import Mistakes
+from orchestrator.jobfile.toml_lines import Path
+from orchestrator.jobfile.schema import WORKFLOW, WORKFLOW_STEP
+from orchestrator.jobfile.values import Values
 from orchestrator.workflow import Workflow
 
 _ACTIONS = ("map", "filter", "flat_map", "through", "branches", "barrier")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.checkpoint.fingerprint import of_function
-from orchestrator.job.model import Job, NamedFunction
+from orchestrator.jobfile.model import Job, NamedFunction
 from orchestrator.streams.plan import keeps_the_output
 from workers.steps import Step
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from orchestrator.errors import ConfigError
-from orchestrator.job.places import Path
+from orchestrator.jobfile.toml_lines import Path
 
 
 class JobFileError(ConfigError):
