@@ -14,7 +14,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.memory import SystemMemory, own_bytes
 
 if TYPE_CHECKING:
-    from orchestrator.coordinator import Coordinator
+    from orchestrator.local.coordinator import Coordinator
     from orchestrator.machine import CpuWatch
     from orchestrator.memory import Memory
     from orchestrator.sizing import Bounds, SizeFile, Sizing

@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.coordinator import Coordinator
+from orchestrator.local.coordinator import Coordinator
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
 from orchestrator.engine.recovery.item_errors import Failure
-from orchestrator.reentry import importing
+from orchestrator.local.reentrancy import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.engine.stage import Stage
 from orchestrator.submitted import PLAIN, SubmittedCall

@@ -14,7 +14,7 @@ from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from orchestrator.coordinator import Coordinator
+from orchestrator.local.coordinator import Coordinator
 from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.following import MachineFollower, follower_of
@@ -28,7 +28,7 @@ from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.memory import Memory, refuse_unreachable, within_reach
 from orchestrator.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
 from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of
-from orchestrator.reentry import is_inside_the_pool, run_in_thread
+from orchestrator.local.reentrancy import is_inside_the_pool, run_in_thread
 from orchestrator.results import MapResults
 from orchestrator.settings import (
     BUFFER_BYTES,
@@ -44,7 +44,7 @@ from orchestrator.settings import (
 from orchestrator.share import Shared
 from orchestrator.sizing import Sizing, sizing_of
 from orchestrator.engine.stage import Stage
-from orchestrator.status import PoolStatus, describe_item
+from orchestrator.local.status import PoolStatus, describe_item
 from orchestrator.submitted import check_priority, options_of, take_options
 from orchestrator.engine.together import Together
 from orchestrator.workflow import Workflow

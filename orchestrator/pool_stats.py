@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.lane import LaneState
-from orchestrator.status import rss_bytes
+from orchestrator.local.status import rss_bytes
 
 if TYPE_CHECKING:
-    from orchestrator.coordinator import Coordinator
+    from orchestrator.local.coordinator import Coordinator
     from orchestrator.engine.stage import Stage
 
 _KEPT = 64

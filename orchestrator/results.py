@@ -22,7 +22,7 @@ from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.sinks import ResultsNode
 
 if TYPE_CHECKING:
-    from orchestrator.coordinator import Coordinator
+    from orchestrator.local.coordinator import Coordinator
     from orchestrator.graph.flow.node import Node
 
 _UNREAD = "the results of {} were dropped unread, so it never ran: iterate over them, or use list(pool.map(...))"

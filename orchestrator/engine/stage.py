@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.recovery.assembly import Assembly, FailedItem
 from orchestrator.engine.core.chunking import ChunkSizer
-from orchestrator.coordinator import Coordinator, Sendable
+from orchestrator.local.coordinator import Coordinator, Sendable
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.core.credits import depth_for
 from orchestrator.engine.recovery.delivery import Deliveries, Delivery

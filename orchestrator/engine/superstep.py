@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator import launch
-from orchestrator.coordinator import Coordinator
+from orchestrator.local.coordinator import Coordinator
 from orchestrator.errors import ItemError, WorkerDiedError
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.coordinator import Coordinator
+from orchestrator.local.coordinator import Coordinator
 from orchestrator.errors import ConfigError
-from orchestrator.reentry import importing
+from orchestrator.local.reentrancy import importing
 
 if TYPE_CHECKING:
     from orchestrator.engine.superstep import Superstep

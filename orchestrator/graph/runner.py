@@ -32,7 +32,7 @@ from orchestrator.settings import BUFFER_BYTES
 from workers.errors import add_note, notes_of
 
 if TYPE_CHECKING:
-    from orchestrator.coordinator import Coordinator
+    from orchestrator.local.coordinator import Coordinator
     from orchestrator.graph.checkpoints import Checkpoints
 
 _POLL_S = 0.001

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # A package stands for all its modules.
 LAYERS = (
     ("orchestrator.place",),
-    ("orchestrator.errors", "orchestrator.peer_names", "orchestrator.suspension"),
+    ("orchestrator.errors", "orchestrator.peer_names", "orchestrator.local.suspension"),
     ("orchestrator.memory", "orchestrator.terminal"),
-    ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.timers"),
+    ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.local.timers"),
     # The pure core: events in, actions out; tested without a process.
     (
         "orchestrator.engine.core.ledger",
@@ -50,17 +50,17 @@ LAYERS = (
         "orchestrator.lane",
         "orchestrator.share",
     ),
-    ("orchestrator.engine.recovery.item_errors", "orchestrator.workflow", "orchestrator.status"),
+    ("orchestrator.engine.recovery.item_errors", "orchestrator.workflow", "orchestrator.local.status"),
     (
         "orchestrator.calls",
-        "orchestrator.reentry",
-        "orchestrator.ending",
-        "orchestrator.standby",
+        "orchestrator.local.reentrancy",
+        "orchestrator.local.process_tree",
+        "orchestrator.local.watchdog",
     ),
-    ("orchestrator.engine.protocol.functions", "orchestrator.hearing", "orchestrator.wakeup"),
-    ("orchestrator.deadlines", "orchestrator.memory_watch"),
-    ("orchestrator.supervisor",),
-    ("orchestrator.engine.recovery.assembly", "orchestrator.engine.core.counts", "orchestrator.coordinator", "orchestrator.engine.recovery.recovery"),
+    ("orchestrator.engine.protocol.functions", "orchestrator.local.worker_messages", "orchestrator.wakeup"),
+    ("orchestrator.local.deadlines", "orchestrator.local.memory_watch"),
+    ("orchestrator.local.supervisor",),
+    ("orchestrator.engine.recovery.assembly", "orchestrator.engine.core.counts", "orchestrator.local.coordinator", "orchestrator.engine.recovery.recovery"),
     ("orchestrator.machine",),
     ("orchestrator.following",),
     ("orchestrator.engine.recovery.delivery",),

@@ -8,7 +8,8 @@ import psutil
 import pytest
 from support.waiting import until
 
-from orchestrator import Pool, ending
+from orchestrator import Pool
+from orchestrator.local import process_tree
 
 TREE = """
 import subprocess, sys, threading
@@ -30,23 +31,23 @@ def tree():
     assert process.stdout.readline() == b"ready\n"
     until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 3)
     yield process.pid
-    ending.end_with_children([process.pid])
+    process_tree.end_with_children([process.pid])
     process.communicate()
 
 
 @pytest.mark.parametrize("kernel_lists_children", [True, False])
 def test_children_of_all_threads_and_generations_are_found_either_way(tree, monkeypatch, kernel_lists_children):
-    if kernel_lists_children and not ending._KERNEL_LISTS_CHILDREN:
+    if kernel_lists_children and not process_tree._KERNEL_LISTS_CHILDREN:
         pytest.skip("this kernel has no /proc/PID/task/TID/children")
-    monkeypatch.setattr(ending, "_KERNEL_LISTS_CHILDREN", kernel_lists_children)
+    monkeypatch.setattr(process_tree, "_KERNEL_LISTS_CHILDREN", kernel_lists_children)
     expected = {child.pid for child in psutil.Process(tree).children(recursive=True)}
-    assert set(ending.descendants([tree])) == expected
+    assert set(process_tree.descendants([tree])) == expected
     assert len(expected) == 3
 
 
 def test_all_of_them_are_killed(tree):
     children = psutil.Process(tree).children(recursive=True)
-    ending.end_with_children([tree])
+    process_tree.end_with_children([tree])
     gone, alive = psutil.wait_procs(children, timeout=20)
     assert not alive, gone
 
@@ -60,5 +61,5 @@ def test_opening_and_closing_a_pool_never_lists_the_processes_of_the_machine(mon
     pool = Pool(2)
     pool.submit(abs, -1).result()
     pool.terminate()
-    if ending._KERNEL_LISTS_CHILDREN:
+    if process_tree._KERNEL_LISTS_CHILDREN:
         assert "/proc" not in listed

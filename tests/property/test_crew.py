@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator import supervisor
+from orchestrator.local import supervisor
 from orchestrator.engine.core.credits import Credits
 from orchestrator.engine.protocol.events import Ended
 from orchestrator.lane import LaneState

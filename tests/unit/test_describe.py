@@ -13,7 +13,7 @@ from support.hostile import ITEMS, TEXTS, BadError, Data, RaisesAnything, Text
 
 from orchestrator import ConfigError, Pool, Stream, Workflow
 from orchestrator.engine.recovery.item_errors import Failure, item_error, unsendable_error
-from orchestrator.status import describe_item
+from orchestrator.local.status import describe_item
 from workers.describe import SHOWN, class_names, describe, describe_function
 from workers.errors import capture
 

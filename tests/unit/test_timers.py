@@ -1,6 +1,6 @@
 """Looks from time to time: when the next is due, and what is called."""
 
-from orchestrator.timers import Timers
+from orchestrator.local.timers import Timers
 
 
 def test_what_is_due_is_called_and_the_next_wait_is_the_shortest():

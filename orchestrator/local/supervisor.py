@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 from orchestrator import launch
 from orchestrator.engine.core.blame import shares
 from orchestrator.engine.core.crew import Crew, Standing
-from orchestrator.deadlines import Deadlines
-from orchestrator.ending import end_group, end_with_children
+from orchestrator.local.deadlines import Deadlines
+from orchestrator.local.process_tree import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.engine.protocol.events import Ended, Lost, Returned
 from orchestrator.lane import Lane, LaneSettings, LaneState
-from orchestrator.memory_watch import MemoryWatch
+from orchestrator.local.memory_watch import MemoryWatch
 from orchestrator.settings import PoolSettings
 from workers import watch
 from workers.wire import Kind, pack

@@ -37,22 +37,23 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from orchestrator import launch, suspension
+from orchestrator import launch
+from orchestrator.local import suspension
 from orchestrator.beginning import Beginning
 from orchestrator.calls import Calls
 from orchestrator.engine.core.credits import Credits
-from orchestrator.ending import end_with_children
+from orchestrator.local.process_tree import end_with_children
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
-from orchestrator.hearing import Hearing
+from orchestrator.local.worker_messages import Hearing
 from orchestrator.lane import Lane, LaneSettings, LaneState
 from orchestrator.engine.core.ledger import Chunk, Ledger
-from orchestrator.reentry import run_in_thread
+from orchestrator.local.reentrancy import run_in_thread
 from orchestrator.settings import PoolSettings
-from orchestrator.standby import Standby
-from orchestrator.status import PoolStatus, describe_item, worker_status
-from orchestrator.supervisor import LATE_S, Supervisor
-from orchestrator.timers import Timers
+from orchestrator.local.watchdog import Standby
+from orchestrator.local.status import PoolStatus, describe_item, worker_status
+from orchestrator.local.supervisor import LATE_S, Supervisor
+from orchestrator.local.timers import Timers
 from orchestrator.engine.core.waiting_line import WaitingLine
 from orchestrator.wakeup import WakeUp
 from workers import payload
