@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.counts import StageCounts
-from orchestrator.lane import LaneState
+from orchestrator.local.transport.lane import LaneState
 from orchestrator.local.status import rss_bytes
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import workers.sync.shared_object
-from orchestrator import launch
+from orchestrator.local.transport import worker_process
 from orchestrator.errors import ClosedError, SharedMemoryError
 from workers import by_value, payload
 from workers.sync.shared_object import ALIGN, ENTRY, FILE_NAME, HEAD, TOKEN_BYTES
@@ -45,7 +45,7 @@ class Shared(workers.sync.shared_object.Shared):
         """
         token = os.urandom(TOKEN_BYTES)
         fd, self.nbytes = _write(token, obj)
-        launch.own(fd)
+        worker_process.own(fd)
         super().__init__(os.getpid(), fd, token, pool)
         self._free = weakref.finalize(self, _free, os.getpid(), fd, token, told)
         self._free.atexit = False
@@ -80,7 +80,7 @@ class Shared(workers.sync.shared_object.Shared):
 def _free(pid: int, fd: int, token: bytes, told: Callable[[bytes], None]) -> None:
     if os.getpid() != pid:  # a forked child: the number means nothing there
         return
-    launch.disown(fd)
+    worker_process.disown(fd)
     os.close(fd)
     told(token)
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator import launch
+from orchestrator.local.transport import worker_process
 from orchestrator.local.coordinator import Coordinator
 from orchestrator.errors import ItemError, WorkerDiedError
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
@@ -165,7 +165,7 @@ class _Attempt:
             if not ids:
                 return False
             barrier, exchange = Barrier(len(ids)), ExchangeFile(len(ids))
-            launch.own(exchange.fd)
+            worker_process.own(exchange.fd)
             item = (barrier, exchange.where, ids, self._arguments)
             try:
                 encoded = self._encode(item)
@@ -273,7 +273,7 @@ class _Attempt:
 
 
 def _close(exchange: ExchangeFile) -> None:
-    launch.disown(exchange.fd)
+    worker_process.disown(exchange.fd)
     exchange.close()
 
 

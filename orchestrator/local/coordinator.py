@@ -37,16 +37,16 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from orchestrator import launch
+from orchestrator.local.transport import worker_process
 from orchestrator.local import suspension
-from orchestrator.beginning import Beginning
-from orchestrator.calls import Calls
+from orchestrator.local.transport.worker_setup import Beginning
+from orchestrator.local.transport.calls import Calls
 from orchestrator.engine.core.credits import Credits
 from orchestrator.local.process_tree import end_with_children
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
 from orchestrator.local.worker_messages import Hearing
-from orchestrator.lane import Lane, LaneSettings, LaneState
+from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.local.reentrancy import run_in_thread
 from orchestrator.settings import PoolSettings
@@ -55,7 +55,7 @@ from orchestrator.local.status import PoolStatus, describe_item, worker_status
 from orchestrator.local.supervisor import LATE_S, Supervisor
 from orchestrator.local.timers import Timers
 from orchestrator.engine.core.waiting_line import WaitingLine
-from orchestrator.wakeup import WakeUp
+from orchestrator.local.transport.wakeup import WakeUp
 from workers import payload
 from workers.wire import Flag, Frame, Kind, pack
 
@@ -99,7 +99,7 @@ class Coordinator:
         self._calls = Calls()
         self.token = os.urandom(16)
         self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
-        launch.own(*self._wakeup.fds, self._selector.fileno())
+        worker_process.own(*self._wakeup.fds, self._selector.fileno())
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
@@ -853,7 +853,7 @@ class Coordinator:
                 self._waiters -= 1
         if self._wakeup.closed:
             return
-        launch.disown(*self._wakeup.fds, self._selector.fileno())
+        worker_process.disown(*self._wakeup.fds, self._selector.fileno())
         self._selector.close()
         self._wakeup.close()
         self._calls.close()

@@ -12,11 +12,11 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from orchestrator.engine.protocol.events import Ended
-from orchestrator.lane import Lane, LaneState
+from orchestrator.local.transport.lane import Lane, LaneState
 from workers import watch
 
 if TYPE_CHECKING:
-    from orchestrator.calls import Calls
+    from orchestrator.local.transport.calls import Calls
     from orchestrator.engine.core.ledger import Ledger
 
 _TICKS_A_TIMEOUT = 8

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any
 
-from orchestrator.lane import Lane, LaneState
+from orchestrator.local.transport.lane import Lane, LaneState
 from orchestrator.engine.core.ledger import Chunk
 from workers import watch
 from workers.describe import describe

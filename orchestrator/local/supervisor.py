@@ -20,21 +20,21 @@ from itertools import takewhile
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
-from orchestrator import launch
+from orchestrator.local.transport import worker_process
 from orchestrator.engine.core.blame import shares
 from orchestrator.engine.core.crew import Crew, Standing
 from orchestrator.local.deadlines import Deadlines
 from orchestrator.local.process_tree import end_group, end_with_children
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.engine.protocol.events import Ended, Lost, Returned
-from orchestrator.lane import Lane, LaneSettings, LaneState
+from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.local.memory_watch import MemoryWatch
 from orchestrator.settings import PoolSettings
 from workers import watch
 from workers.wire import Kind, pack
 
 if TYPE_CHECKING:
-    from orchestrator.calls import Calls
+    from orchestrator.local.transport.calls import Calls
     from orchestrator.engine.core.credits import Credits
     from orchestrator.engine.core.ledger import Chunk, Ledger
 
@@ -104,12 +104,12 @@ class Supervisor:
         for word in range(watch.WORDS):
             slot[word] = 0
         try:
-            launch.refuse_daemonic()
-            launch.look_for_room()
+            worker_process.refuse_daemonic()
+            worker_process.look_for_room()
             lane = Lane(worker_id, key, slot, self._lane_settings, hears_stderr=self._early_deaths > 0)
         except (OSError, EOFError) as error:
             slot.release()
-            raise launch.cannot_start(worker_id, error) from error
+            raise worker_process.cannot_start(worker_id, error) from error
         except BaseException:  # Ctrl-C in the middle of it
             slot.release()
             raise

@@ -11,10 +11,10 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
-from orchestrator.definitions import Definitions
+from orchestrator.local.transport.main_definitions import Definitions
 from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.engine.recovery.item_errors import rebuild
-from orchestrator.lane import Lane
+from orchestrator.local.transport.lane import Lane
 from orchestrator.terminal import for_stream, visible
 from workers import payload
 from workers.wire import Frame, Kind

@@ -10,7 +10,8 @@ import pytest
 from support.scripts import run_script, succeeded
 from support.waiting import until
 
-from orchestrator import Pool, WorkerStartError, launch
+from orchestrator import Pool, WorkerStartError
+from orchestrator.local.transport import worker_process
 
 TOO_FEW = """
 import os, resource, signal
@@ -69,7 +70,7 @@ def test_a_process_that_is_refused(error, says, monkeypatch):
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(launch, "start_process", refuse)
+        patched.setattr(worker_process, "start_process", refuse)
         with pytest.raises(WorkerStartError) as caught:
             Pool(2)
     assert f"worker 0 can't be started: {says}" in str(caught.value)
@@ -77,7 +78,7 @@ def test_a_process_that_is_refused(error, says, monkeypatch):
 
 def test_a_fork_server_that_was_killed_is_started_again():
     with Pool(1) as pool:
-        servers = [launch._forkserver._forkserver_pid]
+        servers = [worker_process._forkserver._forkserver_pid]
         os.kill(servers[0], signal.SIGSTOP)  # it takes the question for another worker, and gives no answer
         killing = threading.Timer(0.05, os.kill, (servers[0], signal.SIGKILL))
         killing.start()
@@ -85,12 +86,12 @@ def test_a_fork_server_that_was_killed_is_started_again():
         killing.join()
         assert list(pool.map(abs, range(-100, 0))) == list(range(100, 0, -1))
         until(lambda: [each.state for each in pool.workers] == ["ready", "ready"])
-        servers.append(launch._forkserver._forkserver_pid)
+        servers.append(worker_process._forkserver._forkserver_pid)
         os.kill(servers[1], signal.SIGKILL)  # at once, so that it may still seem to be there
         os.kill(pool.workers[0].pid, signal.SIGKILL)
         assert list(pool.map(abs, range(-100, 0))) == list(range(100, 0, -1))
         until(lambda: [each.state for each in pool.workers] == ["ready", "ready"])
-    assert launch._forkserver._forkserver_pid not in servers
+    assert worker_process._forkserver._forkserver_pid not in servers
 
 
 def test_without_anonymous_memory_a_file_without_a_name_serves(monkeypatch):

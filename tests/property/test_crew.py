@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orchestrator.local import supervisor
 from orchestrator.engine.core.credits import Credits
 from orchestrator.engine.protocol.events import Ended
-from orchestrator.lane import LaneState
+from orchestrator.local.transport.lane import LaneState
 from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.settings import PoolSettings
 

@@ -78,7 +78,7 @@ def _processes() -> frozenset[int]:
 
 def _fork_servers() -> list[Any]:
     """Python's own, and ours if it is loaded."""
-    launch = sys.modules.get("orchestrator.launch")
+    launch = sys.modules.get("orchestrator.local.transport.worker_process")
     return [forkserver._forkserver, *([launch._forkserver] if launch else [])]  # type: ignore[attr-defined]
 
 

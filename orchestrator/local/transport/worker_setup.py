@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from orchestrator.definitions import offered
+from orchestrator.local.transport.main_definitions import offered
 from orchestrator.errors import WorkerStartError
 from workers import bindings, by_value, entry, inheriting
 from workers.describe import text_of

@@ -16,9 +16,9 @@ from enum import Enum
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
-from orchestrator import launch
-from orchestrator.beginning import Beginning
-from orchestrator.definitions import attributes_of_main
+from orchestrator.local.transport import worker_process
+from orchestrator.local.transport.worker_setup import Beginning
+from orchestrator.local.transport.main_definitions import attributes_of_main
 from orchestrator.engine.protocol.events import Ended
 from orchestrator.settings import usable_cpus
 from workers import payload
@@ -111,22 +111,22 @@ class Lane:
         self.inputs = Arena(self._fds[0], settings.arena_bytes)
         self.outputs = ArenaReader(self._fds[1], share)
         self.writer_fd, self.reader_fd = self._inbox.fileno(), self._outbox.fileno()
-        launch.own(self.writer_fd, self.reader_fd)
+        worker_process.own(self.writer_fd, self.reader_fd)
         os.set_blocking(self.writer_fd, False)
         os.set_blocking(self.reader_fd, False)
         for fd in (self.writer_fd, self.reader_fd):
             with contextlib.suppress(OSError):  # an unprivileged user has a limit; the default size works too
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._stderr_fd = create_fd("orchestrator-stderr") if hears_stderr else -1
-        stderr = launch.shareable_fd(self._stderr_fd, settings.start_method) if hears_stderr else None
+        stderr = worker_process.shareable_fd(self._stderr_fd, settings.start_method) if hears_stderr else None
         beginning = settings.beginning.of_worker()
         start = WorkerStart(
             inbox=inbox,
             outbox=outbox,
-            lifeline=launch.lifeline(),
-            inputs=launch.shareable_fd(self._fds[0], settings.start_method),
-            outputs=launch.shareable_fd(self._fds[1], settings.start_method),
-            control=launch.shareable_fd(settings.control_fd, settings.start_method),
+            lifeline=worker_process.lifeline(),
+            inputs=worker_process.shareable_fd(self._fds[0], settings.start_method),
+            outputs=worker_process.shareable_fd(self._fds[1], settings.start_method),
+            control=worker_process.shareable_fd(settings.control_fd, settings.start_method),
             slot=key % SLOTS,
             stderr=stderr,
             worker_id=worker_id,
@@ -138,10 +138,10 @@ class Lane:
             moment=_moment(settings),
             seed=settings.seed,
             main=attributes_of_main(),
-            beginning=launch.inherited(beginning.pickled) if settings.start_method == "fork" else beginning,
+            beginning=worker_process.inherited(beginning.pickled) if settings.start_method == "fork" else beginning,
         )
         try:
-            self.process = launch.start_process(settings.start_method, start)
+            self.process = worker_process.start_process(settings.start_method, start)
         except BaseException:
             self._close_pipes()
             for fd in self._fds:
@@ -154,7 +154,7 @@ class Lane:
         self.names.update((each.name, each.token) for each in beginning.offered)
         self.sentinel = self.process.sentinel
         self.pid = self.process.pid or -1
-        launch.own(*self._fds)
+        worker_process.own(*self._fds)
         # Results that wait for their turn outlive the lane, and map this descriptor only when they are decoded: closed
         # earlier, its number would soon name the arena of another lane.
         weakref.finalize(self.outputs, _close, self._fds[1]).atexit = False
@@ -211,7 +211,7 @@ class Lane:
         self.state = LaneState.DEAD
         self.process.join(5)
         exitcode = self.process.exitcode
-        launch.disown(self.sentinel)
+        worker_process.disown(self.sentinel)
         self._close_pipes()
         _close(self._fds[0])
         self._close_own()
@@ -233,7 +233,7 @@ class Lane:
             self._stderr_fd = -1
 
     def _close_pipes(self) -> None:
-        launch.disown(self.writer_fd, self.reader_fd)
+        worker_process.disown(self.writer_fd, self.reader_fd)
         self._inbox.close()
         self._outbox.close()
 
@@ -246,7 +246,7 @@ def _moment(settings: LaneSettings) -> Moment:
     environ = limited(os.environ, settings.threads_per_worker, share)
     if settings.start_method != "forkserver":
         return Moment.inherited(environ)
-    return Moment.now(environ, *map(launch.open_fd, (1, 2)))
+    return Moment.now(environ, *map(worker_process.open_fd, (1, 2)))
 
 
 def telling_lines(text: str) -> str:
@@ -262,5 +262,5 @@ def telling_lines(text: str) -> str:
 
 
 def _close(fd: int) -> None:
-    launch.disown(fd)
+    worker_process.disown(fd)
     os.close(fd)

@@ -37,7 +37,7 @@ from typing import Any, ClassVar, TypeVar
 
 from orchestrator import place
 from orchestrator.errors import WorkerStartError
-from orchestrator.fork_server import NamelessForkServer
+from orchestrator.local.transport.fork_server import NamelessForkServer
 from workers import entry
 from workers.entry import WorkerStart
 
