@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
 from orchestrator.errors import OrchestratorError
-from orchestrator.memory import SystemMemory, own_bytes
+from orchestrator.machine.memory import SystemMemory, own_bytes
 
 if TYPE_CHECKING:
     from orchestrator.local.coordinator import Coordinator
-    from orchestrator.machine import CpuWatch
-    from orchestrator.memory import Memory
+    from orchestrator.machine.cpu import CpuWatch
+    from orchestrator.machine.memory import Memory
     from orchestrator.sizing import Bounds, SizeFile, Sizing
 
 LOOK_S = 0.5
@@ -71,7 +71,7 @@ class MachineFollower:
 
     def _look(self) -> None:
         if self._cpus is None:
-            from orchestrator.machine import CpuWatch  # noqa: PLC0415 - psutil, only for pools that want to know
+            from orchestrator.machine.cpu import CpuWatch  # noqa: PLC0415 - psutil, only for pools that want to know
 
             self._cpus = CpuWatch()
             return

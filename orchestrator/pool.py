@@ -25,7 +25,7 @@ from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.barrier import Hold
 from orchestrator.graph.stage_node import MapNode
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
-from orchestrator.memory import Memory, refuse_unreachable, within_reach
+from orchestrator.machine.memory import Memory, refuse_unreachable, within_reach
 from orchestrator.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
 from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of
 from orchestrator.local.reentrancy import is_inside_the_pool, run_in_thread

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tqdm import TqdmWarning, tqdm
 
-from orchestrator.terminal import for_stream, visible
+from orchestrator.machine.terminal import for_stream, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.errors import ConfigError, WorkerDiedError
-from orchestrator.memory import Memory
+from orchestrator.machine.memory import Memory
 from workers.describe import class_names, describe
 
 StartMethod = Literal["forkserver", "spawn", "fork"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import WorkerStartError
 from orchestrator.engine.protocol.events import Ended
 from orchestrator.local.transport.lane import Lane, LaneState
-from orchestrator.memory import SystemMemory, own_bytes
+from orchestrator.machine.memory import SystemMemory, own_bytes
 from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge
 
 if TYPE_CHECKING:

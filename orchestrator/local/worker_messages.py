@@ -15,7 +15,7 @@ from orchestrator.local.transport.main_definitions import Definitions
 from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.local.transport.lane import Lane
-from orchestrator.terminal import for_stream, visible
+from orchestrator.machine.terminal import for_stream, visible
 from workers import payload
 from workers.wire import Frame, Kind
 

@@ -20,7 +20,7 @@ from orchestrator.graph.flow.relay import Relay
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
-from orchestrator.terminal import for_stream
+from orchestrator.machine.terminal import for_stream
 
 if TYPE_CHECKING:
     from orchestrator.pool import Pool

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     ("orchestrator.place",),
     ("orchestrator.errors", "orchestrator.peer_names", "orchestrator.local.suspension"),
-    ("orchestrator.memory", "orchestrator.terminal"),
+    ("orchestrator.machine.memory", "orchestrator.machine.terminal"),
     ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.local.timers"),
     # The pure core: events in, actions out; tested without a process.
     (
@@ -61,7 +61,7 @@ LAYERS = (
     ("orchestrator.local.deadlines", "orchestrator.local.memory_watch"),
     ("orchestrator.local.supervisor",),
     ("orchestrator.engine.recovery.assembly", "orchestrator.engine.core.counts", "orchestrator.local.coordinator", "orchestrator.engine.recovery.recovery"),
-    ("orchestrator.machine",),
+    ("orchestrator.machine.cpu",),
     ("orchestrator.following",),
     ("orchestrator.engine.recovery.delivery",),
     ("orchestrator.engine.stage",),

@@ -7,7 +7,8 @@ import time
 import pytest
 from support.waiting import Gate, until
 
-from orchestrator import ConfigError, Pool, following, machine
+from orchestrator import ConfigError, Pool, following
+from orchestrator.machine import cpu
 
 
 def nap(x):
@@ -66,8 +67,8 @@ def test_a_pool_of_auto_size_follows_the_machine(monkeypatch):
     """As the machine is described, not as it is: the tests share it with others."""
     monkeypatch.setattr(following, "LOOK_S", 0.005)
     idle = [3.0]
-    monkeypatch.setattr(machine.CpuWatch, "look", lambda _: (idle[0], 4.0))
-    monkeypatch.setattr(machine.CpuWatch, "look_at_groups", lambda *_: 0.5)
+    monkeypatch.setattr(cpu.CpuWatch, "look", lambda _: (idle[0], 4.0))
+    monkeypatch.setattr(cpu.CpuWatch, "look_at_groups", lambda *_: 0.5)
     sizes = []
 
     def items():
@@ -89,7 +90,7 @@ def test_a_pool_of_auto_size_follows_the_machine(monkeypatch):
 
 
 def test_what_the_machine_says(tmp_path, monkeypatch):
-    watch = machine.CpuWatch()
+    watch = cpu.CpuWatch()
     assert watch.look_at_groups({os.getpgid(0)}) is None
     started = time.thread_time()
     while time.thread_time() - started < 0.1:
@@ -99,9 +100,9 @@ def test_what_the_machine_says(tmp_path, monkeypatch):
     assert 0 < watch.look_at_groups({os.getpgid(0)}) <= os.cpu_count() + 1
 
     (tmp_path / "cpu.stat").write_text("usage_usec 1000000\n")
-    monkeypatch.setattr(machine, "_CGROUP", str(tmp_path))
-    monkeypatch.setattr(machine, "cgroup_cpus", lambda: 0.5)
-    watch = machine.CpuWatch()
+    monkeypatch.setattr(cpu, "_CGROUP", str(tmp_path))
+    monkeypatch.setattr(cpu, "cgroup_cpus", lambda: 0.5)
+    watch = cpu.CpuWatch()
     (tmp_path / "cpu.stat").write_text("usage_usec 9000000000\n")  # used up
     assert watch.look() == (0.0, 0.5)
 

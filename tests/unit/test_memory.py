@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from orchestrator.memory import SystemMemory, own_bytes
+from orchestrator.machine.memory import SystemMemory, own_bytes
 
 MEMINFO = "MemTotal:       8000 kB\nMemFree:  100 kB\nMemAvailable:   5000 kB\n"
 

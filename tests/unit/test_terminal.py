@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.terminal import for_stream, visible
+from orchestrator.machine.terminal import for_stream, visible
 
 SEQUENCES = {
     "\x1b[31mred\x1b[0m": "red",

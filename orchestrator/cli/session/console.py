@@ -10,7 +10,7 @@ import sys
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.terminal import for_stream
+from orchestrator.machine.terminal import for_stream
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -8,7 +8,7 @@ import warnings
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.terminal import for_stream, visible
+from orchestrator.machine.terminal import for_stream, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.terminal import visible
+from orchestrator.machine.terminal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.errors import ConfigError
-from orchestrator.terminal import visible
+from orchestrator.machine.terminal import visible
 from workers.chunks import Place
 from workers.describe import describe, text_of, type_name
 
