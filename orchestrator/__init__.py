@@ -11,7 +11,7 @@ from orchestrator import place
 
 if TYPE_CHECKING:
     from orchestrator.barrier import Barrier
-    from orchestrator.close_report import CloseReport
+    from orchestrator.pool.close_report import CloseReport
     from orchestrator.engine.recovery.dead_letters import DeadLetter, read_dead_letters
     from orchestrator.errors import (
         BrokenBarrierError,
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     )
     from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.inside import WorkerContext, current
-    from orchestrator.pool import Pool
-    from orchestrator.pool_stats import PoolStats, WorkerInfo
+    from orchestrator.pool.pool import Pool
+    from orchestrator.pool.stats import PoolStats, WorkerInfo
     from orchestrator.resources import ResourcePool
     from orchestrator.share import Shared
     from orchestrator.streams.report import Report
     from orchestrator.streams.running import run
     from orchestrator.streams.stream import Stream
-    from orchestrator.workflow import Workflow
+    from orchestrator.pool.workflow import Workflow
 
 __version__ = "0.1.0"
 place.claim()
@@ -48,15 +48,15 @@ _HOMES = {
     "BrokenBarrierError": "errors",
     "DeadLetter": "engine.recovery.dead_letters",
     "read_dead_letters": "engine.recovery.dead_letters",
-    "CloseReport": "close_report",
-    "Pool": "pool",
-    "PoolStats": "pool_stats",
-    "WorkerInfo": "pool_stats",
+    "CloseReport": "pool.close_report",
+    "Pool": "pool.pool",
+    "PoolStats": "pool.stats",
+    "WorkerInfo": "pool.stats",
     "ResourcePool": "resources",
     "Failure": "engine.recovery.item_errors",
     "Report": "streams.report",
     "Stream": "streams.stream",
-    "Workflow": "workflow",
+    "Workflow": "pool.workflow",
     "run": "streams.running",
     "WorkerContext": "inside",
     "current": "inside",

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.jobfile.model import OTHERS, Job, JobNode, NamedFunction, Ref
 from orchestrator.jobfile.schema import ACTIONS, INLINE, OPTIONS
-from orchestrator.workflow import Workflow
+from orchestrator.pool.workflow import Workflow
 
 _JOIN = ("right_key", "how", "many", "combine", "within_s", "at", "max_items", "overflow", "unmatched")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from orchestrator.workflow import Workflow
+from orchestrator.pool.workflow import Workflow
 from workers import handler
 
 OTHERS = "others"

@@ -9,7 +9,7 @@ from orchestrator.jobfile.diagnostics import Mistakes
 from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.schema import WORKFLOW, WORKFLOW_STEP
 from orchestrator.jobfile.values import Values
-from orchestrator.workflow import Workflow
+from orchestrator.pool.workflow import Workflow
 
 _ACTIONS = ("map", "filter", "flat_map", "through", "branches", "barrier")
 _GOES_WITH = {"when": ("map", "filter", "flat_map", "through"), "by": ("branches",), "default": ("branches",),

@@ -23,7 +23,7 @@ from workers.steps import Step, Steps
 
 if TYPE_CHECKING:
     from orchestrator.graph.flow.node import Node
-    from orchestrator.pool import Pool
+    from orchestrator.pool.pool import Pool
     from orchestrator.sources.dividing import Divider
 
 _TURN = 256

@@ -23,7 +23,7 @@ from orchestrator.streams.report import Report, report_on
 from orchestrator.machine.terminal import for_stream
 
 if TYPE_CHECKING:
-    from orchestrator.pool import Pool
+    from orchestrator.pool.pool import Pool
 
 
 class Terminal:
@@ -166,7 +166,7 @@ class _Workers:
 
     def __enter__(self) -> Pool | None:
         if self._given is None and self._plan.needs_pool:
-            from orchestrator.pool import Pool  # noqa: PLC0415 - only for a graph with work for workers
+            from orchestrator.pool.pool import Pool  # noqa: PLC0415 - only for a graph with work for workers
 
             self._made = Pool()
         return self._given if self._made is None else self._made

@@ -24,7 +24,7 @@ from orchestrator.sinks.items import ItemFile
 from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
-from orchestrator.workflow import Workflow, check_hook
+from orchestrator.pool.workflow import Workflow, check_hook
 from workers.describe import describe
 from workers.reading import RecordReader
 from workers.steps import Step, StepKind

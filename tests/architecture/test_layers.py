@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A package stands for all its modules.
 LAYERS = (
     ("orchestrator.place",),
-    ("orchestrator.errors", "orchestrator.peer_names", "orchestrator.local.suspension"),
+    ("orchestrator.errors", "orchestrator.pool.peer_names", "orchestrator.local.suspension"),
     ("orchestrator.machine.memory", "orchestrator.machine.terminal"),
     ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.local.timers"),
     # The pure core: events in, actions out; tested without a process.
@@ -50,7 +50,7 @@ LAYERS = (
         "orchestrator.local.transport.lane",
         "orchestrator.share",
     ),
-    ("orchestrator.engine.recovery.item_errors", "orchestrator.workflow", "orchestrator.local.status"),
+    ("orchestrator.engine.recovery.item_errors", "orchestrator.pool.workflow", "orchestrator.local.status"),
     (
         "orchestrator.local.transport.calls",
         "orchestrator.local.reentrancy",
@@ -65,12 +65,12 @@ LAYERS = (
     ("orchestrator.following",),
     ("orchestrator.engine.recovery.delivery",),
     ("orchestrator.engine.stage",),
-    ("orchestrator.progress", "orchestrator.pool_future", "orchestrator.submitted", "orchestrator.engine.superstep"),
-    ("orchestrator.futures",),
+    ("orchestrator.progress", "orchestrator.pool.pool_future", "orchestrator.pool.submitted", "orchestrator.engine.superstep"),
+    ("orchestrator.pool.futures",),
     ("orchestrator.graph",),
-    ("orchestrator.results",),
-    ("orchestrator.engine.together", "orchestrator.pool_stats", "orchestrator.close_report"),
-    ("orchestrator.pool",),
+    ("orchestrator.pool.map_results",),
+    ("orchestrator.engine.together", "orchestrator.pool.stats", "orchestrator.pool.close_report"),
+    ("orchestrator.pool.pool",),
     ("orchestrator.streams",),
     ("orchestrator.jobfile",),
     ("orchestrator",),  # what `import orchestrator` gives

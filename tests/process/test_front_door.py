@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from orchestrator import Pool, Stream
-from orchestrator.peer_names import MAP_ARGUMENTS, METHODS, POOL_ARGUMENTS
+from orchestrator.pool.peer_names import MAP_ARGUMENTS, METHODS, POOL_ARGUMENTS
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_what_holds_itself_or_shares_its_parts_ends():
     [
         b'{"$":"os:system","of":{"command":"true"}}',
         b'{"$":"subprocess:Popen","of":{}}',
-        b'{"$":"orchestrator.pool:Pool","of":{}}',
+        b'{"$":"orchestrator.pool.pool:Pool","of":{}}',
         b'{"$":"workers.sync.shared_file:SharedFile","of":{}}',
         b'{"$":"workers.chunks:Place","of":{"path":"a"}}',
         b'{"$":"workers.chunks:os","of":{}}',

@@ -184,7 +184,7 @@ class CommandRun:
 
     def _start_pool(self) -> Any:
         """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
-        from orchestrator.pool import Pool  # noqa: PLC0415
+        from orchestrator.pool.pool import Pool  # noqa: PLC0415
 
         settings = self._settings
         return Pool(

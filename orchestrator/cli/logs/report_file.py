@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
-    from orchestrator.pool_stats import PoolStats
+    from orchestrator.pool.stats import PoolStats
 
 _ENDS = {0: "well", EXIT_HALTED: "halted", EXIT_SIGINT: "by SIGINT", EXIT_SIGTERM: "by SIGTERM"}
 

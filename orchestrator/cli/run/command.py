@@ -285,7 +285,7 @@ def _open_console(plan: RunPlan) -> Console:
 
 def _start_pool(plan: RunPlan) -> Any:
     """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
-    from orchestrator.pool import Pool  # noqa: PLC0415
+    from orchestrator.pool.pool import Pool  # noqa: PLC0415
 
     settings = plan.settings
     options: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.local.reentrancy import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.engine.stage import Stage
-from orchestrator.submitted import PLAIN, SubmittedCall
+from orchestrator.pool.submitted import PLAIN, SubmittedCall
 from workers import by_value
 from workers.describe import describe_function, text_of, type_name
 from workers.handlers import is_of_a_handler
@@ -77,7 +77,7 @@ class FutureDriver:
         """
         self._coordinator.refuse_if_foreign()
         with importing("submit"):
-            from orchestrator.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
+            from orchestrator.pool.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
 
         future = PoolFuture(self.refuse_to_wait, self._end)
         try:

@@ -19,17 +19,17 @@ from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.following import MachineFollower, follower_of
 from orchestrator.engine.protocol.functions import label_of
-from orchestrator.futures import FutureDriver
+from orchestrator.pool.futures import FutureDriver
 from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.barrier import Hold
 from orchestrator.graph.stage_node import MapNode
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.machine.memory import Memory, refuse_unreachable, within_reach
-from orchestrator.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
-from orchestrator.pool_stats import PoolStats, Totals, WorkerInfo, workers_of
+from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
+from orchestrator.pool.stats import PoolStats, Totals, WorkerInfo, workers_of
 from orchestrator.local.reentrancy import is_inside_the_pool, run_in_thread
-from orchestrator.results import MapResults
+from orchestrator.pool.map_results import MapResults
 from orchestrator.settings import (
     BUFFER_BYTES,
     MapOptions,
@@ -45,16 +45,16 @@ from orchestrator.share import Shared
 from orchestrator.sizing import Sizing, sizing_of
 from orchestrator.engine.stage import Stage
 from orchestrator.local.status import PoolStatus, describe_item
-from orchestrator.submitted import check_priority, options_of, take_options
+from orchestrator.pool.submitted import check_priority, options_of, take_options
 from orchestrator.engine.together import Together
-from orchestrator.workflow import Workflow
+from orchestrator.pool.workflow import Workflow
 from workers.describe import describe
 from workers.steps import Steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from orchestrator.close_report import CloseReport
+    from orchestrator.pool.close_report import CloseReport
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.flow.node import Node
     from orchestrator.sources.dividing import Divider
@@ -151,7 +151,7 @@ class Pool:
         self._settings = settings
         self._close_report: CloseReport | None = None
         if settings.finalizer is not None:
-            from orchestrator.close_report import CloseReport  # noqa: PLC0415 - most pools have no finalizer
+            from orchestrator.pool.close_report import CloseReport  # noqa: PLC0415 - most pools have no finalizer
 
             self._close_report = CloseReport()
         self._order = itertools.count(1)  # of the calls, for their random numbers
@@ -511,7 +511,7 @@ class Pool:
         self._coordinator.stop(None if ends is None else max(0.0, ends - time.monotonic()))
         self._finalizer.detach()
         if self._coordinator.hearing.farewells or self._settings.finalizer is not None:
-            from orchestrator.close_report import close_report  # noqa: PLC0415 - most pools have no finalizer
+            from orchestrator.pool.close_report import close_report  # noqa: PLC0415 - most pools have no finalizer
 
             self._close_report = close_report(self._coordinator.hearing.farewells)
 

@@ -1,0 +1,1 @@
+"""The public pool, and the objects that go with it."""
