@@ -10,7 +10,7 @@ from orchestrator.jobfile.model import NamedFunction, Ref
 from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.schema import TAKES, Field
 from orchestrator.settings import exception_class, parse_limit, parse_size
-from orchestrator.sizing import parse_sizing
+from orchestrator.pool.size.sizing import parse_sizing
 from workers import handler
 
 WRONG: Any = object()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from orchestrator.local.coordinator import Coordinator
 from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
-from orchestrator.following import MachineFollower, follower_of
+from orchestrator.pool.size.resizing import MachineFollower, follower_of
 from orchestrator.engine.protocol.functions import label_of
 from orchestrator.pool.futures import FutureDriver
 from orchestrator.graph.barrier_hook import EndOfStage
@@ -42,7 +42,7 @@ from orchestrator.settings import (
     refuse_too_many,
 )
 from orchestrator.share import Shared
-from orchestrator.sizing import Sizing, sizing_of
+from orchestrator.pool.size.sizing import Sizing, sizing_of
 from orchestrator.engine.stage import Stage
 from orchestrator.local.status import PoolStatus, describe_item
 from orchestrator.pool.submitted import check_priority, options_of, take_options

@@ -19,7 +19,7 @@ LAYERS = (
     ("orchestrator.place",),
     ("orchestrator.errors", "orchestrator.pool.peer_names", "orchestrator.local.suspension"),
     ("orchestrator.machine.memory", "orchestrator.machine.terminal"),
-    ("orchestrator.settings", "orchestrator.clock", "orchestrator.sizing", "orchestrator.local.timers"),
+    ("orchestrator.settings", "orchestrator.clock", "orchestrator.pool.size.sizing", "orchestrator.local.timers"),
     # The pure core: events in, actions out; tested without a process.
     (
         "orchestrator.engine.core.ledger",
@@ -32,7 +32,7 @@ LAYERS = (
         "orchestrator.engine.core.waiting_line",
         "orchestrator.engine.core.window",
         "orchestrator.engine.core.memory_policy",
-        "orchestrator.autosize",
+        "orchestrator.pool.size.autosize",
     ),
     ("orchestrator.sinks",),
     ("orchestrator.checkpoint.trust", "orchestrator.checkpoint.plain_data", "orchestrator.checkpoint.reach"),
@@ -62,7 +62,7 @@ LAYERS = (
     ("orchestrator.local.supervisor",),
     ("orchestrator.engine.recovery.assembly", "orchestrator.engine.core.counts", "orchestrator.local.coordinator", "orchestrator.engine.recovery.recovery"),
     ("orchestrator.machine.cpu",),
-    ("orchestrator.following",),
+    ("orchestrator.pool.size.resizing",),
     ("orchestrator.engine.recovery.delivery",),
     ("orchestrator.engine.stage",),
     ("orchestrator.progress", "orchestrator.pool.pool_future", "orchestrator.pool.submitted", "orchestrator.engine.superstep"),

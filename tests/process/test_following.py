@@ -7,7 +7,8 @@ import time
 import pytest
 from support.waiting import Gate, until
 
-from orchestrator import ConfigError, Pool, following
+from orchestrator import ConfigError, Pool
+from orchestrator.pool.size import resizing
 from orchestrator.machine import cpu
 
 
@@ -17,7 +18,7 @@ def nap(x):
 
 
 def test_a_pool_follows_its_file(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(following, "LOOK_S", 0.02)
+    monkeypatch.setattr(resizing, "LOOK_S", 0.02)
     path = tmp_path / "size"
     path.write_text("2\n")
 
@@ -65,7 +66,7 @@ class Plenty:
 
 def test_a_pool_of_auto_size_follows_the_machine(monkeypatch):
     """As the machine is described, not as it is: the tests share it with others."""
-    monkeypatch.setattr(following, "LOOK_S", 0.005)
+    monkeypatch.setattr(resizing, "LOOK_S", 0.005)
     idle = [3.0]
     monkeypatch.setattr(cpu.CpuWatch, "look", lambda _: (idle[0], 4.0))
     monkeypatch.setattr(cpu.CpuWatch, "look_at_groups", lambda *_: 0.5)

@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.autosize import AutoSizer, Observation
+from orchestrator.pool.size.autosize import AutoSizer, Observation
 
 GIB = 2**30
 some = settings(max_examples=40, deadline=None)

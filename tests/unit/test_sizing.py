@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.settings import usable_cpus
-from orchestrator.sizing import Bounds, SizeFile, parse_sizing, parse_wanted
+from orchestrator.pool.size.sizing import Bounds, SizeFile, parse_sizing, parse_wanted
 
 
 @pytest.mark.parametrize(

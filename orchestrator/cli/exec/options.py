@@ -13,7 +13,7 @@ from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_show
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_size
 from orchestrator.sinks.output_file import is_standard_output
-from orchestrator.sizing import Sizing, parse_sizing
+from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from orchestrator.cli.exec.arguments import MARKERS
 
 if TYPE_CHECKING:

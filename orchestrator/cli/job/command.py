@@ -35,7 +35,7 @@ from orchestrator.jobfile.diagram import FORMATS, draw
 from orchestrator.jobfile.diagnostics import JobFileError
 from orchestrator.jobfile.loader import read_job
 from orchestrator.sinks.output_file import is_standard_output
-from orchestrator.sizing import Sizing, parse_sizing
+from orchestrator.pool.size.sizing import Sizing, parse_sizing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

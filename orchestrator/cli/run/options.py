@@ -12,7 +12,7 @@ from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_resu
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.output_file import is_standard_output
-from orchestrator.sizing import Sizing, parse_sizing
+from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from workers.formats import FORMATS
 from workers.results import OUTPUT_FORMATS
 

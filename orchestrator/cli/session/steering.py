@@ -21,7 +21,7 @@ from orchestrator.machine.terminal import visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.sizing import Sizing
+    from orchestrator.pool.size.sizing import Sizing
 
 _CLEAR_BELOW = "\r\x1b[J"
 """The bars' rows: the cursor is at their beginning between two pictures, and the next picture draws all of them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
+from orchestrator.pool.size.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine.memory import SystemMemory, own_bytes
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.local.coordinator import Coordinator
     from orchestrator.machine.cpu import CpuWatch
     from orchestrator.machine.memory import Memory
-    from orchestrator.sizing import Bounds, SizeFile, Sizing
+    from orchestrator.pool.size.sizing import Bounds, SizeFile, Sizing
 
 LOOK_S = 0.5
 _LEAST_RESERVE = 128 * 2**20
