@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import place
 
 if TYPE_CHECKING:
-    from orchestrator.barrier import Barrier
+    from orchestrator.pool.sync.barrier import Barrier
     from orchestrator.pool.close_report import CloseReport
     from orchestrator.engine.recovery.dead_letters import DeadLetter, read_dead_letters
     from orchestrator.errors import (
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from orchestrator.inside import WorkerContext, current
     from orchestrator.pool.pool import Pool
     from orchestrator.pool.stats import PoolStats, WorkerInfo
-    from orchestrator.resources import ResourcePool
-    from orchestrator.share import Shared
+    from orchestrator.pool.sync.resources import ResourcePool
+    from orchestrator.pool.sync.share import Shared
     from orchestrator.streams.report import Report
     from orchestrator.streams.running import run
     from orchestrator.streams.stream import Stream
@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 place.claim()
 
 _HOMES = {
-    "Barrier": "barrier",
+    "Barrier": "pool.sync.barrier",
     "BrokenBarrierError": "errors",
     "DeadLetter": "engine.recovery.dead_letters",
     "read_dead_letters": "engine.recovery.dead_letters",
@@ -52,7 +52,7 @@ _HOMES = {
     "Pool": "pool.pool",
     "PoolStats": "pool.stats",
     "WorkerInfo": "pool.stats",
-    "ResourcePool": "resources",
+    "ResourcePool": "pool.sync.resources",
     "Failure": "engine.recovery.item_errors",
     "Report": "streams.report",
     "Stream": "streams.stream",
@@ -70,7 +70,7 @@ _HOMES = {
     "RemoteError": "errors",
     "ResumeMismatchError": "errors",
     "ResourceTimeoutError": "errors",
-    "Shared": "share",
+    "Shared": "pool.sync.share",
     "SharedMemoryError": "errors",
     "WorkerDiedError": "errors",
     "WorkerStartError": "errors",

@@ -41,7 +41,7 @@ from orchestrator.settings import (
     refuse_fork_with_threads,
     refuse_too_many,
 )
-from orchestrator.share import Shared
+from orchestrator.pool.sync.share import Shared
 from orchestrator.pool.size.sizing import Sizing, sizing_of
 from orchestrator.engine.stage import Stage
 from orchestrator.local.status import PoolStatus, describe_item

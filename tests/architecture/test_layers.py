@@ -42,13 +42,13 @@ LAYERS = (
     ("orchestrator.engine.protocol.events", "orchestrator.local.transport.main_definitions"),
     ("orchestrator.local.transport.worker_setup",),
     (
-        "orchestrator.barrier",
+        "orchestrator.pool.sync.barrier",
         "orchestrator.inside",
-        "orchestrator.resources",
+        "orchestrator.pool.sync.resources",
         "orchestrator.local.transport.worker_process",
         "orchestrator.local.transport.fork_server",
         "orchestrator.local.transport.lane",
-        "orchestrator.share",
+        "orchestrator.pool.sync.share",
     ),
     ("orchestrator.engine.recovery.item_errors", "orchestrator.pool.workflow", "orchestrator.local.status"),
     (

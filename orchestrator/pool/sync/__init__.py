@@ -1,0 +1,1 @@
+"""What programs share with workers: objects in shared memory, barriers, limited resources."""
