@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestrator.checkpoint import plain_data
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.sinks.new_file import NotOurFileError, begin, reopen, same_file
+from orchestrator.sinks.disk.new_file import NotOurFileError, begin, reopen, same_file
 from orchestrator.checkpoint.trust import refuse_untrusted
 from workers.describe import text_of, type_name
 

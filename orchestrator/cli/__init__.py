@@ -18,7 +18,7 @@ def run_command_line(argv: list[str]) -> int:
     except SystemExit as stop:  # from argparse, after it has written its message
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except BrokenPipeError:  # whoever read what we print has left; the data's own way out is the sinks' business
-        from orchestrator.sinks.stdout import discard_stdout  # noqa: PLC0415
+        from orchestrator.sinks.disk.stdout import discard_stdout  # noqa: PLC0415
 
         discard_stdout()
         return 0

@@ -58,7 +58,7 @@ class Hold(Node):
     def _opened(self) -> IO[bytes]:
         if self._path is None:
             return tempfile.TemporaryFile(prefix="orchestrator-")
-        from orchestrator.sinks.new_file import begin  # noqa: PLC0415 - only for runs with checkpoints
+        from orchestrator.sinks.disk.new_file import begin  # noqa: PLC0415 - only for runs with checkpoints
 
         return open(begin(self._path, 0o600), "w+b")  # noqa: PTH123 - closed by `close`
 
@@ -84,7 +84,7 @@ class Hold(Node):
         if self._file is not None:
             with self._on_disk():
                 os.fdatasync(self._file.fileno())
-            from orchestrator.sinks.new_file import same_file  # noqa: PLC0415 - only for runs with checkpoints
+            from orchestrator.sinks.disk.new_file import same_file  # noqa: PLC0415 - only for runs with checkpoints
 
             if self._path is not None and not same_file(self._file.fileno(), self._path):
                 raise OrchestratorError(
@@ -99,7 +99,7 @@ class Hold(Node):
         self._held, self._written = state["held"], state["written"]
         self._held_items = sum(map(len, self._held))
         if self._written and self._path is not None:  # read back to its end, it may be removed already
-            from orchestrator.sinks.new_file import reopen  # noqa: PLC0415 - only for runs with checkpoints
+            from orchestrator.sinks.disk.new_file import reopen  # noqa: PLC0415 - only for runs with checkpoints
             from orchestrator.checkpoint.trust import refuse_untrusted  # noqa: PLC0415
 
             try:

@@ -109,7 +109,7 @@ def set_up_dead_letters(sinks: Iterable[Any]) -> None:
         raise ConfigError(f"{path} is an output, and can't be the file of dead letters too; give them one of their own")
     if not letters:
         return
-    from orchestrator.sinks.output_file import mode_beside  # noqa: PLC0415 - what maps do without is not loaded for them
+    from orchestrator.sinks.disk.output_file import mode_beside  # noqa: PLC0415 - what maps do without is not loaded for them
 
     for sink in letters.values():
         sink.narrow(mode_beside(outputs))

@@ -12,11 +12,11 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.sinks.output_file import output_file
+from orchestrator.sinks.disk.output_file import output_file
 from workers import compression, file_names
 
 if TYPE_CHECKING:
-    from orchestrator.sinks.output_file import OutputFile
+    from orchestrator.sinks.disk.output_file import OutputFile
 
 _PIECE_BYTES = 64 * 1024
 """As bgzip has it: an output holds this much in memory, and there may be one for each of thousands of keys."""

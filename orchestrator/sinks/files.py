@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
-from orchestrator.sinks.output_file import output_file
+from orchestrator.sinks.disk.output_file import output_file
 from workers import compression, file_names
 
 if TYPE_CHECKING:

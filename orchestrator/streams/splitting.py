@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.branches import DroppedBranch
 from orchestrator.graph.flow.node import Node, keep_written
-from orchestrator.sinks.syncing import folders_synced_once, sync_ahead
+from orchestrator.sinks.disk.syncing import folders_synced_once, sync_ahead
 from orchestrator.streams.calls import apply, item_error, reached
 from workers.describe import describe
 

@@ -9,8 +9,8 @@ from subprocess import run as run_process
 import pytest
 
 from orchestrator import OrchestratorError, Stream, run
-from orchestrator.sinks.descriptors import DescriptorPool
-from orchestrator.sinks.output_file import output_file
+from orchestrator.sinks.disk.descriptors import DescriptorPool
+from orchestrator.sinks.disk.output_file import output_file
 
 PROGRAM = """
 import os, resource, sys

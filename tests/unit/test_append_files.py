@@ -15,8 +15,8 @@ from orchestrator.engine.recovery.dead_letters import DeadLetter, ErrorText
 from orchestrator.graph.barrier import Hold
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile
-from orchestrator.sinks.append_file import AppendFile
-from orchestrator.sinks.output_file import mode_beside
+from orchestrator.sinks.disk.append_file import AppendFile
+from orchestrator.sinks.disk.output_file import mode_beside
 
 LETTER = DeadLetter("item", 1, ErrorText("ValueError", "no"), "", 1, "f")
 ATTEMPT = Attempt(1, 1.0, 2.0, 3, 4, 0, 0, "echo é")

@@ -12,7 +12,7 @@ from orchestrator.cli.flags.numbers import seconds
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_size
-from orchestrator.sinks.output_file import is_standard_output
+from orchestrator.sinks.disk.output_file import is_standard_output
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from orchestrator.cli.exec.arguments import MARKERS
 

@@ -32,9 +32,9 @@ from orchestrator.cli.logs.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
-from orchestrator.sinks.in_place import ReaderGoneError
-from orchestrator.sinks.output_file import mode_beside
-from orchestrator.sinks.stdout import discard_stdout, standard_output
+from orchestrator.sinks.disk.in_place import ReaderGoneError
+from orchestrator.sinks.disk.output_file import mode_beside
+from orchestrator.sinks.disk.stdout import discard_stdout, standard_output
 from orchestrator.cli.exec.arguments import Rows
 from workers import commands
 from workers.template import CommandTemplate

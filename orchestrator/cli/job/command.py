@@ -34,7 +34,7 @@ from orchestrator.jobfile.builder import build
 from orchestrator.jobfile.diagram import FORMATS, draw
 from orchestrator.jobfile.diagnostics import JobFileError
 from orchestrator.jobfile.loader import read_job
-from orchestrator.sinks.output_file import is_standard_output
+from orchestrator.sinks.disk.output_file import is_standard_output
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 
 if TYPE_CHECKING:

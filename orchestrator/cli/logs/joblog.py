@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.sinks.append_file import AppendFile
+from orchestrator.sinks.disk.append_file import AppendFile
 
 if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import Attempt

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.session.exit_codes import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, complain
 from orchestrator.errors import OrchestratorError
-from orchestrator.sinks.output_file import mode_beside, output_file
+from orchestrator.sinks.disk.output_file import mode_beside, output_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

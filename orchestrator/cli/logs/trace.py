@@ -11,7 +11,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.sinks.append_file import AppendFile
+from orchestrator.sinks.disk.append_file import AppendFile
 
 if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import Attempt

@@ -47,9 +47,9 @@ from orchestrator.errors import (
     ResumeMismatchError,
 )
 from orchestrator.settings import MapOptions
-from orchestrator.sinks.in_place import ReaderGoneError
-from orchestrator.sinks.output_file import mode_beside
-from orchestrator.sinks.stdout import discard_stdout
+from orchestrator.sinks.disk.in_place import ReaderGoneError
+from orchestrator.sinks.disk.output_file import mode_beside
+from orchestrator.sinks.disk.stdout import discard_stdout
 from workers import handler
 
 if TYPE_CHECKING:

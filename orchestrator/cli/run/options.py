@@ -11,7 +11,7 @@ from orchestrator.cli.flags.numbers import seconds
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
 from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
-from orchestrator.sinks.output_file import is_standard_output
+from orchestrator.sinks.disk.output_file import is_standard_output
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from workers.formats import FORMATS
 from workers.results import OUTPUT_FORMATS

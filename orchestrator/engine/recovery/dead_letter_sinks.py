@@ -97,7 +97,7 @@ class DeadLetterFile:
         """
         self.path = path
         try:
-            from orchestrator.sinks.append_file import AppendFile  # noqa: PLC0415 - only where there is such a file
+            from orchestrator.sinks.disk.append_file import AppendFile  # noqa: PLC0415 - only where there is such a file
 
             self._file = AppendFile(path, "the dead letters", goes_on=True, mode=mode, hint=_HINT)
         except ConfigError as error:

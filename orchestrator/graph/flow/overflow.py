@@ -23,7 +23,7 @@ from sys import getsizeof
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.sinks.new_file import begin, reopen
+from orchestrator.sinks.disk.new_file import begin, reopen
 
 SEGMENT_BYTES = 8 << 20
 _KEPT_BYTES = 1 << 20

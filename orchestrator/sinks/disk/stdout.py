@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from orchestrator.errors import ConfigError
-from orchestrator.sinks.in_place import InPlaceFile
+from orchestrator.sinks.disk.in_place import InPlaceFile
 
 
 def standard_output() -> InPlaceFile:

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.sinks.descriptors import descriptor_pool
-from orchestrator.sinks.new_file import (
+from orchestrator.sinks.disk.descriptors import descriptor_pool
+from orchestrator.sinks.disk.new_file import (
     NotOurFileError,
     begin,
     derived_tag,
@@ -30,7 +30,7 @@ from orchestrator.sinks.new_file import (
     same_file,
     tail_of,
 )
-from orchestrator.sinks.syncing import sync_by_name, sync_folder
+from orchestrator.sinks.disk.syncing import sync_by_name, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,9 +22,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError
-from orchestrator.sinks.in_place import InPlaceFile
-from orchestrator.sinks.part_file import PartFile
-from orchestrator.sinks.stdout import standard_output
+from orchestrator.sinks.disk.in_place import InPlaceFile
+from orchestrator.sinks.disk.part_file import PartFile
+from orchestrator.sinks.disk.stdout import standard_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from orchestrator.sinks.descriptors import descriptor_pool
+from orchestrator.sinks.disk.descriptors import descriptor_pool
 
 _FEW = 16
 """So many are as quick one after the other."""

@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.sinks.in_place import InPlaceFile
-from orchestrator.sinks.new_file import same_file, tail_of
-from orchestrator.sinks.output_file import resolve
+from orchestrator.sinks.disk.in_place import InPlaceFile
+from orchestrator.sinks.disk.new_file import same_file, tail_of
+from orchestrator.sinks.disk.output_file import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
