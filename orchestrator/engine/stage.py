@@ -41,7 +41,7 @@ from workers.steps import StepCounts, Steps
 from workers.wire import Flag
 
 if TYPE_CHECKING:
-    from orchestrator.sources.dividing import Divider
+    from orchestrator.sources.block_splitting import Divider
 
 _AHEAD_CHUNK_S = 0.01
 """Chunks that take longer may be encoded ahead of a lane's credit."""

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from orchestrator.pool.close_report import CloseReport
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.flow.node import Node
-    from orchestrator.sources.dividing import Divider
+    from orchestrator.sources.block_splitting import Divider
     from orchestrator.engine.superstep import Superstep
 
 

@@ -23,7 +23,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.csv_rows import RowEnds
 from orchestrator.sources.cutting import TooLong, cutter
 from orchestrator.sources.inputs import STDIN, Input, csv_header, is_own, look_at, open_plain, open_stream
-from orchestrator.sources.stdin import StdinPieces
+from orchestrator.sources.byte_stream import StdinPieces
 from workers import compression
 from workers.chunks import Block, ByteRange, Chunk, Origin, Paths
 from workers.identity import FileChangedError

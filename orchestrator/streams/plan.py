@@ -24,7 +24,7 @@ from workers.steps import Step, Steps
 if TYPE_CHECKING:
     from orchestrator.graph.flow.node import Node
     from orchestrator.pool.pool import Pool
-    from orchestrator.sources.dividing import Divider
+    from orchestrator.sources.block_splitting import Divider
 
 _TURN = 256
 """Items that a join takes of one input before it is the other's turn."""
@@ -330,6 +330,6 @@ def _divider(steps: Steps) -> Divider | None:
     reader = reader_of(steps)
     if reader is None:
         return None
-    from orchestrator.sources.dividing import Divider  # noqa: PLC0415 - only for those who read files
+    from orchestrator.sources.block_splitting import Divider  # noqa: PLC0415 - only for those who read files
 
     return Divider(reader.record_format, reader.errors)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.sources.dividing import Divider
+from orchestrator.sources.block_splitting import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from orchestrator.sources.line_numbers import LineNumbers

@@ -16,7 +16,7 @@ from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.engine.core.retry import RetryPolicy
-from orchestrator.sources.dividing import Divider
+from orchestrator.sources.block_splitting import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.chunks import FailedRecord

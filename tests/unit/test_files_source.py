@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand, mean_record_bytes
-from orchestrator.sources.stdin import StdinPieces
+from orchestrator.sources.byte_stream import StdinPieces
 from workers import compression
 from workers.chunks import ByteRange
 

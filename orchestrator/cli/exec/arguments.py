@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.errors import ConfigError
-from orchestrator.sources.stdin import StdinPieces
+from orchestrator.sources.byte_stream import StdinPieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

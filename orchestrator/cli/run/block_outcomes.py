@@ -19,7 +19,7 @@ from workers.handler import HandlerError
 from workers.records import keeps
 
 if TYPE_CHECKING:
-    from orchestrator.sources.dividing import Looked
+    from orchestrator.sources.block_splitting import Looked
     from workers.records import RecordRunner
 
 

@@ -323,7 +323,7 @@ def _graph(
     from orchestrator.graph.runner import Engine  # noqa: PLC0415 - with the pool
     from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
-    from orchestrator.sources.dividing import Divider  # noqa: PLC0415
+    from orchestrator.sources.block_splitting import Divider  # noqa: PLC0415
 
     failing = plan.settings.failing
     options = MapOptions(

@@ -16,7 +16,7 @@ from workers.describe import describe
 
 if TYPE_CHECKING:
     from orchestrator.errors import ItemError
-    from orchestrator.sources.dividing import Divider
+    from orchestrator.sources.block_splitting import Divider
     from workers.chunks import Place
     from workers.errors import ExceptionRecord
 

@@ -9,7 +9,7 @@ A part is alone by construction, so the item at fault is known. An item may be a
 
     block lost                -> it runs again, watched: its worker says which record it is at
     lost again, in record k   -> records before k, record k, records behind it: parts of a chunk that divides the block
-    what came of all of them  -> joined, the block's outcome                                 (`sources/dividing.py`)
+    what came of all of them  -> joined, the block's outcome                                 (`sources/block_splitting.py`)
 
 so the record at fault is known, too. Owner: the stage, in its consumer's thread.
 """
@@ -34,7 +34,7 @@ from workers.describe import class_names
 from workers.errors import ExceptionRecord
 
 if TYPE_CHECKING:
-    from orchestrator.sources.dividing import Divider, Looked
+    from orchestrator.sources.block_splitting import Divider, Looked
     from workers.runner import Failures
 
 _TIMEOUT = class_names(ItemTimeoutError)
