@@ -21,7 +21,7 @@ from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
 from orchestrator.settings import map_options, parse_limit
 from orchestrator.sinks.items import ItemFile
-from orchestrator.streams import inline, joining, merging, sorted_merging, splitting, windows
+from orchestrator.streams.patterns import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
 from orchestrator.pool.workflow import Workflow, check_hook

@@ -45,10 +45,10 @@ def pair(left, right):
 
 def ours(operator, count):
     from orchestrator.graph.flow.node import ROOM, Node
-    from orchestrator.streams.joining import Join
-    from orchestrator.streams.merging import Merge
-    from orchestrator.streams.splitting import Route, Tee
-    from orchestrator.streams.windows import CountWindow
+    from orchestrator.streams.patterns.joining import Join
+    from orchestrator.streams.patterns.merging import Merge
+    from orchestrator.streams.patterns.splitting import Route, Tee
+    from orchestrator.streams.patterns.windows import CountWindow
 
     class End(Node):
         taken = 0

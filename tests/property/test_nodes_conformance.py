@@ -17,12 +17,12 @@ from orchestrator.errors import ItemError
 from orchestrator.graph.barrier import Hold
 from orchestrator.graph.flow.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
-from orchestrator.streams.inline import FilterInline, FlatMapInline, MapInline
-from orchestrator.streams.joining import Join
-from orchestrator.streams.merging import InStep, Merge, Multiplex, PriorityMerge
-from orchestrator.streams.sorted_merging import MergeSorted
-from orchestrator.streams.splitting import Broadcast, Demultiplex, Route, Tee
-from orchestrator.streams.windows import CountWindow, TimeWindow
+from orchestrator.streams.patterns.inline import FilterInline, FlatMapInline, MapInline
+from orchestrator.streams.patterns.joining import Join
+from orchestrator.streams.patterns.merging import InStep, Merge, Multiplex, PriorityMerge
+from orchestrator.streams.patterns.sorted_merging import MergeSorted
+from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Route, Tee
+from orchestrator.streams.patterns.windows import CountWindow, TimeWindow
 from tests.support.nodes import Bench, Drain, SideSink
 from tests.support.waiting import until
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, ItemError
 from orchestrator.graph.flow.node import NodeError
-from orchestrator.streams.inline import FlatMapInline
-from orchestrator.streams.joining import Join, JoinOverflowError
-from orchestrator.streams.merging import InStep, PriorityMerge
-from orchestrator.streams.sorted_merging import MergeSorted
-from orchestrator.streams.splitting import Broadcast, Demultiplex, Route, Tee
-from orchestrator.streams.windows import TimeWindow, Window
+from orchestrator.streams.patterns.inline import FlatMapInline
+from orchestrator.streams.patterns.joining import Join, JoinOverflowError
+from orchestrator.streams.patterns.merging import InStep, PriorityMerge
+from orchestrator.streams.patterns.sorted_merging import MergeSorted
+from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Route, Tee
+from orchestrator.streams.patterns.windows import TimeWindow, Window
 from tests.support.nodes import Bench, SideSink
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.flow.node import ROOM, Node
-from orchestrator.streams.calls import apply, item_error, reached
+from orchestrator.streams.patterns.calls import apply, item_error, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -12,7 +12,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.flow.node import ROOM, Node
-from orchestrator.streams.calls import apply, item_error
+from orchestrator.streams.patterns.calls import apply, item_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.branches import DroppedBranch
 from orchestrator.graph.flow.node import Node, keep_written
 from orchestrator.sinks.disk.syncing import folders_synced_once, sync_ahead
-from orchestrator.streams.calls import apply, item_error, reached
+from orchestrator.streams.patterns.calls import apply, item_error, reached
 from workers.describe import describe
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.node import Node
-from orchestrator.streams.calls import apply, item_error
-from orchestrator.streams.splitting import close_all
-from orchestrator.streams.times import all_in_seconds, length_in_seconds
+from orchestrator.streams.patterns.calls import apply, item_error
+from orchestrator.streams.patterns.splitting import close_all
+from orchestrator.streams.patterns.event_time import all_in_seconds, length_in_seconds
 from workers.describe import describe
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from orchestrator.graph.flow.node import Outlet
-    from orchestrator.streams.splitting import SideSink
+    from orchestrator.streams.patterns.splitting import SideSink
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
-from orchestrator.streams.calls import item_error
-from orchestrator.streams.spill import Spill
-from orchestrator.streams.splitting import close_all
-from orchestrator.streams.times import in_seconds, length_in_seconds
+from orchestrator.streams.patterns.calls import item_error
+from orchestrator.streams.patterns.spill import Spill
+from orchestrator.streams.patterns.splitting import close_all
+from orchestrator.streams.patterns.event_time import in_seconds, length_in_seconds
 from workers.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from orchestrator.streams.splitting import SideSink
+    from orchestrator.streams.patterns.splitting import SideSink
 
 SIDES = ("left", "right")
 OUTER = {"inner": (False, False), "left": (True, False), "right": (False, True), "full": (True, True)}

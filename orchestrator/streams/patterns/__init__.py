@@ -1,0 +1,1 @@
+"""The stream patterns: nodes that split, merge, join and window."""
