@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from workers.template import TemplateError, parse
+from workers.commands.template import TemplateError, parse
 
 SEED = int(os.environ.get("CHAOS_SEED", "7"))
 NAMES = int(os.environ.get("CHAOS_NAMES", "30"))

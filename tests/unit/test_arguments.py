@@ -8,7 +8,7 @@ from orchestrator.cli.exec.resume import check_same, commands_done
 from orchestrator.cli.logs.joblog import COLUMNS
 from orchestrator.errors import ConfigError, ResumeMismatchError
 from orchestrator.cli.exec.arguments import StreamedRows, all_at_once, rows_of
-from workers.template import parse
+from workers.commands.template import parse
 
 
 @pytest.fixture

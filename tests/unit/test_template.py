@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from workers.template import TemplateError, bare_commands, parse
+from workers.commands.template import TemplateError, bare_commands, parse
 
 
 def render(text, *arguments, seq=1, slot=None):

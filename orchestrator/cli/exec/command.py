@@ -16,7 +16,7 @@ from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
 from orchestrator.errors import ConfigError, ResumeMismatchError
 from orchestrator.cli.exec.arguments import all_at_once, rows_of
-from workers.template import CommandTemplate, TemplateError, bare_commands, parse
+from workers.commands.template import CommandTemplate, TemplateError, bare_commands, parse
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.options import ExecSettings

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from workers.commands import Command
+from workers.commands.runner import Command
 
 if TYPE_CHECKING:
     from typing import Self

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.logs.attempts import how_lost, of_command
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError, describe_exit
 from orchestrator.engine.recovery.item_errors import Failure
-from workers.commands import Command, CommandResult
+from workers.commands.runner import Command, CommandResult
 
 if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import AttemptLogs

@@ -13,7 +13,7 @@ from orchestrator.errors import ConfigError, ResumeMismatchError
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.arguments import Rows
-    from workers.template import CommandTemplate
+    from workers.commands.template import CommandTemplate
 
 
 def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:

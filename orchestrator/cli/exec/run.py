@@ -4,7 +4,7 @@
              ^                                           |
              +-------------- tried again ----------------+             one graph of two nodes (see `graph/`)
 
-Runs in the coordinator; the workers start the commands (`workers/commands.py`). Results come as commands end, and only
+Runs in the coordinator; the workers start the commands (`workers/commands/runner.py`). Results come as commands end, and only
 the output is put in order: so a failure is seen, and acted on, when it happens.
 """
 
@@ -36,8 +36,8 @@ from orchestrator.sinks.disk.in_place import ReaderGoneError
 from orchestrator.sinks.disk.output_file import mode_beside
 from orchestrator.sinks.disk.stdout import discard_stdout, standard_output
 from orchestrator.cli.exec.arguments import Rows
-from workers import commands
-from workers.template import CommandTemplate
+from workers.commands import runner
+from workers.commands.template import CommandTemplate
 
 if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import AttemptLog
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.output import ByteSink
     from orchestrator.graph.runner import Engine
 
-_LEFT_TO_WORKERS_S = 2 * commands.GRACE_S + 5.0
+_LEFT_TO_WORKERS_S = 2 * runner.GRACE_S + 5.0
 """How much longer than its time a command may take before its worker, which should have ended it, is ended."""
 
 
@@ -189,7 +189,7 @@ class CommandRun:
         settings = self._settings
         return Pool(
             workers=self._sizing,
-            initializer=commands.prepare,
+            initializer=runner.prepare,
             initargs=(settings.nice or 0,),
             memfree=settings.memfree_bytes,
             threads_per_worker=settings.threads or 0,
@@ -201,7 +201,7 @@ class CommandRun:
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
 
         timeout_s = self._settings.timeout_s
-        runner = commands.CommandRunner(self._template, timeout_s, os.getpid())
+        runner = runner.CommandRunner(self._template, timeout_s, os.getpid())
         options = MapOptions(
             ordered=False,
             chunk=1,
@@ -242,7 +242,7 @@ class CommandRun:
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
-    def _line_of(self, command: commands.Command) -> str:
+    def _line_of(self, command: runner.Command) -> str:
         return self._template.render(command.arguments, command.seq + 1, None)
 
     def _say_stopped(self, number: int) -> int:

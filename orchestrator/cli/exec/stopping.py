@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.session.signals import terminate
-from workers.commands import END_SIGNAL, GRACE_S
+from workers.commands.runner import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import CommandFeed

@@ -12,7 +12,7 @@ from orchestrator.cli.session.summary import usage
 from orchestrator.engine.core.counts import SHOWN_FAILURES
 
 if TYPE_CHECKING:
-    from workers.commands import CommandResult
+    from workers.commands.runner import CommandResult
 
 _SHOWN_CHARS = 500
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from orchestrator.engine.protocol.events import Lost
     from workers.chunks import BlockResult, Chunk, RecordError
-    from workers.commands import CommandResult
+    from workers.commands.runner import CommandResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ An argument is refused where the shell would read its text again, and where shel
 
     `...`   ${...}   $((...))   ((...))   $[...]   $'...'   here-documents   words that a command runs as code
 
-(`workers/shell_code.py` knows those words.) Numbers that are ours, {#} and {%}, may stand anywhere.
+(`workers/commands/shell_code.py` knows those words.) Numbers that are ours, {#} and {%}, may stand anywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from workers.shell_code import ASSIGNMENT, Word, refused_word
+from workers.commands.shell_code import ASSIGNMENT, Word, refused_word
 
 PLACE = re.compile(r"\{(?:(?P<sign>[#%])|(?P<group>-?[1-9][0-9]*)?(?P<form>/\.|//|/|\.)?)\}")
 BARE, SINGLE, DOUBLE, DIGITS, RAW = "bare", "single", "double", "digits", "raw"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workers import context
-from workers.template import CommandTemplate
+from workers.commands.template import CommandTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,0 +1,1 @@
+"""Shell commands, as `exec` runs them in a worker."""
