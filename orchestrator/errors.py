@@ -7,11 +7,11 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from workers.describe import describe
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from workers.chunks import Place
-    from workers.errors import ExceptionRecord
+    from workers.errors.capture import ExceptionRecord
 
 
 class OrchestratorError(Exception):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import ConfigError, WorkerDiedError
 from orchestrator.machine.memory import Memory
-from workers.describe import class_names, describe
+from workers.errors.describe import class_names, describe
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 OnError = Literal["raise", "skip", "return"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pickle import PickleBuffer
 
-    from workers.errors import ExceptionRecord
+    from workers.errors.capture import ExceptionRecord
     from workers.identity import Identity
 
 

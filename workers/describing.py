@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workers.chunks import Place, RecordFailure
-from workers.describe import MOST_TEXT, cut_middle, text_of, type_name
-from workers.errors import capture
+from workers.errors.describe import MOST_TEXT, cut_middle, text_of, type_name
+from workers.errors.capture import capture
 from workers.formats import SplitError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from workers.errors import ExceptionRecord
+    from workers.errors.capture import ExceptionRecord
 
 _OUR_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from workers import context, leaving, mirror, payload, randomness, threads, watch
 from workers.arena import Arena, ArenaReader
-from workers.errors import capture
+from workers.errors.capture import capture
 from workers.lane import WorkerLane
 from workers.loop import ChunkLoop
 from workers.moment import Moment

@@ -15,7 +15,7 @@ from itertools import chain, compress, repeat
 from operator import is_not
 from typing import Any
 
-from workers.errors import ExceptionRecord
+from workers.errors.capture import ExceptionRecord
 
 Bad = dict[int, ExceptionRecord]
 """Failures by position in a column."""

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.chunks import FailedRecord
-from workers.errors import ExceptionRecord, capture
+from workers.errors.capture import ExceptionRecord, capture
 from workers.flow import Flow
 from workers.fused import Chain, Tally, taken
 from workers.runner import CallSpec, Pace

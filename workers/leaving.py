@@ -17,7 +17,7 @@ from multiprocessing import util
 from typing import Any
 
 from workers import payload
-from workers.errors import add_note, capture
+from workers.errors.capture import add_note, capture
 
 
 def settle_in() -> None:

@@ -16,8 +16,8 @@ from time import perf_counter
 from typing import Any
 
 from workers import context, leaving, mirror, payload, randomness
-from workers.describe import text_of, type_name
-from workers.errors import ExceptionRecord, add_note, capture
+from workers.errors.describe import text_of, type_name
+from workers.errors.capture import ExceptionRecord, add_note, capture
 from workers.fused import FusedResults, FusedRunner
 from workers.fused_records import ReadResults, RecordsRunner, reader_of
 from workers.lane import WorkerLane

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from workers.arena import ENTRY, Arena, ArenaReader, Extent
-from workers.handlers import is_of_a_handler
+from workers.errors.signal_handlers import is_of_a_handler
 from workers.wire import HEADER, Flag
 
 THRESHOLD_BYTES = 64 << 10

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workers.chunks import Place
-    from workers.errors import ExceptionRecord
+    from workers.errors.capture import ExceptionRecord
     from workers.watch import Watch
 
 INLINE_BYTES = 4096

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from workers.chunks import PartlyFailedError
-from workers.errors import ExceptionRecord, capture
+from workers.errors.capture import ExceptionRecord, capture
 from workers.randomness import Seeded
 from workers.steps import Steps
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers import context
-from workers.describe import describe_function
+from workers.errors.describe import describe_function
 from workers.sync.barrier import Barrier
 from workers.sync.collectives import Step
 from workers.sync.exchange import Exchange, Where

@@ -23,7 +23,7 @@ from orchestrator.checkpoint import plain_data
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.disk.new_file import NotOurFileError, begin, reopen, same_file
 from orchestrator.checkpoint.trust import refuse_untrusted
-from workers.describe import text_of, type_name
+from workers.errors.describe import text_of, type_name
 
 _HEAD = struct.Struct("<III")
 _MAGIC = 0x4F52_4A32

@@ -23,7 +23,7 @@ from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, u
 from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
 from workers import by_value, memmap, payload
-from workers.errors import capture
+from workers.errors.capture import capture
 from workers.runner import CallSpec
 from workers.superstep import Together
 from workers.sync.barrier import Barrier

@@ -15,8 +15,8 @@ from sys import getrefcount
 from typing import Any
 
 from workers import by_value, memmap, payload
-from workers.describe import full_type_name
-from workers.handlers import is_of_a_handler
+from workers.errors.describe import full_type_name
+from workers.errors.signal_handlers import is_of_a_handler
 from workers.sent_item import SentItem, SentItems
 
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range, type})

@@ -29,7 +29,7 @@ from orchestrator.graph.flow.node import Node, NodeError
 from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
 from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.settings import BUFFER_BYTES
-from workers.errors import add_note, notes_of
+from workers.errors.capture import add_note, notes_of
 
 if TYPE_CHECKING:
     from orchestrator.local.coordinator import Coordinator

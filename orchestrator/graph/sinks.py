@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.node import ROOM, Node
-from workers.describe import describe
+from workers.errors.describe import describe
 
 _HELD_ITEMS = 256
 

@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.local.transport.lane import Lane, LaneState
 from orchestrator.engine.core.ledger import Chunk
 from workers import watch
-from workers.describe import describe
+from workers.errors.describe import describe
 
 _LONGEST_ITEM = 60
 _PLAIN = (str, bytes, int, float, bool)

@@ -21,8 +21,8 @@ from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.engine.stage import Stage
 from orchestrator.pool.submitted import PLAIN, SubmittedCall
 from workers import by_value
-from workers.describe import describe_function, text_of, type_name
-from workers.handlers import is_of_a_handler
+from workers.errors.describe import describe_function, text_of, type_name
+from workers.errors.signal_handlers import is_of_a_handler
 from workers.submission import Submission, run_submission
 
 if TYPE_CHECKING:

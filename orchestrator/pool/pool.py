@@ -48,7 +48,7 @@ from orchestrator.local.status import PoolStatus, describe_item
 from orchestrator.pool.submitted import check_priority, options_of, take_options
 from orchestrator.engine.together import Together
 from orchestrator.pool.workflow import Workflow
-from workers.describe import describe
+from workers.errors.describe import describe
 from workers.steps import Steps
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from orchestrator.settings import MapOptions, Retries, retries_by_name
 from workers import by_value, memmap, payload
-from workers.describe import describe, describe_function
+from workers.errors.describe import describe, describe_function
 from workers.sent_item import SentItem
 from workers.submission import Submission
 

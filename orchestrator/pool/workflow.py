@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from workers.describe import describe
+from workers.errors.describe import describe
 from workers.steps import Step, StepKind, Steps
 
 

@@ -11,7 +11,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
 from orchestrator.sinks.compressed import named_output
 from workers import file_names
-from workers.describe import describe, text_of
+from workers.errors.describe import describe, text_of
 from workers.results import OUTPUT_FORMATS, Output
 
 if TYPE_CHECKING:

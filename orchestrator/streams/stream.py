@@ -25,7 +25,7 @@ from orchestrator.streams.patterns import inline, joining, merging, sorted_mergi
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
 from orchestrator.pool.workflow import Workflow, check_hook
-from workers.describe import describe
+from workers.errors.describe import describe
 from workers.reading import RecordReader
 from workers.steps import Step, StepKind
 

@@ -20,7 +20,7 @@ from orchestrator.sources.block_splitting import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.chunks import FailedRecord
-from workers.errors import capture
+from workers.errors.capture import capture
 from workers.formats import split
 from workers.locating import Located, read
 from workers.watch import Glance

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from workers import errors
-from workers.errors import ExceptionRecord, capture
+from workers.errors import capture
+from workers.errors.capture import ExceptionRecord, capture
 
 
 def raised(error, cause=None):
@@ -172,7 +172,7 @@ def test_a_record_crosses_whatever_it_tells():
 
 
 def framed(monkeypatch, ours, function):
-    monkeypatch.setattr(errors, "_OURS", ours)
+    monkeypatch.setattr(capture, "_OURS", ours)
     try:
         function()
     except BaseException as error:
@@ -210,7 +210,7 @@ def test_with_no_frame_of_the_user_all_are_kept(monkeypatch):
 
 
 def test_a_folder_whose_name_begins_like_ours_is_the_users():
-    name = errors._OURS.rstrip("/") + "_of_mine/code.py"
+    name = capture._OURS.rstrip("/") + "_of_mine/code.py"
     with pytest.raises(ZeroDivisionError) as caught:
         code(name, "def f(): 1 / 0")()
-    assert errors._user_frames(caught.value.__traceback__.tb_next) is caught.value.__traceback__.tb_next
+    assert capture._user_frames(caught.value.__traceback__.tb_next) is caught.value.__traceback__.tb_next

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import ItemError, RemoteError, WorkerDiedError
 from orchestrator.engine.protocol.events import Lost
 from orchestrator.engine.recovery.item_errors import Failure, death_error, item_error, rebuild, unsendable_error
-from workers.errors import ExceptionRecord, capture
+from workers.errors.capture import ExceptionRecord, capture
 
 
 def record(**more):

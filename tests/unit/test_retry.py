@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError, ItemTimeoutError, WorkerDiedError
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
 from orchestrator.settings import MapOptions, exception_class, retries_by_name
-from workers.describe import class_names
+from workers.errors.describe import class_names
 
 
 class OwnError(ConnectionResetError, KeyError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
-from workers.describe import describe
+from workers.errors.describe import describe
 
 _LARGEST_LIMIT = 1 << 20
 

@@ -23,7 +23,7 @@ from contextlib import suppress
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal, Self
 
-from workers.describe import describe
+from workers.errors.describe import describe
 from workers.resources.handles import CLOSED, NOTHING, Handle, ResourceSettings, ResourceStats, Waiter, mistake_in_limit
 from workers.resources.process_state import ProcessState
 from workers.resources.slot_table import SlotTable

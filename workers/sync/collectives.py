@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
-from workers.describe import describe
+from workers.errors.describe import describe
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import Exchange
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from orchestrator.errors import ItemError
 from workers import by_value, memmap, payload
-from workers.describe import describe_function, short_name, text_of, type_name
-from workers.handlers import is_of_a_handler
+from workers.errors.describe import describe_function, short_name, text_of, type_name
+from workers.errors.signal_handlers import is_of_a_handler
 from workers.runner import CallSpec
 from workers.steps import Steps
 

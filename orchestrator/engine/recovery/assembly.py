@@ -12,13 +12,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.ledger import Chunk
-from workers.describe import describe
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from orchestrator.errors import ItemError
     from orchestrator.sources.block_splitting import Divider
     from workers.chunks import Place
-    from workers.errors import ExceptionRecord
+    from workers.errors.capture import ExceptionRecord
 
 _MISSING: Any = object()
 

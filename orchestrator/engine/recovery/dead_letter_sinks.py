@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from orchestrator.engine.recovery.dead_letters import DeadLetter, dumps
 from orchestrator.errors import ConfigError
-from workers.describe import describe
+from workers.errors.describe import describe
 
 _HINT = "the run stops, since items would be lost untold. The letters before are whole: make room and run again"
 

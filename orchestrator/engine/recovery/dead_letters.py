@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 from orchestrator.errors import ConfigError
 from orchestrator.machine.terminal import visible
 from workers.chunks import Place
-from workers.describe import describe, text_of, type_name
+from workers.errors.describe import describe, text_of, type_name
 
 _LINE_BEGINS = b'{"index": '
 NO_ITEM: Any = type("NoItem", (), {"__repr__": lambda _: "NO_ITEM"})()

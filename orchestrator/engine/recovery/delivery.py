@@ -17,7 +17,7 @@ from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink, open_dead_letters
 from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.settings import MapOptions
-from workers.errors import ExceptionRecord
+from workers.errors.capture import ExceptionRecord
 
 if TYPE_CHECKING:
     from workers.runner import Failures

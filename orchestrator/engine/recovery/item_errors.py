@@ -10,9 +10,9 @@ from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, Error
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.engine.protocol.events import Lost
 from workers.chunks import ByteRange, RecordError
-from workers.describe import describe, text_of, type_name
-from workers.errors import ExceptionRecord, capture
-from workers.handlers import is_of_a_handler
+from workers.errors.describe import describe, text_of, type_name
+from workers.errors.capture import ExceptionRecord, capture
+from workers.errors.signal_handlers import is_of_a_handler
 
 
 @dataclass(frozen=True, slots=True)

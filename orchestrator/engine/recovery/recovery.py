@@ -30,8 +30,8 @@ from orchestrator.engine.recovery.item_errors import death_error, how_it_ended, 
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
 from workers.chunks import FailedRecord
-from workers.describe import class_names
-from workers.errors import ExceptionRecord
+from workers.errors.describe import class_names
+from workers.errors.capture import ExceptionRecord
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Divider, Looked

@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.errors import ClosedError, InternalError, WorkerStartError
 from orchestrator.graph.flow.node import Node, NodeError, Outlet
-from workers.describe import text_of
+from workers.errors.describe import text_of
 
 _SHOWN = 1000
 """Characters of an error that a report keeps."""

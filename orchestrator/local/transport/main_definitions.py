@@ -11,8 +11,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from workers import bindings, by_value
-from workers.describe import text_of
-from workers.handlers import is_of_a_handler
+from workers.errors.describe import text_of
+from workers.errors.signal_handlers import is_of_a_handler
 from workers.mirror import Definition, Wanted
 from workers.needs import ALL, CODE
 

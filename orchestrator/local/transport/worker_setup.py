@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from orchestrator.local.transport.main_definitions import offered
 from orchestrator.errors import WorkerStartError
 from workers import bindings, by_value, entry, inheriting
-from workers.describe import text_of
-from workers.handlers import is_of_a_handler
+from workers.errors.describe import text_of
+from workers.errors.signal_handlers import is_of_a_handler
 from workers.mirror import Definition
 
 

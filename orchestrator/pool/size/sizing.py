@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.errors import ConfigError
 from orchestrator.settings import parse_jobs, usable_cpus
-from workers.describe import describe
+from workers.errors.describe import describe
 
 _LONGEST_FILE_BYTES = 4096
 

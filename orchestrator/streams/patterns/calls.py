@@ -9,7 +9,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ItemError
-from workers.describe import describe, text_of, type_name
+from workers.errors.describe import describe, text_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from workers.describe import describe
+from workers.errors.describe import describe
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a time without a zone is counted from here by its own clock
 _PLAIN = {int, float}

@@ -17,7 +17,7 @@ from orchestrator.streams.patterns.calls import item_error
 from orchestrator.streams.patterns.spill import Spill
 from orchestrator.streams.patterns.splitting import close_all
 from orchestrator.streams.patterns.event_time import in_seconds, length_in_seconds
-from workers.describe import describe
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

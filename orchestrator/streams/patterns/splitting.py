@@ -10,7 +10,7 @@ from orchestrator.graph.flow.branches import DroppedBranch
 from orchestrator.graph.flow.node import Node, keep_written
 from orchestrator.sinks.disk.syncing import folders_synced_once, sync_ahead
 from orchestrator.streams.patterns.calls import apply, item_error, reached
-from workers.describe import describe
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence

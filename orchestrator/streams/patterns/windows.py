@@ -15,7 +15,7 @@ from orchestrator.graph.flow.node import Node
 from orchestrator.streams.patterns.calls import apply, item_error
 from orchestrator.streams.patterns.splitting import close_all
 from orchestrator.streams.patterns.event_time import all_in_seconds, length_in_seconds
-from workers.describe import describe
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from itertools import islice
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
 from typing import Any
 
-from workers.handlers import is_of_a_handler
+from workers.errors.signal_handlers import is_of_a_handler
 
 SHOWN = 100
 """Characters that a message spends on an object."""

@@ -13,7 +13,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any
 
-from workers.describe import MOST_TEXT, class_names, cut, cut_middle, describe, text_of, type_name
+from workers.errors.describe import MOST_TEXT, class_names, cut, cut_middle, describe, text_of, type_name
 
 _OURS = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
 MISSING_NAMES: dict[str, str] = {}
