@@ -18,13 +18,13 @@ from typing import Any
 from workers import context, leaving, mirror, payload, randomness
 from workers.errors.describe import text_of, type_name
 from workers.errors.capture import ExceptionRecord, add_note, capture
-from workers.fused import FusedResults, FusedRunner
-from workers.fused_records import ReadResults, RecordsRunner, reader_of
+from workers.functions.fused import FusedResults, FusedRunner
+from workers.functions.fused_reading import ReadResults, RecordsRunner, reader_of
 from workers.lane import WorkerLane
 from workers.output import ForwardedStream
 from workers.peak_memory import peak_bytes
-from workers.runner import CallRunner, CallSpec, Failures
-from workers.steps import Steps
+from workers.functions.runner import CallRunner, CallSpec, Failures
+from workers.functions.steps import Steps
 from workers.sync import shared_object
 from workers.watch import Watch
 from workers.wire import MAX_NUMBER, Flag, Frame, Kind, pack

@@ -36,8 +36,8 @@ from orchestrator.engine.core.window import SMALL_CHUNK_BYTES, Window
 from workers import by_value, memmap, payload
 from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler
-from workers.runner import CallSpec
-from workers.steps import StepCounts, Steps
+from workers.functions.runner import CallSpec
+from workers.functions.steps import StepCounts, Steps
 from workers.wire import Flag
 
 if TYPE_CHECKING:

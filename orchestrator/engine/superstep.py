@@ -24,8 +24,8 @@ from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
 from workers import by_value, memmap, payload
 from workers.errors.capture import capture
-from workers.runner import CallSpec
-from workers.superstep import Together
+from workers.functions.runner import CallSpec
+from workers.functions.run_on_all import Together
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import ExchangeFile
 from workers.wire import Flag

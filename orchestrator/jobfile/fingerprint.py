@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.checkpoint.fingerprint import of_function
 from orchestrator.jobfile.model import Job, NamedFunction
 from orchestrator.streams.plan import keeps_the_output
-from workers.steps import Step
+from workers.functions.steps import Step
 
 
 def of_job(job: Job) -> dict[str, str]:

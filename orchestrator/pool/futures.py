@@ -23,7 +23,7 @@ from orchestrator.pool.submitted import PLAIN, SubmittedCall
 from workers import by_value
 from workers.errors.describe import describe_function, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
-from workers.submission import Submission, run_submission
+from workers.functions.submission import Submission, run_submission
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

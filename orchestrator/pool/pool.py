@@ -49,7 +49,7 @@ from orchestrator.pool.submitted import check_priority, options_of, take_options
 from orchestrator.engine.together import Together
 from orchestrator.pool.workflow import Workflow
 from workers.errors.describe import describe
-from workers.steps import Steps
+from workers.functions.steps import Steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -12,7 +12,7 @@ from orchestrator.settings import MapOptions, Retries, retries_by_name
 from workers import by_value, memmap, payload
 from workers.errors.describe import describe, describe_function
 from workers.sent_item import SentItem
-from workers.submission import Submission
+from workers.functions.submission import Submission
 
 PLAIN = MapOptions(ordered=False, chunk=1, on_error="return", prompt=True)
 """How calls run that were submitted without options."""

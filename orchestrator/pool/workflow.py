@@ -22,7 +22,7 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from workers.errors.describe import describe
-from workers.steps import Step, StepKind, Steps
+from workers.functions.steps import Step, StepKind, Steps
 
 
 @dataclass(frozen=True, slots=True)

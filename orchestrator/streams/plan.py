@@ -18,8 +18,8 @@ from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.flow.relay import LONGEST_WAY, Relay
 from orchestrator.settings import map_options
-from workers.fused_records import reader_of
-from workers.steps import Step, Steps
+from workers.functions.fused_reading import reader_of
+from workers.functions.steps import Step, Steps
 
 if TYPE_CHECKING:
     from orchestrator.graph.flow.node import Node

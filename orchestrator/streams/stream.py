@@ -27,7 +27,7 @@ from orchestrator.streams.running import Terminal, iterate
 from orchestrator.pool.workflow import Workflow, check_hook
 from workers.errors.describe import describe
 from workers.reading import RecordReader
-from workers.steps import Step, StepKind
+from workers.functions.steps import Step, StepKind
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from orchestrator import Failure, ItemError, Pool, WorkerDiedError
-from workers.steps import Step, Steps
+from workers.functions.steps import Step, Steps
 
 ITEMS = range(300)
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.fused import FusedRunner
-from workers.runner import CallSpec
-from workers.steps import Step, StepCounts, Steps
+from workers.functions.fused import FusedRunner
+from workers.functions.runner import CallSpec
+from workers.functions.steps import Step, StepCounts, Steps
 
 small = st.integers(-20, 20)
 

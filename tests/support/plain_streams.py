@@ -41,8 +41,8 @@ class PlainStream:
 
     def through(self, workflow, **options):
         self.calls.append(("through", options))
-        from workers.fused import FusedRunner
-        from workers.runner import CallSpec
+        from workers.functions.fused import FusedRunner
+        from workers.functions.runner import CallSpec
 
         items = self.items
         for steps in workflow.stages:

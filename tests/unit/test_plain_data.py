@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.checkpoint.plain_data import Pickled, dumps, has_pickles, loads
 from workers.chunks import Place
-from workers.steps import StepCounts
+from workers.functions.steps import StepCounts
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()) | st.binary()
 keys = st.recursive(scalars, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5)

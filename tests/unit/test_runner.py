@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from workers import runner
-from workers.runner import CallRunner, CallSpec
+from workers.functions import runner
+from workers.functions.runner import CallRunner, CallSpec
 
 
 def never():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orchestrator import ConfigError, Workflow
-from workers.steps import Step
+from workers.functions.steps import Step
 
 
 def described(workflow):

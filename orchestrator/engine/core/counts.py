@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from workers.steps import StepCounts
+from workers.functions.steps import StepCounts
 
 SHOWN_FAILURES = 5
 """The first so many are told one by one."""

@@ -14,8 +14,8 @@ from orchestrator.errors import ItemError
 from workers import by_value, memmap, payload
 from workers.errors.describe import describe_function, short_name, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
-from workers.runner import CallSpec
-from workers.steps import Steps
+from workers.functions.runner import CallSpec
+from workers.functions.steps import Steps
 
 
 def name_of(function: object) -> str:

@@ -20,7 +20,7 @@ from orchestrator.settings import MapOptions
 from workers.errors.capture import ExceptionRecord
 
 if TYPE_CHECKING:
-    from workers.runner import Failures
+    from workers.functions.runner import Failures
 
 
 class Delivery(NamedTuple):

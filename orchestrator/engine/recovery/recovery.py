@@ -35,7 +35,7 @@ from workers.errors.capture import ExceptionRecord
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Divider, Looked
-    from workers.runner import Failures
+    from workers.functions.runner import Failures
 
 _TIMEOUT = class_names(ItemTimeoutError)
 _LOADING_DEATHS = 3

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from workers.chunks import PartlyFailedError
 from workers.errors.capture import ExceptionRecord, capture
 from workers.randomness import Seeded
-from workers.steps import Steps
+from workers.functions.steps import Steps
 
 _SLICE_S = 0.005
 """About how long to run between two looks at whether anybody still waits for the chunk."""

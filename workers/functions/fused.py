@@ -23,9 +23,9 @@ from typing import Any, Protocol
 
 from workers.errors.describe import describe
 from workers.errors.capture import capture
-from workers.flow import Bad, Flow
-from workers.runner import CallSpec, Failures, Pace
-from workers.steps import Step, StepCounts, Steps, UnknownLabelError
+from workers.functions.flow import Bad, Flow
+from workers.functions.runner import CallSpec, Failures, Pace
+from workers.functions.steps import Step, StepCounts, Steps, UnknownLabelError
 
 Tally = tuple[float, ...]
 """The fields of `StepCounts`, step after step in the order of `Steps.names`."""

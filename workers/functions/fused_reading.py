@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workers.chunks import FailedRecord
 from workers.errors.capture import ExceptionRecord, capture
-from workers.flow import Flow
-from workers.fused import Chain, Tally, taken
-from workers.runner import CallSpec, Pace
-from workers.steps import StepCounts, Steps
+from workers.functions.flow import Flow
+from workers.functions.fused import Chain, Tally, taken
+from workers.functions.runner import CallSpec, Pace
+from workers.functions.steps import StepCounts, Steps
 from workers.watch import watching
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Runs user functions over the items of a chunk."""
