@@ -21,7 +21,7 @@ from importlib.machinery import PathFinder as P
 class Ours:
     find_spec = staticmethod(lambda n, p=None, t=None: P.find_spec(n, [{ROOT!r}]) if n in {NAMES!r} else None)
 sys.meta_path.insert(0, Ours)
-import workers.entry, workers.rebuilding
+import workers.entry, workers.pickling.rebuilding
 """
 """What a worker process, or the fork server, runs first: before anything of the program's own `sys.path` counts."""
 

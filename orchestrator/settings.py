@@ -165,11 +165,11 @@ def exception_class(name: str, folder: str | None = None) -> type[BaseException]
     import builtins  # noqa: PLC0415 - these only for names
 
     from orchestrator import errors  # noqa: PLC0415
-    from workers import handler  # noqa: PLC0415
+    from workers.pickling import load  # noqa: PLC0415
 
     try:
-        found = handler.load(name, folder) if ":" in name else getattr(errors, name, getattr(builtins, name, None))
-    except handler.HandlerError as wrong:
+        found = load.load(name, folder) if ":" in name else getattr(errors, name, getattr(builtins, name, None))
+    except load.HandlerError as wrong:
         raise ConfigError(str(wrong)) from None
     if isinstance(found, type) and issubclass(found, BaseException):
         return found

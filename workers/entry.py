@@ -20,7 +20,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from workers import context, leaving, mirror, payload, randomness, threads, watch
+from workers import context, leaving, payload, randomness, threads, watch
+from workers.pickling import main_module
 from workers.arena import Arena, ArenaReader
 from workers.errors.capture import capture
 from workers.lane import WorkerLane
@@ -38,7 +39,7 @@ class Beginning(NamedTuple):
 
     initializer: bytes | None
     """Pickled (initializer or None, its arguments, finalizer or None)."""
-    offered: list[mirror.Definition]
+    offered: list[main_module.Definition]
     """What that takes of `__main__`."""
 
 
@@ -191,7 +192,7 @@ def main(start: WorkerStart) -> None:
     page = memoryview(mmap.mmap(_descriptor(start.control), CONTROL_BYTES))
     own_slot = page[MARKS_BYTES + start.slot * watch.SLOT_BYTES :][: watch.SLOT_BYTES].cast("Q")
     shared_object.belong_to(start.pool_token)
-    mirror.install(lane.ask, start.main, start.beginning.offered)
+    main_module.install(lane.ask, start.main, start.beginning.offered)
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
     if start.forked:
         leaving.forget_the_programs_own()

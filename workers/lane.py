@@ -17,7 +17,7 @@ from typing import Any
 
 from workers import payload
 from workers.arena import Arena, ArenaReader
-from workers.mirror import Definition, Wanted
+from workers.pickling.main_module import Definition, Wanted
 from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 FULL_BYTES = 1 << 16

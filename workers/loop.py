@@ -15,7 +15,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from workers import context, leaving, mirror, payload, randomness
+from workers import context, leaving, payload, randomness
+from workers.pickling import main_module
 from workers.errors.describe import text_of, type_name
 from workers.errors.capture import ExceptionRecord, add_note, capture
 from workers.functions.fused import FusedResults, FusedRunner
@@ -79,7 +80,7 @@ class ChunkLoop:
             elif kind == Kind.FORGET:
                 self._calls.pop(frame[3], None)
             elif kind == Kind.REBIND:
-                mirror.rebind(payload.decode(frame[1], frame[2], frame[5], self._lane.inputs))
+                main_module.rebind(payload.decode(frame[1], frame[2], frame[5], self._lane.inputs))
             elif kind == Kind.UNSHARE:
                 shared_object.forget(frame[5])
             elif kind == Kind.STOP:

@@ -12,7 +12,8 @@ from functools import partial
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from workers import compression, context, file_names, handler
+from workers import compression, context, file_names
+from workers.pickling import load
 from workers.chunks import (
     KEPT_FAILURES,
     Block,
@@ -337,7 +338,7 @@ def _call_flat(function: Callable[[Any], Any], record: Any) -> list[Any] | None:
 def _function(target: str, folder: str) -> Callable[[Any], Any]:
     key = (target, folder)
     if key not in _loaded:
-        _loaded[key] = handler.load(target, folder)
+        _loaded[key] = load.load(target, folder)
     return _loaded[key]
 
 

@@ -14,7 +14,8 @@ from itertools import groupby, islice
 from sys import getrefcount
 from typing import Any
 
-from workers import by_value, memmap, payload
+from workers import payload
+from workers.pickling import by_value, memmap
 from workers.errors.describe import full_type_name
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.sent_item import SentItem, SentItems

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.pool.workflow import Workflow
-from workers import handler
+from workers.pickling import load
 
 OTHERS = "others"
 """The output of a demultiplexer for the keys that it does not name."""
@@ -37,7 +37,7 @@ class NamedFunction:
         """
         self.target = target
         self.folder = folder
-        self.function: Callable[..., Any] = handler.load(target, folder)
+        self.function: Callable[..., Any] = load.load(target, folder)
 
     def __call__(self, *args: Any) -> Any:
         """Call the function."""
@@ -45,7 +45,7 @@ class NamedFunction:
 
     def __reduce__(self) -> Any:
         """Arrive in a worker as the function itself."""
-        return handler.load, (self.target, self.folder)
+        return load.load, (self.target, self.folder)
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.schema import TAKES, Field
 from orchestrator.settings import exception_class, parse_limit, parse_size
 from orchestrator.pool.size.sizing import parse_sizing
-from workers import handler
+from workers.pickling import load
 
 WRONG: Any = object()
 """Stands for a value that was reported as a mistake."""
@@ -127,7 +127,7 @@ class Values:
         if value not in self._loaded:
             try:
                 self._loaded[value] = NamedFunction(value, self._folder)
-            except handler.HandlerError as wrong:
+            except load.HandlerError as wrong:
                 self._loaded[value] = str(wrong)
         found = self._loaded[value]
         if isinstance(found, str):

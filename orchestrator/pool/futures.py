@@ -20,7 +20,7 @@ from orchestrator.local.reentrancy import importing
 from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.engine.stage import Stage
 from orchestrator.pool.submitted import PLAIN, SubmittedCall
-from workers import by_value
+from workers.pickling import by_value
 from workers.errors.describe import describe_function, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.submission import Submission, run_submission

@@ -9,7 +9,8 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.settings import MapOptions, Retries, retries_by_name
-from workers import by_value, memmap, payload
+from workers import payload
+from workers.pickling import by_value, memmap
 from workers.errors.describe import describe, describe_function
 from workers.sent_item import SentItem
 from workers.functions.submission import Submission

@@ -62,7 +62,7 @@ def test_what_cannot_travel_by_name_goes_by_value(file):
 
 
 def test_a_file_that_was_replaced_is_named(file, monkeypatch, tmp_path):
-    from workers import memmap
+    from workers.pickling import memmap
 
     array = np.memmap(file, "i4", "r+")
     other = tmp_path / "other"
@@ -98,7 +98,7 @@ def test_what_the_program_pickles_itself_is_a_copy_as_ever(file):
     transposed=st.booleans(),
 )
 def test_any_view_is_the_same_array(tmp_path_factory, offset, rows, columns, transposed):
-    from workers import memmap
+    from workers.pickling import memmap
 
     path = tmp_path_factory.getbasetemp() / "view.bin"
     np.arange(80, dtype="i4").tofile(path)

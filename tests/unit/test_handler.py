@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from workers.handler import HandlerError, load
+from workers.pickling.load import HandlerError, load
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from workers.errors.describe import MOST_TEXT, class_names, cut, cut_middle, des
 
 _OURS = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
 MISSING_NAMES: dict[str, str] = {}
-"""Why names of `__main__` could not be sent to this worker; `workers.mirror` writes it."""
+"""Why names of `__main__` could not be sent to this worker; `workers.pickling.main_module` writes it."""
 _MAX_NOTES = 100
 _MAX_CAUSES = 20  # a cause chain longer than this is cut; a cycle ends here too
 

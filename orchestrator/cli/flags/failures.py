@@ -9,7 +9,7 @@ from orchestrator.cli.flags.halt import NEVER, Halt, parse_halt
 from orchestrator.cli.flags.numbers import seconds, whole
 from orchestrator.errors import ConfigError
 from orchestrator.settings import Retries, exception_class, parse_size
-from workers import handler
+from workers.pickling import load
 
 if TYPE_CHECKING:
     import argparse
@@ -214,8 +214,8 @@ def threads_of(args: argparse.Namespace) -> int | None:
 def _finish_of(args: argparse.Namespace) -> str | None:
     if args.finish is not None:
         try:
-            handler.load(args.finish)
-        except handler.HandlerError as wrong:
+            load.load(args.finish)
+        except load.HandlerError as wrong:
             raise ConfigError(f"--finish: {wrong}") from None
     return args.finish  # type: ignore[no-any-return]
 

@@ -15,7 +15,7 @@ from orchestrator.engine.recovery.item_errors import told
 from orchestrator.sinks.columns import Columns
 from workers import compression
 from workers.chunks import Block, BlockResult, Chunk, RecordError, RecordFailure
-from workers.handler import HandlerError
+from workers.pickling.load import HandlerError
 from workers.records import keeps
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from orchestrator.cli.session.resume import look_into
 from orchestrator.cli.run.plan import RunPlan, make_plan
 from orchestrator.errors import ConfigError
 from orchestrator.sources.inputs import of_inputs
-from workers import handler
+from workers.pickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
         known_by,
         settings.checkpoint_every_s,
         plan={"block_bytes": plan.block_bytes},
-        libraries=of_libraries([handler.load(settings.target)]),
+        libraries=of_libraries([load.load(settings.target)]),
         may_change=may_change,
     )
     if kept.note is not None:
@@ -97,6 +97,6 @@ def _fingerprint(plan: RunPlan) -> dict[str, str]:
         "the output": settings.output,
         "--joblog": settings.joblog,
     }
-    function = of_function(handler.load(settings.target))
+    function = of_function(load.load(settings.target))
     known = {"the function": f"{settings.target} {function}"}
     return known | {name: str(value) for name, value in options.items()} | of_inputs(plan.inputs)

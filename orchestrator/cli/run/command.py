@@ -50,7 +50,7 @@ from orchestrator.settings import MapOptions
 from orchestrator.sinks.disk.in_place import ReaderGoneError
 from orchestrator.sinks.disk.output_file import mode_beside
 from orchestrator.sinks.disk.stdout import discard_stdout
-from workers import handler
+from workers.pickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -299,7 +299,7 @@ def _start_pool(plan: RunPlan) -> Any:
     options["memfree"] = settings.limits.memfree_bytes
     options["threads_per_worker"] = settings.limits.threads
     if settings.limits.finish is not None:
-        options["finalizer"] = partial(handler.call, settings.limits.finish, os.getcwd())  # noqa: PTH109
+        options["finalizer"] = partial(load.call, settings.limits.finish, os.getcwd())  # noqa: PTH109
     return Pool(workers=settings.sizing, start_method=settings.start_method, **options)
 
 

@@ -18,7 +18,8 @@ from orchestrator.sinks.disk.output_file import output_file
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import STDIN, Input, expand, mean_record_bytes
-from workers import compression, file_names, handler
+from workers import compression, file_names
+from workers.pickling import load
 from workers.chunks import Block, ByteRange
 from workers.records import RecordRunner
 
@@ -83,8 +84,8 @@ def make_plan(settings: RunSettings) -> RunPlan:
     try:
         compression.require(kind)
         with contextlib.redirect_stdout(sys.stderr) if output == STDIN else contextlib.nullcontext():
-            handler.load(settings.target)
-    except (handler.HandlerError, compression.CompressionError) as mistake:
+            load.load(settings.target)
+    except (load.HandlerError, compression.CompressionError) as mistake:
         raise ConfigError(str(mistake)) from None
     block_bytes = _block_bytes(settings, inputs)
     paths_a_chunk = (settings.chunk_records or 1) if not to_folder else 1

@@ -1,4 +1,4 @@
-"""What the program's `__main__` defines, for workers that ask (see `workers.mirror`).
+"""What the program's `__main__` defines, for workers that ask (see `workers.pickling.main_module`).
 
 Owner: the coordinator, under its lock. Pickling by value may run user code (`__reduce__`).
 """
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from workers import bindings, by_value
+from workers.pickling import bindings, by_value
 from workers.errors.describe import text_of
 from workers.errors.signal_handlers import is_of_a_handler
-from workers.mirror import Definition, Wanted
-from workers.needs import ALL, CODE
+from workers.pickling.main_module import Definition, Wanted
+from workers.pickling.needs import ALL, CODE
 
 _CODE = (FunctionType, type, ModuleType, BuiltinFunctionType)
 _SMALL = (*_CODE, int, float, complex, str, type(None))

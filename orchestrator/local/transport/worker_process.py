@@ -1,7 +1,7 @@
 """Start worker processes without running the user's main module again.
 
 `multiprocessing` normally re-runs `__main__` in a forkserver or spawned child, which is why its users need an
-`if __name__ == "__main__"` guard. Our workers get what they need of `__main__` over their lane (`workers.mirror`), so
+`if __name__ == "__main__"` guard. Our workers get what they need of `__main__` over their lane (`workers.pickling.main_module`), so
 the children are told of no main module. The forkserver is our own instance: what the program preloads into the
 global one, or starts from it, is not touched.
 

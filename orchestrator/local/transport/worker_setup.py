@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from orchestrator.local.transport.main_definitions import offered
 from orchestrator.errors import WorkerStartError
-from workers import bindings, by_value, entry, inheriting
+from workers import entry
+from workers.pickling import bindings, by_value, inheriting
 from workers.errors.describe import text_of
 from workers.errors.signal_handlers import is_of_a_handler
-from workers.mirror import Definition
+from workers.pickling.main_module import Definition
 
 
 class Beginning(NamedTuple):

@@ -1,7 +1,7 @@
 """Pickle what plain pickle can't send to a worker, and what `__main__` defines.
 
-What `__main__` has under a name travels as that name with its token (`workers.bindings`); the worker asks for it once
-(`workers.mirror`). Functions of `__main__` that have no name there travel by value, and run with the worker's one
+What `__main__` has under a name travels as that name with its token (`workers.pickling.bindings`); the worker asks for it once
+(`workers.pickling.main_module`). Functions of `__main__` that have no name there travel by value, and run with the worker's one
 namespace as their globals. Everything else is cloudpickle's. Used wherever something is sent to workers.
 """
 
@@ -19,8 +19,8 @@ from functools import cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from workers import bindings, inheriting, memmap, rebuilding
-from workers.needs import needs_of, submodules_of
+from workers.pickling import bindings, inheriting, memmap, rebuilding
+from workers.pickling.needs import needs_of, submodules_of
 
 _LRU_CACHED: type = type(functools.lru_cache(len))
 _NAMED_KINDS = tuple(

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from workers.errors.describe import text_of
 from workers.errors.capture import MISSING_NAMES
-from workers.needs import ALL, CODE
+from workers.pickling.needs import ALL, CODE
 
 
 class Definition(NamedTuple):

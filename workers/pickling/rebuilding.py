@@ -1,4 +1,4 @@
-"""What the pickles of `workers.by_value` call when they are loaded, and how special kinds of objects are taken apart.
+"""What the pickles of `workers.pickling.by_value` call when they are loaded, and how special kinds of objects are taken apart.
 
 The names in here stand in pickles that cross between processes, and only there.
 """
@@ -11,7 +11,7 @@ import marshal
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from workers import bindings, mirror
+from workers.pickling import bindings, main_module
 
 
 def code(data: bytes) -> CodeType:
@@ -23,7 +23,7 @@ def code(data: bytes) -> CodeType:
 def named(name: str, token: int, *path: str) -> Any:
     """Return what `__main__` of the coordinator has, or had, under a name."""
     ours = bindings.has_token(token)  # back where it came from
-    found = bindings.of_token(name, token).value if ours else mirror.lookup(name, token)
+    found = bindings.of_token(name, token).value if ours else main_module.lookup(name, token)
     for step in path:
         found = getattr(found, step)
     return found
@@ -41,7 +41,7 @@ class Reference:
 
 def root(token: int, make: Any, arguments: tuple[Any, ...]) -> Any:
     """Make what a name stands for, and have it known before it is filled."""
-    return mirror.made(token, lambda: make(*arguments))
+    return main_module.made(token, lambda: make(*arguments))
 
 
 def function(compiled: CodeType, cells: int) -> FunctionType:
@@ -61,7 +61,7 @@ def fill_function(made: FunctionType, parts: Any) -> None:
         (made.__closure__ or ())[at].cell_contents = value
     for name in modules:
         importlib.import_module(name)
-    mirror.need(needs)
+    main_module.need(needs)
 
 
 def lru_cached(wrapped: Any, parameters: dict[str, Any]) -> Any:
