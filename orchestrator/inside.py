@@ -1,5 +1,5 @@
 """What user code asks inside a worker; the same as in the package `workers`."""
 
-from workers.context import WorkerContext, current
+from workers.process.context import WorkerContext, current
 
 __all__ = ["WorkerContext", "current"]

@@ -5,14 +5,14 @@ User code that runs in a worker may ask where it is with `workers.current()`.
 
 from typing import Any
 
-from workers.context import WorkerContext, current
+from workers.process.context import WorkerContext, current
 
 __all__ = ["WorkerContext", "current"]
 
 
 def __getattr__(name: str) -> Any:
     if not name.startswith("__"):
-        from workers.clash import hidden_by  # noqa: PLC0415 - only for what isn't here
+        from workers.process.clash import hidden_by  # noqa: PLC0415 - only for what isn't here
 
         other = hidden_by(name)
         if other is not None:

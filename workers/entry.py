@@ -20,13 +20,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from workers import context, leaving, payload, randomness, threads, watch
+from workers import payload, watch
+from workers.process import context, leaving, randomness, threads
 from workers.pickling import main_module
 from workers.arena import Arena, ArenaReader
 from workers.errors.capture import capture
 from workers.lane import WorkerLane
 from workers.loop import ChunkLoop
-from workers.moment import Moment
+from workers.process.moment import Moment
 from workers.sync import shared_object
 from workers.wire import Kind, pack
 

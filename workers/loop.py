@@ -15,7 +15,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from workers import context, leaving, payload, randomness
+from workers import payload
+from workers.process import context, leaving, randomness
 from workers.pickling import main_module
 from workers.errors.describe import text_of, type_name
 from workers.errors.capture import ExceptionRecord, add_note, capture
@@ -23,7 +24,7 @@ from workers.functions.fused import FusedResults, FusedRunner
 from workers.functions.fused_reading import ReadResults, RecordsRunner, reader_of
 from workers.lane import WorkerLane
 from workers.output import ForwardedStream
-from workers.peak_memory import peak_bytes
+from workers.process.peak_memory import peak_bytes
 from workers.functions.runner import CallRunner, CallSpec, Failures
 from workers.functions.steps import Steps
 from workers.sync import shared_object

@@ -12,7 +12,8 @@ from functools import partial
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from workers import compression, context, file_names
+from workers import compression, file_names
+from workers.process import context
 from workers.pickling import load
 from workers.chunks import (
     KEPT_FAILURES,

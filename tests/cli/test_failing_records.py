@@ -10,7 +10,7 @@ import pytest
 FUNCTIONS = """
 import ctypes, os, signal, sys, time
 import workers
-if "workers.context" in sys.modules and workers.context._current: time.sleep(0.8)  # imports that take longer than an item may
+if "workers.process.context" in sys.modules and workers.process.context._current: time.sleep(0.8)  # imports that take longer than an item may
 
 def obey(name, what):
     if what == "exit": os._exit(0)

@@ -18,7 +18,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers import context
+from workers.process import context
 from workers.commands.template import CommandTemplate
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers import context
+from workers.process import context
 from workers.errors.describe import describe_function
 from workers.sync.barrier import Barrier
 from workers.sync.collectives import Step

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from workers.chunks import PartlyFailedError
 from workers.errors.capture import ExceptionRecord, capture
-from workers.randomness import Seeded
+from workers.process.randomness import Seeded
 from workers.functions.steps import Steps
 
 _SLICE_S = 0.005

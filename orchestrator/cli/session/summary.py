@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.counts import SHOWN_FAILURES
 from orchestrator.settings import usable_cpus
-from workers.peak_memory import peak_bytes
+from workers.process.peak_memory import peak_bytes
 
 if TYPE_CHECKING:
     from workers.chunks import BlockResult, RecordFailure

@@ -24,8 +24,8 @@ from orchestrator.settings import usable_cpus
 from workers import payload
 from workers.arena import Arena, ArenaReader, create_fd
 from workers.entry import WorkerStart
-from workers.moment import Moment
-from workers.threads import limited, loaded
+from workers.process.moment import Moment
+from workers.process.threads import limited, loaded
 from workers.watch import SLOTS
 from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from workers import context
+from workers.process import context
 
 
 def begin(seed: int | None, worker_id: int) -> None:
