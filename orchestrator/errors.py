@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workers.errors.describe import describe
 
 if TYPE_CHECKING:
-    from workers.chunks import Place
+    from workers.records.blocks import Place
     from workers.errors.capture import ExceptionRecord
 
 

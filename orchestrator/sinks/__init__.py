@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from workers.chunks import BlockResult
+    from workers.records.blocks import BlockResult
 
 
 class Sink(Protocol):

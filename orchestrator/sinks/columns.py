@@ -6,8 +6,8 @@ import csv
 import io
 
 from orchestrator.errors import OrchestratorError
-from workers import compression
-from workers.results import csv_row
+from workers.records import compression
+from workers.records.output import csv_row
 
 
 class Columns:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.sinks.disk.output_file import output_file
-from workers import compression, file_names
+from workers.records import compression, file_names
 
 if TYPE_CHECKING:
     from orchestrator.sinks.disk.output_file import OutputFile

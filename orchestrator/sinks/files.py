@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
 from orchestrator.sinks.disk.output_file import output_file
-from workers import compression, file_names
+from workers.records import compression, file_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.chunks import BlockResult
+    from workers.records.blocks import BlockResult
 
 
 class FileSink:

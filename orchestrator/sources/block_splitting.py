@@ -13,9 +13,9 @@ from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
-from workers.chunks import Block, ByteRange, Chunk, FailedRecord, Paths, Place
-from workers.formats import Records, split
-from workers.locating import Located, read
+from workers.records.blocks import Block, ByteRange, Chunk, FailedRecord, Paths, Place
+from workers.records.formats import Records, split
+from workers.records.positions import Located, read
 
 if TYPE_CHECKING:
     from orchestrator.errors import ItemError

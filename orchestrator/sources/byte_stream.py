@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.sources.cutting import TooLong
-from workers import compression
+from workers.records import compression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.sources.csv_rows import RowEnds
-from workers.formats import read_header
+from workers.records.formats import read_header
 
 if TYPE_CHECKING:
-    from workers.formats import Header
+    from workers.records.formats import Header
 
 _HEADER_BYTES = 64 * 1024
 """A header is looked for here first, before in all that there is."""

@@ -24,17 +24,17 @@ from orchestrator.sources.csv_rows import RowEnds
 from orchestrator.sources.cutting import TooLong, cutter
 from orchestrator.sources.inputs import STDIN, Input, csv_header, is_own, look_at, open_plain, open_stream
 from orchestrator.sources.byte_stream import StdinPieces
-from workers import compression
-from workers.chunks import Block, ByteRange, Chunk, Origin, Paths
-from workers.identity import FileChangedError
-from workers.ranges import read_at
+from workers.records import compression
+from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths
+from workers.records.identity import FileChangedError
+from workers.records.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from orchestrator.sources.cutting import Cut, Cutter
-    from workers.formats import Header
-    from workers.identity import Identity
+    from workers.records.formats import Header
+    from workers.records.identity import Identity
 
 MAX_RECORD_BYTES = 256 * 2**20
 _KEPT_OPEN = 64

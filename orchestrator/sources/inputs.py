@@ -18,15 +18,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from workers import compression, file_names
-from workers.formats import read_header
-from workers.identity import FileChangedError, Identity, edges_of, identity_of
-from workers.ranges import read_at
+from workers.records import compression, file_names
+from workers.records.formats import read_header
+from workers.records.identity import FileChangedError, Identity, edges_of, identity_of
+from workers.records.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.formats import Header
+    from workers.records.formats import Header
 
 STDIN = "-"
 

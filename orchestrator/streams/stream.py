@@ -26,7 +26,7 @@ from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
 from orchestrator.pool.workflow import Workflow, check_hook
 from workers.errors.describe import describe
-from workers.reading import RecordReader
+from workers.records.reader import RecordReader
 from workers.functions.steps import Step, StepKind
 
 if TYPE_CHECKING:

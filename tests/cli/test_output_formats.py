@@ -15,7 +15,7 @@ from orchestrator import ConfigError, OrchestratorError, Stream, run
 from orchestrator.graph.checkpoints import Checkpoints
 from orchestrator.sinks import compressed
 from orchestrator.streams.running import plan_of, run_plan
-from workers import compression, file_names
+from workers.records import compression, file_names
 
 RECORDS = [{"a": 1, "b": 'x,"y"\nz'}, {"b": "é", "a": None}, {"a": [1, 2], "b": ""}]
 VALUES = [*RECORDS, "text", 'a "quoted" text', "", 7, 1.5, True, [1, "two"], "\x0b\u2028 no line ends"]

@@ -11,9 +11,9 @@ from orchestrator import Pool, Stream, run
 from orchestrator.errors import OrchestratorError
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
-from workers.identity import FileChangedError
-from workers.locating import UnreadableError
-from workers.reading import RecordReader
+from workers.records.identity import FileChangedError
+from workers.records.positions import UnreadableError
+from workers.records.reader import RecordReader
 
 ROWS = 400
 CONTENT = {

@@ -10,9 +10,9 @@ from orchestrator.sources.block_splitting import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from orchestrator.sources.line_numbers import LineNumbers
-from workers.chunks import FailedRecord, Paths
-from workers.formats import Records, split
-from workers.locating import read
+from workers.records.blocks import FailedRecord, Paths
+from workers.records.formats import Records, split
+from workers.records.positions import read
 
 PIECES = st.sampled_from(
     [b"a", b"\xc3\xa4", b"\xff", b"\n", b"\n\n", b"\r\n", b"\r", b"\xe2\x80\xa8", b'"a\n""b"', b",", b'{"n": 1}\n', b" "]

@@ -19,10 +19,10 @@ from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.sources.block_splitting import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
-from workers.chunks import FailedRecord
+from workers.records.blocks import FailedRecord
 from workers.errors.capture import capture
-from workers.formats import split
-from workers.locating import Located, read
+from workers.records.formats import split
+from workers.records.positions import Located, read
 from workers.watch import Glance
 
 MAX_DEATHS = 2

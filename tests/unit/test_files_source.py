@@ -13,8 +13,8 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand, mean_record_bytes
 from orchestrator.sources.byte_stream import StdinPieces
-from workers import compression
-from workers.chunks import ByteRange
+from workers.records import compression
+from workers.records.blocks import ByteRange
 
 LINES = "".join(f"line {i} ä\n" for i in range(5000)).encode()
 

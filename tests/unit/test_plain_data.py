@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.checkpoint.plain_data import Pickled, dumps, has_pickles, loads
-from workers.chunks import Place
+from workers.records.blocks import Place
 from workers.functions.steps import StepCounts
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()) | st.binary()
@@ -97,8 +97,8 @@ def test_what_holds_itself_or_shares_its_parts_ends():
         b'{"$":"subprocess:Popen","of":{}}',
         b'{"$":"orchestrator.pool.pool:Pool","of":{}}',
         b'{"$":"workers.sync.shared_file:SharedFile","of":{}}',
-        b'{"$":"workers.chunks:Place","of":{"path":"a"}}',
-        b'{"$":"workers.chunks:os","of":{}}',
+        b'{"$":"workers.records.blocks:Place","of":{"path":"a"}}',
+        b'{"$":"workers.records.blocks:os","of":{}}',
         b'{"$":"tuple"}',
         b'{"$":7,"of":7}',
         pickle.dumps(1),

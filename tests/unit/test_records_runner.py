@@ -5,10 +5,10 @@ import pickle
 
 import pytest
 
-from workers import compression
-from workers.chunks import KEPT_FAILURES, Block, ByteRange, Origin, Paths, RecordError
-from workers.records import RecordRunner
-from workers.results import to_json
+from workers.records import compression
+from workers.records.blocks import KEPT_FAILURES, Block, ByteRange, Origin, Paths, RecordError
+from workers.records.block_runner import RecordRunner
+from workers.records.output import to_json
 
 FUNCTIONS = """
 import json

@@ -15,9 +15,9 @@ from orchestrator.sources.csv_rows import RowEnds
 from orchestrator.sources.cutting import CsvCutter, LineCutter, SizeCutter
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
-from workers.chunks import Block, Origin
-from workers.formats import parse_json, split
-from workers.ranges import read_block, read_range
+from workers.records.blocks import Block, Origin
+from workers.records.formats import parse_json, split
+from workers.records.ranges import read_block, read_range
 
 PIECES = st.sampled_from(
     ["a", "ä", "€", "\U0001f600", " ", "\n", "\r\n", "\r", "\x0b", "\x1c", "\u2028", "longer text", '"', ","]

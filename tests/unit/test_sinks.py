@@ -13,7 +13,7 @@ from orchestrator.sinks.disk.append_file import AppendFile
 from orchestrator.sinks.files import FileSink, FolderSink, refuse_input
 from orchestrator.sinks.disk.in_place import InPlaceFile, ReaderGoneError
 from orchestrator.sinks.disk.output_file import own_descriptor, resolve
-from workers.chunks import BlockResult, Origin
+from workers.records.blocks import BlockResult, Origin
 
 
 def result(payload, *, file=0, index=0, last=False, fields=None):

@@ -17,7 +17,7 @@ from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
-from workers.chunks import FailedRecord
+from workers.records.blocks import FailedRecord
 from workers.errors.capture import ExceptionRecord, capture
 from workers.functions.flow import Flow
 from workers.functions.fused import Chain, Tally, taken
@@ -26,7 +26,7 @@ from workers.functions.steps import StepCounts, Steps
 from workers.watch import watching
 
 if TYPE_CHECKING:
-    from workers.reading import ReadRecords, RecordReader
+    from workers.records.reader import ReadRecords, RecordReader
 
 Failed = list[tuple[int, ExceptionRecord | list[Any]]]
 """By position in the chunk: what reading a block raised, or the pieces of one that failed in part."""
@@ -205,7 +205,7 @@ class RecordsRunner:
 def reader_of(steps: Steps) -> RecordReader | None:
     """Return what reads the records of blocks, if that is what the first of these steps does."""
     first = steps.steps[0]
-    reading = sys.modules.get("workers.reading")  # loaded by whoever made the steps, or unpickled them
+    reading = sys.modules.get("workers.records.reader")  # loaded by whoever made the steps, or unpickled them
     if reading is None or first.when is not None or not isinstance(first.function, reading.RecordReader):
         return None
     return cast("RecordReader", first.function)

@@ -11,7 +11,7 @@ from itertools import islice, starmap
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from workers.chunks import PartlyFailedError
+from workers.records.blocks import PartlyFailedError
 from workers.errors.capture import ExceptionRecord, capture
 from workers.process.randomness import Seeded
 from workers.functions.steps import Steps

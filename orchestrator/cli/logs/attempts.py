@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from workers.chunks import Block, ByteRange
+from workers.records.blocks import Block, ByteRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.engine.protocol.events import Lost
-    from workers.chunks import BlockResult, Chunk, RecordError
+    from workers.records.blocks import BlockResult, Chunk, RecordError
     from workers.commands.runner import CommandResult
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
 from orchestrator.engine.recovery.item_errors import told
 from orchestrator.sinks.columns import Columns
-from workers import compression
-from workers.chunks import Block, BlockResult, Chunk, RecordError, RecordFailure
+from workers.records import compression
+from workers.records.blocks import Block, BlockResult, Chunk, RecordError, RecordFailure
 from workers.pickling.load import HandlerError
-from workers.records import keeps
+from workers.records.block_runner import keeps
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Looked
-    from workers.records import RecordRunner
+    from workers.records.block_runner import RecordRunner
 
 
 class BlockOutcomes:

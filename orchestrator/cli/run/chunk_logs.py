@@ -13,13 +13,13 @@ from orchestrator.cli.logs.attempts import AttemptLogs, how_lost, of_chunk, of_f
 from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.trace import Trace
 from orchestrator.errors import ItemTimeoutError, OrchestratorError, WorkerDiedError
-from workers.chunks import RecordError
+from workers.records.blocks import RecordError
 
 if TYPE_CHECKING:
     from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.run.options import RunSettings
     from orchestrator.engine.protocol.events import Lost
-    from workers.chunks import BlockResult
+    from workers.records.blocks import BlockResult
 
 
 class ChunkLogs:

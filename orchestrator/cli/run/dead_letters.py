@@ -21,13 +21,13 @@ from orchestrator.errors import ConfigError
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile, refuse_unwritable
 from orchestrator.sources.inputs import csv_header
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
-from workers.chunks import Block, ByteRange, Chunk, Origin, Paths, Place
-from workers.results import csv_row
+from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths, Place
+from workers.records.output import csv_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from workers.chunks import RecordFailure
+    from workers.records.blocks import RecordFailure
 
 
 class Letters:

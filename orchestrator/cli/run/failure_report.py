@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.sources.line_numbers import LineNumbers
-from workers.chunks import RecordError
+from workers.records.blocks import RecordError
 
 if TYPE_CHECKING:
-    from workers.chunks import RecordFailure
+    from workers.records.blocks import RecordFailure
 
 _lines = LineNumbers()
 

@@ -17,7 +17,7 @@ from orchestrator.errors import OrchestratorError
 if TYPE_CHECKING:
     from orchestrator.cli.flags.halt import Halt
     from orchestrator.graph.runner import Engine
-    from workers.chunks import BlockResult
+    from workers.records.blocks import BlockResult
 
 _AS_LONG_AS_IT_TAKES_S = 1e9
 

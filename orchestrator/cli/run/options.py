@@ -13,8 +13,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.disk.output_file import is_standard_output
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
-from workers.formats import FORMATS
-from workers.results import OUTPUT_FORMATS
+from workers.records.formats import FORMATS
+from workers.records.output import OUTPUT_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

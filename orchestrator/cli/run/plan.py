@@ -18,10 +18,10 @@ from orchestrator.sinks.disk.output_file import output_file
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import STDIN, Input, expand, mean_record_bytes
-from workers import compression, file_names
+from workers.records import compression, file_names
 from workers.pickling import load
-from workers.chunks import Block, ByteRange
-from workers.records import RecordRunner
+from workers.records.blocks import Block, ByteRange
+from workers.records.block_runner import RecordRunner
 
 if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.run.halt import Halting
     from orchestrator.cli.run.dead_letters import Letters
     from orchestrator.cli.session.summary import Tally
-    from workers.chunks import BlockResult
+    from workers.records.blocks import BlockResult
 
 
 class RecordingSink:

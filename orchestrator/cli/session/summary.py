@@ -12,7 +12,7 @@ from orchestrator.settings import usable_cpus
 from workers.process.peak_memory import peak_bytes
 
 if TYPE_CHECKING:
-    from workers.chunks import BlockResult, RecordFailure
+    from workers.records.blocks import BlockResult, RecordFailure
 
 
 @dataclass(slots=True)

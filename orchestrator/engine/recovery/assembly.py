@@ -17,7 +17,7 @@ from workers.errors.describe import describe
 if TYPE_CHECKING:
     from orchestrator.errors import ItemError
     from orchestrator.sources.block_splitting import Divider
-    from workers.chunks import Place
+    from workers.records.blocks import Place
     from workers.errors.capture import ExceptionRecord
 
 _MISSING: Any = object()

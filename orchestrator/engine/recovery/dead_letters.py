@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.errors import ConfigError
 from orchestrator.machine.terminal import visible
-from workers.chunks import Place
+from workers.records.blocks import Place
 from workers.errors.describe import describe, text_of, type_name
 
 _LINE_BEGINS = b'{"index": '

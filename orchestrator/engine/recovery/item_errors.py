@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
 from orchestrator.engine.protocol.events import Lost
-from workers.chunks import ByteRange, RecordError
+from workers.records.blocks import ByteRange, RecordError
 from workers.errors.describe import describe, text_of, type_name
 from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler

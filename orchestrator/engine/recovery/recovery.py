@@ -29,7 +29,7 @@ from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.engine.recovery.item_errors import death_error, how_it_ended, item_error, timeout_error
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
-from workers.chunks import FailedRecord
+from workers.records.blocks import FailedRecord
 from workers.errors.describe import class_names
 from workers.errors.capture import ExceptionRecord
 

@@ -16,12 +16,12 @@ from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workers.ranges import BOM
+from workers.records.ranges import BOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from workers.ranges import Raw
+    from workers.records.ranges import Raw
 
 FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.chunks import Block, Chunk, Paths, Place
-from workers.ranges import Raw, read_block, read_range
+from workers.records.blocks import Block, Chunk, Paths, Place
+from workers.records.ranges import Raw, read_block, read_range
 
 if TYPE_CHECKING:
-    from workers.formats import Records, Span, SplitError
+    from workers.records.formats import Records, Span, SplitError
 
 
 class UnreadableError(Exception):

@@ -7,10 +7,10 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workers.chunks import Place, RecordFailure
+from workers.records.blocks import Place, RecordFailure
 from workers.errors.describe import MOST_TEXT, cut_middle, text_of, type_name
 from workers.errors.capture import capture
-from workers.formats import SplitError
+from workers.records.formats import SplitError
 
 if TYPE_CHECKING:
     from types import TracebackType

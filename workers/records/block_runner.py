@@ -12,10 +12,10 @@ from functools import partial
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from workers import compression, file_names
+from workers.records import compression, file_names
 from workers.process import context
 from workers.pickling import load
-from workers.chunks import (
+from workers.records.blocks import (
     KEPT_FAILURES,
     Block,
     BlockResult,
@@ -26,17 +26,17 @@ from workers.chunks import (
     RecordError,
     RecordFailure,
 )
-from workers.describing import describe, described
-from workers.formats import Records, SplitError, split
-from workers.locating import Located, UnreadableError, read
-from workers.ranges import Raw
-from workers.results import FAILED, Output, ResultError
+from workers.records.record_errors import describe, described
+from workers.records.formats import Records, SplitError, split
+from workers.records.positions import Located, UnreadableError, read
+from workers.records.ranges import Raw
+from workers.records.output import FAILED, Output, ResultError
 from workers.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workers.chunks import Place
+    from workers.records.blocks import Place
     from workers.errors.capture import ExceptionRecord
     from workers.watch import Watch
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pickle import PickleBuffer
 
     from workers.errors.capture import ExceptionRecord
-    from workers.identity import Identity
+    from workers.records.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workers.chunks import Chunk, Paths, RecordError
-from workers.describing import describe
-from workers.formats import Records, SplitError, split
-from workers.locating import Located, read
+from workers.records.blocks import Chunk, Paths, RecordError
+from workers.records.record_errors import describe
+from workers.records.formats import Records, SplitError, split
+from workers.records.positions import Located, read
 
 if TYPE_CHECKING:
-    from workers.chunks import Place
+    from workers.records.blocks import Place
 
 
 class ReadRecords:

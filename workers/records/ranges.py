@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workers.chunks import Block, ByteRange
+    from workers.records.blocks import Block, ByteRange
 
 BOM = b"\xef\xbb\xbf"
 TAIL_BYTES = 64 * 1024

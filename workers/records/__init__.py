@@ -1,0 +1,1 @@
+"""Blocks of files: read, cut into records, and written as output."""
