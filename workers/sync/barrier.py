@@ -12,7 +12,7 @@ from collections.abc import Callable
 from multiprocessing import process, util
 from typing import Any, NoReturn
 
-from workers.departure import watch_end
+from workers.sync.exit_hooks import watch_end
 from workers.sync.barrier_memory import (
     ACTING,
     BROKEN,

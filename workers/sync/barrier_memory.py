@@ -16,7 +16,7 @@ import time
 import weakref
 from typing import Any, Self
 
-from workers.departure import at_departure
+from workers.sync.exit_hooks import at_departure
 from workers.sync.shared_file import TOKEN_BYTES, SharedFile
 
 CAPACITY = 4096

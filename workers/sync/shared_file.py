@@ -20,7 +20,7 @@ from multiprocessing import context, reduction
 from typing import Any, Self, TypeVar
 
 from workers.arena import create_fd
-from workers.own_lock import OwnLock
+from workers.sync.own_lock import OwnLock
 
 TOKEN_BYTES = 16
 _MUTEX_AT = 0  # a lock touches no content: the same byte may hold anything
