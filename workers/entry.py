@@ -20,16 +20,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from workers import payload, watch
+from workers.transport import payload, watch
 from workers.process import context, leaving, randomness, threads
 from workers.pickling import main_module
-from workers.arena import Arena, ArenaReader
+from workers.transport.arena import Arena, ArenaReader
 from workers.errors.capture import capture
-from workers.lane import WorkerLane
+from workers.transport.lane import WorkerLane
 from workers.loop import ChunkLoop
 from workers.process.moment import Moment
 from workers.sync import shared_object
-from workers.wire import Kind, pack
+from workers.transport.wire import Kind, pack
 
 MARKS_BYTES = mmap.PAGESIZE
 CONTROL_BYTES = MARKS_BYTES + watch.SLOTS * watch.SLOT_BYTES

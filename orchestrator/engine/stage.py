@@ -33,13 +33,13 @@ from orchestrator.engine.core.reorder import ReorderBuffer
 from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.engine.core.window import SMALL_CHUNK_BYTES, Window
-from workers import payload
+from workers.transport import payload
 from workers.pickling import by_value, memmap
 from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.runner import CallSpec
 from workers.functions.steps import StepCounts, Steps
-from workers.wire import Flag
+from workers.transport.wire import Flag
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Divider

@@ -22,14 +22,14 @@ from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused,
 from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
 from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
-from workers import payload
+from workers.transport import payload
 from workers.pickling import by_value, memmap
 from workers.errors.capture import capture
 from workers.functions.runner import CallSpec
 from workers.functions.run_on_all import Together
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import ExchangeFile
-from workers.wire import Flag
+from workers.transport.wire import Flag
 
 
 class Superstep:

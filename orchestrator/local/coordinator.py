@@ -56,8 +56,8 @@ from orchestrator.local.supervisor import LATE_S, Supervisor
 from orchestrator.local.timers import Timers
 from orchestrator.engine.core.waiting_line import WaitingLine
 from orchestrator.local.transport.wakeup import WakeUp
-from workers import payload
-from workers.wire import Flag, Frame, Kind, pack
+from workers.transport import payload
+from workers.transport.wire import Flag, Frame, Kind, pack
 
 _STOP_GRACE_S = 5.0
 _MOMENT_S = 0.1

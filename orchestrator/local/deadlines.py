@@ -1,6 +1,6 @@
 """Deadlines of items: a worker whose item takes longer than its call allows is ended, and so is one that stands still.
 
-What a worker is at, and since when, it writes into its slot (`workers/watch.py`), so looking costs it nothing.
+What a worker is at, and since when, it writes into its slot (`workers/transport/watch.py`), so looking costs it nothing.
 
 Owner: the coordinator, under its lock.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.engine.protocol.events import Ended
 from orchestrator.local.transport.lane import Lane, LaneState
-from workers import watch
+from workers.transport import watch
 
 if TYPE_CHECKING:
     from orchestrator.local.transport.calls import Calls

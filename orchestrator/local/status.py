@@ -1,6 +1,6 @@
 """What a pool is at: which chunk each worker holds and for how long. Taken in the coordinator, under its lock.
 
-A worker says itself what it is at only in calls with a timeout (`workers.watch`). Of all others the coordinator knows
+A worker says itself what it is at only in calls with a timeout (`workers.transport.watch`). Of all others the coordinator knows
 what they hold, and when something last went either way: a lane whose chunks are long holds one, so that is when it
 began; where chunks are short it does not matter.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.local.transport.lane import Lane, LaneState
 from orchestrator.engine.core.ledger import Chunk
-from workers import watch
+from workers.transport import watch
 from workers.errors.describe import describe
 
 _LONGEST_ITEM = 60

@@ -30,8 +30,8 @@ from orchestrator.engine.protocol.events import Ended, Lost, Returned
 from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.local.memory_watch import MemoryWatch
 from orchestrator.settings import PoolSettings
-from workers import watch
-from workers.wire import Kind, pack
+from workers.transport import watch
+from workers.transport.wire import Kind, pack
 
 if TYPE_CHECKING:
     from orchestrator.local.transport.calls import Calls

@@ -16,8 +16,8 @@ from orchestrator.errors import InternalError, OrchestratorError, WorkerStartErr
 from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.local.transport.lane import Lane
 from orchestrator.machine.terminal import for_stream, visible
-from workers import payload
-from workers.wire import Frame, Kind
+from workers.transport import payload
+from workers.transport.wire import Frame, Kind
 
 
 class Hearing:

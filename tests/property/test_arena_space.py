@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workers import arena as module
-from workers.arena import PAGE, Arena, ArenaReader, create_fd
+from workers.transport import arena as module
+from workers.transport.arena import PAGE, Arena, ArenaReader, create_fd
 
 FIRST, LARGEST = 4 * PAGE, 32 * PAGE
 LIMIT = 96 * PAGE

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.wire import HEADER, MAX_NUMBER, FrameReader
+from workers.transport.wire import HEADER, MAX_NUMBER, FrameReader
 
 frames = st.tuples(
     st.integers(0, 255),

@@ -23,7 +23,7 @@ from workers.records.blocks import FailedRecord
 from workers.errors.capture import capture
 from workers.records.formats import split
 from workers.records.positions import Located, read
-from workers.watch import Glance
+from workers.transport.watch import Glance
 
 MAX_DEATHS = 2
 

@@ -113,7 +113,7 @@ def tear_the_next_write(trap: Trap, *, whole: bool = False) -> None:
 
     If in the middle, half of the frame is written by then.
     """
-    from workers import lane
+    from workers.transport import lane
 
     class TornOs:
         def __getattr__(self, name: str) -> Any:
@@ -135,7 +135,7 @@ def tear_the_next_write(trap: Trap, *, whole: bool = False) -> None:
 
 def tear_the_next_placing(trap: Trap) -> None:
     """Have this worker spring the trap when a payload of its was copied into shared memory, and not yet told of."""
-    from workers.arena import Arena
+    from workers.transport.arena import Arena
 
     place = Arena.place
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from workers import payload
-from workers.arena import Arena, ArenaReader, create_fd
-from workers.payload import THRESHOLD_BYTES
-from workers.wire import Flag, FrameReader, Kind
+from workers.transport import payload
+from workers.transport.arena import Arena, ArenaReader, create_fd
+from workers.transport.payload import THRESHOLD_BYTES
+from workers.transport.wire import Flag, FrameReader, Kind
 
 LARGE = THRESHOLD_BYTES
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.wire import HEADER_BYTES, MAX_NUMBER, Flag, FrameReader, Kind, pack
+from workers.transport.wire import HEADER_BYTES, MAX_NUMBER, Flag, FrameReader, Kind, pack
 
 
 def test_a_frame_comes_back_as_it_was_packed():

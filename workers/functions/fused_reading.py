@@ -23,7 +23,7 @@ from workers.functions.flow import Flow
 from workers.functions.fused import Chain, Tally, taken
 from workers.functions.runner import CallSpec, Pace
 from workers.functions.steps import StepCounts, Steps
-from workers.watch import watching
+from workers.transport.watch import watching
 
 if TYPE_CHECKING:
     from workers.records.reader import ReadRecords, RecordReader

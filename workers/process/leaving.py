@@ -16,7 +16,7 @@ from collections.abc import Callable
 from multiprocessing import util
 from typing import Any
 
-from workers import payload
+from workers.transport import payload
 from workers.errors.capture import add_note, capture
 
 

@@ -31,14 +31,14 @@ from workers.records.formats import Records, SplitError, split
 from workers.records.positions import Located, UnreadableError, read
 from workers.records.ranges import Raw
 from workers.records.output import FAILED, Output, ResultError
-from workers.watch import watching
+from workers.transport.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workers.records.blocks import Place
     from workers.errors.capture import ExceptionRecord
-    from workers.watch import Watch
+    from workers.transport.watch import Watch
 
 INLINE_BYTES = 4096
 """A failed record up to this size is kept itself, where failures are to be run again; larger ones by their place."""

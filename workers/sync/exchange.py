@@ -21,8 +21,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from workers import payload
-from workers.arena import PAGE, create_fd
+from workers.transport import payload
+from workers.transport.arena import PAGE, create_fd
 
 _TOKEN_BYTES = 16
 _SLOT = struct.Struct("<QQQ")
@@ -161,7 +161,7 @@ class Exchange:
         return pickle.loads(whole[body_at : body_at + pickle_bytes], buffers=views)
 
     def _leased(self, memory: mmap.mmap, rank: int, region: int) -> memoryview:
-        """Raise this reader's flag on a region until the last view of it is gone, as `workers.arena` does."""
+        """Raise this reader's flag on a region until the last view of it is gone, as `workers.transport.arena` does."""
         flag_at = self._flags_of(rank, region) + self.rank
         exporter = (ctypes.c_char * len(memory)).from_buffer(memory)
         self._head[flag_at] = 1

@@ -19,7 +19,7 @@ from contextlib import suppress
 from multiprocessing import context, reduction
 from typing import Any, Self, TypeVar
 
-from workers.arena import create_fd
+from workers.transport.arena import create_fd
 from workers.sync.own_lock import OwnLock
 
 TOKEN_BYTES = 16

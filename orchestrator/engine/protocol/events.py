@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.engine.core.ledger import Chunk
-from workers.arena import ArenaReader
-from workers.watch import Glance
+from workers.transport.arena import ArenaReader
+from workers.transport.watch import Glance
 
 
 class Finished(NamedTuple):

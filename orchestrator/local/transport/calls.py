@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.engine.protocol.events import Broken, StageEvents
-from workers import arena, payload, watch
+from workers.transport import arena, payload, watch
 from workers.entry import CONTROL_BYTES, MARKS_BYTES
 
 

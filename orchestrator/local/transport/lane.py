@@ -21,13 +21,13 @@ from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.local.transport.main_definitions import attributes_of_main
 from orchestrator.engine.protocol.events import Ended
 from orchestrator.settings import usable_cpus
-from workers import payload
-from workers.arena import Arena, ArenaReader, create_fd
+from workers.transport import payload
+from workers.transport.arena import Arena, ArenaReader, create_fd
 from workers.entry import WorkerStart
 from workers.process.moment import Moment
 from workers.process.threads import limited, loaded
-from workers.watch import SLOTS
-from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
+from workers.transport.watch import SLOTS
+from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 PIPE_BYTES = 1 << 18
 _MAX_WRITE_BYTES = 1 << 18

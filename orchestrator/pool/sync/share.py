@@ -18,7 +18,7 @@ from typing import Any, Self
 import workers.sync.shared_object
 from orchestrator.local.transport import worker_process
 from orchestrator.errors import ClosedError, SharedMemoryError
-from workers import payload
+from workers.transport import payload
 from workers.pickling import by_value
 from workers.sync.shared_object import ALIGN, ENTRY, FILE_NAME, HEAD, TOKEN_BYTES
 

@@ -6,7 +6,7 @@ A frame is a 24-byte header and `length` bytes behind it:
 
 `ident` names a chunk (unique in its pool); `number` is the call that the chunk belongs to or, in a result, how many
 microseconds it ran. Behind the header of a frame that carries an object stand `buffers` table entries (see
-`workers.payload`), the pickle, and the buffers that found no room in shared memory.
+`workers.transport.payload`), the pickle, and the buffers that found no room in shared memory.
 """
 
 from __future__ import annotations

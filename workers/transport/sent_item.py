@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any
 
-from workers import payload
+from workers.transport import payload
 
 
 class SentItem:

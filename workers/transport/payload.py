@@ -11,9 +11,9 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from workers.arena import ENTRY, Arena, ArenaReader, Extent
+from workers.transport.arena import ENTRY, Arena, ArenaReader, Extent
 from workers.errors.signal_handlers import is_of_a_handler
-from workers.wire import HEADER, Flag
+from workers.transport.wire import HEADER, Flag
 
 THRESHOLD_BYTES = 64 << 10
 """From this size on a payload goes through shared memory: below it, the pipe is as quick."""

@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from workers import payload
-from workers.arena import Arena, ArenaReader
+from workers.transport import payload
+from workers.transport.arena import Arena, ArenaReader
 from workers.pickling.main_module import Definition, Wanted
-from workers.wire import READ_BYTES, Frame, FrameReader, Kind, pack
+from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 FULL_BYTES = 1 << 16
 """With this much waiting to be written, it is written."""

@@ -7,8 +7,8 @@ import os
 import pickle
 from typing import Any
 
-from workers.lane import WorkerLane
-from workers.wire import Kind, pack
+from workers.transport.lane import WorkerLane
+from workers.transport.wire import Kind, pack
 
 _MAX_LINE = 1 << 16
 
