@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import place
 
 if TYPE_CHECKING:
-    from orchestrator.pool.sync.barrier import Barrier
-    from orchestrator.pool.close_report import CloseReport
     from orchestrator.engine.recovery.dead_letters import DeadLetter, read_dead_letters
+    from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.errors import (
         BrokenBarrierError,
         ClosedError,
@@ -29,16 +28,17 @@ if TYPE_CHECKING:
         WorkerDiedError,
         WorkerStartError,
     )
-    from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.inside import WorkerContext, current
+    from orchestrator.pool.close_report import CloseReport
     from orchestrator.pool.pool import Pool
     from orchestrator.pool.stats import PoolStats, WorkerInfo
+    from orchestrator.pool.sync.barrier import Barrier
     from orchestrator.pool.sync.resources import ResourcePool
     from orchestrator.pool.sync.share import Shared
+    from orchestrator.pool.workflow import Workflow
     from orchestrator.streams.report import Report
     from orchestrator.streams.running import run
     from orchestrator.streams.stream import Stream
-    from orchestrator.pool.workflow import Workflow
 
 __version__ = "0.1.0"
 place.claim()

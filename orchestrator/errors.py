@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from workers.errors.describe import describe
 
 if TYPE_CHECKING:
-    from workers.records.blocks import Place
     from workers.errors.capture import ExceptionRecord
+    from workers.records.blocks import Place
 
 
 class OrchestratorError(Exception):

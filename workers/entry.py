@@ -20,15 +20,15 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from workers.transport import payload, watch
-from workers.process import context, leaving, randomness, threads
-from workers.pickling import main_module
-from workers.transport.arena import Arena, ArenaReader
 from workers.errors.capture import capture
-from workers.transport.lane import WorkerLane
 from workers.loop import ChunkLoop
+from workers.pickling import main_module
+from workers.process import context, leaving, randomness, threads
 from workers.process.moment import Moment
 from workers.sync import shared_object
+from workers.transport import payload, watch
+from workers.transport.arena import Arena, ArenaReader
+from workers.transport.lane import WorkerLane
 from workers.transport.wire import Kind, pack
 
 MARKS_BYTES = mmap.PAGESIZE

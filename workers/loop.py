@@ -15,19 +15,19 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from workers.transport import payload
-from workers.process import context, leaving, randomness
-from workers.pickling import main_module
-from workers.errors.describe import text_of, type_name
 from workers.errors.capture import ExceptionRecord, add_note, capture
+from workers.errors.describe import text_of, type_name
 from workers.functions.fused import FusedResults, FusedRunner
 from workers.functions.fused_reading import ReadResults, RecordsRunner, reader_of
-from workers.transport.lane import WorkerLane
-from workers.transport.stdio import ForwardedStream
-from workers.process.peak_memory import peak_bytes
 from workers.functions.runner import CallRunner, CallSpec, Failures
 from workers.functions.steps import Steps
+from workers.pickling import main_module
+from workers.process import context, leaving, randomness
+from workers.process.peak_memory import peak_bytes
 from workers.sync import shared_object
+from workers.transport import payload
+from workers.transport.lane import WorkerLane
+from workers.transport.stdio import ForwardedStream
 from workers.transport.watch import Watch
 from workers.transport.wire import MAX_NUMBER, Flag, Frame, Kind, pack
 

@@ -20,9 +20,9 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.checkpoint import plain_data
+from orchestrator.checkpoint.trust import refuse_untrusted
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.disk.new_file import NotOurFileError, begin, reopen, same_file
-from orchestrator.checkpoint.trust import refuse_untrusted
 from workers.errors.describe import text_of, type_name
 
 _HEAD = struct.Struct("<III")

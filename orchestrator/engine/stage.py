@@ -16,29 +16,29 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.recovery.assembly import Assembly, FailedItem
 from orchestrator.engine.core.chunking import ChunkSizer
-from orchestrator.local.coordinator import Coordinator, Sendable
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.core.credits import depth_for
-from orchestrator.engine.recovery.delivery import Deliveries, Delivery
-from orchestrator.errors import ItemError, OrchestratorError
-from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
-from orchestrator.engine.recovery.item_errors import item_error, unsendable_error
-from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
-from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.engine.core.reorder import ReorderBuffer
 from orchestrator.engine.core.retry import RetryPolicy
-from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from orchestrator.engine.core.window import SMALL_CHUNK_BYTES, Window
-from workers.transport import payload
-from workers.pickling import by_value, memmap
+from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.functions import encoded_function, label_of
+from orchestrator.engine.recovery.assembly import Assembly, FailedItem
+from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
+from orchestrator.engine.recovery.delivery import Deliveries, Delivery
+from orchestrator.engine.recovery.item_errors import item_error, unsendable_error
+from orchestrator.engine.recovery.recovery import Recovery
+from orchestrator.errors import ItemError, OrchestratorError
+from orchestrator.local.coordinator import Coordinator, Sendable
+from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.runner import CallSpec
 from workers.functions.steps import StepCounts, Steps
+from workers.pickling import by_value, memmap
+from workers.transport import payload
 from workers.transport.wire import Flag
 
 if TYPE_CHECKING:

@@ -15,20 +15,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.local.transport import worker_process
-from orchestrator.local.coordinator import Coordinator
-from orchestrator.errors import ItemError, WorkerDiedError
-from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
-from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
-from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.core.ledger import Chunk
-from workers.transport import payload
-from workers.pickling import by_value, memmap
+from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.functions import encoded_function, label_of
+from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
+from orchestrator.errors import ItemError, WorkerDiedError
+from orchestrator.local.coordinator import Coordinator
+from orchestrator.local.transport import worker_process
 from workers.errors.capture import capture
-from workers.functions.runner import CallSpec
 from workers.functions.run_on_all import Together
+from workers.functions.runner import CallSpec
+from workers.pickling import by_value, memmap
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import ExchangeFile
+from workers.transport import payload
 from workers.transport.wire import Flag
 
 

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.local.coordinator import Coordinator
 from orchestrator.errors import ConfigError
+from orchestrator.local.coordinator import Coordinator
 from orchestrator.local.reentrancy import importing
 
 if TYPE_CHECKING:

@@ -99,8 +99,8 @@ class Hold(Node):
         self._held, self._written = state["held"], state["written"]
         self._held_items = sum(map(len, self._held))
         if self._written and self._path is not None:  # read back to its end, it may be removed already
-            from orchestrator.sinks.disk.new_file import reopen  # noqa: PLC0415 - only for runs with checkpoints
             from orchestrator.checkpoint.trust import refuse_untrusted  # noqa: PLC0415
+            from orchestrator.sinks.disk.new_file import reopen  # noqa: PLC0415 - only for runs with checkpoints
 
             try:
                 self._file = open(reopen(self._path), "r+b")  # noqa: PTH123, SIM115 - closed by `close`

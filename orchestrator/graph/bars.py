@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.graph.source_stage import FeedNode
     from orchestrator.graph.flow.node import Node
+    from orchestrator.graph.source_stage import FeedNode
     from orchestrator.progress import Progress
 
 INTERVAL_S = 0.2

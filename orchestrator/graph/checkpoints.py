@@ -17,9 +17,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checkpoint.journal import Journal
 from orchestrator.errors import ConfigError, ResumeMismatchError
 from orchestrator.graph.sources import BlockingSource
-from orchestrator.checkpoint.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,10 +14,10 @@ from itertools import groupby, islice
 from sys import getrefcount
 from typing import Any
 
-from workers.transport import payload
-from workers.pickling import by_value, memmap
 from workers.errors.describe import full_type_name
 from workers.errors.signal_handlers import is_of_a_handler
+from workers.pickling import by_value, memmap
+from workers.transport import payload
 from workers.transport.sent_item import SentItem, SentItems
 
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range, type})

@@ -20,20 +20,20 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ClosedError, InternalError, PausedError
-from orchestrator.graph.flow.branches import Branches
 from orchestrator.graph.barrier_hook import EndOfStage
-from orchestrator.graph.source_stage import FeedNode
+from orchestrator.graph.flow.branches import Branches
 from orchestrator.graph.flow.growing import grow_smallest
-from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.flow.node import Node, NodeError
 from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
+from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.sources import BlockingSource, SourceNode
+from orchestrator.graph.stage_node import MapNode
 from orchestrator.settings import BUFFER_BYTES
 from workers.errors.capture import add_note, notes_of
 
 if TYPE_CHECKING:
-    from orchestrator.local.coordinator import Coordinator
     from orchestrator.graph.checkpoints import Checkpoints
+    from orchestrator.local.coordinator import Coordinator
 
 _POLL_S = 0.001
 """While there is something to do here, the lanes are looked after this often."""

@@ -14,10 +14,10 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile import schema
-from orchestrator.jobfile.validation import check_agreement
 from orchestrator.jobfile.diagnostics import JobFileError, Mistakes
 from orchestrator.jobfile.model import Job, JobNode, Ref
 from orchestrator.jobfile.toml_lines import Path, places
+from orchestrator.jobfile.validation import check_agreement
 from orchestrator.jobfile.values import Values
 from orchestrator.jobfile.workflows import read_workflows
 from orchestrator.sources.inputs import expand

@@ -7,10 +7,10 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.diagnostics import Mistakes
 from orchestrator.jobfile.model import NamedFunction, Ref
-from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.schema import TAKES, Field
-from orchestrator.settings import exception_class, parse_limit, parse_size
+from orchestrator.jobfile.toml_lines import Path
 from orchestrator.pool.size.sizing import parse_sizing
+from orchestrator.settings import exception_class, parse_limit, parse_size
 from workers.pickling import load
 
 WRONG: Any = object()

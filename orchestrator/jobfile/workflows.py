@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.diagnostics import Mistakes
-from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.schema import WORKFLOW, WORKFLOW_STEP
+from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.values import Values
 from orchestrator.pool.workflow import Workflow
 

@@ -37,25 +37,25 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from orchestrator.local.transport import worker_process
-from orchestrator.local import suspension
-from orchestrator.local.transport.worker_setup import Beginning
-from orchestrator.local.transport.calls import Calls
 from orchestrator.engine.core.credits import Credits
-from orchestrator.local.process_tree import end_with_children
-from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
-from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
-from orchestrator.local.worker_messages import Hearing
-from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.engine.core.ledger import Chunk, Ledger
+from orchestrator.engine.core.waiting_line import WaitingLine
+from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
+from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
+from orchestrator.local import suspension
+from orchestrator.local.process_tree import end_with_children
 from orchestrator.local.reentrancy import run_in_thread
-from orchestrator.settings import PoolSettings
-from orchestrator.local.watchdog import Standby
 from orchestrator.local.status import PoolStatus, describe_item, worker_status
 from orchestrator.local.supervisor import LATE_S, Supervisor
 from orchestrator.local.timers import Timers
-from orchestrator.engine.core.waiting_line import WaitingLine
+from orchestrator.local.transport import worker_process
+from orchestrator.local.transport.calls import Calls
+from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.local.transport.wakeup import WakeUp
+from orchestrator.local.transport.worker_setup import Beginning
+from orchestrator.local.watchdog import Standby
+from orchestrator.local.worker_messages import Hearing
+from orchestrator.settings import PoolSettings
 from workers.transport import payload
 from workers.transport.wire import Flag, Frame, Kind, pack
 

@@ -1,6 +1,7 @@
 """Deadlines of items: a worker whose item takes longer than its call allows is ended, and so is one that stands still.
 
-What a worker is at, and since when, it writes into its slot (`workers/transport/watch.py`), so looking costs it nothing.
+What a worker is at, and since when, it writes into its slot (`workers/transport/watch.py`), so looking costs it
+nothing.
 
 Owner: the coordinator, under its lock.
 """
@@ -16,8 +17,8 @@ from orchestrator.local.transport.lane import Lane, LaneState
 from workers.transport import watch
 
 if TYPE_CHECKING:
-    from orchestrator.local.transport.calls import Calls
     from orchestrator.engine.core.ledger import Ledger
+    from orchestrator.local.transport.calls import Calls
 
 _TICKS_A_TIMEOUT = 8
 _SHORTEST_TICK_S = 0.01

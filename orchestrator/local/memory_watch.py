@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import WorkerStartError
+from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge
 from orchestrator.engine.protocol.events import Ended
+from orchestrator.errors import WorkerStartError
 from orchestrator.local.transport.lane import Lane, LaneState
 from orchestrator.machine.memory import SystemMemory, own_bytes
-from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge
 
 if TYPE_CHECKING:
     from orchestrator.engine.core.ledger import Ledger

@@ -1,8 +1,8 @@
 """What a pool is at: which chunk each worker holds and for how long. Taken in the coordinator, under its lock.
 
-A worker says itself what it is at only in calls with a timeout (`workers.transport.watch`). Of all others the coordinator knows
-what they hold, and when something last went either way: a lane whose chunks are long holds one, so that is when it
-began; where chunks are short it does not matter.
+A worker says itself what it is at only in calls with a timeout (`workers.transport.watch`). Of all others the
+coordinator knows what they hold, and when something last went either way: a lane whose chunks are long holds one, so
+that is when it began; where chunks are short it does not matter.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any
 
-from orchestrator.local.transport.lane import Lane, LaneState
 from orchestrator.engine.core.ledger import Chunk
-from workers.transport import watch
+from orchestrator.local.transport.lane import Lane, LaneState
 from workers.errors.describe import describe
+from workers.transport import watch
 
 _LONGEST_ITEM = 60
 _PLAIN = (str, bytes, int, float, bool)

@@ -20,23 +20,23 @@ from itertools import takewhile
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
-from orchestrator.local.transport import worker_process
 from orchestrator.engine.core.blame import shares
 from orchestrator.engine.core.crew import Crew, Standing
-from orchestrator.local.deadlines import Deadlines
-from orchestrator.local.process_tree import end_group, end_with_children
-from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.engine.protocol.events import Ended, Lost, Returned
-from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
+from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
+from orchestrator.local.deadlines import Deadlines
 from orchestrator.local.memory_watch import MemoryWatch
+from orchestrator.local.process_tree import end_group, end_with_children
+from orchestrator.local.transport import worker_process
+from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.settings import PoolSettings
 from workers.transport import watch
 from workers.transport.wire import Kind, pack
 
 if TYPE_CHECKING:
-    from orchestrator.local.transport.calls import Calls
     from orchestrator.engine.core.credits import Credits
     from orchestrator.engine.core.ledger import Chunk, Ledger
+    from orchestrator.local.transport.calls import Calls
 
 _EARLY_DEATHS_MIN = 3
 LATE_S = 0.005

@@ -11,10 +11,10 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
-from orchestrator.local.transport.main_definitions import Definitions
-from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.engine.recovery.item_errors import rebuild
+from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.local.transport.lane import Lane
+from orchestrator.local.transport.main_definitions import Definitions
 from orchestrator.machine.terminal import for_stream, visible
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind

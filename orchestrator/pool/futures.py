@@ -11,19 +11,19 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.local.coordinator import Coordinator
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.recovery.delivery import Delivery
-from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
 from orchestrator.engine.recovery.item_errors import Failure
-from orchestrator.local.reentrancy import importing
-from orchestrator.settings import MapOptions, PoolSettings
 from orchestrator.engine.stage import Stage
+from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
+from orchestrator.local.coordinator import Coordinator
+from orchestrator.local.reentrancy import importing
 from orchestrator.pool.submitted import PLAIN, SubmittedCall
-from workers.pickling import by_value
+from orchestrator.settings import MapOptions, PoolSettings
 from workers.errors.describe import describe_function, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.submission import Submission, run_submission
+from workers.pickling import by_value
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.errors import ReentrantCallError
 from orchestrator.graph.runner import Engine
-from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.sinks import ResultsNode
+from orchestrator.graph.stage_node import MapNode
 
 if TYPE_CHECKING:
-    from orchestrator.local.coordinator import Coordinator
     from orchestrator.graph.flow.node import Node
+    from orchestrator.local.coordinator import Coordinator
 
 _UNREAD = "the results of {} were dropped unread, so it never ran: iterate over them, or use list(pool.map(...))"
 

@@ -14,22 +14,30 @@ from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from orchestrator.local.coordinator import Coordinator
-from orchestrator.engine.recovery.dead_letters import DeadLetter
-from orchestrator.errors import ClosedError, ConfigError
-from orchestrator.pool.size.resizing import MachineFollower, follower_of
 from orchestrator.engine.protocol.functions import label_of
-from orchestrator.pool.futures import FutureDriver
+from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
+from orchestrator.engine.recovery.dead_letters import DeadLetter
+from orchestrator.engine.stage import Stage
+from orchestrator.engine.together import Together
+from orchestrator.errors import ClosedError, ConfigError
+from orchestrator.graph.barrier import Hold
 from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.source_stage import FeedNode
-from orchestrator.graph.barrier import Hold
 from orchestrator.graph.stage_node import MapNode
-from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
-from orchestrator.machine.memory import Memory, refuse_unreachable, within_reach
-from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
-from orchestrator.pool.stats import PoolStats, Totals, WorkerInfo, workers_of
+from orchestrator.local.coordinator import Coordinator
 from orchestrator.local.reentrancy import is_inside_the_pool, run_in_thread
+from orchestrator.local.status import PoolStatus, describe_item
+from orchestrator.machine.memory import Memory, refuse_unreachable, within_reach
+from orchestrator.pool.close_report import CloseReport
+from orchestrator.pool.futures import FutureDriver
 from orchestrator.pool.map_results import MapResults
+from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
+from orchestrator.pool.size.resizing import MachineFollower, follower_of
+from orchestrator.pool.size.sizing import Sizing, sizing_of
+from orchestrator.pool.stats import PoolStats, Totals, WorkerInfo, workers_of
+from orchestrator.pool.submitted import check_priority, options_of, take_options
+from orchestrator.pool.sync.share import Shared
+from orchestrator.pool.workflow import Workflow
 from orchestrator.settings import (
     BUFFER_BYTES,
     MapOptions,
@@ -41,24 +49,17 @@ from orchestrator.settings import (
     refuse_fork_with_threads,
     refuse_too_many,
 )
-from orchestrator.pool.sync.share import Shared
-from orchestrator.pool.size.sizing import Sizing, sizing_of
-from orchestrator.engine.stage import Stage
-from orchestrator.local.status import PoolStatus, describe_item
-from orchestrator.pool.submitted import check_priority, options_of, take_options
-from orchestrator.engine.together import Together
-from orchestrator.pool.workflow import Workflow
 from workers.errors.describe import describe
 from workers.functions.steps import Steps
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from orchestrator.pool.close_report import CloseReport
+    from orchestrator.engine.superstep import Superstep
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.flow.node import Node
+    from orchestrator.pool.close_report import CloseReport
     from orchestrator.sources.block_splitting import Divider
-    from orchestrator.engine.superstep import Superstep
 
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink

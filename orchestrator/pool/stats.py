@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.counts import StageCounts
-from orchestrator.local.transport.lane import LaneState
 from orchestrator.local.status import rss_bytes
+from orchestrator.local.transport.lane import LaneState
 
 if TYPE_CHECKING:
-    from orchestrator.local.coordinator import Coordinator
     from orchestrator.engine.stage import Stage
+    from orchestrator.local.coordinator import Coordinator
 
 _KEPT = 64
 """Calls whose counts are kept apart: they may still go on."""

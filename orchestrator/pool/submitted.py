@@ -9,11 +9,11 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.settings import MapOptions, Retries, retries_by_name
-from workers.transport import payload
-from workers.pickling import by_value, memmap
 from workers.errors.describe import describe, describe_function
-from workers.transport.sent_item import SentItem
 from workers.functions.submission import Submission
+from workers.pickling import by_value, memmap
+from workers.transport import payload
+from workers.transport.sent_item import SentItem
 
 PLAIN = MapOptions(ordered=False, chunk=1, on_error="return", prompt=True)
 """How calls run that were submitted without options."""

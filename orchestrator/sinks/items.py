@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sinks.columns import Columns
 from orchestrator.sinks.compressed import named_output
-from workers.records import file_names
 from workers.errors.describe import describe, text_of
+from workers.records import file_names
 from workers.records.output import OUTPUT_FORMATS, Output
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from pickle import PickleBuffer
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.sources.byte_stream import StdinPieces
 from orchestrator.sources.csv_rows import RowEnds
 from orchestrator.sources.cutting import TooLong, cutter
 from orchestrator.sources.inputs import STDIN, Input, csv_header, is_own, look_at, open_plain, open_stream
-from orchestrator.sources.byte_stream import StdinPieces
 from workers.records import compression
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths
 from workers.records.identity import FileChangedError

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError
 from orchestrator.checkpoint.fingerprint import of_closure, of_function, of_iterable, of_libraries
+from orchestrator.errors import ConfigError
+from orchestrator.graph.flow.relay import LONGEST_WAY, Relay
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.stage_node import MapNode
-from orchestrator.graph.flow.relay import LONGEST_WAY, Relay
 from orchestrator.settings import map_options
 from workers.functions.fused_reading import reader_of
 from workers.functions.steps import Step, Steps

@@ -8,10 +8,10 @@ from itertools import count
 
 from orchestrator.engine.core.counts import SHOWN_FAILURES
 from orchestrator.graph.flow.branches import DroppedBranch
-from orchestrator.graph.source_stage import FeedNode
-from orchestrator.graph.stage_node import MapNode
 from orchestrator.graph.flow.node import Node
 from orchestrator.graph.flow.relay import Relay
+from orchestrator.graph.source_stage import FeedNode
+from orchestrator.graph.stage_node import MapNode
 
 _SHOWN_S = 0.01
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError
 from orchestrator.graph.bars import NodeBars
 from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
-from orchestrator.graph.runner import Engine
 from orchestrator.graph.flow.relay import Relay
+from orchestrator.graph.runner import Engine
 from orchestrator.graph.sinks import ResultsNode
+from orchestrator.machine.terminal import for_stream
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
-from orchestrator.machine.terminal import for_stream
 
 if TYPE_CHECKING:
     from orchestrator.pool.pool import Pool

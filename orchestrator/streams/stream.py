@@ -14,20 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
 from orchestrator.errors import ConfigError
 from orchestrator.graph.barrier import Hold
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
-from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
+from orchestrator.pool.workflow import Workflow, check_hook
 from orchestrator.settings import map_options, parse_limit
 from orchestrator.sinks.items import ItemFile
 from orchestrator.streams.patterns import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
-from orchestrator.pool.workflow import Workflow, check_hook
 from workers.errors.describe import describe
-from workers.records.reader import RecordReader
 from workers.functions.steps import Step, StepKind
+from workers.records.reader import RecordReader
 
 if TYPE_CHECKING:
     from datetime import timedelta

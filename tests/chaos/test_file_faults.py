@@ -19,8 +19,8 @@ from support.faults import Faults
 
 from orchestrator import Stream, run
 from orchestrator.checkpoint import journal as journal_module
-from orchestrator.graph import barrier, checkpoints
 from orchestrator.checkpoint.journal import Journal
+from orchestrator.graph import barrier, checkpoints
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 POINTS = os.environ.get("CHAOS_POINTS", "12")

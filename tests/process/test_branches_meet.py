@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator import InternalError, ItemError, Pool, Stream, run
 from orchestrator.graph.flow import overflow
-from orchestrator.graph.runner import Engine
 from orchestrator.graph.flow.node import Node
+from orchestrator.graph.runner import Engine
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import SourceNode
 

@@ -8,8 +8,8 @@ import pytest
 from support.waiting import Gate, until
 
 from orchestrator import ConfigError, Pool
-from orchestrator.pool.size import resizing
 from orchestrator.machine import cpu
+from orchestrator.pool.size import resizing
 
 
 def nap(x):

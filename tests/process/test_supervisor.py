@@ -12,7 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator import ClosedError, ConfigError, Failure, ItemTimeoutError, Pool, Stream, WorkerDiedError, WorkerStartError, run
+from orchestrator import (
+    ClosedError,
+    ConfigError,
+    Failure,
+    ItemTimeoutError,
+    Pool,
+    Stream,
+    WorkerDiedError,
+    WorkerStartError,
+    run,
+)
 from orchestrator.local import deadlines
 from tests.support.waiting import Gate, Tally, until
 

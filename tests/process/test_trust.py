@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ConfigError, Stream, run
-from orchestrator.graph import barrier
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.checkpoint.plain_data import has_pickles
+from orchestrator.graph import barrier
 from orchestrator.streams import plan
 
 

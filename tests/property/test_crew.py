@@ -11,11 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.local import supervisor
 from orchestrator.engine.core.credits import Credits
-from orchestrator.engine.protocol.events import Ended
-from orchestrator.local.transport.lane import LaneState
 from orchestrator.engine.core.ledger import Chunk, Ledger
+from orchestrator.engine.protocol.events import Ended
+from orchestrator.local import supervisor
+from orchestrator.local.transport.lane import LaneState
 from orchestrator.settings import PoolSettings
 
 pick = st.integers(0, 10**6)

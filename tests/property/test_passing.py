@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.recovery.delivery import Delivery
-from orchestrator.errors import ItemError
 from orchestrator.engine.recovery.item_errors import Failure
+from orchestrator.errors import ItemError
 from orchestrator.graph.stage_node import MapNode
 from tests.support.nodes import Drain
 

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engine.recovery.assembly import FailedItem, InPart
 from orchestrator.engine.core.counts import StageCounts
-from orchestrator.errors import ItemTimeoutError, WorkerDiedError
-from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.engine.core.retry import RetryPolicy
+from orchestrator.engine.protocol.events import Ended, Lost
+from orchestrator.engine.recovery.assembly import FailedItem, InPart
+from orchestrator.engine.recovery.recovery import Recovery
+from orchestrator.errors import ItemTimeoutError, WorkerDiedError
 from orchestrator.sources.block_splitting import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
-from workers.records.blocks import FailedRecord
 from workers.errors.capture import capture
+from workers.records.blocks import FailedRecord
 from workers.records.formats import split
 from workers.records.positions import Located, read
 from workers.transport.watch import Glance

@@ -12,9 +12,9 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from orchestrator import Pool, Stream, Workflow, run
-from orchestrator.graph import barrier
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.checkpoint.plain_data import has_pickles
+from orchestrator.graph import barrier
 from tests.support.storm import Storm
 
 

@@ -6,15 +6,15 @@ from contextlib import closing
 import pytest
 
 from orchestrator import ConfigError, OrchestratorError
-from orchestrator.cli.logs.attempts import Attempt
+from orchestrator.checkpoint.journal import Journal
 from orchestrator.cli.exec.resume import commands_done
+from orchestrator.cli.logs.attempts import Attempt
 from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.report_file import ReportFile
 from orchestrator.cli.logs.trace import Trace
+from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile
 from orchestrator.engine.recovery.dead_letters import DeadLetter, ErrorText
 from orchestrator.graph.barrier import Hold
-from orchestrator.checkpoint.journal import Journal
-from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile
 from orchestrator.sinks.disk.append_file import AppendFile
 from orchestrator.sinks.disk.output_file import mode_beside
 

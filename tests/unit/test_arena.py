@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from workers.transport import arena as module
-from workers.transport.arena import FIRST_SEGMENT_BYTES, LARGEST_SHARED_SEGMENT_BYTES, PAGE, Arena, ArenaReader, create_fd
+from workers.transport.arena import (
+    FIRST_SEGMENT_BYTES,
+    LARGEST_SHARED_SEGMENT_BYTES,
+    PAGE,
+    Arena,
+    ArenaReader,
+    create_fd,
+)
 
 KIB, MIB = 1 << 10, 1 << 20
 LARGE = LARGEST_SHARED_SEGMENT_BYTES // 4 + 1  # gets a segment of its own

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
+from orchestrator.cli.exec.arguments import StreamedRows, all_at_once, rows_of
 from orchestrator.cli.exec.resume import check_same, commands_done
 from orchestrator.cli.logs.joblog import COLUMNS
 from orchestrator.errors import ConfigError, ResumeMismatchError
-from orchestrator.cli.exec.arguments import StreamedRows, all_at_once, rows_of
 from workers.commands.template import parse
 
 

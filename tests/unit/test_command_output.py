@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.session.console import Console
 from orchestrator.cli.exec import output as command_output
+from orchestrator.cli.exec.arguments import rows_of
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput, _tagged
-from orchestrator.cli.exec.arguments import rows_of
+from orchestrator.cli.session.console import Console
 
 
 @given(st.lists(st.binary(max_size=6)), st.sampled_from([b"", b"a b\t"]))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import ConfigError, OrchestratorError, read_dead_letters
-from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText, Place, dumps
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile, refuse_unwritable
+from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText, Place, dumps
 
 
 class Point(NamedTuple):

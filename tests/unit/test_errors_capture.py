@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from workers.errors import capture
 from workers.errors.capture import ExceptionRecord, capture
 
 
@@ -172,7 +171,7 @@ def test_a_record_crosses_whatever_it_tells():
 
 
 def framed(monkeypatch, ours, function):
-    monkeypatch.setattr(capture, "_OURS", ours)
+    monkeypatch.setattr("workers.errors.capture._OURS", ours)
     try:
         function()
     except BaseException as error:
@@ -210,7 +209,7 @@ def test_with_no_frame_of_the_user_all_are_kept(monkeypatch):
 
 
 def test_a_folder_whose_name_begins_like_ours_is_the_users():
-    name = capture._OURS.rstrip("/") + "_of_mine/code.py"
+    name = sys.modules["workers.errors.capture"]._OURS.rstrip("/") + "_of_mine/code.py"
     with pytest.raises(ZeroDivisionError) as caught:
         code(name, "def f(): 1 / 0")()
     assert capture._user_frames(caught.value.__traceback__.tb_next) is caught.value.__traceback__.tb_next

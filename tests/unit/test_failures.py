@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from orchestrator.errors import ItemError, RemoteError, WorkerDiedError
 from orchestrator.engine.protocol.events import Lost
 from orchestrator.engine.recovery.item_errors import Failure, death_error, item_error, rebuild, unsendable_error
+from orchestrator.errors import ItemError, RemoteError, WorkerDiedError
 from workers.errors.capture import ExceptionRecord, capture
 
 

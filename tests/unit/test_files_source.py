@@ -10,9 +10,9 @@ import threading
 import pytest
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.sources.byte_stream import StdinPieces
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand, mean_record_bytes
-from orchestrator.sources.byte_stream import StdinPieces
 from workers.records import compression
 from workers.records.blocks import ByteRange
 

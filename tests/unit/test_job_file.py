@@ -7,10 +7,10 @@ import pytest
 from support.plain_streams import PlainStream
 
 from orchestrator.jobfile.builder import build
-from orchestrator.jobfile.diagram import draw
 from orchestrator.jobfile.diagnostics import JobFileError
-from orchestrator.jobfile.model import NamedFunction
+from orchestrator.jobfile.diagram import draw
 from orchestrator.jobfile.loader import read_job
+from orchestrator.jobfile.model import NamedFunction
 
 FUNCTIONS = """
 import json

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.checkpoint.journal import Journal
+from orchestrator.errors import ConfigError, OrchestratorError
 
 
 def written(folder, states):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.errors import InternalError
 from orchestrator.engine.core.ledger import TRANSITIONS, Chunk, ChunkState, Ledger
+from orchestrator.errors import InternalError
 
 
 def chunk(seq=0, **more):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.core.counts import StageCounts
 from orchestrator.checkpoint.plain_data import Pickled, dumps, has_pickles, loads
-from workers.records.blocks import Place
+from orchestrator.engine.core.counts import StageCounts
 from workers.functions.steps import StepCounts
+from workers.records.blocks import Place
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()) | st.binary()
 keys = st.recursive(scalars, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5)

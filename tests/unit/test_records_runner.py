@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 from workers.records import compression
-from workers.records.blocks import KEPT_FAILURES, Block, ByteRange, Origin, Paths, RecordError
 from workers.records.block_runner import RecordRunner
+from workers.records.blocks import KEPT_FAILURES, Block, ByteRange, Origin, Paths, RecordError
 from workers.records.output import to_json
 
 FUNCTIONS = """

@@ -4,8 +4,8 @@ from itertools import permutations
 
 import pytest
 
-from orchestrator.errors import InternalError
 from orchestrator.engine.core.reorder import ReorderBuffer
+from orchestrator.errors import InternalError
 
 
 def emptied(buffer):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import ConfigError, ItemTimeoutError, WorkerDiedError
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
+from orchestrator.errors import ConfigError, ItemTimeoutError, WorkerDiedError
 from orchestrator.settings import MapOptions, exception_class, retries_by_name
 from workers.errors.describe import class_names
 

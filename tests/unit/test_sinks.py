@@ -10,9 +10,9 @@ import pytest
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph import barrier
 from orchestrator.sinks.disk.append_file import AppendFile
-from orchestrator.sinks.files import FileSink, FolderSink, refuse_input
 from orchestrator.sinks.disk.in_place import InPlaceFile, ReaderGoneError
 from orchestrator.sinks.disk.output_file import own_descriptor, resolve
+from orchestrator.sinks.files import FileSink, FolderSink, refuse_input
 from workers.records.blocks import BlockResult, Origin
 
 

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.settings import usable_cpus
 from orchestrator.pool.size.sizing import Bounds, SizeFile, parse_sizing, parse_wanted
+from orchestrator.settings import usable_cpus
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.process import context
 from workers.commands.template import CommandTemplate
+from workers.process import context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,8 +6,8 @@
 An argument never becomes part of the shell's text. It travels as a positional parameter into a variable, and the text
 names the variable, in quotes that suit its place. So an argument arrives as it is, whatever stands in it. Where the
 shell, or a command like `eval`, reads text a second time, that isn't enough; such places are refused by
-`workers/commands/shell_grammar.py`. (GNU parallel quotes as if all places were bare: there, `'{}'` undoes the quoting, and
-`$(...)` in a file's name is run.)
+`workers/commands/shell_grammar.py`. (GNU parallel quotes as if all places were bare: there, `'{}'` undoes the quoting,
+and `$(...)` in a file's name is run.)
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 
 from workers.errors.describe import MOST_TEXT, class_names, cut, cut_middle, describe, text_of, type_name
 
-_OURS = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
 MISSING_NAMES: dict[str, str] = {}
 """Why names of `__main__` could not be sent to this worker; `workers.pickling.main_module` writes it."""
 _MAX_NOTES = 100

@@ -21,8 +21,8 @@ from operator import eq, truth
 from time import perf_counter
 from typing import Any, Protocol
 
-from workers.errors.describe import describe
 from workers.errors.capture import capture
+from workers.errors.describe import describe
 from workers.functions.flow import Bad, Flow
 from workers.functions.runner import CallSpec, Failures, Pace
 from workers.functions.steps import Step, StepCounts, Steps, UnknownLabelError

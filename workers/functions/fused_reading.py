@@ -17,12 +17,12 @@ from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
-from workers.records.blocks import FailedRecord
 from workers.errors.capture import ExceptionRecord, capture
 from workers.functions.flow import Flow
 from workers.functions.fused import Chain, Tally, taken
 from workers.functions.runner import CallSpec, Pace
 from workers.functions.steps import StepCounts, Steps
+from workers.records.blocks import FailedRecord
 from workers.transport.watch import watching
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workers.process import context
 from workers.errors.describe import describe_function
+from workers.process import context
 from workers.sync.barrier import Barrier
 from workers.sync.collectives import Step
 from workers.sync.exchange import Exchange, Where

@@ -11,10 +11,10 @@ from itertools import islice, starmap
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from workers.records.blocks import PartlyFailedError
 from workers.errors.capture import ExceptionRecord, capture
-from workers.process.randomness import Seeded
 from workers.functions.steps import Steps
+from workers.process.randomness import Seeded
+from workers.records.blocks import PartlyFailedError
 
 _SLICE_S = 0.005
 """About how long to run between two looks at whether anybody still waits for the chunk."""

@@ -3,9 +3,10 @@
     Steps((Step("parse", "map", json.loads), Step("good", "filter", is_good), Step("words", "flat_map", words)))
 
 Such a `Steps` is passed wherever a function goes (`Stage(..., function=steps)`, `pool.map(steps, items)`), and runs as
-one function in the worker (`workers.functions.fused`): an item crosses the process boundary once, however many steps it takes.
-Chains are put together by adding their tuples: `Steps(one.steps + other.steps)`; `Step.workflow` names the workflow
-that a step came from, and its errors say so. What comes back for a chunk is flat, longer or shorter than its items.
+one function in the worker (`workers.functions.fused`): an item crosses the process boundary once, however many steps it
+takes. Chains are put together by adding their tuples: `Steps(one.steps + other.steps)`; `Step.workflow` names the
+workflow that a step came from, and its errors say so. What comes back for a chunk is flat, longer or shorter than its
+items.
 
 All are frozen, made in the coordinator and read in the workers, but for `StepCounts`: owner is whoever counts in it.
 """

@@ -1,4 +1,4 @@
-"""What the names of this process's `__main__` mean now, for the workers that mirror it (`workers.pickling.main_module`).
+"""What the names of this process's `__main__` mean now, for the workers that mirror it (`main_module`).
 
 A token stands for one binding of one name: bound anew, the name has another token, which is larger. So a value is sent
 to a worker once, and again only when its name means something else; and a call that was opened before still gets what

@@ -1,8 +1,9 @@
 """Pickle what plain pickle can't send to a worker, and what `__main__` defines.
 
-What `__main__` has under a name travels as that name with its token (`workers.pickling.bindings`); the worker asks for it once
-(`workers.pickling.main_module`). Functions of `__main__` that have no name there travel by value, and run with the worker's one
-namespace as their globals. Everything else is cloudpickle's. Used wherever something is sent to workers.
+What `__main__` has under a name travels as that name with its token (`workers.pickling.bindings`); the worker asks for
+it once (`workers.pickling.main_module`). Functions of `__main__` that have no name there travel by value, and run with
+the worker's one namespace as their globals. Everything else is cloudpickle's. Used wherever something is sent to
+workers.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _put_on_path(folder: str) -> None:
 def _refuse_our_own(name: str, folder: str, module: ModuleType) -> None:
     """Refuse our own package where the program's file of that name is meant."""
     file = os.path.join(folder, f"{name}.py")  # noqa: PTH118
-    if name == __package__ and module.__file__ != file and os.path.isfile(file):  # noqa: PTH113
+    if name == __name__.partition(".")[0] and module.__file__ != file and os.path.isfile(file):  # noqa: PTH113
         raise HandlerError(f"the name {name!r} is taken by a package of orchestrator: write {name}.py:function")
 
 

@@ -20,8 +20,8 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from workers.errors.describe import text_of
 from workers.errors.capture import MISSING_NAMES
+from workers.errors.describe import text_of
 from workers.pickling.needs import ALL, CODE
 
 

@@ -1,4 +1,4 @@
-"""What the pickles of `workers.pickling.by_value` call when they are loaded, and how special kinds of objects are taken apart.
+"""What the pickles of `by_value` call when they are loaded, and how special kinds of objects are taken apart.
 
 The names in here stand in pickles that cross between processes, and only there.
 """

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from multiprocessing import util
 from typing import Any
 
-from workers.transport import payload
 from workers.errors.capture import add_note, capture
+from workers.transport import payload
 
 
 def settle_in() -> None:

@@ -12,9 +12,9 @@ from functools import partial
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from workers.records import compression, file_names
-from workers.process import context
 from workers.pickling import load
+from workers.process import context
+from workers.records import compression, file_names
 from workers.records.blocks import (
     KEPT_FAILURES,
     Block,
@@ -26,18 +26,18 @@ from workers.records.blocks import (
     RecordError,
     RecordFailure,
 )
-from workers.records.record_errors import describe, described
 from workers.records.formats import Records, SplitError, split
+from workers.records.output import FAILED, Output, ResultError
 from workers.records.positions import Located, UnreadableError, read
 from workers.records.ranges import Raw
-from workers.records.output import FAILED, Output, ResultError
+from workers.records.record_errors import describe, described
 from workers.transport.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workers.records.blocks import Place
     from workers.errors.capture import ExceptionRecord
+    from workers.records.blocks import Place
     from workers.transport.watch import Watch
 
 INLINE_BYTES = 4096

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workers.records.blocks import Chunk, Paths, RecordError
-from workers.records.record_errors import describe
 from workers.records.formats import Records, SplitError, split
 from workers.records.positions import Located, read
+from workers.records.record_errors import describe
 
 if TYPE_CHECKING:
     from workers.records.blocks import Place

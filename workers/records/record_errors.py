@@ -7,9 +7,9 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workers.records.blocks import Place, RecordFailure
-from workers.errors.describe import MOST_TEXT, cut_middle, text_of, type_name
 from workers.errors.capture import capture
+from workers.errors.describe import MOST_TEXT, cut_middle, text_of, type_name
+from workers.records.blocks import Place, RecordFailure
 from workers.records.formats import SplitError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workers.errors.capture import ExceptionRecord
 
-_OUR_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120
+_OUR_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 
 
 def describe(place: Place, error: BaseException, record: Any = None) -> RecordFailure:

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workers.sync.own_lock import OwnLock
 from workers.resources.handles import CLOSED, NOTHING, Handle, Idle, ResourceStats, Waiter
 from workers.resources.slot_table import DRAINED, HELD, IDLE, WAITING, SlotTable
+from workers.sync.own_lock import OwnLock
 
 
 class ProcessState:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from multiprocessing import process, util
 from typing import Any, NoReturn
 
-from workers.sync.exit_hooks import watch_end
 from workers.sync.barrier_memory import (
     ACTING,
     BROKEN,
@@ -34,6 +33,7 @@ from workers.sync.barrier_memory import (
     BarrierMemory,
     give_way,
 )
+from workers.sync.exit_hooks import watch_end
 from workers.sync.shared_file import reach
 
 

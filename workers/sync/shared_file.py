@@ -19,8 +19,8 @@ from contextlib import suppress
 from multiprocessing import context, reduction
 from typing import Any, Self, TypeVar
 
-from workers.transport.arena import create_fd
 from workers.sync.own_lock import OwnLock
+from workers.transport.arena import create_fd
 
 TOKEN_BYTES = 16
 _MUTEX_AT = 0  # a lock touches no content: the same byte may hold anything

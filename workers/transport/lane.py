@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from workers.pickling.main_module import Definition, Wanted
 from workers.transport import payload
 from workers.transport.arena import Arena, ArenaReader
-from workers.pickling.main_module import Definition, Wanted
 from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 FULL_BYTES = 1 << 16

@@ -11,8 +11,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from workers.transport.arena import ENTRY, Arena, ArenaReader, Extent
 from workers.errors.signal_handlers import is_of_a_handler
+from workers.transport.arena import ENTRY, Arena, ArenaReader, Extent
 from workers.transport.wire import HEADER, Flag
 
 THRESHOLD_BYTES = 64 << 10

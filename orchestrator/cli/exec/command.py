@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.exec.arguments import all_at_once, rows_of
 from orchestrator.cli.exec.resume import check_same, commands_done
 from orchestrator.cli.exec.run import CommandRun
-from orchestrator.cli.session.exit_codes import EXIT_MISMATCH, EXIT_SIGTERM, complain, show
 from orchestrator.cli.logs.report_file import ReportFile
+from orchestrator.cli.session.exit_codes import EXIT_MISMATCH, EXIT_SIGTERM, complain, show
 from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
 from orchestrator.errors import ConfigError, ResumeMismatchError
-from orchestrator.cli.exec.arguments import all_at_once, rows_of
 from workers.commands.template import CommandTemplate, TemplateError, bare_commands, parse
 
 if TYPE_CHECKING:

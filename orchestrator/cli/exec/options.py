@@ -6,15 +6,15 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.exec.arguments import MARKERS
 from orchestrator.cli.flags.failures import add_sparing, nice_of, threads_of
 from orchestrator.cli.flags.halt import Halt, parse_halt
 from orchestrator.cli.flags.numbers import seconds
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.errors import ConfigError
+from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from orchestrator.settings import parse_size
 from orchestrator.sinks.disk.output_file import is_standard_output
-from orchestrator.pool.size.sizing import Sizing, parse_sizing
-from orchestrator.cli.exec.arguments import MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.cli.session.console import Console
     from orchestrator.cli.exec.feed import Running
+    from orchestrator.cli.session.console import Console
 
 _SMALL_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.logs.attempts import how_lost, of_command
-from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError, describe_exit
 from orchestrator.engine.recovery.item_errors import Failure
+from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError, describe_exit
 from workers.commands.runner import Command, CommandResult
 
 if TYPE_CHECKING:
-    from orchestrator.cli.logs.attempts import AttemptLogs
-    from orchestrator.cli.session.console import Console
     from orchestrator.cli.exec.feed import CommandFeed, Running
     from orchestrator.cli.exec.output import GroupedOutput
     from orchestrator.cli.exec.tally import CommandTally
     from orchestrator.cli.flags.halt import HaltCount
+    from orchestrator.cli.logs.attempts import AttemptLogs
+    from orchestrator.cli.session.console import Console
     from orchestrator.engine.protocol.events import Lost
 
 

@@ -4,8 +4,8 @@
              ^                                           |
              +-------------- tried again ----------------+             one graph of two nodes (see `graph/`)
 
-Runs in the coordinator; the workers start the commands (`workers/commands/runner.py`). Results come as commands end, and only
-the output is put in order: so a failure is seen, and acted on, when it happens.
+Runs in the coordinator; the workers start the commands (`workers/commands/runner.py`). Results come as commands end,
+and only the output is put in order: so a failure is seen, and acted on, when it happens.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.logs.attempts import AttemptLogs
-from orchestrator.cli.session.console import Console, open_progress
+from orchestrator.cli.exec.arguments import Rows
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
 from orchestrator.cli.exec.result_sink import Settling
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.flags.halt import HaltCount
+from orchestrator.cli.logs.attempts import AttemptLogs
 from orchestrator.cli.logs.joblog import Joblog
-from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, tell
 from orchestrator.cli.logs.report_file import pool_part
+from orchestrator.cli.logs.trace import Trace
+from orchestrator.cli.session.console import Console, open_progress
+from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, tell
 from orchestrator.cli.session.signals import Terminated
 from orchestrator.cli.session.steering import Steering
-from orchestrator.cli.logs.trace import Trace
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.disk.in_place import ReaderGoneError
 from orchestrator.sinks.disk.output_file import mode_beside
 from orchestrator.sinks.disk.stdout import discard_stdout, standard_output
-from orchestrator.cli.exec.arguments import Rows
 from workers.commands import runner
 from workers.commands.template import CommandTemplate
 
 if TYPE_CHECKING:
-    from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.exec.options import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
+    from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.graph.runner import Engine
 
 _LEFT_TO_WORKERS_S = 2 * runner.GRACE_S + 5.0
@@ -197,11 +197,11 @@ class CommandRun:
 
     def _graph(self, settling: Settling) -> Engine:
         from orchestrator.graph.runner import Engine  # noqa: PLC0415 - with the pool
-        from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
+        from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
 
         timeout_s = self._settings.timeout_s
-        runner = runner.CommandRunner(self._template, timeout_s, os.getpid())
+        command_runner = runner.CommandRunner(self._template, timeout_s, os.getpid())
         options = MapOptions(
             ordered=False,
             chunk=1,
@@ -211,7 +211,7 @@ class CommandRun:
         )
 
         def open_stage() -> Any:
-            stage = self._pool.open_stage(runner, options)
+            stage = self._pool.open_stage(command_runner, options)
             stage.on_lost = settling.lost
             return stage
 

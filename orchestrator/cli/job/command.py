@@ -10,8 +10,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.session.console import Console
 from orchestrator.cli.flags.numbers import seconds
+from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
+from orchestrator.cli.logs.report_file import ReportFile
+from orchestrator.cli.session.console import Console
 from orchestrator.cli.session.exit_codes import (
     EXIT_FAILURES,
     EXIT_MISMATCH,
@@ -22,20 +24,18 @@ from orchestrator.cli.session.exit_codes import (
     show,
     tell,
 )
-from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.cli.session.pausing import Asked
-from orchestrator.cli.logs.report_file import ReportFile
 from orchestrator.cli.session.resume import NothingToResumeError, look_into, resume_command
 from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
-from orchestrator.errors import ConfigError, ItemError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.engine.recovery.item_errors import headline, told
+from orchestrator.errors import ConfigError, ItemError, OrchestratorError, PausedError, ResumeMismatchError
 from orchestrator.jobfile.builder import build
-from orchestrator.jobfile.diagram import FORMATS, draw
 from orchestrator.jobfile.diagnostics import JobFileError
+from orchestrator.jobfile.diagram import FORMATS, draw
 from orchestrator.jobfile.loader import read_job
-from orchestrator.sinks.disk.output_file import is_standard_output
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
+from orchestrator.sinks.disk.output_file import is_standard_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.engine.protocol.events import Lost
-    from workers.records.blocks import BlockResult, Chunk, RecordError
     from workers.commands.runner import CommandResult
+    from workers.records.blocks import BlockResult, Chunk, RecordError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
 from orchestrator.engine.recovery.item_errors import told
+from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
 from orchestrator.sinks.columns import Columns
-from workers.records import compression
-from workers.records.blocks import Block, BlockResult, Chunk, RecordError, RecordFailure
 from workers.pickling.load import HandlerError
+from workers.records import compression
 from workers.records.block_runner import keeps
+from workers.records.blocks import Block, BlockResult, Chunk, RecordError, RecordFailure
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Looked

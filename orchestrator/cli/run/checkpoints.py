@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.flags.failures import retries_told
+from orchestrator.cli.run.plan import RunPlan, make_plan
 from orchestrator.cli.session.exit_codes import complain
 from orchestrator.cli.session.resume import look_into
-from orchestrator.cli.run.plan import RunPlan, make_plan
 from orchestrator.errors import ConfigError
 from orchestrator.sources.inputs import of_inputs
 from workers.pickling import load

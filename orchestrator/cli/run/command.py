@@ -15,6 +15,14 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.logs.report_file import ReportFile, pool_part
+from orchestrator.cli.run.checkpoints import open_checkpoints
+from orchestrator.cli.run.chunk_logs import ChunkLogs
+from orchestrator.cli.run.dead_letters import Letters
+from orchestrator.cli.run.failure_report import headline, report
+from orchestrator.cli.run.halt import HaltedError, Halting
+from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
+from orchestrator.cli.run.result_sink import RecordingSink
 from orchestrator.cli.session.console import Console, open_progress
 from orchestrator.cli.session.exit_codes import (
     EXIT_FAILURES,
@@ -27,15 +35,7 @@ from orchestrator.cli.session.exit_codes import (
     tell,
 )
 from orchestrator.cli.session.pausing import Asked
-from orchestrator.cli.logs.report_file import ReportFile, pool_part
 from orchestrator.cli.session.resume import NothingToResumeError, resume_command
-from orchestrator.cli.run.checkpoints import open_checkpoints
-from orchestrator.cli.run.chunk_logs import ChunkLogs
-from orchestrator.cli.run.failure_report import headline, report
-from orchestrator.cli.run.halt import HaltedError, Halting
-from orchestrator.cli.run.dead_letters import Letters
-from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
-from orchestrator.cli.run.result_sink import RecordingSink
 from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
 from orchestrator.cli.session.summary import Tally
@@ -57,10 +57,10 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.run.options import RunSettings
     from orchestrator.engine.protocol.events import Lost
+    from orchestrator.engine.stage import Stage
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.runner import Engine
     from orchestrator.sinks import Sink
-    from orchestrator.engine.stage import Stage
 
 
 def run(settings: RunSettings) -> int:
@@ -321,8 +321,8 @@ def _graph(
 ) -> Engine:
     from orchestrator.cli.run.block_outcomes import BlockOutcomes  # noqa: PLC0415 - with the pool
     from orchestrator.graph.runner import Engine  # noqa: PLC0415 - with the pool
-    from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
+    from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
     from orchestrator.sources.block_splitting import Divider  # noqa: PLC0415
 
     failing = plan.settings.failing

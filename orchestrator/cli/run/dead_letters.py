@@ -16,9 +16,9 @@ import os
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile, refuse_unwritable
 from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText, read_dead_letters
 from orchestrator.errors import ConfigError
-from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile, refuse_unwritable
 from orchestrator.sources.inputs import csv_header
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths, Place

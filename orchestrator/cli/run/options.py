@@ -6,13 +6,19 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.flags.failures import FailureSettings, LimitSettings, add_failing, failure_settings, limit_settings
+from orchestrator.cli.flags.failures import (
+    FailureSettings,
+    LimitSettings,
+    add_failing,
+    failure_settings,
+    limit_settings,
+)
 from orchestrator.cli.flags.numbers import seconds
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
 from orchestrator.errors import ConfigError
+from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.disk.output_file import is_standard_output
-from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from workers.records.formats import FORMATS
 from workers.records.output import OUTPUT_FORMATS
 

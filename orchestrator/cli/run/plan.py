@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.run.dead_letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sinks.disk.output_file import output_file
+from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import STDIN, Input, expand, mean_record_bytes
-from workers.records import compression, file_names
 from workers.pickling import load
-from workers.records.blocks import Block, ByteRange
+from workers.records import compression, file_names
 from workers.records.block_runner import RecordRunner
+from workers.records.blocks import Block, ByteRange
 
 if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings

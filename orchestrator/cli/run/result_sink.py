@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.cli.session.console import Console
     from orchestrator.cli.run.chunk_logs import ChunkLogs
-    from orchestrator.cli.run.halt import Halting
     from orchestrator.cli.run.dead_letters import Letters
+    from orchestrator.cli.run.halt import Halting
+    from orchestrator.cli.session.console import Console
     from orchestrator.cli.session.summary import Tally
     from workers.records.blocks import BlockResult
 

@@ -47,8 +47,8 @@ def look_into(
         ResumeMismatchError: the run that is to be resumed had come to its end, and was another one.
         NothingToResumeError: the run that is to be resumed had come to its end.
     """
-    from orchestrator.graph.checkpoints import refuse_another  # noqa: PLC0415 - only for runs that can be resumed
     from orchestrator.checkpoint.journal import Journal  # noqa: PLC0415
+    from orchestrator.graph.checkpoints import refuse_another  # noqa: PLC0415 - only for runs that can be resumed
 
     journal = Journal(folder)
     head, complete, state = journal.head, journal.complete, journal.state

@@ -6,8 +6,8 @@ import sys
 from collections import deque
 from typing import Literal, NamedTuple
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.engine.core.ledger import Chunk
+from orchestrator.errors import OrchestratorError
 from workers.transport.arena import ArenaReader
 from workers.transport.watch import Glance
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import ItemError
-from workers.transport import payload
-from workers.pickling import by_value, memmap
 from workers.errors.describe import describe_function, short_name, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.runner import CallSpec
 from workers.functions.steps import Steps
+from workers.pickling import by_value, memmap
+from workers.transport import payload
 
 
 def name_of(function: object) -> str:

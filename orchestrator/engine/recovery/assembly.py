@@ -17,8 +17,8 @@ from workers.errors.describe import describe
 if TYPE_CHECKING:
     from orchestrator.errors import ItemError
     from orchestrator.sources.block_splitting import Divider
-    from workers.records.blocks import Place
     from workers.errors.capture import ExceptionRecord
+    from workers.records.blocks import Place
 
 _MISSING: Any = object()
 

@@ -33,8 +33,8 @@ from typing import Any, NamedTuple
 
 from orchestrator.errors import ConfigError
 from orchestrator.machine.terminal import visible
-from workers.records.blocks import Place
 from workers.errors.describe import describe, text_of, type_name
+from workers.records.blocks import Place
 
 _LINE_BEGINS = b'{"index": '
 NO_ITEM: Any = type("NoItem", (), {"__repr__": lambda _: "NO_ITEM"})()

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.engine.recovery.assembly import FailedItem, InPart
 from orchestrator.engine.core.counts import SHOWN_FAILURES, StageCounts
-from orchestrator.errors import ItemError
-from orchestrator.engine.recovery.item_errors import Failure, dead_letter, headline
-from orchestrator.engine.protocol.functions import name_of
 from orchestrator.engine.core.ledger import Chunk
+from orchestrator.engine.protocol.functions import name_of
+from orchestrator.engine.recovery.assembly import FailedItem, InPart
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink, open_dead_letters
+from orchestrator.engine.recovery.item_errors import Failure, dead_letter, headline
 from orchestrator.engine.recovery.recovery import Recovery
+from orchestrator.errors import ItemError
 from orchestrator.settings import MapOptions
 from workers.errors.capture import ExceptionRecord
 

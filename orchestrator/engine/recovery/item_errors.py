@@ -6,13 +6,13 @@ import pickle
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.engine.protocol.events import Lost
 from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText
 from orchestrator.errors import ItemError, ItemTimeoutError, RemoteError, WorkerDiedError, describe_exit
-from orchestrator.engine.protocol.events import Lost
-from workers.records.blocks import ByteRange, RecordError
-from workers.errors.describe import describe, text_of, type_name
 from workers.errors.capture import ExceptionRecord, capture
+from workers.errors.describe import describe, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
+from workers.records.blocks import ByteRange, RecordError
 
 
 @dataclass(frozen=True, slots=True)

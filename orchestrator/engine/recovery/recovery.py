@@ -9,7 +9,7 @@ A part is alone by construction, so the item at fault is known. An item may be a
 
     block lost                -> it runs again, watched: its worker says which record it is at
     lost again, in record k   -> records before k, record k, records behind it: parts of a chunk that divides the block
-    what came of all of them  -> joined, the block's outcome                                 (`sources/block_splitting.py`)
+    what came of all of them  -> joined, the block's outcome                       (`sources/block_splitting.py`)
 
 so the record at fault is known, too. Owner: the stage, in its consumer's thread.
 """
@@ -22,16 +22,25 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.recovery.assembly import Assembly, FailedItem, InPart, joined, name_of, part_of, same_chunk, same_item
 from orchestrator.engine.core.counts import StageCounts
-from orchestrator.errors import ItemError, ItemTimeoutError, WorkerStartError
-from orchestrator.engine.protocol.events import Ended, Lost
-from orchestrator.engine.recovery.item_errors import death_error, how_it_ended, item_error, timeout_error
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
-from workers.records.blocks import FailedRecord
-from workers.errors.describe import class_names
+from orchestrator.engine.protocol.events import Ended, Lost
+from orchestrator.engine.recovery.assembly import (
+    Assembly,
+    FailedItem,
+    InPart,
+    joined,
+    name_of,
+    part_of,
+    same_chunk,
+    same_item,
+)
+from orchestrator.engine.recovery.item_errors import death_error, how_it_ended, item_error, timeout_error
+from orchestrator.errors import ItemError, ItemTimeoutError, WorkerStartError
 from workers.errors.capture import ExceptionRecord
+from workers.errors.describe import class_names
+from workers.records.blocks import FailedRecord
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Divider, Looked

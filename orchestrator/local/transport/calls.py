@@ -14,10 +14,10 @@ import os
 from collections import deque
 from collections.abc import Iterator
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.engine.protocol.events import Broken, StageEvents
-from workers.transport import arena, payload, watch
+from orchestrator.errors import OrchestratorError
 from workers.entry import CONTROL_BYTES, MARKS_BYTES
+from workers.transport import arena, payload, watch
 
 
 class Calls:

@@ -16,16 +16,16 @@ from enum import Enum
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
-from orchestrator.local.transport import worker_process
-from orchestrator.local.transport.worker_setup import Beginning
-from orchestrator.local.transport.main_definitions import attributes_of_main
 from orchestrator.engine.protocol.events import Ended
+from orchestrator.local.transport import worker_process
+from orchestrator.local.transport.main_definitions import attributes_of_main
+from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.settings import usable_cpus
-from workers.transport import payload
-from workers.transport.arena import Arena, ArenaReader, create_fd
 from workers.entry import WorkerStart
 from workers.process.moment import Moment
 from workers.process.threads import limited, loaded
+from workers.transport import payload
+from workers.transport.arena import Arena, ArenaReader, create_fd
 from workers.transport.watch import SLOTS
 from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from workers.pickling import bindings, by_value
 from workers.errors.describe import text_of
 from workers.errors.signal_handlers import is_of_a_handler
+from workers.pickling import bindings, by_value
 from workers.pickling.main_module import Definition, Wanted
 from workers.pickling.needs import ALL, CODE
 

@@ -1,9 +1,9 @@
 """Start worker processes without running the user's main module again.
 
-`multiprocessing` normally re-runs `__main__` in a forkserver or spawned child, which is why its users need an
-`if __name__ == "__main__"` guard. Our workers get what they need of `__main__` over their lane (`workers.pickling.main_module`), so
-the children are told of no main module. The forkserver is our own instance: what the program preloads into the
-global one, or starts from it, is not touched.
+`multiprocessing` normally re-runs `__main__` in a forkserver or spawned child, which is why its users need an `if
+__name__ == "__main__"` guard. Our workers get what they need of `__main__` over their lane
+(`workers.pickling.main_module`), so the children are told of no main module. The forkserver is our own instance: what
+the program preloads into the global one, or starts from it, is not touched.
 
 Owner of the state: the coordinator process. `_ours` holds the descriptors that a forked child must not keep, since a
 worker that holds the end of another's lane would keep it open after a death.

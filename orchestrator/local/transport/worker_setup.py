@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from orchestrator.local.transport.main_definitions import offered
 from orchestrator.errors import WorkerStartError
+from orchestrator.local.transport.main_definitions import offered
 from workers import entry
-from workers.pickling import bindings, by_value, inheriting
 from workers.errors.describe import text_of
 from workers.errors.signal_handlers import is_of_a_handler
+from workers.pickling import bindings, by_value, inheriting
 from workers.pickling.main_module import Definition
 
 

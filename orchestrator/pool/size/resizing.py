@@ -9,9 +9,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.pool.size.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine.memory import SystemMemory, own_bytes
+from orchestrator.pool.size.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
 
 if TYPE_CHECKING:
     from orchestrator.local.coordinator import Coordinator

@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import workers.sync.shared_object
-from orchestrator.local.transport import worker_process
 from orchestrator.errors import ClosedError, SharedMemoryError
-from workers.transport import payload
+from orchestrator.local.transport import worker_process
 from workers.pickling import by_value
 from workers.sync.shared_object import ALIGN, ENTRY, FILE_NAME, HEAD, TOKEN_BYTES
+from workers.transport import payload
 
 _MAX_WRITE_BYTES = 1 << 30
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

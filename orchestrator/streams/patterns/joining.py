@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.streams.patterns.calls import item_error
+from orchestrator.streams.patterns.event_time import in_seconds, length_in_seconds
 from orchestrator.streams.patterns.spill import Spill
 from orchestrator.streams.patterns.splitting import close_all
-from orchestrator.streams.patterns.event_time import in_seconds, length_in_seconds
 from workers.errors.describe import describe
 
 if TYPE_CHECKING:

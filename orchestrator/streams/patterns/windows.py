@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.node import Node
 from orchestrator.streams.patterns.calls import apply, item_error
-from orchestrator.streams.patterns.splitting import close_all
 from orchestrator.streams.patterns.event_time import all_in_seconds, length_in_seconds
+from orchestrator.streams.patterns.splitting import close_all
 from workers.errors.describe import describe
 
 if TYPE_CHECKING:
