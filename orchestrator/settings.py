@@ -7,10 +7,9 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from orchestrator.errors import ConfigError, WorkerDiedError
-from orchestrator.machine.memory import Memory
 from workers.errors.describe import class_names, describe
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -87,6 +86,16 @@ def refuse_too_many(workers: int) -> None:
     """Raise ConfigError for more workers than any machine runs: merely counting them could take for ever."""
     if workers > MAX_WORKERS:
         raise ConfigError(f"a pool has at most {MAX_WORKERS:,} workers, not {describe(workers)}")
+
+
+class Memory(Protocol):
+    """Tells how much memory there is."""
+
+    def total_bytes(self) -> int:
+        """Return what there is in all for this process and its workers."""
+
+    def available_bytes(self) -> int:
+        """Return what could be had now without swapping, or being killed for it."""
 
 
 @dataclass(frozen=True, slots=True)

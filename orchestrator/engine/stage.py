@@ -17,12 +17,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.chunking import ChunkSizer
-from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.core.credits import depth_for
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.reorder import ReorderBuffer
 from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.engine.core.window import SMALL_CHUNK_BYTES, Window
+from orchestrator.engine.protocol.counts import StageCounts
+from orchestrator.engine.protocol.engine import Engine, Sendable
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.recovery.assembly import Assembly, FailedItem
@@ -31,7 +32,6 @@ from orchestrator.engine.recovery.delivery import Deliveries, Delivery
 from orchestrator.engine.recovery.item_errors import item_error, unsendable_error
 from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.errors import ItemError, OrchestratorError
-from orchestrator.local.coordinator import Coordinator, Sendable
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
 from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler
@@ -56,7 +56,7 @@ class Stage:
 
     def __init__(
         self,
-        coordinator: Coordinator,
+        coordinator: Engine,
         settings: PoolSettings,
         function: Callable[..., Any] | Steps,
         options: MapOptions,

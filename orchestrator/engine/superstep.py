@@ -16,12 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.engine.core.ledger import Chunk
+from orchestrator.engine.protocol.engine import Engine
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.engine.protocol.functions import encoded_function, label_of
 from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
 from orchestrator.errors import ItemError, WorkerDiedError
-from orchestrator.local.coordinator import Coordinator
-from orchestrator.local.transport import worker_process
+from orchestrator.machine import own_descriptors
 from workers.errors.capture import capture
 from workers.functions.run_on_all import Together
 from workers.functions.runner import CallSpec
@@ -49,7 +49,7 @@ class Superstep:
 
     def __init__(
         self,
-        coordinator: Coordinator,
+        coordinator: Engine,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         max_deaths: int,
@@ -65,7 +65,7 @@ class Superstep:
         self._closed = False
         self.results: list[Any] = []
         """By worker id, once `go_on` has said that they are there."""
-        forward = coordinator.hearing.on_output is not None
+        forward = coordinator.forwards_output
         spec = CallSpec(Together(function), star=True, stop_at_failure=True, forward_output=forward)
         self._number = coordinator.open(self._events, encoded_function(spec), name=label_of(function))
 
@@ -133,7 +133,7 @@ class _Attempt:
     """One try of a step, with the workers that the pool has when it begins."""
 
     def __init__(
-        self, coordinator: Coordinator, number: int, events: StageEvents, arguments: tuple[Any, ...], count: int
+        self, coordinator: Engine, number: int, events: StageEvents, arguments: tuple[Any, ...], count: int
     ) -> None:
         self._coordinator = coordinator
         self._number = number
@@ -166,7 +166,7 @@ class _Attempt:
             if not ids:
                 return False
             barrier, exchange = Barrier(len(ids)), ExchangeFile(len(ids))
-            worker_process.own(exchange.fd)
+            own_descriptors.own(exchange.fd)
             item = (barrier, exchange.where, ids, self._arguments)
             try:
                 encoded = self._encode(item)
@@ -274,7 +274,7 @@ class _Attempt:
 
 
 def _close(exchange: ExchangeFile) -> None:
-    worker_process.disown(exchange.fd)
+    own_descriptors.disown(exchange.fd)
     exchange.close()
 
 

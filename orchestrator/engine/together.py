@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.protocol.engine import Engine
+from orchestrator.engine.protocol.reentrancy import importing
 from orchestrator.errors import ConfigError
-from orchestrator.local.coordinator import Coordinator
-from orchestrator.local.reentrancy import importing
 
 if TYPE_CHECKING:
     from orchestrator.engine.superstep import Superstep
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Together:
     """Gives out a pool's supersteps, one after another."""
 
-    def __init__(self, coordinator: Coordinator, max_deaths: int) -> None:
+    def __init__(self, coordinator: Engine, max_deaths: int) -> None:
         self._coordinator = coordinator
         self._max_deaths = max_deaths
         self._lock = threading.Lock()

@@ -32,8 +32,8 @@ from orchestrator.settings import BUFFER_BYTES
 from workers.errors.capture import add_note, notes_of
 
 if TYPE_CHECKING:
+    from orchestrator.engine.protocol.engine import Engine
     from orchestrator.graph.checkpoints import Checkpoints
-    from orchestrator.local.coordinator import Coordinator
 
 _POLL_S = 0.001
 """While there is something to do here, the lanes are looked after this often."""
@@ -52,13 +52,13 @@ class Bars(Protocol):
         """Draw the last picture."""
 
 
-class Engine:
+class Runner:
     """Runs one graph once."""
 
     def __init__(
         self,
         nodes: list[Node],
-        coordinator: Coordinator | None,
+        coordinator: Engine | None,
         bars: Bars | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> None:

@@ -40,21 +40,22 @@ from typing import Any
 from orchestrator.engine.core.credits import Credits
 from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.engine.core.waiting_line import WaitingLine
+from orchestrator.engine.protocol.engine import Sendable
 from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
+from orchestrator.engine.protocol.reentrancy import run_in_thread
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.local import suspension
 from orchestrator.local.process_tree import end_with_children
-from orchestrator.local.reentrancy import run_in_thread
 from orchestrator.local.status import PoolStatus, describe_item, worker_status
 from orchestrator.local.supervisor import LATE_S, Supervisor
 from orchestrator.local.timers import Timers
-from orchestrator.local.transport import worker_process
 from orchestrator.local.transport.calls import Calls
 from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.local.transport.wakeup import WakeUp
 from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.local.watchdog import Standby
 from orchestrator.local.worker_messages import Hearing
+from orchestrator.machine import own_descriptors
 from orchestrator.settings import PoolSettings
 from workers.transport import payload
 from workers.transport.wire import Flag, Frame, Kind, pack
@@ -64,7 +65,6 @@ _MOMENT_S = 0.1
 """Nobody has to look after the workers for so long."""
 _AHEAD_TICK_S = 0.005
 """The same, while chunks that are encoded ahead wait for credits, each of which takes longer than this."""
-Sendable = tuple[Chunk, payload.Encoded]
 _STILL_S = 0.1
 """A driver that left ready events alone for so long stands still: a signal handler interrupted it."""
 
@@ -99,7 +99,7 @@ class Coordinator:
         self._calls = Calls()
         self.token = os.urandom(16)
         self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
-        worker_process.own(*self._wakeup.fds, self._selector.fileno())
+        own_descriptors.own(*self._wakeup.fds, self._selector.fileno())
         self._lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
@@ -775,6 +775,11 @@ class Coordinator:
         return self._settings.buffer_bytes
 
     @property
+    def forwards_output(self) -> bool:
+        """Whether somebody shows what user code prints."""
+        return self.hearing.on_output is not None
+
+    @property
     def owner_pid(self) -> int:
         """The process that made the pool."""
         return self._pid
@@ -853,7 +858,7 @@ class Coordinator:
                 self._waiters -= 1
         if self._wakeup.closed:
             return
-        worker_process.disown(*self._wakeup.fds, self._selector.fileno())
+        own_descriptors.disown(*self._wakeup.fds, self._selector.fileno())
         self._selector.close()
         self._wakeup.close()
         self._calls.close()

@@ -14,24 +14,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Protocol
 
 from orchestrator.errors import ConfigError
+from orchestrator.settings import Memory
 
 _NO_LIMIT = 1 << 60
 """Version 1 writes the greatest number of pages that there is for "no limit"."""
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-
-
-class Memory(Protocol):
-    """Tells how much memory there is."""
-
-    def total_bytes(self) -> int:
-        """Return what there is in all for this process and its workers."""
-
-    def available_bytes(self) -> int:
-        """Return what could be had now without swapping, or being killed for it."""
 
 
 class SystemMemory:

@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.core.counts import StageCounts
+from orchestrator.engine.protocol.counts import StageCounts
+from orchestrator.engine.protocol.reentrancy import importing
 from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.engine.stage import Stage
 from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
 from orchestrator.local.coordinator import Coordinator
-from orchestrator.local.reentrancy import importing
 from orchestrator.pool.submitted import PLAIN, SubmittedCall
 from orchestrator.settings import MapOptions, PoolSettings
 from workers.errors.describe import describe_function, text_of, type_name

@@ -15,15 +15,15 @@ from itertools import chain, pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.engine.core.counts import StageCounts
+from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.errors import ReentrantCallError
-from orchestrator.graph.runner import Engine
+from orchestrator.graph.runner import Runner
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.graph.stage_node import MapNode
 
 if TYPE_CHECKING:
+    from orchestrator.engine.protocol.engine import Engine
     from orchestrator.graph.flow.node import Node
-    from orchestrator.local.coordinator import Coordinator
 
 _UNREAD = "the results of {} were dropped unread, so it never ran: iterate over them, or use list(pool.map(...))"
 
@@ -33,7 +33,7 @@ class MapResults(Iterator[Any]):
 
     def __init__(
         self,
-        coordinator: Coordinator,
+        coordinator: Engine,
         nodes: list[Node],
         open_bars: Callable[[], Any] | None,
         owner: object,
@@ -49,7 +49,7 @@ class MapResults(Iterator[Any]):
             node.outlets[0].to(consumer)
         self._name = name
         self._stages = [node.stage for node in nodes if isinstance(node, MapNode)]
-        self._engine = Engine(row, coordinator)
+        self._engine = Runner(row, coordinator)
         self._lists = _lists(self._engine, results, open_bars, owner, self._name)
         next(self._lists)  # started, so that its `finally` runs whenever and however the iteration ends
         # Iterating in C: a Python `__next__` an item would cost more than all the rest.
@@ -115,7 +115,7 @@ class MapResults(Iterator[Any]):
 
 
 def _lists(
-    engine: Engine,
+    engine: Runner,
     results: ResultsNode,
     open_bars: Callable[[], Any] | None,
     owner: object,  # noqa: ARG001 - held, so that the pool is not dropped while it is at work

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from orchestrator.engine.protocol.functions import label_of
+from orchestrator.engine.protocol.reentrancy import is_inside_the_pool, run_in_thread
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.engine.stage import Stage
@@ -25,10 +26,8 @@ from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.stage_node import MapNode
 from orchestrator.local.coordinator import Coordinator
-from orchestrator.local.reentrancy import is_inside_the_pool, run_in_thread
 from orchestrator.local.status import PoolStatus, describe_item
-from orchestrator.machine.memory import Memory, refuse_unreachable, within_reach
-from orchestrator.pool.close_report import CloseReport
+from orchestrator.machine.memory import refuse_unreachable, within_reach
 from orchestrator.pool.futures import FutureDriver
 from orchestrator.pool.map_results import MapResults
 from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
@@ -41,6 +40,7 @@ from orchestrator.pool.workflow import Workflow
 from orchestrator.settings import (
     BUFFER_BYTES,
     MapOptions,
+    Memory,
     OnError,
     PoolSettings,
     Retries,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.core.counts import StageCounts
+from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.local.status import rss_bytes
 from orchestrator.local.transport.lane import LaneState
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from orchestrator.engine.core.counts import SHOWN_FAILURES
+from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 from orchestrator.graph.flow.branches import DroppedBranch
 from orchestrator.graph.flow.node import Node
 from orchestrator.graph.flow.relay import Relay

@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.bars import NodeBars
 from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
 from orchestrator.graph.flow.relay import Relay
-from orchestrator.graph.runner import Engine
+from orchestrator.graph.runner import Runner
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.machine.terminal import for_stream
 from orchestrator.streams.plan import Op, Plan, Port
@@ -97,7 +97,7 @@ def run_plan(
     *,
     progress: bool = False,
     kept: Checkpoints | None = None,
-    starting: Callable[[Engine], object] | None = None,
+    starting: Callable[[Runner], object] | None = None,
 ) -> Report:
     """Run a plan once, to its end; `run` says what that means.
 
@@ -119,7 +119,7 @@ def run_plan(
         shown = [node for node in nodes if not isinstance(node, Relay)]
         bars = stack.enter_context(closing(NodeBars(shown))) if progress else None
         drawn += [] if bars is None else [bars]
-        engine = Engine(nodes, None if workers is None else workers.coordinator, bars, kept)
+        engine = Runner(nodes, None if workers is None else workers.coordinator, bars, kept)
         if starting is not None:
             starting(engine)
         engine.run()
@@ -152,7 +152,7 @@ def _lists(plan: Plan, port: Port) -> Generator[list[Any], None, None]:
         results = ResultsNode("results")
         node, number = consumed[port]
         node.outlets[number].to(results)
-        engine = Engine([*nodes, results], None if workers is None else workers.coordinator)
+        engine = Runner([*nodes, results], None if workers is None else workers.coordinator)
         yield from engine.results(results)
 
 

@@ -1,7 +1,7 @@
-"""Imports run one way. Reads the source; imports nothing of it.
+"""Imports run one way, folder by folder. Reads the source; imports nothing of it.
 
-A module may import from its own layer and from those above it in `LAYERS`, never from one below. A new file
-that stands in no layer fails here: put its name into the lowest line of `LAYERS` that it needs.
+A module may import from its own line of `LAYERS` and from those above it, never from one below. A new folder that
+stands in no line fails here: put it into the lowest line that it needs.
 """
 
 import ast
@@ -14,76 +14,43 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A package stands for all its modules.
+# Each folder may import from those above it in the table, and from itself; a file at the top stands for itself.
 LAYERS = (
-    ("orchestrator.place",),
-    ("orchestrator.errors", "orchestrator.pool.peer_names", "orchestrator.local.suspension"),
-    ("orchestrator.machine.memory", "orchestrator.machine.terminal"),
-    ("orchestrator.settings", "orchestrator.clock", "orchestrator.pool.size.sizing", "orchestrator.local.timers"),
-    # The pure core: events in, actions out; tested without a process.
-    (
-        "orchestrator.engine.core.ledger",
-        "orchestrator.engine.core.credits",
-        "orchestrator.engine.core.crew",
-        "orchestrator.engine.core.blame",
-        "orchestrator.engine.core.reorder",
-        "orchestrator.engine.core.retry",
-        "orchestrator.engine.core.chunking",
-        "orchestrator.engine.core.waiting_line",
-        "orchestrator.engine.core.window",
-        "orchestrator.engine.core.memory_policy",
-        "orchestrator.pool.size.autosize",
-    ),
-    ("orchestrator.sinks",),
-    ("orchestrator.checkpoint.trust", "orchestrator.checkpoint.plain_data", "orchestrator.checkpoint.reach"),
-    ("orchestrator.checkpoint.fingerprint", "orchestrator.checkpoint.journal", "orchestrator.engine.recovery.dead_letters"),
-    ("orchestrator.engine.recovery.dead_letter_sinks",),
-    ("orchestrator.sources",),
-    ("orchestrator.engine.protocol.events", "orchestrator.local.transport.main_definitions"),
-    ("orchestrator.local.transport.worker_setup",),
-    (
-        "orchestrator.pool.sync.barrier",
-        "orchestrator.inside",
-        "orchestrator.pool.sync.resources",
-        "orchestrator.local.transport.worker_process",
-        "orchestrator.local.transport.fork_server",
-        "orchestrator.local.transport.lane",
-        "orchestrator.pool.sync.share",
-    ),
-    ("orchestrator.engine.recovery.item_errors", "orchestrator.pool.workflow", "orchestrator.local.status"),
-    (
-        "orchestrator.local.transport.calls",
-        "orchestrator.local.reentrancy",
-        "orchestrator.local.process_tree",
-        "orchestrator.local.watchdog",
-    ),
-    ("orchestrator.engine.protocol.functions", "orchestrator.local.worker_messages", "orchestrator.local.transport.wakeup"),
-    ("orchestrator.local.deadlines", "orchestrator.local.memory_watch"),
-    ("orchestrator.local.supervisor",),
-    ("orchestrator.engine.recovery.assembly", "orchestrator.engine.core.counts", "orchestrator.local.coordinator", "orchestrator.engine.recovery.recovery"),
-    ("orchestrator.machine.cpu",),
-    ("orchestrator.pool.size.resizing",),
-    ("orchestrator.engine.recovery.delivery",),
-    ("orchestrator.engine.stage",),
-    ("orchestrator.progress", "orchestrator.pool.pool_future", "orchestrator.pool.submitted", "orchestrator.engine.superstep"),
-    ("orchestrator.pool.futures",),
+    ("orchestrator.errors", "orchestrator.inside", "orchestrator.place"),
+    ("orchestrator.settings",),
+    ("orchestrator.machine",),
+    ("orchestrator.engine.core",),
+    ("orchestrator.sinks.disk",),
+    ("orchestrator.checkpoint",),
+    ("orchestrator.sources", "orchestrator.sinks"),
+    ("orchestrator.engine.protocol",),
+    ("orchestrator.engine.recovery",),
+    ("orchestrator.local.transport",),
+    ("orchestrator.local",),
+    ("orchestrator.engine", "orchestrator.progress"),
+    ("orchestrator.graph.flow",),
     ("orchestrator.graph",),
-    ("orchestrator.pool.map_results",),
-    ("orchestrator.engine.together", "orchestrator.pool.stats", "orchestrator.pool.close_report"),
-    ("orchestrator.pool.pool",),
+    ("orchestrator.pool.size", "orchestrator.pool.sync"),
+    ("orchestrator.pool",),
+    ("orchestrator.streams.patterns",),
     ("orchestrator.streams",),
     ("orchestrator.jobfile",),
     ("orchestrator",),  # what `import orchestrator` gives
+    ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),
     ("orchestrator.cli", "orchestrator.__main__"),
 )
-PURE = LAYERS[4]
+PURE = ("orchestrator.engine.core",)
 PURE_MAY_IMPORT = ("orchestrator.errors", *PURE)
+SEAM = ("orchestrator.engine", "orchestrator.graph", "orchestrator.streams", "orchestrator.jobfile")
+"""What knows engines by their protocol only: no module of these imports `orchestrator.local`."""
+MOST_ENTRIES = 13
+CROWDED = {"orchestrator"}  # the top, where each folder has its entry
 WORLD = {  # what ties code to a process, a pipe or a clock
     *("asyncio", "concurrent", "fcntl", "mmap", "multiprocessing", "os", "select", "selectors", "signal"),
     *("socket", "subprocess", "threading", "time", "_thread"),
 }
 EDGES = ("orchestrator.sources", "orchestrator.sinks")
-EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "orchestrator.checkpoint.fingerprint", "workers")
+EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "orchestrator.machine", "orchestrator.checkpoint", "workers")
 WORKERS_MAY_LOAD_LATE = {"cloudpickle", "threadpoolctl", "numpy"}  # inside a function, where a user's work needs them
 
 
@@ -192,6 +159,38 @@ def test_workers_load_only_the_standard_library(name):
             continue
         assert top in WORKERS_MAY_LOAD_LATE, f"{where(name, found)}; workers use the standard library only"
         assert found.late, f"{where(name, found)} when it is loaded; import it in the function that needs it"
+
+
+@pytest.mark.parametrize("name", [name for name in ORCHESTRATOR if within(name, SEAM)])
+def test_engines_are_known_by_their_protocol(name):
+    for found in imports(name):
+        assert not within(found.module, ("orchestrator.local",)), f"{where(name, found)}; see engine/protocol/engine.py"
+
+
+def folder_of(name):
+    """The folder that a module lies in; a file at the top, which anybody may need, stands for itself."""
+    file = OURS[name]
+    return name if (name.count(".") < 2 and file.name != "__init__.py") or name in {"orchestrator", "workers"} else str(file.parent)
+
+
+def test_no_circle_of_folders():
+    graph = {}
+    for name in OURS:
+        needs = {folder_of(found.module) for found in imports(name) if found.module in OURS}
+        graph.setdefault(folder_of(name), set()).update(needs - {folder_of(name)})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("circle of folders: " + " <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("folder", sorted({file.parent for file in OURS.values()}), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_folder_is_known_by_its_docstring_and_not_crowded(folder):
+    told = ast.get_docstring(ast.parse((folder / "__init__.py").read_bytes()))
+    assert told, f"{folder}/__init__.py says in one line what is here"
+    entries = [entry for entry in folder.iterdir() if entry.name != "__pycache__" and not entry.name.endswith(".egg-info")]
+    if folder.relative_to(ROOT).as_posix() not in CROWDED:
+        assert len(entries) <= MOST_ENTRIES, f"{folder} has {len(entries)} entries; make a room of some of them"
 
 
 def test_no_import_cycle():

@@ -18,7 +18,7 @@ from support.storm import Storm
 from orchestrator import Pool
 from orchestrator.graph import checkpoints
 from orchestrator.graph.flow import overflow
-from orchestrator.graph.runner import Engine
+from orchestrator.graph.runner import Runner
 
 GRAPHS = int(os.environ.get("CHAOS_GRAPHS", "300"))
 FIRST = int(os.environ.get("CHAOS_SEED", "1000"))
@@ -79,7 +79,7 @@ class CrashError(Exception):
 def test_graphs_that_crash_between_two_turns_and_are_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_SHARE", 0)
     monkeypatch.setattr(overflow, "_KEPT_BYTES", 2000)
-    turn, left = Engine.turn, [0]
+    turn, left = Runner.turn, [0]
 
     def turn_or_crash(engine):
         left[0] -= 1
@@ -87,7 +87,7 @@ def test_graphs_that_crash_between_two_turns_and_are_resumed(tmp_path, monkeypat
             raise CrashError
         return turn(engine)
 
-    monkeypatch.setattr(Engine, "turn", turn_or_crash)
+    monkeypatch.setattr(Runner, "turn", turn_or_crash)
     pool = Pool(2, max_deaths=1000)
     try:
         for seed in seeds(GRAPHS // 30, 20):

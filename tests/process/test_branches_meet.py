@@ -8,7 +8,7 @@ import pytest
 from orchestrator import InternalError, ItemError, Pool, Stream, run
 from orchestrator.graph.flow import overflow
 from orchestrator.graph.flow.node import Node
-from orchestrator.graph.runner import Engine
+from orchestrator.graph.runner import Runner
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import SourceNode
 
@@ -145,7 +145,7 @@ def test_a_graph_that_cannot_move_for_another_reason_is_an_error(others):
         source.outlets[0].to(node, port)
     node.outlets[0].to(sink)
     with pytest.raises(InternalError, match="can't move"):
-        Engine([*sources, node, sink], None).run()
+        Runner([*sources, node, sink], None).run()
 
 
 def test_results_that_only_wait_for_a_consumer_count_for_nothing(workers):

@@ -5,7 +5,7 @@ import pickle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engine.core.counts import StageCounts
+from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.errors import ItemError

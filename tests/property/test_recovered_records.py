@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.retry import RetryPolicy
+from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.engine.recovery.assembly import FailedItem, InPart
 from orchestrator.engine.recovery.recovery import Recovery

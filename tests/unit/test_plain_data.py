@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.checkpoint.plain_data import Pickled, dumps, has_pickles, loads
-from orchestrator.engine.core.counts import StageCounts
+from orchestrator.engine.protocol.counts import StageCounts
 from workers.functions.steps import StepCounts
 from workers.records.blocks import Place
 

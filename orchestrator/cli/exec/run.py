@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.options import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
     from orchestrator.cli.logs.attempts import AttemptLog
-    from orchestrator.graph.runner import Engine
+    from orchestrator.graph.runner import Runner
 
 _LEFT_TO_WORKERS_S = 2 * runner.GRACE_S + 5.0
 """How much longer than its time a command may take before its worker, which should have ended it, is ended."""
@@ -195,8 +195,8 @@ class CommandRun:
             threads_per_worker=settings.threads or 0,
         )
 
-    def _graph(self, settling: Settling) -> Engine:
-        from orchestrator.graph.runner import Engine  # noqa: PLC0415 - with the pool
+    def _graph(self, settling: Settling) -> Runner:
+        from orchestrator.graph.runner import Runner  # noqa: PLC0415 - with the pool
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
         from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
 
@@ -218,7 +218,7 @@ class CommandRun:
         node = FeedNode("", self._feed, open_stage)
         written = SinkNode("", settling)
         node.outlets[0].to(written)
-        return Engine([node, written], self._pool.coordinator)
+        return Runner([node, written], self._pool.coordinator)
 
     def _drop(self) -> None:
         """End everything at once and leave nothing behind. A second Ctrl-C is not waited for."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.session.exit_codes import complain
 from orchestrator.cli.session.summary import usage
-from orchestrator.engine.core.counts import SHOWN_FAILURES
+from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 
 if TYPE_CHECKING:
     from workers.commands.runner import CommandResult

@@ -39,7 +39,7 @@ from orchestrator.cli.session.resume import NothingToResumeError, resume_command
 from orchestrator.cli.session.signals import Terminated, signals
 from orchestrator.cli.session.steering import Steering
 from orchestrator.cli.session.summary import Tally
-from orchestrator.engine.core.counts import SHOWN_FAILURES
+from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 from orchestrator.errors import (
     ConfigError,
     OrchestratorError,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.protocol.events import Lost
     from orchestrator.engine.stage import Stage
     from orchestrator.graph.checkpoints import Checkpoints
-    from orchestrator.graph.runner import Engine
+    from orchestrator.graph.runner import Runner
     from orchestrator.sinks import Sink
 
 
@@ -318,9 +318,9 @@ def _graph(
     sink: RecordingSink,
     checkpoints: Checkpoints | None,
     on_lost: Callable[[Lost], None],
-) -> Engine:
+) -> Runner:
     from orchestrator.cli.run.block_outcomes import BlockOutcomes  # noqa: PLC0415 - with the pool
-    from orchestrator.graph.runner import Engine  # noqa: PLC0415 - with the pool
+    from orchestrator.graph.runner import Runner  # noqa: PLC0415 - with the pool
     from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
     from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
     from orchestrator.sources.block_splitting import Divider  # noqa: PLC0415
@@ -346,4 +346,4 @@ def _graph(
     feed = FeedNode("", plan.source, open_stage)
     written = SinkNode("", sink)
     feed.outlets[0].to(written)
-    return Engine([feed, written], pool.coordinator, checkpoints=checkpoints)
+    return Runner([feed, written], pool.coordinator, checkpoints=checkpoints)

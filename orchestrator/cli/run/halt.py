@@ -16,7 +16,7 @@ from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
     from orchestrator.cli.flags.halt import Halt
-    from orchestrator.graph.runner import Engine
+    from orchestrator.graph.runner import Runner
     from workers.records.blocks import BlockResult
 
 _AS_LONG_AS_IT_TAKES_S = 1e9
@@ -31,7 +31,7 @@ class Halting:
 
     def __init__(self, halt: Halt, *, resumable: bool) -> None:
         """Take what --halt says; `resumable`: the run has checkpoints."""
-        self.engine: Engine | None = None
+        self.engine: Runner | None = None
         self._count = HaltCount(halt, None)
         self._resumable = resumable
 

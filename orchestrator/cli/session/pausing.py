@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.session.signals import Terminated
 
 if TYPE_CHECKING:
-    from orchestrator.graph.runner import Engine
+    from orchestrator.graph.runner import Runner
 
 
 class Asked:
@@ -19,7 +19,7 @@ class Asked:
         """Nothing has asked yet."""
         self.signal: int | None = None
 
-    def listen(self, engine: Engine, grace_s: float) -> None:
+    def listen(self, engine: Runner, grace_s: float) -> None:
         """At the first signal let what runs finish, for so many seconds, and save; at the second end at once."""
 
         def ask(number: int, _frame: object) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.core.counts import SHOWN_FAILURES
+from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 from orchestrator.settings import usable_cpus
 from workers.process.peak_memory import peak_bytes
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.engine.core.counts import SHOWN_FAILURES, StageCounts
 from orchestrator.engine.core.ledger import Chunk
+from orchestrator.engine.protocol.counts import SHOWN_FAILURES, StageCounts
 from orchestrator.engine.protocol.functions import name_of
 from orchestrator.engine.recovery.assembly import FailedItem, InPart
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink, open_dead_letters

@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.core.counts import StageCounts
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
+from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.engine.recovery.assembly import (
     Assembly,

@@ -20,6 +20,7 @@ from orchestrator.engine.protocol.events import Ended
 from orchestrator.local.transport import worker_process
 from orchestrator.local.transport.main_definitions import attributes_of_main
 from orchestrator.local.transport.worker_setup import Beginning
+from orchestrator.machine import own_descriptors
 from orchestrator.settings import usable_cpus
 from workers.entry import WorkerStart
 from workers.process.moment import Moment
@@ -111,7 +112,7 @@ class Lane:
         self.inputs = Arena(self._fds[0], settings.arena_bytes)
         self.outputs = ArenaReader(self._fds[1], share)
         self.writer_fd, self.reader_fd = self._inbox.fileno(), self._outbox.fileno()
-        worker_process.own(self.writer_fd, self.reader_fd)
+        own_descriptors.own(self.writer_fd, self.reader_fd)
         os.set_blocking(self.writer_fd, False)
         os.set_blocking(self.reader_fd, False)
         for fd in (self.writer_fd, self.reader_fd):
@@ -154,7 +155,7 @@ class Lane:
         self.names.update((each.name, each.token) for each in beginning.offered)
         self.sentinel = self.process.sentinel
         self.pid = self.process.pid or -1
-        worker_process.own(*self._fds)
+        own_descriptors.own(*self._fds)
         # Results that wait for their turn outlive the lane, and map this descriptor only when they are decoded: closed
         # earlier, its number would soon name the arena of another lane.
         weakref.finalize(self.outputs, _close, self._fds[1]).atexit = False
@@ -211,7 +212,7 @@ class Lane:
         self.state = LaneState.DEAD
         self.process.join(5)
         exitcode = self.process.exitcode
-        worker_process.disown(self.sentinel)
+        own_descriptors.disown(self.sentinel)
         self._close_pipes()
         _close(self._fds[0])
         self._close_own()
@@ -233,7 +234,7 @@ class Lane:
             self._stderr_fd = -1
 
     def _close_pipes(self) -> None:
-        worker_process.disown(self.writer_fd, self.reader_fd)
+        own_descriptors.disown(self.writer_fd, self.reader_fd)
         self._inbox.close()
         self._outbox.close()
 
@@ -262,5 +263,5 @@ def telling_lines(text: str) -> str:
 
 
 def _close(fd: int) -> None:
-    worker_process.disown(fd)
+    own_descriptors.disown(fd)
     os.close(fd)

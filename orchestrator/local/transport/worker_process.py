@@ -38,12 +38,12 @@ from typing import Any, ClassVar, TypeVar
 from orchestrator import place
 from orchestrator.errors import WorkerStartError
 from orchestrator.local.transport.fork_server import NamelessForkServer
+from orchestrator.machine.own_descriptors import own, replace_in_child
 from workers import entry
 from workers.entry import WorkerStart
 
 _T = TypeVar("_T")
 _util: Any = multiprocessing.util  # its typed stub leaves out what is used here
-_ours: set[int] = set()
 _PRELOADED = ["multiprocessing.popen_forkserver", "cloudpickle"]
 """What workers need besides our own package, imported once, before the forks."""
 _PRELOADED_IF_USED = ["numpy"]
@@ -51,28 +51,12 @@ _PRELOADED_IF_USED = ["numpy"]
 _lifeline: tuple[Connection, Connection] | None = None
 
 
-def own(*fds: int) -> None:
-    """Note descriptors that belong to this process alone."""
-    _ours.update(fds)
-
-
-def disown(*fds: int) -> None:
-    """Forget descriptors that are closed now."""
-    _ours.difference_update(fds)
-
-
 _forkserver = NamelessForkServer(own)
 
 
 def _after_fork_in_child() -> None:
     global _lifeline, _forkserver  # noqa: PLW0603 - the child has neither
-    # Replaced rather than closed: objects that the child inherited still hold these numbers, and close them some day.
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for fd in _ours:
-        with contextlib.suppress(OSError):
-            os.dup2(nothing, fd, inheritable=False)
-    os.close(nothing)
-    _ours.clear()
+    replace_in_child()
     _lifeline = None
     _forkserver = NamelessForkServer(own)
 

@@ -16,8 +16,8 @@ from orchestrator.pool.size.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observa
 if TYPE_CHECKING:
     from orchestrator.local.coordinator import Coordinator
     from orchestrator.machine.cpu import CpuWatch
-    from orchestrator.machine.memory import Memory
     from orchestrator.pool.size.sizing import Bounds, SizeFile, Sizing
+    from orchestrator.settings import Memory
 
 LOOK_S = 0.5
 _LEAST_RESERVE = 128 * 2**20

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import workers.sync.shared_object
 from orchestrator.errors import ClosedError, SharedMemoryError
-from orchestrator.local.transport import worker_process
+from orchestrator.machine import own_descriptors
 from workers.pickling import by_value
 from workers.sync.shared_object import ALIGN, ENTRY, FILE_NAME, HEAD, TOKEN_BYTES
 from workers.transport import payload
@@ -46,7 +46,7 @@ class Shared(workers.sync.shared_object.Shared):
         """
         token = os.urandom(TOKEN_BYTES)
         fd, self.nbytes = _write(token, obj)
-        worker_process.own(fd)
+        own_descriptors.own(fd)
         super().__init__(os.getpid(), fd, token, pool)
         self._free = weakref.finalize(self, _free, os.getpid(), fd, token, told)
         self._free.atexit = False
@@ -81,7 +81,7 @@ class Shared(workers.sync.shared_object.Shared):
 def _free(pid: int, fd: int, token: bytes, told: Callable[[bytes], None]) -> None:
     if os.getpid() != pid:  # a forked child: the number means nothing there
         return
-    worker_process.disown(fd)
+    own_descriptors.disown(fd)
     os.close(fd)
     told(token)
 
