@@ -142,7 +142,8 @@ def _settle_process(start: WorkerStart) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _leave_with(start.lifeline)
     start.moment.take_over()
-    threads.limit_loaded()
+    if start.forked or "numpy" in sys.modules:  # of such libraries the fork server preloads only numpy's
+        threads.limit_loaded()
     with contextlib.suppress(Exception):
         faulthandler.enable()
 

@@ -46,12 +46,12 @@ class Moment(NamedTuple):
 
     def take_over(self) -> None:
         """Give this process that state, as far as it may."""
-        if dict(os.environ) != self.environ:
-            zone = os.environ.get("TZ")
-            os.environ.clear()
-            os.environ.update(self.environ)
-            if zone != self.environ.get("TZ"):
-                time.tzset()
+        before = dict(os.environ)
+        for name in before.keys() - self.environ.keys():
+            del os.environ[name]
+        os.environ.update(self.environ.items() - before.items())  # most are the same
+        if before.get("TZ") != self.environ.get("TZ"):
+            time.tzset()
         if self.umask is not None:
             os.umask(self.umask)
         with contextlib.suppress(OSError):
