@@ -16,11 +16,11 @@ from time import perf_counter
 from typing import Any
 
 from workers.errors.capture import ExceptionRecord, add_note, capture
-from workers.errors.describe import text_of, type_name
 from workers.functions.fused import FusedResults, FusedRunner
 from workers.functions.fused_reading import ReadResults, RecordsRunner, reader_of
 from workers.functions.runner import CallRunner, CallSpec, Failures
 from workers.functions.steps import Steps
+from workers.functions.unsendable import unsendable
 from workers.pickling import main_module
 from workers.process import context, leaving, randomness
 from workers.process.peak_memory import peak_bytes
@@ -35,10 +35,6 @@ _FLUSH_S = 0.001
 """Results wait at most this long for company before they are written."""
 _QUICK_S = 0.0001
 """Only those of chunks that run shorter wait: the next chunk may run for long, and nothing is written meanwhile."""
-
-
-class UnpicklableResultError(TypeError):
-    """The function's result can't be sent back; the text says why."""
 
 
 Runner = CallRunner | FusedRunner | RecordsRunner
@@ -96,7 +92,7 @@ class ChunkLoop:
             load = getattr(type(steps), "__load_in_worker__", None)
             if load is not None:
                 load(steps)
-            self._calls[frame[3]] = _runner(spec, steps)
+            self._calls[frame[3]] = self._runner(spec, steps)
             if spec.forward_output:
                 sys.stdout, sys.stderr = self._forwarded
             else:
@@ -105,6 +101,13 @@ class ChunkLoop:
             add_note(error, "the function could not be loaded in the worker")
             self._calls[frame[3]] = capture(error)
         self._watch.loaded()
+
+    def _runner(self, spec: CallSpec, function: Any) -> Runner:
+        if not isinstance(function, Steps):
+            return CallRunner(spec)
+        if reader_of(function) is None:
+            return FusedRunner(spec, function, self._lane.file)
+        return RecordsRunner(spec, function)
 
     def _chunk(self, frame: Frame) -> None:
         ident = frame[4]
@@ -192,18 +195,20 @@ class ChunkLoop:
         self._send_result(ident, microseconds, encoded, Flag.FAILED if failures else 0)
 
     def _answer_fused(self, ident: int, microseconds: int, done: FusedResults | ReadResults, *, stop: bool) -> None:
-        """Send a flat list of results, or the results of each item if one failed, with the tally of the steps."""
+        """Send a flat list of results, or those of each item if one failed or spilled, with the tally of the steps."""
         failures: Any = done.failures
+        spilled = Flag.SPILLED if done.spilled else 0
         try:
-            encoded = payload.encode((done.by_item(stop=stop) if failures else done.flat(), failures, done.tally))
+            grouped = failures or spilled
+            encoded = payload.encode((done.by_item(stop=stop) if grouped else done.flat(), failures, done.tally))
         except BaseException as error:
             if isinstance(done, ReadResults):
-                done.refuse(lambda group: _unsendable(group, grouped=True))
+                done.refuse(lambda group: unsendable(group, grouped=True))
                 groups, failures = done.by_item(stop=stop), done.failures
             else:
                 groups, failures = _without_unsendable(done.by_item(stop=stop), failures, error, grouped=True)
             encoded = payload.encode((groups, failures, done.tally))
-        self._send_result(ident, microseconds, encoded, Flag.FAILED if failures else 0)
+        self._send_result(ident, microseconds, encoded, spilled | (Flag.FAILED if failures else 0))
 
     def _send_result(self, ident: int, microseconds: int, encoded: payload.Encoded, flags: int) -> None:
         self._lane.send(payload.frame(Kind.RESULT, encoded, self._lane.outputs, microseconds, ident, flags))
@@ -232,12 +237,6 @@ def _begin(call: Runner, message: Any) -> None:
         randomness.begin_item(*call.spec.seed, message[2])
 
 
-def _runner(spec: CallSpec, function: Any) -> Runner:
-    if not isinstance(function, Steps):
-        return CallRunner(spec)
-    return FusedRunner(spec, function) if reader_of(function) is None else RecordsRunner(spec, function)
-
-
 def _without_unsendable(
     results: list[Any], failures: Failures, whole: BaseException, *, grouped: bool
 ) -> tuple[list[Any], Failures]:
@@ -255,7 +254,7 @@ def _without_unsendable(
     for result in results:
         while position in merged:
             position += 1
-        failed = _unsendable(result, grouped=grouped)
+        failed = unsendable(result, grouped=grouped)
         if failed is None:
             sendable.append(result)
         else:
@@ -264,16 +263,3 @@ def _without_unsendable(
     if len(merged) == len(failures):
         raise whole
     return sendable, sorted(merged.items())
-
-
-def _unsendable(result: Any, *, grouped: bool) -> UnpicklableResultError | None:
-    """Return why a result, or the first of a group that is at fault, can't be pickled; None: it can."""
-    for each in result if grouped else (result,):
-        try:
-            payload.encode(each)
-        except BaseException as error:
-            name = type_name(type(each))
-            failed = UnpicklableResultError(f"the result ({name}) can't be pickled: {text_of(error)}")
-            failed.__cause__ = error
-            return failed
-    return None

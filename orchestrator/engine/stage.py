@@ -26,6 +26,7 @@ from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.engine.protocol.engine import Engine, Sendable
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.engine.protocol.functions import encoded_function, label_of
+from orchestrator.engine.protocol.spilled import bound
 from orchestrator.engine.recovery.assembly import Assembly, FailedItem
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.engine.recovery.delivery import Deliveries, Delivery
@@ -399,8 +400,10 @@ class Stage:
             return
         if event.flags & Flag.FAILED:
             recovery.item_failed(chunk, decoded[1][0][1])
+        elif self._fused and not event.flags & Flag.SPILLED:
+            recovery.settle(chunk, decoded)
         else:
-            recovery.settle(chunk, decoded if self._fused else decoded[0] if decoded else None)  # None: dropped already
+            recovery.settle(chunk, decoded[0] if decoded else None)  # None: dropped already
 
     def _refused(self, event: Refused) -> None:
         chunk = event.chunk
@@ -458,10 +461,12 @@ class Stage:
                     raise
                 return self._take_again(done, error)
             self._consumed(chunk.size_bytes)
-            if not done.flags & Flag.FAILED:
-                self.counts.items += len(chunk.items)
-                return Delivery(decoded, None, len(chunk.items), chunk.first_index, chunk.size_bytes)
-            return self._deliveries.of(chunk, self._deliveries.merged(chunk, *decoded))
+            if done.flags & (Flag.FAILED | Flag.SPILLED):
+                if done.flags & Flag.FAILED:
+                    decoded = self._deliveries.merged(chunk, *decoded)
+                return self._deliveries.of(chunk, decoded)
+            self.counts.items += len(chunk.items)
+            return Delivery(decoded, None, len(chunk.items), chunk.first_index, chunk.size_bytes)
         assert isinstance(done, Assembly)  # noqa: S101 - for the type checker
         self._consumed(done.size_bytes)
         return self._deliveries.of(done.chunk, done.outcomes)
@@ -487,6 +492,9 @@ class Stage:
         results, failures, tally = decoded
         for number, counts in enumerate(self._tallies):
             counts.add(*tally[number * 5 : number * 5 + 5])
+        if event.flags & Flag.SPILLED:
+            assert event.spill is not None  # noqa: S101 - for the type checker: it was made before
+            results = bound(results, event.spill)
         return (results, failures) if failures else results
 
     def _consumed(self, size_bytes: int) -> None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.graph.flow.passing import Passing
+from orchestrator.graph.handing_on import HandingOn, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.engine.recovery.delivery import Delivery
     from orchestrator.engine.stage import Stage
 
 LARGE_BYTES = 1 << 16
@@ -31,8 +33,8 @@ class MapNode(Node):
     """
 
     __slots__ = (
-        "_at", "_next_index", "_open", "_passing", "_pending", "_refused", "_resumed", "_unsettled", "items_done",
-        "stage",
+        "_at", "_given", "_handing_on", "_next_index", "_open", "_passing", "_pending", "_refused", "_resumed",
+        "_unsettled", "items_done", "stage",
     )  # fmt: skip
 
     def __init__(self, name: str, open_stage: Callable[[], Stage], *, inputs: int = 1) -> None:
@@ -47,6 +49,8 @@ class MapNode(Node):
         self._passing = Passing()
         self._resumed: deque[tuple[int, Sequence[Any]]] = deque()  # cut in a run before this one, by their first index
         self._unsettled: dict[int, Sequence[Any]] = {}  # chunks that are not passed on yet, by their first index
+        self._handing_on: HandingOn | None = None
+        self._given: dict[int, int] = {}  # by an item's index, how many results a run before this one has passed on
         self.items_done = 0
         """Items whose fate is settled and passed on."""
 
@@ -133,6 +137,10 @@ class MapNode(Node):
         if stage.events or not stage.is_ready:  # else no lane has got room since the last time
             self.feed()
         while outlet.capacity() > 0:
+            if self._handing_on is not None:
+                self._hand_on(self._handing_on)
+                moved = True
+                continue
             if self._passing and (passed := self._passing.due(any_order=not stage.ordered)):
                 outlet.push(passed)
                 moved = True
@@ -141,18 +149,46 @@ class MapNode(Node):
             if delivery is None:
                 break
             moved = True
-            self.items_done += delivery.items
-            self._passing.settled_to = delivery.first_index + delivery.items
-            del self._unsettled[delivery.first_index]
-            outlet.push(delivery.results)
-            if delivery.error is not None:
-                raise delivery.error
+            self._take_in(delivery)
             if delivery.size_bytes > LARGE_BYTES:  # its consumer first, before memory is taken for the next
                 break
-        if self._all_cut and not stage.outstanding and not self._passing and not outlet.ended:
+        if self._all_cut and not stage.outstanding and not self._is_holding and not outlet.ended:
             outlet.end()
             moved = True
         return moved
+
+    @property
+    def _is_holding(self) -> bool:
+        """Whether something here waits only for the consumer."""
+        return bool(self._passing) or self._handing_on is not None
+
+    def _take_in(self, delivery: Delivery) -> None:
+        """Pass on what a chunk gave; or begin to, if it is partly on disk."""
+        skip = self._given.pop(delivery.first_index, 0) if self._given else 0
+        if delivery.pieces is not None:
+            self._handing_on = HandingOn(delivery, skip)
+            return
+        self._settled(delivery)
+        self.outlets[0].push(without(delivery.results, skip) if skip else delivery.results)
+        if delivery.error is not None:
+            raise delivery.error
+
+    def _settled(self, delivery: Delivery) -> None:
+        self.items_done += delivery.items
+        self._passing.settled_to = delivery.first_index + delivery.items
+        del self._unsettled[delivery.first_index]
+
+    def _hand_on(self, handing_on: HandingOn) -> None:
+        """Pass on the next results of a delivery that is partly on disk."""
+        results = handing_on.next()
+        if results is not None:
+            self.outlets[0].push(results)
+            return
+        self._handing_on = None
+        delivery = handing_on.delivery
+        self._settled(delivery)
+        if delivery.error is not None:
+            raise delivery.error
 
     @property
     def _all_cut(self) -> bool:
@@ -164,6 +200,7 @@ class MapNode(Node):
 
     def close(self) -> None:
         """End the call: chunks that run are not waited for."""
+        self._handing_on = None
         if hasattr(self, "stage"):
             self.stage.close()
 
@@ -173,14 +210,24 @@ class MapNode(Node):
 
     def snapshot(self) -> Any:
         """Return the items that are not settled: what runs when the process dies has to run again."""
-        unsettled = sorted((first, list(items)) for first, items in (*self._unsettled.items(), *self._resumed))
+        runs_again = {**self._unsettled, **dict(self._resumed)}
+        given = dict(self._given)
+        if (partly := self._handing_on) is not None:  # the item that is partly passed on runs again by itself
+            first = partly.delivery.first_index
+            items = runs_again.pop(first)[partly.index - first :]
+            runs_again[partly.index] = items[:1]
+            given[partly.index] = partly.given
+            if len(items) > 1:
+                runs_again[partly.index + 1] = items[1:]
+        unsettled = sorted((first, list(items)) for first, items in runs_again.items())
         own = {"unsettled": unsettled, "pending": self._pending[self._at :], "next_index": self._next_index}
-        return {**own, "passing": self._passing.snapshot(), "counts": self.stage.counts}
+        return {**own, "given": sorted(given.items()), "passing": self._passing.snapshot(), "counts": self.stage.counts}
 
     def restore(self, state: Any) -> None:
         """Run those items first, under the indexes that they had."""
         self._resumed.extend(state["unsettled"])
         self._pending, self._at = list(state["pending"]), 0
+        self._given = dict(state.get("given", ()))
         self._next_index = state["next_index"]
         self._passing.restore(state["passing"], self._next_index)
         self.stage.counts.take_over(state["counts"])

@@ -604,6 +604,9 @@ class Coordinator:
             self._credits.give_back(lane.worker_id)
         if not self._crew.settled:
             self.supervisor.finished(lane)
+        spill = lane.spill
+        if spill is not None:
+            lane.spill = None
         events = self._calls.events(chunk.call)
         if events is None or flags & Flag.ABANDONED:
             payload.discard(buffers, body, lane.outputs)
@@ -613,7 +616,7 @@ class Coordinator:
         self.in_flight_bytes += size
         chunk.size_bytes += size
         made = Finished if kind == Kind.RESULT else Refused
-        events.append(made(chunk, microseconds / 1e6, flags, buffers, body, lane.outputs, size))
+        events.append(made(chunk, microseconds / 1e6, flags, buffers, body, lane.outputs, size, spill))
 
     def _hear(self, lane: Lane, frame: Frame) -> None:
         """Handle a frame that is no result."""
@@ -626,7 +629,7 @@ class Coordinator:
         error = self.hearing.hear(lane, frame)
         if error is not None:
             self._break(error)
-        elif frame[0] == Kind.NEED:
+        elif frame[0] in {Kind.NEED, Kind.SPILL}:
             self._flush(lane)
 
     def _send_rebound(self) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.local.transport.lane import Lane
@@ -47,6 +48,8 @@ class Hearing:
         elif kind == Kind.NEED:
             answer = self.definitions.answer(lane.names, pickle.loads(body))
             lane.put_object(Kind.DEFINE, payload.encode(answer), 0, 0)
+        elif kind == Kind.SPILL:
+            lane.put_object(Kind.FILE, payload.encode(_file_for(lane)), 0, 0)
         elif kind == Kind.OUTPUT:
             self._printed.append((lane.worker_id, *pickle.loads(body)))
         elif kind == Kind.GOODBYE:
@@ -84,3 +87,12 @@ class Hearing:
                 target = sys.stdout if stream == "stdout" else sys.stderr
                 if target is not None and not target.closed:
                     target.write(for_stream(text, target))
+
+
+def _file_for(lane: Lane) -> tuple[str, str]:
+    """Make a file for what the worker's chunk gives; return its path, or why there is none."""
+    try:
+        lane.spill = SpillFile()
+    except OSError as error:
+        return "", error.strerror or str(error)
+    return lane.spill.path, ""

@@ -134,7 +134,11 @@ class Stream:
         return self._work("filter", pred, desc, options or None)
 
     def flat_map(self, fn: Callable[[Any], Iterable[Any]], *, desc: str | None = None, **options: Any) -> Self:
-        """Put the items of `fn(item)` in the place of each item; in the workers, as `map`."""
+        """Put the items of `fn(item)` in the place of each item; in the workers, as `map`.
+
+        An item that fails gives nothing, so all that it gives is made first: beyond 65,536 results it waits in a
+        temporary file (`TMPDIR`), not in memory. For an endless iterable there is `flat_map_inline`.
+        """
         return self._work("flat_map", fn, desc, options or None)
 
     def through(self, workflow: Workflow, **options: Any) -> Self:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, compress, repeat
-from operator import is_not
+from itertools import accumulate, chain, compress, islice, repeat
+from operator import is_not, sub
 from typing import Any
 
 from workers.errors.capture import ExceptionRecord
@@ -30,7 +30,8 @@ class Flow:
         self.size = len(items)
         self.values = items
         self.trail: list[tuple[bool, Sequence[Any]]] = []
-        """(True, mask) for each step that dropped values, (False, groups) for each that multiplied them."""
+        """(True, mask) for each step that dropped values; for each that multiplied them (False, bounds): where in what
+        came of them the results of each start, and the end."""
         self.failures: Bad = {}
         """By position in the items."""
 
@@ -45,10 +46,10 @@ class Flow:
         if not all(mask):
             self.keep(mask)
 
-    def spread(self, groups: Sequence[Sequence[Any]]) -> None:
-        """Put a group of values in the place of each value."""
-        self.values = list(chain.from_iterable(groups))
-        self.trail.append((False, groups))
+    def spread(self, values: Sequence[Any], bounds: Sequence[int]) -> None:
+        """Put values in the place of each value; for the bounds see `trail`."""
+        self.values = values
+        self.trail.append((False, bounds))
 
     def origins(self) -> list[int]:
         """Return for each value the position of the item that it came from."""
@@ -107,7 +108,7 @@ class Flow:
                 exhaust(map(groups.__setitem__, places, part.by_item()))
             if bad:
                 groups = list(compress(groups, self.lose(bad, stop=stop)))
-            self.spread(groups)
+            self.spread(list(chain.from_iterable(groups)), list(accumulate(map(len, groups), initial=0)))
         else:
             self.values = list(self.values)
             for places, part in parts:
@@ -117,8 +118,8 @@ class Flow:
         return bad
 
 
-def _repeated(origins: Iterable[int], groups: Sequence[Sequence[Any]]) -> Iterator[int]:
-    return chain.from_iterable(map(repeat, origins, map(len, groups)))
+def _repeated(origins: Iterable[int], bounds: Sequence[int]) -> Iterator[int]:
+    return chain.from_iterable(map(repeat, origins, map(sub, islice(bounds, 1, None), bounds)))
 
 
 def exhaust(iterator: Any) -> None:

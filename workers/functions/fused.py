@@ -14,17 +14,20 @@ Runs in the worker's main thread, which owns the state. Order within a chunk is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, compress, repeat
+from itertools import chain, compress, islice, repeat
 from operator import eq, truth
 from time import perf_counter
 from typing import Any, Protocol
 
-from workers.errors.capture import capture
+from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.describe import describe
 from workers.functions.flow import Bad, Flow
+from workers.functions.lazy import FEW, MANY, FailedLazily, Lazy, Room, has_lazy, in_pieces, read
 from workers.functions.runner import CallSpec, Failures, Pace
+from workers.functions.spill import Spill
 from workers.functions.steps import Step, StepCounts, Steps, UnknownLabelError
 
 Tally = tuple[float, ...]
@@ -34,12 +37,14 @@ Tally = tuple[float, ...]
 class FusedResults:
     """What came of a chunk."""
 
-    __slots__ = ("failures", "flows", "tally")
+    __slots__ = ("failures", "flows", "spilled", "tally")
 
-    def __init__(self, flows: list[Flow], failures: Failures, tally: Tally) -> None:
+    def __init__(self, flows: list[Flow | Written], failures: Failures, tally: Tally) -> None:
         self.flows = flows
         self.failures = failures
         self.tally = tally
+        self.spilled = any(type(flow) is Written for flow in flows)
+        """Whether the results of an item may be an `Extent` of the chunk's file."""
 
     def flat(self) -> Sequence[Any]:
         """Return all results, in item order."""
@@ -54,13 +59,48 @@ class FusedResults:
         return [group for position, group in enumerate(groups) if position not in failed]
 
 
+class Written:
+    """A slice of which the results of some items are on disk: stands in the place of its flow."""
+
+    __slots__ = ("failures", "groups", "values")
+
+    def __init__(self, flow: Flow, spill: Spill, abandoned: Callable[[], bool], *, stop: bool) -> None:
+        """Read what is lazy, and write it; an item that fails meanwhile is a failure of the flow."""
+        self.groups: list[Sequence[Any]] = list(flow.by_item())
+        self.failures = flow.failures
+        self.values: Sequence[Any] = ()
+        for position, group in enumerate(self.groups):
+            if not has_lazy(group):
+                continue
+            self.groups[position] = ()
+            if abandoned():
+                continue
+            try:
+                self.groups[position] = spill.write(read(group), abandoned)
+            except FailedLazily as failed:
+                if stop:  # what stands behind it does not count
+                    self.failures.clear()
+                self.failures[position] = failed.record
+                if stop:
+                    return
+
+    def by_item(self) -> list[Sequence[Any]]:
+        """Return the results of each item, or the `Extent` of the file where they are."""
+        return self.groups
+
+
 class FusedRunner:
     """One call of fused steps in this worker, and how many items fill a slice of time."""
 
-    def __init__(self, spec: CallSpec, steps: Steps) -> None:
+    def __init__(
+        self, spec: CallSpec, steps: Steps, ask_file: Callable[[], tuple[str, str]] | None = None
+    ) -> None:
+        """Make ready; without `ask_file` (see `Spill`), all results are held in memory."""
         self.spec = spec
         self._counts: list[StepCounts] = []
-        self._chain = Chain(steps.steps, self._counts, stop=spec.stop_at_failure)
+        self._room = Room(sys.maxsize if ask_file is None else steps.most_held)
+        self._spill = Spill(ask_file or _no_file)
+        self._chain = Chain(steps.steps, self._counts, stop=spec.stop_at_failure, room=self._room)
         self._pace = Pace()
 
     def run(
@@ -70,7 +110,7 @@ class FusedRunner:
 
         With `began`, item by item: it is told the position of each before it runs.
         """
-        flows: list[Flow] = []
+        flows: list[Flow | Written] = []
         failures: Failures = []
         total, done = len(items), 0
         while done < total:
@@ -78,9 +118,8 @@ class FusedRunner:
             if began is not None:
                 wanted = 1
                 began(done)
-            flow = Flow(items if wanted == total else items[done : done + wanted])
             started = perf_counter()
-            self._chain.run(flow)
+            flow = self._through(items if wanted == total else items[done : done + wanted], abandoned)
             flows.append(flow)
             failures += [(done + position, record) for position, record in sorted(flow.failures.items())]
             done += wanted
@@ -89,7 +128,20 @@ class FusedRunner:
             self._pace.took(wanted, perf_counter() - started)
             if done < total and abandoned():
                 break
+        self._spill.close()
         return FusedResults(flows, failures, taken(self._counts))
+
+    def _through(self, items: Sequence[Any], abandoned: Callable[[], bool]) -> Flow | Written:
+        flow = Flow(items)
+        self._room.exceeded = False
+        self._chain.run(flow)
+        if not self._room.exceeded:
+            return flow
+        return Written(flow, self._spill, abandoned, stop=self.spec.stop_at_failure)
+
+
+def _no_file() -> tuple[str, str]:
+    return "", "nobody makes a file"
 
 
 def taken(steps: list[StepCounts]) -> Tally:
@@ -114,15 +166,17 @@ class _Operator(Protocol):
 class Chain:
     """Steps in order, made ready to run."""
 
-    def __init__(self, steps: tuple[Step, ...], counts: list[StepCounts], *, stop: bool) -> None:
+    def __init__(self, steps: tuple[Step, ...], counts: list[StepCounts], *, stop: bool, room: Room) -> None:
         """Make ready; the counts of each step, inner ones too, are entered in the order of `Steps.names`."""
-        self._operators = [(_operator(step, counts, stop=stop), step.drop_none) for step in steps]
+        self._operators = [(_operator(step, counts, stop=stop, room=room), step.drop_none) for step in steps]
         self._stop = stop
+        self._room = room
 
-    def run(self, flow: Flow) -> None:
-        """Take a slice through all steps."""
+    def run(self, flow: Flow, first: int = 0) -> None:
+        """Take a slice through all steps, from the one with the number `first` on."""
         at = perf_counter()
-        for operator, drops_none in self._operators:
+        operators = self._operators[first:] if first else self._operators
+        for number, (operator, drops_none) in enumerate(operators, first + 1):
             arrived = len(flow.values)
             if not arrived:
                 return
@@ -140,6 +194,42 @@ class Chain:
             now = perf_counter()
             counts.seconds += now - at
             at = now
+            if self._room.exceeded and has_lazy(flow.values):
+                self._go_on_lazily(flow, number)
+                return
+
+    def _go_on_lazily(self, flow: Flow, number: int) -> None:
+        """Take the values through the steps from `number` on; those that a `Lazy` stands for when they are read."""
+        values = flow.values
+        lazies = [value for value in values if type(value) is Lazy]
+        self._operators[number - 1][0].counts.items_out -= len(lazies)
+        for lazy in lazies:
+            lazy.slices = self._rest(number, lazy.slices)
+        places = [place for place, value in enumerate(values) if type(value) is not Lazy]
+        if places and number < len(self._operators):
+            part = Flow([values[place] for place in places])
+            self.run(part, number)
+            if flow.scatter([(places, part)], {}, stop=self._stop):
+                flow.purge()
+
+    def _rest(self, number: int, slices: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        """Give what comes of slices of the output of the step before `number`."""
+        operator, drops_none = self._operators[number - 1]
+        counts, last = operator.counts, number == len(self._operators)
+        if drops_none:
+            slices = ([value for value in values if value is not None] for values in slices)
+        came = [0]
+        for values in slices if last else in_pieces(slices, self._room.most_at_once, came):
+            counts.items_out += len(values)
+            if last:
+                yield values
+                continue
+            flow = Flow(values)
+            self.run(flow, number)
+            if flow.failures:
+                raise FailedLazily(flow.failures[min(flow.failures)])
+            came[0] = len(flow.values)
+            yield from read(flow.values)
 
 
 class _Calls:
@@ -160,13 +250,18 @@ class _Calls:
                 out.extend(apply)
                 if len(out) + len(bad) >= total:
                     return out, bad
-                failed: BaseException = RuntimeError("the function raised StopIteration")
+                failed: BaseException = StopIteration()
             except BaseException as error:
                 failed = error
-            position = len(out) + len(bad)
-            bad[position] = replace(capture(failed), step=self._step.name, workflow=self._step.workflow)
+            bad[len(out) + len(bad)] = self.captured(failed)
             if self.stop:
                 return out, bad
+
+    def captured(self, error: BaseException) -> ExceptionRecord:
+        """Return what a call of the step's function raised, as a failure of this step."""
+        if isinstance(error, StopIteration):
+            error = RuntimeError("the function raised StopIteration")
+        return replace(capture(error), step=self._step.name, workflow=self._step.workflow)
 
     def at_all_places(self, apply: Iterator[Any], total: int) -> tuple[list[Any], Bad]:
         """As `over`, with None at the places of values that failed or were not run."""
@@ -212,23 +307,67 @@ class _Filter:
 class _FlatMap:
     """Each value to any number."""
 
-    def __init__(self, step: Step, calls: _Calls) -> None:
+    def __init__(self, step: Step, calls: _Calls, room: Room) -> None:
         self.counts = StepCounts()
-        self._function: Any = step.function
+        self._step = step
         self._calls = calls
+        self._room = room
 
     def run(self, flow: Flow) -> Bad:
-        groups, bad = self._calls.over(map(list, map(self._function, flow.values)), len(flow.values))
+        values: list[Any] = []
+        starts: list[int] = []
+        bad: Bad = {}
+        arrived = iter(flow.values)
+        while True:
+            try:
+                self._fill(values, starts, arrived)
+                break
+            except BaseException as error:
+                del values[starts.pop() :]
+                bad[len(starts) + len(bad)] = self._calls.captured(error)
+            if self._calls.stop:
+                break
         if bad:
             flow.lose(bad, stop=self._calls.stop)
-        flow.spread(groups)
+        starts.append(len(values))
+        flow.spread(values, starts)
         return bad
+
+    def _fill(self, values: list[Any], starts: list[int], arrived: Iterator[Any]) -> None:
+        """Take what the function gives, and note where in it the results of each value start."""
+        room = self._room
+        current: list[Any] = [None]
+        iterators = self._iterators(values, starts, arrived, current)
+        flat = chain.from_iterable(iterators)
+        step = min(FEW, room.most_at_once)
+        while True:
+            before = len(values)
+            values.extend(islice(flat, step))
+            if len(values) - before < step:
+                return
+            start = starts[-1]
+            if room.is_too_small(values, start):
+                values[start:] = [room.lazy(values[start:], current[0], self._step, self.counts)]
+                flat = chain.from_iterable(iterators)
+            step = min(2 * step, MANY, room.most_at_once)
+
+    def _iterators(
+        self, values: list[Any], starts: list[int], arrived: Iterator[Any], current: list[Any]
+    ) -> Iterator[Iterable[Any]]:
+        """Call the function for each value when what it gave for the one before is read."""
+        function: Any = self._step.function
+        for value in arrived:
+            starts.append(len(values))
+            made = function(value)
+            kind = type(made)
+            current[0] = made if kind is list or kind is tuple else iter(made)
+            yield current[0]
 
 
 class _Branch:
     """Each value through the chain of its label."""
 
-    def __init__(self, step: Step, calls: _Calls, counts: list[StepCounts]) -> None:
+    def __init__(self, step: Step, calls: _Calls, counts: list[StepCounts], room: Room) -> None:
         self.counts = StepCounts()
         counts.append(self.counts)
         self._function: Any = step.function
@@ -237,7 +376,7 @@ class _Branch:
         inner = [steps for _, steps in step.branches]
         if step.default is not None:
             inner.append(step.default)
-        self._chains = [Chain(steps, counts, stop=calls.stop) for steps in inner]
+        self._chains = [Chain(steps, counts, stop=calls.stop, room=room) for steps in inner]
 
     def run(self, flow: Flow) -> Bad:
         values = flow.values
@@ -286,17 +425,20 @@ class _When:
         return flow.scatter([(places, part)], bad, stop=self._calls.stop)
 
 
-def _operator(step: Step, counts: list[StepCounts], *, stop: bool) -> _Operator:
+def _operator(step: Step, counts: list[StepCounts], *, stop: bool, room: Room) -> _Operator:
     """Make a step ready to run, and enter its counts."""
     calls = _Calls(step, stop=stop)
     if step.kind == "branch":
-        branch = _Branch(step, calls, counts)
+        branch = _Branch(step, calls, counts, room)
         return branch if step.when is None else _When(step, calls, branch, branch.counts)
     if step.kind == "chain":
         own = StepCounts()
         counts.append(own)
-        return _When(step, calls, Chain(step.branches[0][1], counts, stop=stop), own)
-    kinds: dict[str, Callable[[Step, _Calls], _Operator]] = {"map": _Map, "filter": _Filter, "flat_map": _FlatMap}
-    plain = kinds[step.kind](step, calls)
+        return _When(step, calls, Chain(step.branches[0][1], counts, stop=stop, room=room), own)
+    plain: _Operator
+    if step.kind == "flat_map":
+        plain = _FlatMap(step, calls, room)
+    else:
+        plain = _Map(step, calls) if step.kind == "map" else _Filter(step, calls)
     counts.append(plain.counts)
     return plain if step.when is None else _When(step, calls, plain, plain.counts)

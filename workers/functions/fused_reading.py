@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from workers.errors.capture import ExceptionRecord, capture
 from workers.functions.flow import Flow
 from workers.functions.fused import Chain, Tally, taken
+from workers.functions.lazy import Room
 from workers.functions.runner import CallSpec, Pace
 from workers.functions.steps import StepCounts, Steps
 from workers.records.blocks import FailedRecord
@@ -77,6 +78,8 @@ class ReadBlock:
 class ReadResults:
     """What came of a chunk of blocks."""
 
+    spilled = False
+
     def __init__(self, blocks: list[ReadBlock | ExceptionRecord], tally: Tally) -> None:
         self._blocks = blocks
         self.tally = tally
@@ -117,7 +120,7 @@ class RecordsRunner:
         self._step = steps.steps[0]
         self._reader = cast("RecordReader", self._step.function)
         self._counts = [StepCounts()]
-        self._chain = Chain(steps.steps[1:], self._counts, stop=spec.stop_at_failure)
+        self._chain = Chain(steps.steps[1:], self._counts, stop=spec.stop_at_failure, room=Room(sys.maxsize))
         self._pace = Pace()
 
     def run(

@@ -14,8 +14,11 @@ All are frozen, made in the coordinator and read in the workers, but for `StepCo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+MOST_HELD = 65_536
+"""As many results of one slice of items are held in memory; those of an item beyond it go to disk."""
 
 StepKind = Literal["map", "filter", "flat_map", "branch", "chain"]
 
@@ -47,6 +50,8 @@ class Steps:
     """A chain of steps, which a stage takes as its function."""
 
     steps: tuple[Step, ...]
+    most_held: int = field(default_factory=lambda: MOST_HELD)
+    """As `MOST_HELD` says; it travels with the steps."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class WorkerLane:
         self._writing = threading.Lock()
         self._flushing = False
         self._answers: deque[Frame] = deque()
+        self._files: deque[Frame] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._reading = False  # a thread is in the read, without the lock
         self._pid = os.getpid()
@@ -76,6 +77,19 @@ class WorkerLane:
         answer: list[Definition] = payload.decode(flags, buffers, body, self.inputs)
         return answer
 
+    def file(self) -> tuple[str, str]:
+        """Have the coordinator make a file for what this chunk gives; return its path, or why there is none.
+
+        Raises:
+            EOFError: the coordinator is gone.
+        """
+        self.send([pack(Kind.SPILL)])
+        self.flush()
+        self._read_until(lambda: bool(self._files))
+        _, flags, buffers, _, _, body = self._files.popleft()
+        answer: tuple[str, str] = payload.decode(flags, buffers, body, self.inputs)
+        return answer
+
     def _read_until(self, ready: Callable[[], bool]) -> None:
         """Read, or wait for the thread that does, until there is what the caller waits for."""
         with self._changed:
@@ -94,7 +108,12 @@ class WorkerLane:
                 if not data:
                     raise EOFError
                 for frame in self._reader.feed(data):
-                    (self._answers if frame[0] == Kind.DEFINE else self._arrived).append(frame)
+                    self._queue_of(frame[0]).append(frame)
+
+    def _queue_of(self, kind: int) -> deque[Frame]:
+        if kind == Kind.DEFINE:
+            return self._answers
+        return self._files if kind == Kind.FILE else self._arrived
 
     def send(self, parts: list[Any]) -> None:
         """Put a frame behind what is to be written."""

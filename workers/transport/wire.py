@@ -31,6 +31,7 @@ class Kind:
     FORGET: Final = 3  # number: call; its function is not needed any more
     DEFINE: Final = 4  # the answer to NEED: a list of `Definition`
     REBIND: Final = 5  # names of `__main__` that were bound anew: a list of `Definition`
+    FILE: Final = 8  # the answer to SPILL: (path, why there is none)
     STOP: Final = 6  # finish what came before, say goodbye, leave
     UNSHARE: Final = 7  # the token of a shared object that was dropped
     READY: Final = 16  # the initializer is through
@@ -41,6 +42,7 @@ class Kind:
     BROKEN: Final = 21  # the initializer raised: an ExceptionRecord
     GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes, what the finalizer gave)
     RETURNED: Final = 23  # ident: chunk; it was taken back, and was skipped
+    SPILL: Final = 25  # a file is needed for results that are too many for memory
     FORKED: Final = 24  # number: call; from a child that user code has forked, and that came back from the function
     RELEASE: Final = 32  # both ways: offsets of extents whose leases ended, u64 each
 
@@ -51,6 +53,7 @@ class Flag:
     BODY_IN_ARENA: Final = 1  # the first table entry is the pickle itself
     FAILED: Final = 2  # a result of which some items failed
     ABANDONED: Final = 4  # a result that nobody waits for; its items were not all run
+    SPILLED: Final = 16  # a result, by item, of which some are an `Extent` of the file that was made last
     WATCHED: Final = 8  # a chunk: the coordinator has to know, should the worker die, where in it that was
 
 

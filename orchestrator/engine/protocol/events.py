@@ -7,6 +7,7 @@ from collections import deque
 from typing import Literal, NamedTuple
 
 from orchestrator.engine.core.ledger import Chunk
+from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.errors import OrchestratorError
 from workers.transport.arena import ArenaReader
 from workers.transport.watch import Glance
@@ -22,6 +23,8 @@ class Finished(NamedTuple):
     body: bytes
     reader: ArenaReader
     size_bytes: int
+    spill: SpillFile | None = None
+    """Where the results are that were too many for memory."""
 
 
 class Refused(NamedTuple):
@@ -34,6 +37,7 @@ class Refused(NamedTuple):
     body: bytes
     reader: ArenaReader
     size_bytes: int
+    spill: SpillFile | None = None
 
 
 class Ended(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.counts import SHOWN_FAILURES, StageCounts
 from orchestrator.engine.protocol.functions import name_of
+from orchestrator.engine.protocol.spilled import Spilled
 from orchestrator.engine.recovery.assembly import FailedItem, InPart
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink, open_dead_letters
 from orchestrator.engine.recovery.item_errors import Failure, dead_letter, headline
@@ -32,6 +33,8 @@ class Delivery(NamedTuple):
     first_index: int
     size_bytes: int
     """Of the items and the results together, as they travelled."""
+    pieces: list[tuple[int, Any]] | None = None
+    """In the place of `results`, if some are on disk: by the item's position, a list of results or a `Spilled`."""
 
 
 class Deliveries:
@@ -65,10 +68,34 @@ class Deliveries:
 
     def of(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
         """Apply `on_error` to a chunk of which some items failed."""
+        if self._grouped and Spilled in map(type, outcomes):
+            return self._in_pieces(chunk, outcomes)
         results: list[Any] = []
-        count = len(chunk.items)
+        error = self._collect(chunk, outcomes, results)
+        return Delivery(results, error, len(chunk.items), chunk.first_index, chunk.size_bytes)
+
+    def _in_pieces(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
+        pieces: list[tuple[int, Any]] = []
+        error = None
+        for position, outcome in enumerate(outcomes):
+            if type(outcome) is Spilled:
+                self._counts.items += 1
+                pieces.append((position, outcome))
+                continue
+            results: list[Any] = []
+            error = self._collect(chunk, [outcome], results, position)
+            pieces.append((position, results))
+            if error is not None:
+                break
+        return Delivery([], error, len(chunk.items), chunk.first_index, chunk.size_bytes, pieces)
+
+    def _collect(
+        self, chunk: Chunk, outcomes: list[Any], results: list[Any], first: int = 0
+    ) -> ItemError | None:
+        """Add the results of outcomes, of which the first has this position in the chunk; return what ends the call."""
         add = results.extend if self._grouped else results.append
-        for position, outcome in _one_by_one(outcomes):
+        for at, outcome in _one_by_one(outcomes):
+            position = first + at
             if not isinstance(outcome, FailedItem):
                 self._counts.items += 1
                 if outcome is not None or not self._drops_none:
@@ -82,12 +109,12 @@ class Deliveries:
                 item, index = chunk.items[position], chunk.first_index + position
                 self.dead_letters.write(dead_letter(error, item, index, name_of(self._function)))
             if self._on_error == "raise":
-                return Delivery(results, error, count, chunk.first_index, chunk.size_bytes)
+                return error
             if self._on_error == "return":
                 self._counts.items += 1
                 item = chunk.items[position] if error.place is None else error.item
                 results.append(Failure(item, chunk.first_index + position, error))
-        return Delivery(results, None, count, chunk.first_index, chunk.size_bytes)
+        return None
 
     def _complete_error(self, failed: FailedItem, chunk: Chunk, position: int) -> ItemError:
         if isinstance(failed.what, ItemError):

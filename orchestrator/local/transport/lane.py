@@ -17,6 +17,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from orchestrator.engine.protocol.events import Ended
+from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.local.transport import worker_process
 from orchestrator.local.transport.main_definitions import attributes_of_main
 from orchestrator.local.transport.worker_setup import Beginning
@@ -94,6 +95,8 @@ class Lane:
         self.known_calls: set[int] = set()
         self.names: dict[str, int] = {}
         """What the worker was told of `__main__`: the token of each name."""
+        self.spill: SpillFile | None = None
+        """Where the worker writes what is too much for memory of the chunk that it runs."""
         self.chunks_done = 0
         self.items_done = 0
         self.items_sent = 0
@@ -210,6 +213,7 @@ class Lane:
     def end(self) -> int | None:
         """Reap the process, which is dead or dying, and free what the lane holds; return its exit code."""
         self.state = LaneState.DEAD
+        self.spill = None
         self.process.join(5)
         exitcode = self.process.exitcode
         own_descriptors.disown(self.sentinel)

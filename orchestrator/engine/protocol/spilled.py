@@ -1,0 +1,89 @@
+"""Results of an item that were too many for memory: in a file without a name, read slice by slice as there is room.
+
+A worker asks for a file; the coordinator makes it, and the worker writes to it (`workers.functions.spill`). The
+chunk's result then carries an `Extent` in the place of the item's results. Owner of a file: its lane until the result
+is there, then whatever holds the item's outcome; it is gone with the last of these.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.machine import own_descriptors
+from workers.functions.spill import HEAD_BYTES, Extent
+
+
+class SpillFile:
+    """A file for what one chunk gives."""
+
+    def __init__(self) -> None:
+        """Make it.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        with tempfile.TemporaryFile(prefix="orchestrator-", buffering=0) as file:
+            self.fd = os.dup(file.fileno())
+        own_descriptors.own(self.fd)
+        weakref.finalize(self, _close, self.fd).atexit = False
+
+    @property
+    def path(self) -> str:
+        """Where a worker finds it."""
+        return f"/proc/{os.getpid()}/fd/{self.fd}"
+
+
+def _close(fd: int) -> None:
+    own_descriptors.disown(fd)
+    os.close(fd)
+
+
+class Spilled:
+    """Stands in a list of outcomes for the results of an item."""
+
+    __slots__ = ("_extent", "_file")
+
+    def __init__(self, file: SpillFile, extent: Extent) -> None:
+        self._file = file
+        self._extent = extent
+
+    def slices(self, skip: int = 0) -> Iterator[list[Any]]:
+        """Give the results in lists, without the first `skip`.
+
+        Raises:
+            OrchestratorError: they can't be read.
+        """
+        at, end = self._extent
+        while at < end:
+            try:
+                length = int.from_bytes(self._read(at, HEAD_BYTES), "little")
+                values: list[Any] = pickle.loads(self._read(at + HEAD_BYTES, length))
+            except Exception as error:
+                raise OrchestratorError(
+                    f"the results of an item, too many for memory, can't be read back: {error}"
+                ) from error
+            at += HEAD_BYTES + length
+            if skip:
+                skip, values = max(0, skip - len(values)), values[skip:]
+            if values:
+                yield values
+
+    def _read(self, at: int, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            some = os.pread(self._file.fd, length - len(data), at + len(data))
+            if not some:
+                raise OSError("the temporary file was cut short")
+            data = data + some if data else some
+        return data
+
+
+def bound(groups: list[Any], file: SpillFile) -> list[Any]:
+    """Return the results by item, with what each `Extent` stands for in its place."""
+    return [Spilled(file, group) if type(group) is Extent else group for group in groups]

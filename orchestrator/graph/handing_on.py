@@ -1,0 +1,42 @@
+"""What a chunk gave that is handed on piece by piece, as some of it is on disk. Owner: the stage's node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.protocol.spilled import Spilled
+from orchestrator.engine.recovery.item_errors import Failure
+
+if TYPE_CHECKING:
+    from orchestrator.engine.recovery.delivery import Delivery
+
+
+class HandingOn:
+    """A delivery on its way to the consumer."""
+
+    def __init__(self, delivery: Delivery, skip: int = 0) -> None:
+        """Begin; a run that this one resumes had handed on `skip` results of the first item."""
+        self.delivery = delivery
+        self.index = delivery.first_index
+        """Of the item whose results are handed on."""
+        self.given = skip
+        """How many of its results are handed on."""
+        self._lists = self._all(skip)
+
+    def next(self) -> list[Any] | None:
+        """Return the next list of results; None: that was all."""
+        return next(self._lists, None)
+
+    def _all(self, skip: int) -> Iterator[list[Any]]:
+        for position, results in self.delivery.pieces or ():
+            self.index, self.given = self.delivery.first_index + position, skip
+            for values in results.slices(skip) if type(results) is Spilled else (without(results, skip),):
+                self.given += len(values)
+                yield values
+            skip = 0
+
+
+def without(results: list[Any], skip: int) -> list[Any]:
+    """Return results without those that were handed on before; a failure now is told all the same."""
+    return results if len(results) == 1 and type(results[0]) is Failure else results[skip:]
