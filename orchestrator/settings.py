@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from orchestrator.errors import ConfigError, WorkerDiedError
+from orchestrator.option_values import flag, one_of, seconds, text_of_number, whole
 from workers.errors.describe import class_names, describe
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -25,14 +26,14 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 def parse_size(text: str | int) -> int:
     """Return the bytes that "64K", "1.5M", "2G" or a plain number mean (powers of 1024)."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        size = text
-    else:
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
-        if not found:
-            raise ConfigError(f"{describe(text)} is no size; write it as 65536, 64K, 1.5M or 2G")
-        whole, _, decimals = found[1].partition(".")
-        size = int(whole + decimals) * _UNITS[found[2].upper()] // 10 ** len(decimals)
+    words = text_of_number(text) or ""
+    if words.startswith("-") and not isinstance(text, str):
+        words = "0"
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", words, re.IGNORECASE)
+    if not found:
+        raise ConfigError(f"{describe(text)} is no size; write it as 65536, 64K, 1.5M or 2G")
+    units, _, decimals = found[1].partition(".")
+    size: int = int(units + decimals) * _UNITS[found[2].upper()] // 10 ** len(decimals)
     if size <= 0:
         raise ConfigError(f"a size must be more than 0 bytes, not {describe(text)}")
     return size
@@ -40,7 +41,7 @@ def parse_size(text: str | int) -> int:
 
 def parse_limit(text: str | int) -> int:
     """Return the bytes that a size means, or 0 for "0": no limit."""
-    return 0 if str(text).strip() == "0" else parse_size(text)
+    return 0 if (text_of_number(text) or "").strip() == "0" else parse_size(text)
 
 
 def cgroup_cpus() -> float | None:
@@ -62,7 +63,7 @@ def usable_cpus() -> int:
 
 def parse_jobs(text: str | int) -> int:
     """Return the workers that N, N%, +N or -N mean, counted from the usable CPUs as GNU parallel does."""
-    found = re.fullmatch(r"([+-]?)(\d+)(%?)", str(text).strip())
+    found = re.fullmatch(r"([+-]?)(\d{1,100})(%?)", (text_of_number(text) or "").strip())
     if not found or (found[1] and found[3]):
         raise ConfigError(f"-j {describe(text)} is no number of jobs; write 4, 50%, +1 or -1")
     sign, number, percent = found[1], int(found[2]), found[3]
@@ -80,12 +81,9 @@ BUFFER_BYTES = 256 * 2**20
 
 
 MAX_WORKERS = 1 << 16
-
-
-def refuse_too_many(workers: int) -> None:
-    """Raise ConfigError for more workers than any machine runs: merely counting them could take for ever."""
-    if workers > MAX_WORKERS:
-        raise ConfigError(f"a pool has at most {MAX_WORKERS:,} workers, not {describe(workers)}")
+"""More than any machine runs: merely counting more could take for ever."""
+_MOST_SEED = 2**128 - 1
+"""What `secrets.randbits(128)` gives, as numpy advises."""
 
 
 class Memory(Protocol):
@@ -124,27 +122,20 @@ class PoolSettings:
     """For BLAS, OpenMP and the like; 0: as many as they please, None: a fair share of the CPUs."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
-            raise ConfigError(f"workers must be a whole number of at least 1, not {describe(self.workers)}")
-        refuse_too_many(self.workers)
-        if self.start_method not in START_METHODS:
-            there = ", ".join(START_METHODS)
-            raise ConfigError(f"start_method must be one of {there}, not {describe(self.start_method)}")
+        whole("workers", self.workers, 1, MAX_WORKERS)
+        one_of("start_method", self.start_method, START_METHODS)
         if self.initializer is not None and not callable(self.initializer):
             raise ConfigError(f"initializer must be callable, not {describe(self.initializer)}")
-        if self.max_deaths < 1:
-            raise ConfigError(f"max_deaths must be at least 1, not {describe(self.max_deaths)}")
-        if self.items_per_worker is not None and self.items_per_worker < 1:
-            raise ConfigError(f"items_per_worker must be at least 1, or None; not {describe(self.items_per_worker)}")
+        whole("max_deaths", self.max_deaths, 1)
+        whole("items_per_worker", self.items_per_worker, 1, none=True)
         if self.finalizer is not None and not callable(self.finalizer):
             raise ConfigError(f"finalizer must be callable, not {describe(self.finalizer)}")
-        _check_count("seed", self.seed)
-        _check_count("threads_per_worker", self.threads_per_worker)
-
-
-def _check_count(name: str, value: int | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise ConfigError(f"{name} must be a whole number of at least 0, or None; not {describe(value)}")
+        whole("seed", self.seed, 0, _MOST_SEED, none=True)
+        whole("threads_per_worker", self.threads_per_worker, 0, MAX_WORKERS, none=True)
+        if self.memory is not None:
+            for method in ("total_bytes", "available_bytes"):
+                if not callable(getattr(self.memory, method, None)):
+                    raise ConfigError(f"memory must have {method}(), or be None; not {describe(self.memory)}")
 
 
 def _check_retries(retries: Retries) -> None:
@@ -223,20 +214,17 @@ class MapOptions:
     """Whether results that are None are left out; of a plain function, as steps know it themselves."""
 
     def __post_init__(self) -> None:
-        number = isinstance(self.chunk, int) and not isinstance(self.chunk, bool) and self.chunk >= 1
-        if self.chunk != "auto" and not number:
-            raise ConfigError(f'chunk must be "auto" or a number of items of at least 1, not {describe(self.chunk)}')
-        if self.on_error not in ON_ERROR:
-            raise ConfigError(f"on_error must be one of {', '.join(ON_ERROR)}, not {describe(self.on_error)}")
-        if not isinstance(self.drop_none, bool):
-            raise ConfigError(f"drop_none must be True or False, not {describe(self.drop_none)}")
-        if self.timeout_s is not None and not self.timeout_s > 0:
-            raise ConfigError(f"timeout must be more than 0 seconds, or None; not {describe(self.timeout_s)}")
+        if not (isinstance(self.chunk, str) and self.chunk == "auto"):
+            whole("chunk", self.chunk, 1, otherwise='"auto"')
+        one_of("on_error", self.on_error, ON_ERROR)
+        for name in ("ordered", "at_most_once", "drop_none"):
+            flag(name, getattr(self, name))
+        if self.timeout_s is not None:
+            object.__setattr__(self, "timeout_s", seconds("timeout", self.timeout_s))
+        object.__setattr__(self, "retry_delay_s", seconds("retry_delay", self.retry_delay_s, zero=True))
         _check_retries(self.retries)
         if self.at_most_once and self.retries:
             raise ConfigError("at_most_once=True and retries exclude each other: a retry runs an item once more")
-        if self.retry_delay_s < 0:
-            raise ConfigError(f"retry_delay must not be negative, as it is seconds; not {describe(self.retry_delay_s)}")
 
 
 MAP_OPTIONS = {

@@ -65,6 +65,8 @@ _MOMENT_S = 0.1
 """Nobody has to look after the workers for so long."""
 _AHEAD_TICK_S = 0.005
 """The same, while chunks that are encoded ahead wait for credits, each of which takes longer than this."""
+_LONGEST_WAIT_S = 86400.0
+"""A selector takes no more than 24 days; who waits for longer waits again."""
 _STILL_S = 0.1
 """A driver that left ready events alone for so long stands still: a signal handler interrupted it."""
 
@@ -505,7 +507,7 @@ class Coordinator:
         for look_s in (self.supervisor.tick_s(), self.timers.wait_s, patience_s):
             if look_s is not None:
                 timeout = look_s if timeout is None else min(timeout, look_s)
-        return timeout
+        return timeout if timeout is None else min(timeout, _LONGEST_WAIT_S)
 
     def _stand_in(self) -> float | None:
         """Take a turn if nobody has for a while; return when to look again, None: there is nothing to be held.

@@ -124,6 +124,11 @@ def _text(path: str) -> str:
         return ""
 
 
+def _mib(size: int) -> str:
+    """Return a size that a user wrote, in MiB; one that no machine has is cut."""
+    return f"{size / 2**20:,.0f} MiB" if size < 2**80 else "more than 2**60 MiB"
+
+
 def within_reach(limit: int, memory: Memory | None) -> int:
     """Return a limit of a worker's memory that can be reached before the kernel ends it for all of it."""
     total = (memory or SystemMemory()).total_bytes()
@@ -131,7 +136,7 @@ def within_reach(limit: int, memory: Memory | None) -> int:
         return limit
     lowered = total * 9 // 10
     warnings.warn(
-        f"memory_limit is {limit / 2**20:,.0f} MiB, and this process may use {total / 2**20:,.0f} MiB in all (the "
+        f"memory_limit is {_mib(limit)}, and this process may use {total / 2**20:,.0f} MiB in all (the "
         f"machine's memory, or its control group's limit); workers are held to {lowered / 2**20:,.0f} MiB",
         stacklevel=3,
     )
@@ -147,7 +152,7 @@ def refuse_unreachable(memfree: int, memory: Memory | None) -> int:
     total = (memory or SystemMemory()).total_bytes()
     if memfree >= total:
         raise ConfigError(
-            f"memfree is {memfree / 2**20:,.0f} MiB, and there are {total / 2**20:,.0f} MiB in all (the machine's "
+            f"memfree is {_mib(memfree)}, and there are {total / 2**20:,.0f} MiB in all (the machine's "
             "memory, or its control group's limit): so much is never free"
         )
     return memfree

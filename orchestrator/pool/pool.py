@@ -28,6 +28,7 @@ from orchestrator.graph.stage_node import MapNode
 from orchestrator.local.coordinator import Coordinator
 from orchestrator.local.status import PoolStatus, describe_item
 from orchestrator.machine.memory import refuse_unreachable, within_reach
+from orchestrator.option_values import arguments, wait_seconds, whole
 from orchestrator.pool.futures import FutureDriver
 from orchestrator.pool.map_results import MapResults
 from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
@@ -39,6 +40,7 @@ from orchestrator.pool.sync.share import Shared
 from orchestrator.pool.workflow import Workflow
 from orchestrator.settings import (
     BUFFER_BYTES,
+    MAX_WORKERS,
     MapOptions,
     Memory,
     OnError,
@@ -47,9 +49,8 @@ from orchestrator.settings import (
     StartMethod,
     parse_size,
     refuse_fork_with_threads,
-    refuse_too_many,
 )
-from workers.errors.describe import describe
+from workers.errors.describe import describe, type_name
 from workers.functions.steps import Steps
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ class Pool:
             workers=1 if sizing.file is not None and sizing.workers == 0 else sizing.workers,
             start_method=start_method,
             initializer=initializer,
-            initargs=tuple(initargs),
-            buffer_bytes=parse_size(buffer_bytes),
+            initargs=arguments("initargs", initargs),
+            buffer_bytes=min(parse_size(buffer_bytes), sys.maxsize),
             max_deaths=max_deaths,
             memory_limit=None if memory_limit is None else within_reach(parse_size(memory_limit), memory),
             items_per_worker=items_per_worker,
@@ -231,7 +232,7 @@ class Pool:
             if len(iterables) > 1:
                 raise ConfigError("a workflow takes one item at a time: pool.map(workflow, zip(xs, ys))")
         elif not callable(fn):
-            raise ConfigError(f"map needs a function first, not {type(fn).__name__}: pool.map(fn, items)")
+            raise ConfigError(f"map needs a function first, not {type_name(type(fn))}: pool.map(fn, items)")
         options = MapOptions(
             ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters, at_most_once=at_most_once,
             ahead=True, drop_none=drop_none,
@@ -325,10 +326,10 @@ class Pool:
             ConfigError: an option can't be used.
         """
         if not callable(fn):
-            raise ConfigError(f"submit needs a function first, not {type(fn).__name__}: pool.submit(fn, *args)")
+            raise ConfigError(f"submit needs a function first, not {type_name(type(fn))}: pool.submit(fn, *args)")
         check_priority(priority)
         options = options_of(timeout, retries, retry_delay, at_most_once=at_most_once)
-        return self._futures.submit(fn, tuple(args), dict(kwargs or {}), options, priority)
+        return self._futures.submit(fn, arguments("args", args), _keywords(kwargs), options, priority)
 
     def cancel(self, future: Future[Any]) -> bool:
         """Cancel a submitted call even if it runs: its worker is ended and replaced; return False if it was done.
@@ -354,7 +355,8 @@ class Pool:
             WorkerDiedError: `max_deaths` times a worker died of it.
         """
         if not callable(fn):
-            raise ConfigError(f"run_on_all needs a function first, not {type(fn).__name__}: pool.run_on_all(fn, *args)")
+            given = type_name(type(fn))
+            raise ConfigError(f"run_on_all needs a function first, not {given}: pool.run_on_all(fn, *args)")
         step = self._together.begin(fn, args)
         assert step is not None  # noqa: S101 - for the type checker
         return step.run()
@@ -435,9 +437,7 @@ class Pool:
             ConfigError: it is no whole number of at least 0.
             ClosedError: the pool is closed.
         """
-        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-            raise ConfigError(f"a pool has a whole number of workers, at least 0, not {describe(workers)}")
-        refuse_too_many(workers)
+        whole("workers", workers, 0, MAX_WORKERS)
         self._coordinator.resize(workers)
         if isinstance(self._follower, MachineFollower):
             self._follower.stop()
@@ -495,6 +495,7 @@ class Pool:
             timeout: seconds after which workers that have not left are ended; None: as long as it takes, but in a
                 signal handler that interrupted a call on the pool, which can't go on meanwhile, 0.4 seconds.
         """
+        timeout = wait_seconds("timeout", timeout)
         if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):
             return self._close_report
         if is_inside_the_pool(sys._getframe()):  # noqa: SLF001 - the one way to see the frame that was interrupted
@@ -579,6 +580,15 @@ class Pool:
             return bars
 
         return open_bars
+
+
+def _keywords(given: Any) -> dict[str, Any]:
+    """Return the keyword arguments of a call; ConfigError if they are none."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f'kwargs must be a dict of arguments by name, such as {{"k": 4}}; not {describe(given)}')
+    return dict(given)
 
 
 def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:

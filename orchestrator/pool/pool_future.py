@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from orchestrator.option_values import wait_seconds
+
 
 class PoolFuture(Future[Any]):
     """A `concurrent.futures.Future`; in a signal handler that interrupted the pool its waits raise, not hang."""
@@ -52,12 +54,14 @@ class PoolFuture(Future[Any]):
             CancelledError: the call was cancelled.
             ReentrantCallError: a signal handler asks that interrupted this thread within the pool, and it is not there.
         """
+        timeout = wait_seconds("timeout", timeout)
         if not self.done():
             self._before_wait()
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the call raised, None if it returned; raises as `result` does."""
+        timeout = wait_seconds("timeout", timeout)
         if not self.done():
             self._before_wait()
         return super().exception(timeout)

@@ -56,9 +56,14 @@ def options_of(
     Raises:
         ConfigError: one of them can't be used.
     """
-    if timeout is None and not at_most_once and isinstance(retries, int) and not retries and not retry_delay:
+    if timeout is None and at_most_once is False and _is_zero(retries) and _is_zero(retry_delay):
         return PLAIN
     return replace(PLAIN, timeout_s=timeout, retries=retries, retry_delay_s=retry_delay, at_most_once=at_most_once)
+
+
+def _is_zero(value: object) -> bool:
+    """Whether this is 0 of a plain type; anything else is for `MapOptions` to judge."""
+    return type(value) in {int, float} and not value
 
 
 def check_priority(priority: object) -> None:

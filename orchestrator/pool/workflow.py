@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from workers.errors.describe import describe
+from workers.errors.describe import describe, type_name
 from workers.functions.steps import Step, StepKind, Steps
 
 
@@ -193,7 +193,7 @@ def check_hook(what: str, each_worker: Any, then: Any) -> None:
     """
     for hook in (each_worker, then):
         if hook is not None and not callable(hook):
-            raise ConfigError(f"{what} needs functions, not {type(hook).__name__}: .{what}(each_worker=fn, then=use)")
+            raise ConfigError(f"{what} needs functions, not {type_name(type(hook))}: .{what}(each_worker=fn, then=use)")
     if then is not None and each_worker is None:
         raise ConfigError(f"{what}: `then` is given the results of `each_worker`, which is missing")
 

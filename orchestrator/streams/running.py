@@ -21,6 +21,7 @@ from orchestrator.graph.sinks import ResultsNode
 from orchestrator.machine.terminal import for_stream
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
+from workers.errors.describe import type_name
 
 if TYPE_CHECKING:
     from orchestrator.pool.pool import Pool
@@ -85,7 +86,7 @@ def plan_of(*terminals: Terminal) -> Plan:
     for terminal in terminals:
         if not isinstance(terminal, Terminal):
             hint = "; end the stream in a sink first: stream.to(sink)" if hasattr(terminal, "to") else ""
-            raise ConfigError(f"run takes terminals, not {type(terminal).__name__}{hint}")
+            raise ConfigError(f"run takes terminals, not {type_name(type(terminal))}{hint}")
     if not terminals:
         raise ConfigError("run needs at least one terminal: run(stream.to(sink))")
     return Plan([terminal.op for terminal in dict.fromkeys(terminals)])

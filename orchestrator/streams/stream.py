@@ -25,7 +25,7 @@ from orchestrator.sinks.items import ItemFile
 from orchestrator.streams.patterns import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
-from workers.errors.describe import describe
+from workers.errors.describe import describe, short_name, type_name
 from workers.functions.steps import Step, StepKind
 from workers.records.reader import RecordReader
 
@@ -56,7 +56,7 @@ class Stream:
     def __init__(self, iterable: Iterable[Any] | Any, *, name: str = "source", blocking: bool | None = None) -> None:
         threaded = may_block(iterable) if blocking is None else blocking
         if not threaded and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
-            raise ConfigError(f"a stream needs an iterable, not {type(iterable).__name__}: Stream(items)")
+            raise ConfigError(f"a stream needs an iterable, not {type_name(type(iterable))}: Stream(items)")
         kind = BlockingSource if threaded else SourceNode
         inline = None if threaded else iterable
         self._port = Port(Op("source", name, (), lambda node: kind(node, iterable), iterable=inline), 0)
@@ -144,7 +144,7 @@ class Stream:
     def through(self, workflow: Workflow, **options: Any) -> Self:
         """Run a workflow's steps, in the workers; a barrier in it holds everything back until all are through."""
         if not isinstance(workflow, Workflow):
-            raise ConfigError(f"through needs a Workflow, not {type(workflow).__name__}; for a function there is map")
+            raise ConfigError(f"through needs a Workflow, not {type_name(type(workflow))}; for a function there is map")
         _check(options)
         drop_none, options_of_stage = _apart(options)
         stream, stages = self, list(workflow.stages)
@@ -466,12 +466,12 @@ class Stream:
 
     def _node(self, kind: str, fn: Any, make: Callable[[str], Node]) -> Self:
         if fn is not None and not callable(fn):
-            raise ConfigError(f"{kind} needs a function, not {type(fn).__name__}: stream.{kind}(fn)")
+            raise ConfigError(f"{kind} needs a function, not {type_name(type(fn))}: stream.{kind}(fn)")
         return self._then(Op(kind, kind if fn is None else _name_of(fn, kind), (self._port,), make))
 
     def _work(self, kind: StepKind, fn: Any, desc: str | None, options: dict[str, Any] | None) -> Self:
         if not callable(fn):
-            raise ConfigError(f"{kind} needs a function, not {type(fn).__name__}: stream.{kind}(fn)")
+            raise ConfigError(f"{kind} needs a function, not {type_name(type(fn))}: stream.{kind}(fn)")
         _check(options)
         name = desc or _name_of(fn, kind)
         drop_none, rest = _apart(options or {})
@@ -529,10 +529,10 @@ def _apart(options: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
 
 def _port_of(stream: Any) -> Port:
     if not isinstance(stream, Stream):
-        raise ConfigError(f"a stream is needed here, not {type(stream).__name__}: Stream(items)")
+        raise ConfigError(f"a stream is needed here, not {type_name(type(stream))}: Stream(items)")
     return stream._port  # noqa: SLF001 - its own kind
 
 
 def _name_of(fn: Any, kind: str) -> str:
-    name = getattr(fn, "__name__", None) or type(fn).__name__
-    return kind if name == "<lambda>" else str(name)
+    name = short_name(fn) or type_name(type(fn))
+    return kind if name == "<lambda>" else name

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each folder may import from those above it in the table, and from itself; a file at the top stands for itself.
 LAYERS = (
     ("orchestrator.errors", "orchestrator.inside", "orchestrator.place"),
+    ("orchestrator.option_values",),
     ("orchestrator.settings",),
     ("orchestrator.machine",),
     ("orchestrator.engine.core",),

@@ -82,7 +82,7 @@ def parse_sizing(text: str | int) -> Sizing:
 
 def _bounds(text: str) -> Bounds:
     """Return the bounds of "auto" (1 to the usable CPUs), "auto:8" (1 to 8) or "auto:2-8"."""
-    found = re.fullmatch(r"auto(?::(?:(\d+)-)?(\d+))?", text)
+    found = re.fullmatch(r"auto(?::(?:(\d{1,100})-)?(\d{1,100}))?", text)
     least, most = (int(found[1] or 1), int(found[2] or usable_cpus())) if found else (0, 0)
     if not 1 <= least <= most:
         raise ConfigError(f"{describe(text)} is no range of workers; write auto, auto:8 or auto:2-8, from 1 upwards")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from workers.errors.describe import describe
+from workers.errors.describe import describe, type_name
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a time without a zone is counted from here by its own clock
 _PLAIN = {int, float}
@@ -34,7 +34,7 @@ def in_seconds(time: Any) -> float:
     except (ValueError, ArithmeticError):
         pass
     except Exception:
-        raise ValueError(f"a {type(time).__name__} is no event time; give {KINDS}") from None
+        raise ValueError(f"a {type_name(type(time))} is no event time; give {KINDS}") from None
     raise ValueError("it is not a finite number of seconds")
 
 
