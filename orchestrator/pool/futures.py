@@ -81,7 +81,7 @@ class FutureDriver:
 
         future = PoolFuture(self.refuse_to_wait, self._end)
         try:
-            call = SubmittedCall(Submission(_portable(function), args, kwargs), options)
+            call = SubmittedCall(Submission(_portable(function), args, kwargs), options, function)
         except Exception as error:
             if is_of_a_handler(error):
                 raise

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.engine.recovery.item_errors import NamedItem
 from orchestrator.errors import ConfigError
 from orchestrator.settings import MapOptions, Retries, retries_by_name
-from workers.errors.describe import describe, describe_function
+from workers.errors.describe import describe, short_name
 from workers.functions.submission import Submission
 from workers.pickling import by_value, memmap
 from workers.transport import payload
@@ -17,16 +18,19 @@ from workers.transport.sent_item import SentItem
 
 PLAIN = MapOptions(ordered=False, chunk=1, on_error="return", prompt=True)
 """How calls run that were submitted without options."""
+_MOST_SHOWN = 6
+_SHOWN = 40
+"""Arguments that a message shows of a call, and characters of each."""
 OPTION_NAMES = frozenset(("timeout", "retries", "priority"))
 """Arguments of `submit` that are options of the call, unless the function has a parameter of that name."""
 
 
-class SubmittedCall:
+class SubmittedCall(NamedItem):
     """One call as it was when it was submitted: what its caller changes later changes nothing in it."""
 
-    __slots__ = ("_sent", "kind", "options", "submission")
+    __slots__ = ("_function", "_sent", "kind", "options", "submission")
 
-    def __init__(self, submission: Submission, options: MapOptions) -> None:
+    def __init__(self, submission: Submission, options: MapOptions, function: Callable[..., Any]) -> None:
         """Pickle the call; runs in the caller's thread.
 
         Raises:
@@ -34,6 +38,7 @@ class SubmittedCall:
         """
         self.submission = submission  # kept: what it shares (`Pool.share`) lives as long as its handle here
         self.options = options
+        self._function = function  # for messages: the submission may have a pickle of it only
         self.kind = _kind(options)
         self._sent = _sent(submission)
 
@@ -43,9 +48,17 @@ class SubmittedCall:
 
     def __repr__(self) -> str:
         """Tell what is called, and with what."""
-        function = self.submission.function
-        name = "a function of __main__" if isinstance(function, bytes) else describe_function(function)
-        return f"{name} with {describe(self.submission.args)}"
+        return self.told()
+
+    def told(self) -> str:
+        """Return "call of work(3, k=4)"; runs nothing of the arguments' and is bounded."""
+        args, kwargs = self.submission.args, self.submission.kwargs
+        shown = [describe(arg, _SHOWN) for arg in args[:_MOST_SHOWN]]
+        named = list(kwargs.items())[: max(0, _MOST_SHOWN - len(shown))]
+        shown += [f"{describe(name, _SHOWN)[1:-1]}={describe(value, _SHOWN)}" for name, value in named]
+        more = ["…"] if len(args) + len(kwargs) > len(shown) else []
+        name = short_name(self._function) or describe(self._function)
+        return f"call of {name}({', '.join([*shown, *more])})"
 
 
 def options_of(

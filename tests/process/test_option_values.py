@@ -1,12 +1,17 @@
 """Whatever an option is given: it is refused in one sentence or works, and the pool goes on."""
 
 import math
+import os
+import time
 from fractions import Fraction
 
 import pytest
 
 from orchestrator import ConfigError, Pool, Stream, run
-from orchestrator.errors import ItemError
+from orchestrator.engine.core.retry import RetryPolicy
+from orchestrator.engine.protocol.counts import StageCounts
+from orchestrator.engine.recovery.recovery import Recovery
+from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError
 
 HUGE = 10**5000
 
@@ -120,6 +125,32 @@ def test_what_is_no_function_is_named_whatever_its_class_does(pool):
         ):
             with pytest.raises(ConfigError, match="function"):
                 attempt()
+
+
+def give(*args, **kwargs):
+    if kwargs.get("die"):
+        os._exit(1)
+    return args
+
+
+def test_failures_of_calls_name_the_call():
+    with Pool(1, max_deaths=1) as pool:
+        with pytest.raises(WorkerDiedError, match=r"while it ran call of give\(3, 'aaaa.{,40}…, die=True\)"):
+            pool.submit(give, 3, "a" * 10**6, die=True).result()
+        with pytest.raises(WorkerDiedError, match=r"call of give\(0, 1, 2, 3, 4, 5, …\)"):
+            pool.submit(give, *range(10**4), die=True).result()
+        with pytest.raises(ItemTimeoutError, match=r"^call of sleep\(600\) took longer"):
+            pool.call(time.sleep, (600,), timeout=0.05).result()
+
+
+def test_a_retry_that_is_due_waits_for_room_without_a_clock():
+    counts = StageCounts()
+    recovery = Recovery(RetryPolicy(1, 1.0), counts, lambda assembly: None)
+    recovery._later = [(time.monotonic() - 1, "due"), (time.monotonic() + 600, "later")]
+    assert recovery.wait_s > 1
+    assert recovery.head == "due"
+    assert recovery.next() == "due"
+    assert recovery.next() is None
 
 
 def test_long_delays_are_waits_like_others(pool):

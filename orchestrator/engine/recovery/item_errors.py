@@ -89,8 +89,18 @@ def rebuild(record: ExceptionRecord) -> BaseException:
     return error
 
 
+class NamedItem:
+    """An item that messages call by what it says of itself, as its index means nothing to the user."""
+
+    __slots__ = ()
+
+    def told(self) -> str:
+        """Return what messages call it; never raises, and is bounded."""
+        raise NotImplementedError
+
+
 def _named(item: Any, index: int) -> str:
-    return f"item {index} ({describe(item)})"
+    return item.told() if issubclass(type(item), NamedItem) else f"item {index} ({describe(item)})"
 
 
 def item_error(
@@ -148,8 +158,9 @@ def told(error: ItemError) -> tuple[str, str, str]:
 
 def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:
     """Return the error of an item that can't be pickled."""
+    name = _named(item, index) if issubclass(type(item), NamedItem) else f"item {index} ({type_name(type(item))})"
     error = ItemError(
-        f"item {index} ({type_name(type(item))}) can't be sent to a worker: {type_name(type(cause))}: {text_of(cause)}",
+        f"{name} can't be sent to a worker: {type_name(type(cause))}: {text_of(cause)}",
         item=item,
         index=index,
     )

@@ -84,10 +84,7 @@ class Recovery:
 
     def next(self) -> Chunk | None:
         """Return the next part that is due."""
-        if self._later:
-            now = time.monotonic()
-            self._again.extend(part for due, part in self._later if due <= now)
-            self._later = [(due, part) for due, part in self._later if due > now]
+        self._take_due()
         return self._again.popleft() if self._again else None
 
     def take_out(self, item: Any) -> list[Chunk]:
@@ -106,8 +103,19 @@ class Recovery:
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until the next delayed part is due, None: there is none."""
+        """Seconds until the next delayed part is due, None: there is none.
+
+        One that is due already does not count: it waits for room in a lane, as any other part, not for the clock.
+        """
+        self._take_due()
         return max(0.0, min(due for due, _ in self._later) - time.monotonic()) if self._later else None
+
+    def _take_due(self) -> None:
+        """Put the delayed parts that are due behind those that run again."""
+        if self._later:
+            now = time.monotonic()
+            self._again.extend(part for due, part in self._later if due <= now)
+            self._later = [(due, part) for due, part in self._later if due > now]
 
     @property
     def held_bytes(self) -> int:
