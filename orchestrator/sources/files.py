@@ -257,6 +257,7 @@ class FileSource:
         def blocks() -> Iterator[Cut]:
             stream = compression.reader(io.BufferedReader(raw, _BUFFER_BYTES), kind)
             while piece := _read_full(stream, self._block_bytes):
+                file.check(entry.path, fd)  # what was changed meanwhile may decompress to anything
                 yield from cut.feed(piece)
 
         def checked() -> Iterator[Cut]:

@@ -61,7 +61,7 @@ class FakeLane:
 def no_processes(monkeypatch):
     monkeypatch.setattr(supervisor, "Lane", FakeLane)
     monkeypatch.setattr(supervisor, "end_group", lambda _: None)
-    monkeypatch.setattr(supervisor.launch, "look_for_room", lambda: None)
+    monkeypatch.setattr(supervisor.worker_process, "look_for_room", lambda: None)
 
 
 class Coming(RuleBasedStateMachine):
