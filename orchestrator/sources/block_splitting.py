@@ -128,7 +128,7 @@ class Divider:
         if place.line is not None or place.start is None or self._format in {"blocks", "files"}:
             return place
         try:
-            return replace(place, line=self._lines.of(place.path, place.start))
+            return replace(place, line=self._lines.of(place.path, place.start, self._format))
         except OSError:
             return place
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.sources.csv_rows import RowEnds
 from workers.records.formats import read_header
+from workers.records.line_ends import count_line_ends
 
 if TYPE_CHECKING:
     from workers.records.formats import Header
@@ -51,11 +52,14 @@ def cutter(record_format: str, block_bytes: int, max_record_bytes: int = 0) -> C
 class Pending:
     """The begin of a record whose end has not come yet; of one that is too long only the length is kept."""
 
-    def __init__(self, max_record_bytes: int) -> None:
+    def __init__(self, max_record_bytes: int, record_format: str) -> None:
         self._limit = max_record_bytes
+        self._format = record_format
         self._pieces: list[bytes] = []
         self._size = 0
         self._line_ends = 0
+        self._last = b""
+        """The last byte of what was counted: a carriage return there and a line feed behind it are one line end."""
         self.too_long = False
 
     def add(self, piece: bytes) -> None:
@@ -67,17 +71,23 @@ class Pending:
             self._pieces.append(piece)
         if self._limit and self._size > self._limit:
             self.too_long = True
-            self._line_ends += sum(kept.count(b"\n") for kept in self._pieces or [piece])
+            for kept in self._pieces or [piece]:
+                self._count(kept)
             self._pieces = []
 
     def take(self, rest: bytes | memoryview) -> Cut:
         """Return the record, `rest` being the end of it (and records behind it, unless it is too long); begin anew."""
         if self.too_long:
-            found: Cut = TooLong(self._size + len(rest), self._line_ends + bytes(rest).count(b"\n"))
+            self._count(bytes(rest))
+            found: Cut = TooLong(self._size + len(rest), self._line_ends)
         else:
             found = b"".join((*self._pieces, rest))
-        self._pieces, self._size, self._line_ends, self.too_long = [], 0, 0, False
+        self._pieces, self._size, self._line_ends, self._last, self.too_long = [], 0, 0, b"", False
         return found
+
+    def _count(self, piece: bytes) -> None:
+        self._line_ends += count_line_ends(piece, self._format, self._last)
+        self._last = piece[-1:] or self._last
 
 
 class LineCutter:
@@ -87,7 +97,7 @@ class LineCutter:
     text = True
 
     def __init__(self, max_record_bytes: int) -> None:
-        self._pending = Pending(max_record_bytes)
+        self._pending = Pending(max_record_bytes, "lines")
 
     def feed(self, piece: bytes) -> list[Cut]:
         """Add a piece; return the lines that are whole now, as one block."""
@@ -137,7 +147,7 @@ class CsvCutter:
     def __init__(self, max_record_bytes: int) -> None:
         self.header: Header | None = None
         self._head: list[bytes] = []
-        self._pending = Pending(max_record_bytes)
+        self._pending = Pending(max_record_bytes, "csv")
         self._rows = RowEnds()
         self._wanted = 1
         """Bytes with which it is worth looking for the end of the header again: it may have a long quoted field."""

@@ -27,6 +27,7 @@ from orchestrator.sources.inputs import STDIN, Input, csv_header, is_own, look_a
 from workers.records import compression
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths
 from workers.records.identity import FileChangedError
+from workers.records.line_ends import count_line_ends
 from workers.records.ranges import read_at
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ class FileSource:
             last = found == b""
             if last:
                 found = cut.finish()
-            data, size_bytes, line_ends = _measured(found)
+            data, size_bytes, line_ends = _measured(found, self._format)
             if not index and cut.header is not None:
                 offset, line = cut.header.size_bytes, 1 + cut.header.line_ends
                 names = self._columns(entry, cut.header)
@@ -367,11 +368,11 @@ class FileSource:
                 yield os.fsdecode(path)
 
 
-def _measured(found: Cut) -> tuple[bytes, int, int]:
+def _measured(found: Cut, record_format: str) -> tuple[bytes, int, int]:
     """Return the bytes that are there of what was cut, how many it had, and how many line ends."""
     if isinstance(found, TooLong):
         return b"", found.size_bytes, found.line_ends
-    return found, len(found), found.count(b"\n")
+    return found, len(found), count_line_ends(found, record_format)
 
 
 class _KeptOpen:

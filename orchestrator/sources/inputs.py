@@ -21,6 +21,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from workers.records import compression, file_names
 from workers.records.formats import read_header
 from workers.records.identity import FileChangedError, Identity, edges_of, identity_of
+from workers.records.line_ends import count_line_ends
 from workers.records.ranges import read_at
 
 if TYPE_CHECKING:
@@ -206,11 +207,11 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
     return {f"the input {entry.path}": of_file(entry.path) for entry in inputs}
 
 
-def mean_record_bytes(inputs: Sequence[Input]) -> int:
+def mean_record_bytes(inputs: Sequence[Input], record_format: str) -> int:
     """Estimate a record's size from the first 64 KiB of the first plain file; 256 if there is none."""
     for entry in inputs:
         if entry.is_regular and not entry.compression and entry.size_bytes:
             with suppress(OSError), open(entry.path, "rb") as file:
                 head = file.read(64 * 1024)
-                return max(1, len(head) // max(1, head.count(b"\n")))
+                return max(1, len(head) // max(1, count_line_ends(head, record_format)))
     return 256

@@ -11,6 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import IO
+
+from workers.records.line_ends import count_line_ends
 
 _STEP_BYTES = 2**20
 AT_A_TIME_BYTES = 2**30
@@ -28,25 +31,27 @@ class LineNumbers:
                 is not known then, but may be the next time.
         """
         self._most_bytes = most_bytes
-        self._files: dict[str, _Counted] = {}
+        self._files: dict[tuple[str, bool], _Counted] = {}
 
-    def of(self, path: str, offset: int) -> int:
-        """Return the number of the line, from 1, that a byte of a file stands in.
+    def of(self, path: str, offset: int, record_format: str) -> int:
+        """Return the number of the line, from 1, that a byte of a file stands in; what ends one is up to the format.
 
         Raises:
             OSError: the file can't be read, or the line is too far away.
         """
-        counted = self._files.get(path)
+        key = path, record_format == "csv"
+        counted = self._files.get(key)
         if counted is None:
-            counted = self._files[path] = _Counted(path)
+            counted = self._files[key] = _Counted(path, record_format)
         return counted.line_at(offset, self._most_bytes)
 
 
 class _Counted:
     """One file, as far as it was counted."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, record_format: str) -> None:
         self._path = path
+        self._format = record_format
         self._marks = [1]
         """The line at the begin of each step."""
         self._last = (0, 1)
@@ -56,15 +61,19 @@ class _Counted:
         until = min(offset, len(self._marks) * _STEP_BYTES + most_bytes)
         with open(self._path, "rb") as file:
             while len(self._marks) * _STEP_BYTES <= until:
-                file.seek((len(self._marks) - 1) * _STEP_BYTES)
-                self._marks.append(self._marks[-1] + file.read(_STEP_BYTES).count(b"\n"))
+                step = len(self._marks) * _STEP_BYTES
+                self._marks.append(self._marks[-1] + self._ends_in(file, step - _STEP_BYTES, step))
             if until < offset:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             step = offset // _STEP_BYTES
             start, line = step * _STEP_BYTES, self._marks[step]
             if start <= self._last[0] <= offset:
                 start, line = self._last
-            file.seek(start)
-            line += file.read(offset - start).count(b"\n")
+            line += self._ends_in(file, start, offset)
         self._last = (offset, line)
         return line
+
+    def _ends_in(self, file: IO[bytes], start: int, end: int) -> int:
+        file.seek(max(start - 1, 0))
+        before = file.read(min(start, 1))
+        return count_line_ends(file.read(end - start), self._format, before)

@@ -1,5 +1,6 @@
 """A job tells its failures as `run` does: the file, the line, the error, the traceback of the user's own frames."""
 
+import json
 import re
 
 import pytest
@@ -91,3 +92,16 @@ def test_an_item_of_a_function_is_told_by_its_index(folder, command):
     stderr = command("job", "job.toml", "-j1", "-q", code=1).stderr
     assert "item 1 ('3') failed in step 'f': ValueError: two lines\nTraceback" in stderr
     assert "in kind" in stderr
+
+
+def test_rows_of_csv_files_with_carriage_returns_are_told_by_their_lines(folder, command):
+    (folder / "f.py").write_text("def f(row):\n    return 1 // int(row['n'])\n")
+    data = b'n,t\r1,"a\rb\r\nc"\r\n0,x\r' + b"2,y\r" * 5000 + b"0,z\n"
+    (folder / "in.csv").write_bytes(data)
+    flags = ("--format", "csv", "-o", "out", "--on-error", "skip", "--block", "1K", "--dead-letter")
+    for name, shown in [("in.csv", "in.csv"), ("-", "standard input")]:
+        done = command("run", "f.py:f", name, *flags, f"dead of {shown}", data=data, code=1)
+        letters = [json.loads(line) for line in (folder / f"dead of {shown}").read_text().splitlines()]
+        assert sorted(letter["line"] for letter in letters) == [5, 5006]
+        for line in (5, 5006):
+            assert f"{shown}, line {line}: ZeroDivisionError" in done.stderr

@@ -102,9 +102,9 @@ def test_line_numbers_in_any_order(file, offsets):
         file.write_bytes(data)
     numbers = LineNumbers()
     for offset in offsets:
-        assert numbers.of(str(file), offset) == 1 + data.count(b"\n", 0, offset)
+        assert numbers.of(str(file), offset, "lines") == 1 + data.count(b"\n", 0, offset)
     patient = LineNumbers(most_bytes=2**20)
     for offset in [3_000_000] * (len(offsets) % 2):
         with pytest.raises(OSError, match="large"):
-            patient.of(str(file), offset)
-        assert patient.of(str(file), offset) == 1 + data.count(b"\n", 0, offset)  # it has come nearer
+            patient.of(str(file), offset, "lines")
+        assert patient.of(str(file), offset, "lines") == 1 + data.count(b"\n", 0, offset)  # it has come nearer

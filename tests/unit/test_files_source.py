@@ -210,8 +210,8 @@ def test_files_are_paths_and_several_go_together(tmp_path):
 
 def test_records_are_estimated_from_the_head(tmp_path):
     (tmp_path / "a").write_bytes(b"123456789\n" * 100_000)
-    assert mean_record_bytes(expand([str(tmp_path / "a")])) == 10
-    assert mean_record_bytes([]) == 256
+    assert mean_record_bytes(expand([str(tmp_path / "a")]), "lines") == 10
+    assert mean_record_bytes([], "lines") == 256
 
 
 @pytest.fixture

@@ -271,13 +271,10 @@ class _ChunkRun:
         self.failures.append(failure)
 
     def _no_record(self, error: SplitError) -> RecordFailure:
-        """Describe a line that is no record, by the byte at fault where that is known."""
+        """Describe a line that is no record, by the byte at fault."""
         place = self._located.line_place(error)
         kept = self._located.record_bytes(place) if self._is_kept(place) else None
-        failure = describe(place, error, kept)
-        if error.byte_index is None:
-            return failure
-        return replace(failure, byte_offset=self.raw.start + error.byte_index)
+        return replace(describe(place, error, kept), byte_offset=self.raw.start + error.byte_index)
 
     def _is_kept(self, place: Place) -> bool:
         return self._runner.keep_failed and keeps(place, is_read=isinstance(self._chunk, Block))

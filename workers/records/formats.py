@@ -16,6 +16,7 @@ from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workers.records.line_ends import count_line_ends, whole_lines
 from workers.records.ranges import BOM
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
 class SplitError(Exception):
     """A block can't be cut into records."""
 
-    def __init__(self, text: str, line_index: int, byte_index: int | None = None) -> None:
+    def __init__(self, text: str, line_index: int, byte_index: int) -> None:
         super().__init__(text)
         self.line_index = line_index
         self.byte_index = byte_index
@@ -114,7 +115,7 @@ def split(
         return Records([])
     if record_format == "blocks":
         return Records([bytes(raw.data)], line_index=lambda _: 0, find_rows=lambda data: [Span(0, 0, len(data))])
-    text, bad = _decode(raw, errors, skip=skip)
+    text, bad = _decode(raw, record_format, errors, skip=skip)
     if record_format == "csv":
         names = fieldnames or ()
         return _rows_without_bad(raw, names, bad) if bad else _rows(text, names)
@@ -134,7 +135,7 @@ def _without_long(
     long = [index for index, span in enumerate(spans) if span.end - span.start > limit]
     bad = [_too_long(limit, spans[index].line, spans[index].start) for index in long]
     if raw.too_long:
-        bad.append(_too_long(limit, data.count(b"\n"), len(data)))
+        bad.append(_too_long(limit, count_line_ends(data, record_format), len(data)))
     if bad and not skip:
         raise bad[0]
     kept = [index for index in range(len(spans)) if index not in set(long)] if long else range(len(spans))
@@ -160,7 +161,7 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def _decode(raw: Raw, errors: str, *, skip: bool) -> tuple[str, list[SplitError]]:
+def _decode(raw: Raw, record_format: str, errors: str, *, skip: bool) -> tuple[str, list[SplitError]]:
     """Decode the whole block in one call; look for the bad lines only if that fails."""
     try:
         return str(raw.data, "utf-8", errors), []
@@ -168,16 +169,16 @@ def _decode(raw: Raw, errors: str, *, skip: bool) -> tuple[str, list[SplitError]
         first = error
     data = bytes(raw.data)
     if not skip:
-        raise _undecodable(raw, first, data.count(b"\n", 0, first.start), first.start)
+        raise _undecodable(raw, first, count_line_ends(data[: first.start], record_format), first.start)
     bad, offset, lines = [], 0, []
-    for index, line in enumerate(data.split(b"\n")):
+    for index, line in enumerate(whole_lines(data, record_format)):
         try:
             lines.append(line.decode())
         except UnicodeDecodeError as error:
             bad.append(_undecodable(raw, error, index, offset + error.start))
-            lines.append("")
-        offset += len(line) + 1
-    return "\n".join(lines), bad
+            lines.append("\n")
+        offset += len(line)
+    return "".join(lines), bad
 
 
 def _undecodable(raw: Raw, error: UnicodeDecodeError, line_index: int, index: int) -> SplitError:
@@ -341,7 +342,7 @@ class _Lines:
             self.exhausted = True
             raise StopIteration
         self.size_bytes += len(line.encode("utf-8", "surrogateescape"))
-        self.line_ends += line.count("\n")
+        self.line_ends += line.endswith(("\n", "\r"))
         return line
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.records.blocks import Block, Chunk, Paths, Place
+from workers.records.line_ends import line_around
 from workers.records.ranges import Raw, read_block, read_range
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Located:
         self.records = records
         self.raw = raw
         self._paths = chunk.paths if isinstance(chunk, Paths) else None
-        self._has_lines = record_format != "blocks"
+        self._format = record_format
         self._spans: list[Span] | None = None
 
     def place(self, index: int) -> Place:
@@ -39,9 +40,8 @@ class Located:
     def line_place(self, error: SplitError) -> Place:
         """Return where a line stands that is no record."""
         data = bytes(self.raw.data)
-        at = _start_of(data, error.line_index) if error.byte_index is None else error.byte_index
-        start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at) + 1
-        return self._at(error.line_index, start, end or len(data))
+        start, end = line_around(data, error.byte_index, self._format)
+        return self._at(error.line_index, start, end)
 
     def record_bytes(self, place: Place) -> bytes:
         """Return the bytes of a record of this chunk."""
@@ -58,7 +58,7 @@ class Located:
 
     def _at(self, line_index: int, start: int, end: int) -> Place:
         raw = self.raw
-        line = raw.first_line + line_index if self._has_lines and raw.first_line is not None else None
+        line = raw.first_line + line_index if self._format != "blocks" and raw.first_line is not None else None
         return Place(raw.path, raw.start + start, raw.start + end, line)
 
 
@@ -75,10 +75,3 @@ def read(chunk: Chunk, record_format: str) -> Raw:
         raise UnreadableError(chunk.unreadable)
     text = record_format != "blocks"
     return read_block(chunk, text=text) if isinstance(chunk, Block) else read_range(chunk, text=text)
-
-
-def _start_of(data: bytes, line_index: int) -> int:
-    at = 0
-    for _ in range(line_index):
-        at = data.find(b"\n", at) + 1
-    return at

@@ -42,7 +42,7 @@ class Letters:
         self._path = path
         self._file = DeadLetterFile(path, mode)
         self._target = target
-        self._has_lines = record_format not in {"blocks", "files"}
+        self._format = record_format
         self._again = again
         self._lines = LineNumbers(AT_A_TIME_BYTES)
 
@@ -73,10 +73,10 @@ class Letters:
 
     def _line(self, failure: RecordFailure) -> int | None:
         """Return the number of the record's line: workers know only the bytes of what they read inside a file."""
-        if failure.line is not None or failure.extent is None or not self._has_lines:
+        if failure.line is not None or failure.extent is None or self._format in {"blocks", "files"}:
             return failure.line
         try:
-            return self._lines.of(failure.path, failure.extent[0])
+            return self._lines.of(failure.path, failure.extent[0], self._format)
         except OSError:
             return None
 

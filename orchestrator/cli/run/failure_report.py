@@ -27,7 +27,7 @@ def place(failure: RecordFailure, record_format: str) -> str:
     if record_format == "blocks":
         return f"{name}, the block at byte {failure.byte_offset}"
     try:
-        return f"{name}, line {_lines.of(failure.path, failure.byte_offset)}"
+        return f"{name}, line {_lines.of(failure.path, failure.byte_offset, record_format)}"
     except OSError:
         return f"{name}, byte {failure.byte_offset}"
 

@@ -197,7 +197,7 @@ def _blocks_per_worker(settings: RunSettings, inputs: list[Input], block_bytes: 
         return max(1, records // (settings.chunk_records or 1))
     if settings.record_format == "blocks":
         return records
-    return max(1, records * mean_record_bytes(inputs) // block_bytes)
+    return max(1, records * mean_record_bytes(inputs, settings.record_format) // block_bytes)
 
 
 def _block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
@@ -206,14 +206,14 @@ def _block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
     records, kind = settings.limits.records, settings.record_format
     if records is None or settings.block_bytes is not None or kind in {"blocks", "files"}:
         return found
-    return min(found, records * mean_record_bytes(inputs))
+    return min(found, records * mean_record_bytes(inputs, settings.record_format))
 
 
 def _wanted_block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
     if settings.block_bytes is not None:
         return settings.block_bytes
     if settings.chunk_records is not None and settings.record_format != "files":
-        return settings.chunk_records * mean_record_bytes(inputs)
+        return settings.chunk_records * mean_record_bytes(inputs, settings.record_format)
     coarse = settings.record_format == "blocks" or file_names.compression_of(settings.output) is not None
     least = _SMALLEST_COMPRESSED if coarse else SMALLEST_BYTES
     return block_bytes_for(inputs, settings.workers * _BLOCKS_A_WORKER, _LARGEST_BLOCK, least)

@@ -1,0 +1,172 @@
+"""The line that is told of a failed record: for CSV the one that the csv module counts, whatever ends the lines."""
+
+import csv
+import gzip
+import io
+import os
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.sources import line_numbers
+from orchestrator.sources.block_splitting import Divider
+from orchestrator.sources.files import FileSource
+from orchestrator.sources.inputs import expand
+from workers.records.blocks import FailedRecord
+from workers.records.formats import split
+from workers.records.line_ends import count_line_ends, line_around, whole_lines
+from workers.records.positions import Located, read
+
+LINE_END = st.sampled_from(["\n", "\r\n", "\r"])
+PLAIN = st.sampled_from(["a", "ä", "x y", "", 'st"ray', "\u2028"])
+QUOTED = st.lists(st.sampled_from(["\n", "\r\n", "\r", "b", '""', ",", "ä"]), max_size=5).map(lambda parts: f'"{"".join(parts)}"')
+ROW = st.lists(PLAIN | QUOTED, max_size=3).map(",".join)
+
+
+def texts(line_end):
+    return st.tuples(
+        st.lists(line_end, max_size=2).map("".join),  # blank lines before the header
+        st.sampled_from(["n,m", '"n\r\n\rm",o', '"a\rb\n"']),
+        line_end,
+        st.lists(st.tuples(ROW, line_end).map("".join), max_size=12).map("".join),
+        st.sampled_from(["", "last", '"l\ra\r\nst"']),
+    ).map("".join)
+
+
+TEXT = texts(LINE_END)
+WITH_BLOCK = st.tuples(TEXT, st.just(4096)) | st.tuples(texts(st.sampled_from(["\n", "\r\n"])), st.integers(1, 60))
+"""No block ends behind a bare carriage return: it is not known then in time that the row ends there, too."""
+
+
+def first_lines(text):
+    """The oracle: the first line of each row that is not blank, without the header."""
+    found, reader, line = [], csv.reader(io.StringIO(text, newline="")), 1
+    for row in reader:
+        if row:
+            found.append(line)
+        line = reader.line_num + 1
+    return found[1:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lines")
+
+
+def blocks_of(folder, kind, data, block_bytes, *, max_record=0):
+    """The chunks of one input: a plain file, a compressed one, or standard input."""
+    path = folder / f"in.csv{'.gz' if kind == 'gz' else ''}"
+    path.write_bytes(gzip.compress(data, 1) if kind == "gz" else data)
+    if kind != "stdin":
+        yield from FileSource(expand([str(path)]), "csv", block_bytes, max_record_bytes=max_record)
+        return
+    taken, given_ = os.pipe()
+
+    def write():
+        with open(given_, "wb", buffering=0) as pipe:
+            # A line end may come in two pieces.
+            pipe.writelines(data[at : at + block_bytes] for at in range(0, len(data), block_bytes))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    source = FileSource(expand([f"/dev/fd/{taken}"]), "csv", block_bytes, max_record_bytes=max_record)
+    try:
+        yield from source
+    finally:
+        thread.join()
+        source.close()
+        os.close(taken)
+
+
+def split_csv(block, *, skip=True):
+    raw = read(block, "csv")
+    return Located(block, raw, split(raw, "csv", "strict", block.fieldnames, skip=skip), "csv")
+
+
+def told(block, divider):
+    """The lines of a block's records, as each who tells one knows them."""
+    located = split_csv(block)
+    for number in range(len(located.records.values)):
+        found = located.place(number)
+        line = divider.with_line(found).line
+        looked = divider.look(divider.records(block, [FailedRecord(number, found, None, None, None)]))
+        assert looked.place.line == line
+        yield line
+
+
+@settings(deadline=None)
+@given(text=TEXT, block_bytes=st.integers(1, 60), bom=st.booleans())
+@pytest.mark.parametrize("kind", ["plain", "gz", "stdin"])
+def test_rows_are_of_the_lines_that_the_csv_module_counts(folder, kind, text, block_bytes, bom):
+    data = b"\xef\xbb\xbf" * bom + text.encode()
+    divider = Divider("csv", "strict")
+    got = [line for block in blocks_of(folder, kind, data, block_bytes) for line in told(block, divider)]
+    assert got == first_lines(text)
+
+
+@settings(deadline=None)
+@given(text=TEXT, block_bytes=st.integers(1, 60))
+@pytest.mark.parametrize("kind", ["plain", "gz", "stdin"])
+def test_bytes_that_are_no_text_are_of_the_line_they_stand_in(folder, kind, text, block_bytes):
+    data = text.encode().replace("ä".encode(), b"\xff")
+    divider, got = Divider("csv", "strict"), set()
+    header = next((row for row in csv.reader(io.StringIO(text, newline="")) if row), [])
+    for block in blocks_of(folder, kind, data, block_bytes):
+        located = split_csv(block)
+        for error in located.records.bad:
+            at = divider.with_line(located.line_place(error))
+            got.add(at.line)
+            assert b"\xff" in data[at.start : at.end]
+            assert data[at.start : at.end] in data.splitlines(keepends=True)
+    lines = [number for number, line in enumerate(data.splitlines(), 1) if b"\xff" in line]
+    assert header
+    assert got <= set(lines)
+    assert not lines or lines[0] in got
+
+
+@settings(deadline=None)
+@given(text_and_block=WITH_BLOCK, limit=st.integers(4, 20))
+@pytest.mark.parametrize("kind", ["plain", "gz", "stdin"])
+def test_rows_that_are_too_long_are_of_their_lines_and_so_are_those_behind_them(folder, kind, text_and_block, limit):
+    text, block_bytes = text_and_block
+    divider, got = Divider("csv", "strict"), []
+    for block in blocks_of(folder, kind, text.encode(), block_bytes, max_record=limit):
+        located = split_csv(block)
+        got += [divider.with_line(located.place(number)).line for number in range(len(located.records.values))]
+        got += [divider.with_line(located.line_place(error)).line for error in located.records.bad]
+    assert sorted(got) == first_lines(text)
+
+
+@given(pieces=st.lists(st.text("\r\na", max_size=4).map(str.encode), max_size=12), csv_format=st.booleans())
+def test_pieces_have_the_line_ends_that_the_whole_has(pieces, csv_format):
+    data, record_format = b"".join(pieces), "csv" if csv_format else "lines"
+    found, before = 0, b""
+    for piece in pieces:
+        found += count_line_ends(piece, record_format, before)
+        before = piece[-1:] or before
+    lines = whole_lines(data, record_format)
+    assert [line.decode() for line in lines] == list(io.StringIO(data.decode(), newline="" if csv_format else "\n"))
+    assert found == sum(line.endswith((b"\n", b"\r") if csv_format else b"\n") for line in lines)
+    at = 0
+    for line in lines:
+        assert all(line_around(data, at + n, record_format) == (at, at + len(line)) for n in range(len(line)) if line[n:] != b"\n" or n == 0)
+        at += len(line)
+
+
+@given(data=st.text("\r\na", max_size=60).map(str.encode), step=st.integers(1, 5), csv_format=st.booleans(), random=st.randoms())
+def test_lines_of_plain_files_are_counted_in_steps(folder, data, step, csv_format, random):
+    (folder / "steps").write_bytes(data)
+    record_format = "csv" if csv_format else "lines"
+    offsets = [0]
+    for line in whole_lines(data, record_format):
+        offsets.append(offsets[-1] + len(line))
+    wanted = [(offset, number) for number, offset in enumerate(offsets, 1)]
+    if not data.endswith((b"\n", b"\r") if csv_format else b"\n"):
+        wanted.pop()  # no line begins behind the last
+    random.shuffle(wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line_numbers, "_STEP_BYTES", step)
+        numbers = line_numbers.LineNumbers()
+        assert [numbers.of(str(folder / "steps"), offset, record_format) for offset, _ in wanted] == [line for _, line in wanted]

@@ -1,0 +1,37 @@
+r"""What ends a line of a format: for CSV "\n", "\r\n" and "\r", as the csv module sees it; for all others "\n"."""
+
+from __future__ import annotations
+
+import io
+
+
+def count_line_ends(data: bytes, record_format: str, before: bytes = b"") -> int:
+    r"""Count the line ends in bytes.
+
+    Args:
+        data: any piece of a file; it may begin or end between "\r" and "\n".
+        record_format: one of FORMATS.
+        before: the byte before the piece: a line end that lies on both sides was counted with its "\r".
+    """
+    found = data.count(b"\n")
+    if record_format == "csv" and (returns := data.count(b"\r")):
+        found += returns - data.count(b"\r\n")
+    if record_format == "csv" and before == b"\r" and data[:1] == b"\n":
+        found -= 1
+    return found
+
+
+def whole_lines(data: bytes, record_format: str) -> list[bytes]:
+    """Return the lines of a block, each with its line end."""
+    return data.splitlines(keepends=True) if record_format == "csv" else io.BytesIO(data).readlines()
+
+
+def line_around(data: bytes, at: int, record_format: str) -> tuple[int, int]:
+    """Return where the line of the byte at an offset begins, and where it has ended, behind its line end."""
+    start, feed = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+    if record_format != "csv":
+        return start, feed + 1 or len(data)
+    start, bare = max(start, data.rfind(b"\r", 0, at) + 1), data.find(b"\r", at)
+    if bare >= 0 and not 0 <= feed < bare:
+        return start, bare + (2 if feed == bare + 1 else 1)
+    return start, feed + 1 or len(data)
