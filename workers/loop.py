@@ -146,8 +146,7 @@ class ChunkLoop:
         started = perf_counter()
         done = call.run(items, lambda: self._is_abandoned(number), None if watch is None else watch.item)
         ended = perf_counter()
-        if os.getpid() != self._pid:
-            self._leave_fork(number)
+        self._after_functions(number, forwards=call.spec.forward_output)
         if watch is not None:
             watch.encoding()
         del items
@@ -164,6 +163,14 @@ class ChunkLoop:
         if prompt or ended - started > _QUICK_S or ended - self._flushed_at > _FLUSH_S:
             self._lane.flush()
             self._flushed_at = ended
+
+    def _after_functions(self, number: int, *, forwards: bool) -> None:
+        """Leave if this is a child that they forked; tell what they printed, so that it comes before the results."""
+        if os.getpid() != self._pid:
+            self._leave_fork(number)
+        if forwards:
+            for stream in self._forwarded:
+                stream.tell_rest()
 
     def _leave_fork(self, number: int) -> None:
         """End a child that the function has forked and let return: it must not serve the lane of its parent."""

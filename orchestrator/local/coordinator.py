@@ -841,6 +841,7 @@ class Coordinator:
             self._changed.notify_all()
             self._release()
         self._standby.end()
+        self.hearing.end_lines()
 
     def kill(self) -> None:
         """Kill every worker, and accept nothing more; the rest of `terminate` is still to be done. Takes no lock."""

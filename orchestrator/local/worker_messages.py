@@ -10,6 +10,7 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.engine.recovery.item_errors import rebuild
@@ -35,6 +36,8 @@ class Hearing:
         self.farewells: list[tuple[int, int, bool, bytes]] = []
         """Of each worker that left: its id and pid, whether the finalizer went well, its pickled result or error."""
         self._printed: deque[tuple[int, str, str]] = deque()
+        self._unfinished: dict[tuple[int, int, str], str] = {}
+        """What workers have printed of lines that have no end yet, by pid, worker id and stream."""
 
     def hear(self, lane: Lane, frame: Frame) -> OrchestratorError | None:
         """Take in a frame other than READY; return why the pool can't go on, if it says so.
@@ -51,7 +54,7 @@ class Hearing:
         elif kind == Kind.SPILL:
             lane.put_object(Kind.FILE, payload.encode(_file_for(lane)), 0, 0)
         elif kind == Kind.OUTPUT:
-            self._printed.append((lane.worker_id, *pickle.loads(body)))
+            self._hear_print(lane, *pickle.loads(body))
         elif kind == Kind.GOODBYE:
             seconds, rss, farewell = payload.decode(flags, buffers, body, lane.outputs)
             if farewell is not None:
@@ -73,9 +76,25 @@ class Hearing:
             raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
         return None
 
+    def _hear_print(self, lane: Lane, stream: str, text: str, ended: bool) -> None:
+        line = (lane.pid, lane.worker_id, stream)
+        if ended:  # with all that was told of the line before
+            self._unfinished.pop(line, None)
+            self._printed.append((lane.worker_id, stream, text))
+        else:
+            self._unfinished[line] = self._unfinished.get(line, "") + text
+
     def say(self, text: str) -> None:
         """Have a line of our own shown where the workers' prints are."""
         self._printed.append((-1, "stderr", f"orchestrator: {visible(text)}\n"))
+
+    def end_lines(self) -> None:
+        """Hand on all that is left, also of lines that workers will not finish any more; without the lock."""
+        unfinished, self._unfinished = self._unfinished, {}
+        for (_, worker_id, stream), text in unfinished.items():
+            self._printed.append((worker_id, stream, text + "\n"))
+        with suppress(Exception):  # the pool is ended whatever becomes of its prints
+            self.pass_on()
 
     def pass_on(self) -> None:
         """Hand what was printed to the one who shows it; without the lock."""

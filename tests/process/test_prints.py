@@ -1,10 +1,14 @@
 """What a finished item printed is there, however the pool ends."""
 
+import os
 import subprocess
 import sys
+from collections import defaultdict
 
 import pytest
 from support.scripts import environment, run_script
+
+from orchestrator import ItemError, Pool, WorkerDiedError
 
 SCRIPT = """
     import os, sys, time
@@ -69,3 +73,35 @@ def test_no_output_at_all(tmp_path):
     command = f"exec {sys.executable} {path} >&- 2>&-"
     subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=environment(), check=False, timeout=60)
     assert (tmp_path / "done").read_text() == "True"
+
+
+def writes_no_end(x):
+    print(f"[{x}", end="")
+    print("]", end="\n" if x % 3 == 2 else "")
+    if x == 8:
+        raise ValueError
+    if x == 9:
+        os._exit(1)
+    return x
+
+
+@pytest.mark.parametrize("chunk", [1, 4, "auto"])
+@pytest.mark.parametrize("end", ["terminate", "close", "error", "death"])
+def test_lines_without_an_end_are_neither_lost_nor_torn(end, chunk):
+    heard = defaultdict(list)
+    count = {"terminate": 8, "close": 8, "error": 9, "death": 8}[end]
+    pool = Pool(2, max_deaths=1)
+    pool.on_output = lambda worker, stream, text: heard[worker, stream].append(text)
+    if end == "error":
+        with pytest.raises(ItemError), pool:
+            list(pool.map(writes_no_end, range(count), chunk=chunk))
+    else:
+        assert list(pool.map(writes_no_end, range(count), chunk=chunk)) == list(range(count))
+        if end == "death":
+            with pytest.raises(WorkerDiedError):
+                list(pool.map(writes_no_end, [9], chunk=1))
+        (pool.close if end in {"close", "death"} else pool.terminate)()
+    lines = [line for texts in heard.values() for line in "".join(texts).splitlines()]
+    items = sorted(int(word) for line in lines for word in line.strip("[]").split("]["))
+    assert items == list(range(count))
+    assert all(text.endswith("\n") for texts in heard.values() for text in texts)

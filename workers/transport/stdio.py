@@ -24,6 +24,7 @@ class ForwardedStream(io.TextIOBase):
         self._name = name
         self._fd = fd
         self._line = ""
+        self._told = 0  # characters of the line that the coordinator knows already
         self._pid = os.getpid()
 
     def writable(self) -> bool:
@@ -42,7 +43,7 @@ class ForwardedStream(io.TextIOBase):
         self._line += text
         if "\n" in text or len(self._line) > _MAX_LINE:
             cut = self._line.rfind("\n") + 1 or len(self._line)
-            whole, self._line = self._line[:cut], self._line[cut:]
+            whole, self._line, self._told = self._line[:cut], self._line[cut:], 0
             self._pass_on(whole)
         return len(text)
 
@@ -60,11 +61,18 @@ class ForwardedStream(io.TextIOBase):
     def finish(self) -> None:
         """Pass on an unfinished last line."""
         if self._line:
-            whole, self._line = self._line + "\n", ""
+            whole, self._line, self._told = self._line + "\n", "", 0
             self._pass_on(whole)
 
+    def tell_rest(self) -> None:
+        """Tell what there is of an unfinished line; it is shown only if this worker never finishes it."""
+        if len(self._line) > self._told:
+            message: Any = (self._name, self._line[self._told :], False)
+            self._told = len(self._line)
+            self._lane.send([pack(Kind.OUTPUT, pickle.dumps(message))])
+
     def _pass_on(self, text: str) -> None:
-        message: Any = (self._name, text)
+        message: Any = (self._name, text, True)
         self._lane.send([pack(Kind.OUTPUT, pickle.dumps(message))])
         self._lane.flush()
 
