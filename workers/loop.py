@@ -107,7 +107,7 @@ class ChunkLoop:
             return CallRunner(spec)
         if reader_of(function) is None:
             return FusedRunner(spec, function, self._lane.file)
-        return RecordsRunner(spec, function)
+        return RecordsRunner(spec, function, self._lane.file)
 
     def _chunk(self, frame: Frame) -> None:
         ident = frame[4]

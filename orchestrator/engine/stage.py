@@ -495,6 +495,9 @@ class Stage:
         if event.flags & Flag.SPILLED:
             assert event.spill is not None  # noqa: S101 - for the type checker: it was made before
             results = bound(results, event.spill)
+            failures = [
+                (at, bound(what, event.spill) if isinstance(what, list) else what) for at, what in failures
+            ]
         return (results, failures) if failures else results
 
     def _consumed(self, size_bytes: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.protocol.spilled import Spilled
@@ -29,12 +31,25 @@ class HandingOn:
         return next(self._lists, None)
 
     def _all(self, skip: int) -> Iterator[list[Any]]:
-        for position, results in self.delivery.pieces or ():
+        for position, pieces in groupby(self.delivery.pieces or (), itemgetter(0)):
             self.index, self.given = self.delivery.first_index + position, skip
-            for values in results.slices(skip) if type(results) is Spilled else (without(results, skip),):
+            for values in _slices([results for _, results in pieces], skip):
                 self.given += len(values)
                 yield values
             skip = 0
+
+
+def _slices(pieces: list[list[Any] | Spilled], skip: int) -> Iterator[list[Any]]:
+    """Give the results of an item in lists, without the first `skip`."""
+    if len(pieces) == 1 and type(pieces[0]) is list:
+        yield without(pieces[0], skip)
+        return
+    for results in pieces:
+        for values in results.slices() if isinstance(results, Spilled) else (results,):
+            left = values[skip:] if skip else values
+            skip = max(0, skip - len(values))
+            if left:
+                yield left
 
 
 def without(results: list[Any], skip: int) -> list[Any]:

@@ -62,15 +62,18 @@ class FusedResults:
 class Written:
     """A slice of which the results of some items are on disk: stands in the place of its flow."""
 
-    __slots__ = ("failures", "groups", "values")
+    __slots__ = ("failures", "groups", "size", "values")
 
-    def __init__(self, flow: Flow, spill: Spill, abandoned: Callable[[], bool], *, stop: bool) -> None:
-        """Read what is lazy, and write it; an item that fails meanwhile is a failure of the flow."""
+    def __init__(
+        self, flow: Flow, spill: Spill, abandoned: Callable[[], bool], *, stop: bool, everything: bool = False
+    ) -> None:
+        """Read what is lazy, or everything, and write it; an item that fails meanwhile is a failure of the flow."""
         self.groups: list[Sequence[Any]] = list(flow.by_item())
         self.failures = flow.failures
+        self.size = flow.size
         self.values: Sequence[Any] = ()
         for position, group in enumerate(self.groups):
-            if not has_lazy(group):
+            if not (group if everything else has_lazy(group)):
                 continue
             self.groups[position] = ()
             if abandoned():
@@ -99,7 +102,7 @@ class FusedRunner:
         self.spec = spec
         self._counts: list[StepCounts] = []
         self._room = Room(sys.maxsize if ask_file is None else steps.most_held)
-        self._spill = Spill(ask_file or _no_file)
+        self._spill = Spill(ask_file or no_file)
         self._chain = Chain(steps.steps, self._counts, stop=spec.stop_at_failure, room=self._room)
         self._pace = Pace()
 
@@ -140,7 +143,8 @@ class FusedRunner:
         return Written(flow, self._spill, abandoned, stop=self.spec.stop_at_failure)
 
 
-def _no_file() -> tuple[str, str]:
+def no_file() -> tuple[str, str]:
+    """Stand for what asks for a file where all results are held in memory."""
     return "", "nobody makes a file"
 
 

@@ -5,6 +5,9 @@
 A record that fails, in whatever step, gives nothing; the others of its block give what they give. A block of which
 records failed comes back as pieces, for the coordinator to put what becomes of those records into their places.
 
+What records give beyond what memory should hold goes to the chunk's file (`spill.py`): of one record slice by slice, of
+many records when what is held of their block is too much.
+
 Runs in the worker's main thread, which owns the state.
 """
 
@@ -18,10 +21,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.errors.capture import ExceptionRecord, capture
-from workers.functions.flow import Flow
-from workers.functions.fused import Chain, Tally, taken
-from workers.functions.lazy import Room
+from workers.functions.flow import Bad, Flow
+from workers.functions.fused import Chain, Tally, Written, no_file, taken
+from workers.functions.lazy import SLICE_VALUES, FailedLazily, Room
 from workers.functions.runner import CallSpec, Pace
+from workers.functions.spill import Extent, Parts, Spill
 from workers.functions.steps import StepCounts, Steps
 from workers.records.blocks import FailedRecord
 from workers.transport.watch import watching
@@ -29,6 +33,8 @@ from workers.transport.watch import watching
 if TYPE_CHECKING:
     from workers.records.reader import ReadRecords, RecordReader
 
+_MOST_OF_A_BLOCK = 8
+"""A block may hold so many times what one record may: splitting the text of a block goes through memory."""
 Failed = list[tuple[int, ExceptionRecord | list[Any]]]
 """By position in the chunk: what reading a block raised, or the pieces of one that failed in part."""
 
@@ -44,14 +50,23 @@ class ReadBlock:
         """By position among what was read."""
         self.good: Sequence[int] = range(len(read.values))
         """Positions of the records that went through the steps."""
-        self.flows: list[Flow] = []
+        self.flows: list[Flow | Written] = []
+
+    @property
+    def spilled(self) -> bool:
+        """Whether some results are on disk."""
+        return any(type(flow) is Written for flow in self.flows)
 
     def values(self) -> list[Any]:
-        """Return all results, in order."""
+        """Return all results, in order; none may be on disk."""
         return list(chain.from_iterable(flow.values for flow in self.flows))
 
+    def outcome(self) -> list[Any] | Parts:
+        """Return all results of a block of which no record failed, as they are held."""
+        return Parts(self.pieces()) if self.spilled else self.values()
+
     def pieces(self) -> list[Any]:
-        """Return a list of results for each run of records, and between them the records that failed."""
+        """Return a list of results, or an `Extent`, for each run of records; between them the records that failed."""
         groups = dict(zip(self.good, (group for flow in self.flows for group in flow.by_item()), strict=False))
         pieces: list[Any] = [[]]
         for position in range(len(self.read.values)):
@@ -61,7 +76,7 @@ class ReadBlock:
                 failed = FailedRecord(read.numbers[position], read.place(position), value, what, value)
                 pieces += [failed, []]
             else:
-                pieces[-1] += groups.get(position, ())
+                _add(pieces, groups.get(position, ()))
         return [piece for piece in pieces if type(piece) is not list or piece]
 
     def refuse(self, why_not: Callable[[Any], Exception | None]) -> None:
@@ -75,14 +90,27 @@ class ReadBlock:
             at += flow.size
 
 
+def _add(pieces: list[Any], group: Any) -> None:
+    """Add what a record gave to the run of records that ends the pieces."""
+    last = pieces[-1]
+    if type(group) is not Extent:
+        if type(last) is not list:
+            pieces.append([])
+        pieces[-1] += group
+    elif type(last) is Extent and last.end == group.start:
+        pieces[-1] = Extent(last.start, group.end)
+    else:
+        pieces.append(group)
+
+
 class ReadResults:
     """What came of a chunk of blocks."""
-
-    spilled = False
 
     def __init__(self, blocks: list[ReadBlock | ExceptionRecord], tally: Tally) -> None:
         self._blocks = blocks
         self.tally = tally
+        self.spilled = any(block.spilled for block in self._whole())
+        """Whether results may be an `Extent` of the chunk's file."""
 
     @property
     def failures(self) -> Failed:
@@ -99,9 +127,9 @@ class ReadResults:
         """Return all results, in order."""
         return list(chain.from_iterable(block.values() for block in self._whole()))
 
-    def by_item(self, *, stop: bool) -> list[Sequence[Any]]:  # noqa: ARG002 - as of FusedResults; nothing stands behind
+    def by_item(self, *, stop: bool) -> list[list[Any] | Parts]:  # noqa: ARG002 - as of FusedResults; nothing stands behind
         """Return the results of each block that did not fail, not even in part."""
-        return [block.values() for block in self._whole() if not block.failed]
+        return [block.outcome() for block in self._whole() if not block.failed]
 
     def refuse(self, why_not: Callable[[Any], Exception | None]) -> None:
         """Take the records for failed whose results `why_not` objects to."""
@@ -115,12 +143,18 @@ class ReadResults:
 class RecordsRunner:
     """One call of such steps in this worker."""
 
-    def __init__(self, spec: CallSpec, steps: Steps) -> None:
+    def __init__(
+        self, spec: CallSpec, steps: Steps, ask_file: Callable[[], tuple[str, str]] | None = None
+    ) -> None:
+        """Make ready; without `ask_file` (see `Spill`), all results are held in memory."""
         self.spec = spec
         self._step = steps.steps[0]
         self._reader = cast("RecordReader", self._step.function)
         self._counts = [StepCounts()]
-        self._chain = Chain(steps.steps[1:], self._counts, stop=spec.stop_at_failure, room=Room(sys.maxsize))
+        self._most_held = sys.maxsize if ask_file is None else steps.most_held
+        self._room = Room(self._most_held)
+        self._spill = Spill(ask_file or no_file)
+        self._chain = Chain(steps.steps[1:], self._counts, stop=spec.stop_at_failure, room=self._room)
         self._pace = Pace()
 
     def run(
@@ -139,6 +173,7 @@ class RecordsRunner:
             failed = isinstance(block, ExceptionRecord) or block.failed
             if (failed and self.spec.stop_at_failure) or abandoned():
                 break
+        self._spill.close()
         return ReadResults(blocks, taken(self._counts))
 
     def _block(self, item: Any, abandoned: Callable[[], bool]) -> ReadBlock | ExceptionRecord:
@@ -180,29 +215,72 @@ class RecordsRunner:
         if block.failed:
             values = [values[position] for position in good]
         watch = watching()
-        total, done = len(values), 0
+        total, done, held = len(values), 0, 0
         while done < total:
             wanted = min(self._pace.items, total - done)
             if watch is not None:
                 wanted = 1
                 watch.record(block.read.numbers[good[done]])
-            flow = Flow(values if wanted == total else values[done : done + wanted])
             started = perf_counter()
-            self._chain.run(flow)
+            flow = self._slice(values if wanted == total else values[done : done + wanted], abandoned)
             self._pace.took(wanted, perf_counter() - started)
             block.flows.append(flow)
-            if flow.failures:
+            failures = {done + position: what for position, what in flow.failures.items()}
+            done += wanted
+            held += self._room.weight(flow.values, wanted)
+            if held > _MOST_OF_A_BLOCK * self._most_held:
+                failures.update(self._relieve(block, abandoned))
+                held = 0
+            if failures:
                 if self.spec.stop_at_failure:
                     block.failed = {}
-                for position, what in flow.failures.items():
-                    block.failed[good[done + position]] = what
+                block.failed.update((good[position], what) for position, what in failures.items())
                 if self.spec.stop_at_failure:
                     break
-            done += wanted
             if done < total and abandoned():
                 break
         if watch is not None:
             watch.between()
+
+
+    def _slice(self, records: Sequence[Any], abandoned: Callable[[], bool]) -> Flow | Written:
+        flow = Flow(records)
+        self._room.exceeded = False
+        self._chain.run(flow)
+        if not self._room.exceeded:
+            return flow
+        return Written(flow, self._spill, abandoned, stop=self.spec.stop_at_failure)
+
+    def _relieve(self, block: ReadBlock, abandoned: Callable[[], bool]) -> Bad:
+        """Write what is held of a block; return what can't be written, by position among the good records."""
+        failures: Bad = {}
+        at = 0
+        for number, flow in enumerate(block.flows):
+            end = at + flow.size
+            if type(flow) is Flow:
+                together = not flow.failures and block.good[end - 1] - block.good[at] == flow.size - 1
+                block.flows[number] = written = self._written(flow, abandoned, together=together)
+                failures.update((at + position, what) for position, what in written.failures.items())
+            at = end
+        return failures
+
+
+    def _written(self, flow: Flow, abandoned: Callable[[], bool], *, together: bool) -> Written:
+        """Write what all records of a slice gave; `together` if none of them is at fault, or stands between them."""
+        if together:
+            values = flow.values
+            slices = (list(values[at : at + SLICE_VALUES]) for at in range(0, len(values), SLICE_VALUES))
+            try:
+                extent = self._spill.write(slices, abandoned)
+            except FailedLazily:
+                pass  # one by one, to find whose results are at fault
+            else:
+                flow = Flow([()] * flow.size)
+                flow.spread((), [0] * (flow.size + 1))
+                written = Written(flow, self._spill, abandoned, stop=False)
+                written.groups[0] = extent
+                return written
+        return Written(flow, self._spill, abandoned, stop=False, everything=True)
 
 
 def reader_of(steps: Steps) -> RecordReader | None:

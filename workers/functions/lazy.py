@@ -5,7 +5,7 @@ Runs in the worker's main thread, which owns the state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from sys import getsizeof, maxsize
@@ -60,6 +60,13 @@ class Room:
             return True
         return self._most != maxsize and _size_of(values[-_SAMPLES:], count) > _MOST_BYTES
 
+    def weight(self, values: Sequence[Any], sources: int) -> int:
+        """Return how many results beyond one a source there are; large ones count for several."""
+        more = len(values) - sources
+        if more <= 0 or self._most == maxsize:
+            return min(more, 0)
+        return more * max(1, _size_of(values[-_SAMPLES:], self._most) // _MOST_BYTES)
+
     def lazy(self, held: list[Any], made: Any, step: Step, counts: StepCounts) -> Lazy:
         """Return what stands for the results of a value: those that are held, and the rest of them.
 
@@ -71,7 +78,7 @@ class Room:
         return Lazy(chain((held,), _slices(rest, step, counts, self.most_at_once)))
 
 
-def _size_of(samples: list[Any], count: int) -> int:
+def _size_of(samples: Sequence[Any], count: int) -> int:
     """Return about how many bytes so many values take, judged by some of them."""
     return sum(map(getsizeof, samples)) * count // len(samples)
 

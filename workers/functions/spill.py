@@ -27,6 +27,13 @@ class Extent(NamedTuple):
     end: int
 
 
+class Parts(NamedTuple):
+    """The results of one item of which only some are on disk."""
+
+    parts: list[list[Any] | Extent]
+    """In order."""
+
+
 class SpillError(OSError):
     """The results of an item are too many for memory, and can't be written to disk; the text says why."""
 

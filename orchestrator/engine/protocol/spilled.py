@@ -11,12 +11,12 @@ import os
 import pickle
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.machine import own_descriptors
-from workers.functions.spill import HEAD_BYTES, Extent
+from workers.functions.spill import HEAD_BYTES, Extent, Parts
 
 
 class SpillFile:
@@ -47,11 +47,11 @@ def _close(fd: int) -> None:
 class Spilled:
     """Stands in a list of outcomes for the results of an item."""
 
-    __slots__ = ("_extent", "_file")
+    __slots__ = ("_file", "_parts")
 
-    def __init__(self, file: SpillFile, extent: Extent) -> None:
+    def __init__(self, file: SpillFile, parts: Sequence[list[Any] | Extent]) -> None:
         self._file = file
-        self._extent = extent
+        self._parts = parts
 
     def slices(self, skip: int = 0) -> Iterator[list[Any]]:
         """Give the results in lists, without the first `skip`.
@@ -59,7 +59,15 @@ class Spilled:
         Raises:
             OrchestratorError: they can't be read.
         """
-        at, end = self._extent
+        for part in self._parts:
+            for values in self._read_all(part) if isinstance(part, Extent) else (part,):
+                left = values[skip:] if skip else values
+                skip = max(0, skip - len(values))
+                if left:
+                    yield left
+
+    def _read_all(self, extent: Extent) -> Iterator[list[Any]]:
+        at, end = extent
         while at < end:
             try:
                 length = int.from_bytes(self._read(at, HEAD_BYTES), "little")
@@ -69,10 +77,7 @@ class Spilled:
                     f"the results of an item, too many for memory, can't be read back: {error}"
                 ) from error
             at += HEAD_BYTES + length
-            if skip:
-                skip, values = max(0, skip - len(values)), values[skip:]
-            if values:
-                yield values
+            yield values
 
     def _read(self, at: int, length: int) -> bytes:
         data = b""
@@ -85,5 +90,11 @@ class Spilled:
 
 
 def bound(groups: list[Any], file: SpillFile) -> list[Any]:
-    """Return the results by item, with what each `Extent` stands for in its place."""
-    return [Spilled(file, group) if type(group) is Extent else group for group in groups]
+    """Return the results by item, or piece by piece, with what each `Extent` or `Parts` stands for in its place."""
+    return [_bound(group, file) for group in groups]
+
+
+def _bound(group: Any, file: SpillFile) -> Any:
+    if type(group) is Extent:
+        return Spilled(file, (group,))
+    return Spilled(file, group.parts) if type(group) is Parts else group

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.ledger import Chunk
+from orchestrator.engine.protocol.spilled import Spilled
 from workers.errors.describe import describe
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ class FailedItem:
 
 
 class InPart:
-    """Stands in a list of outcomes for a block of which records failed."""
+    """Stands in a list of outcomes for a block of which records failed, or whose results are partly on disk."""
 
     __slots__ = ("pieces",)
 
     def __init__(self, pieces: list[Any]) -> None:
         self.pieces = pieces
-        """In order: lists of results, and a `FailedItem` for each record that failed."""
+        """In order: lists of results, or `Spilled`; and a `FailedItem` for each record that failed."""
 
 
 class Assembly:
@@ -68,7 +69,7 @@ def joined(divided: Chunk, outcomes: list[Any], divider: Divider) -> Any:
     pieces: list[Any] = []
     for outcome in outcomes:
         pieces += outcome.pieces if isinstance(outcome, InPart) else [outcome]
-    if any(isinstance(piece, FailedItem) for piece in pieces):
+    if any(isinstance(piece, (FailedItem, Spilled)) for piece in pieces):
         return InPart(pieces)
     return list(chain.from_iterable(pieces))
 

@@ -34,7 +34,7 @@ class Delivery(NamedTuple):
     size_bytes: int
     """Of the items and the results together, as they travelled."""
     pieces: list[tuple[int, Any]] | None = None
-    """In the place of `results`, if some are on disk: by the item's position, a list of results or a `Spilled`."""
+    """In the place of `results`, if some are on disk: by the item's position, lists of results or `Spilled`."""
 
 
 class Deliveries:
@@ -68,7 +68,7 @@ class Deliveries:
 
     def of(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
         """Apply `on_error` to a chunk of which some items failed."""
-        if self._grouped and Spilled in map(type, outcomes):
+        if self._grouped and any(type(outcome) is Spilled for _, outcome in _one_by_one(outcomes)):
             return self._in_pieces(chunk, outcomes)
         results: list[Any] = []
         error = self._collect(chunk, outcomes, results)
@@ -77,7 +77,7 @@ class Deliveries:
     def _in_pieces(self, chunk: Chunk, outcomes: list[Any]) -> Delivery:
         pieces: list[tuple[int, Any]] = []
         error = None
-        for position, outcome in enumerate(outcomes):
+        for position, outcome in _one_by_one(outcomes):
             if type(outcome) is Spilled:
                 self._counts.items += 1
                 pieces.append((position, outcome))
