@@ -86,7 +86,7 @@ def test_results_are_those_of_the_plain_loop(first, then, most, pool, tmp_path, 
     lines = [str(random.Random(most).randrange(40)) for _ in range(5)] + [str(n) for n in range(40)]
     path.write_text("".join(f"{line}\n" for line in lines))
     groups = by_loop(first, lines, then=then)
-    for block_bytes in (10, None):
+    for block_bytes in (10, 1 << 20):
         for options in ({}, {"retries": 1}, {"timeout": 60}, {"ordered": False}):
             flow = stream(str(path), first, then=then, block_bytes=block_bytes, on_error="return", **options)
             got, wanted = told(collected(flow, pool), groups)
@@ -99,7 +99,7 @@ def test_results_are_those_of_the_plain_loop(first, then, most, pool, tmp_path, 
     assert len(letters.read_bytes().splitlines()) == groups.count(None)
     got = []
     with pytest.raises(ItemError) as caught:
-        run(stream(str(path), first, then=then, block_bytes=None).to(got), pool=pool)
+        run(stream(str(path), first, then=then, block_bytes=1 << 20).to(got), pool=pool)
     at = groups.index(None)
     assert caught.value.item == lines[at]
     assert got == [value for group in groups[:at] for value in group]
@@ -108,7 +108,7 @@ def test_results_are_those_of_the_plain_loop(first, then, most, pool, tmp_path, 
 def test_lines_that_are_no_text_keep_their_places(pool, tmp_path):
     path = tmp_path / "lines"
     path.write_bytes(b"10\n\xff\n11\n12\n\xfe\n")
-    flow = Stream.read(str(path)).flat_map(lambda line: ((line, n) for n in range(300)), on_error="return")
+    flow = Stream.read(str(path), block_bytes=1 << 20).flat_map(lambda line: ((line, n) for n in range(300)), on_error="return")
     got, _ = told(collected(flow, pool), [])
     of = {line: [(line, n) for n in range(300)] for line in ("10", "11", "12")}
     assert got == [*of["10"], None, *of["11"], *of["12"], None]
@@ -121,7 +121,7 @@ def test_many_results_that_cannot_be_pickled_are_their_records_failures(pool, tm
     def some(line):
         return [(_ for _ in ()) if line in {"20", "70"} and n == 3 else (line, n) for n in range(20)]
 
-    flow = Stream.read(str(path)).flat_map(some, on_error="return")
+    flow = Stream.read(str(path), block_bytes=1 << 20).flat_map(some, on_error="return")
     got, _ = told(collected(flow, pool), [])
     wanted = [[None] if n in {20, 70} else [(str(n), at) for at in range(20)] for n in range(100)]
     assert got == [value for group in wanted for value in group]
@@ -139,11 +139,11 @@ def test_a_worker_that_dies_in_a_record_costs_a_retry(tmp_path):
             yield line, n
 
     with Pool(2) as pool:
-        got = collected(Stream.read(str(path)).flat_map(dies_once), pool)
+        got = collected(Stream.read(str(path), block_bytes=1 << 20).flat_map(dies_once), pool)
     assert got == [(str(x), n) for x in range(20) for n in range(400)]
 
 
-@pytest.mark.parametrize("block_bytes", [8, None])
+@pytest.mark.parametrize("block_bytes", [8, 1 << 20])
 def test_a_run_that_failed_goes_on_in_the_middle_of_a_block(block_bytes, pool, tmp_path):
     path, out, failing, seen = tmp_path / "lines", tmp_path / "out", [100, 400, 900, 1_500], []
     path.write_text("".join(f"{n}\n" for n in range(20)))
@@ -191,9 +191,9 @@ def test_memory_stays_flat(lines, each, monkeypatch, tmp_path):
             most = max(most, resident_bytes())
 
     with Pool(1) as pool:
-        run(Stream.read(str(path)).flat_map(lambda _: range(1000)).to(None), pool=pool)
+        run(Stream.read(str(path), block_bytes=1 << 20).flat_map(lambda _: range(1000)).to(None), pool=pool)
         before, own = max(pool.run_on_all(peak_bytes)), resident_bytes()
-        flow = Stream.read(str(path)).flat_map(lambda line: range(int(line), int(line) + each)).map(lambda n: n + 1)
+        flow = Stream.read(str(path), block_bytes=1 << 20).flat_map(lambda line: range(int(line), int(line) + each)).map(lambda n: n + 1)
         run(flow.to(counts), pool=pool)
         assert count == lines * each
         assert max(pool.run_on_all(peak_bytes)) - before < 60 << 20
