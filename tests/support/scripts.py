@@ -14,7 +14,9 @@ TIMEOUT_S = 60
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    # Unbuffered, a line is several writes, and those of two processes to one pipe tear each other's.
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | ours
 
 
 def run(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
