@@ -146,10 +146,11 @@ class ChangesAtFirst:
         self.change, self.path = change, path
 
     def __call__(self, record):
-        done = self.path.with_name("done")
-        if not done.exists():
-            done.touch()
-            self.change(self.path)
+        try:
+            self.path.with_name("done").touch(exist_ok=False)
+        except FileExistsError:
+            return record
+        self.change(self.path)
         return record
 
 

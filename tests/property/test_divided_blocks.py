@@ -21,6 +21,12 @@ FORMATS = st.sampled_from(["lines", "jsonl", "csv"])
 DATA = st.lists(PIECES, max_size=40).map(b"".join)
 
 
+def line_ends(data, record_format):
+    """In CSV a bare carriage return ends a line, too."""
+    bare = data.count(b"\r") - data.count(b"\r\n") if record_format == "csv" else 0
+    return data.count(b"\n") + bare
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     return tmp_path_factory.mktemp("divided") / "input"
@@ -68,7 +74,7 @@ def test_parts_give_what_the_block_gives(file, data, block_bytes, record_format,
                 assert looked.raw == whole[at]
                 own = plain[looked.place.start : looked.place.end]
                 assert record_format == "csv" or own.rstrip(b"\r\n") == whole[at].encode().rstrip(b"\r\n")
-                assert suffix or looked.place.line == 1 + plain[: looked.place.start].count(b"\n")
+                assert suffix or looked.place.line == 1 + line_ends(plain[: looked.place.start], record_format)
                 alone = divider.records(block, [FailedRecord(at, looked.place, None, None, None)])
                 assert records(alone, record_format)[0] == [whole[at]]
 
