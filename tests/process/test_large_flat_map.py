@@ -12,7 +12,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.waiting import until
 
 import workers.functions.steps
 from orchestrator import ItemError, Pool, Stream, run
@@ -191,7 +190,7 @@ def test_files_are_given_back_whoever_walks_away(pool):
         list(itertools.islice(results, taken))
         results.close()
     pool.run_on_all(os.getpid)  # behind all that was abandoned
-    until(lambda: pool.run_on_all(os.getpid) and unnamed_files() <= before)
+    assert unnamed_files() <= before + 1  # that of the call which was left last goes when the pool is closed
 
 
 def test_an_endless_iterable_ends_with_its_timeout(pool):
