@@ -24,19 +24,27 @@ class HandingOn:
         """Of the item whose results are handed on."""
         self.given = skip
         """How many of its results are handed on."""
-        self._lists = self._all(skip)
+        # The generator doesn't refer to this object: the file is given back when the last holder is gone, not when the
+        # collector of cycles comes by.
+        self._lists = _lists_of(delivery, skip)
 
     def next(self) -> list[Any] | None:
         """Return the next list of results; None: that was all."""
-        return next(self._lists, None)
+        found = next(self._lists, None)
+        if found is None:
+            return None
+        self.index, self.given, values = found
+        return values
 
-    def _all(self, skip: int) -> Iterator[list[Any]]:
-        for position, pieces in groupby(self.delivery.pieces or (), itemgetter(0)):
-            self.index, self.given = self.delivery.first_index + position, skip
-            for values in _slices([results for _, results in pieces], skip):
-                self.given += len(values)
-                yield values
-            skip = 0
+
+def _lists_of(delivery: Delivery, skip: int) -> Iterator[tuple[int, int, list[Any]]]:
+    """Give the results in lists, each with its item's index and how many results of it are given then."""
+    for position, pieces in groupby(delivery.pieces or (), itemgetter(0)):
+        given = skip
+        for values in _slices([results for _, results in pieces], skip):
+            given += len(values)
+            yield delivery.first_index + position, given, values
+        skip = 0
 
 
 def _slices(pieces: list[list[Any] | Spilled], skip: int) -> Iterator[list[Any]]:
