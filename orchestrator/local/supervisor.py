@@ -71,6 +71,8 @@ class Supervisor:
         """Those that finish what they have, and go."""
         self.deaths = 0
         self._early_deaths = 0
+        self._last_words = ""
+        """What the last worker that died early wrote to stderr; the first ones are not listened to."""
         self._next_key = 0
         self._of_key: dict[int, Lane] = {}
         self._deadlines = Deadlines(ledger, calls, self._kill)
@@ -271,14 +273,15 @@ class Supervisor:
 
     def _died_early(self, lane: Lane, exitcode: int | None) -> None:
         self._early_deaths += 1
+        self._last_words = said = lane.last_words() or self._last_words
         if self._early_deaths < max(_EARLY_DEATHS_MIN, self.size):
             return
-        said = lane.last_words()
         self._is_hopeless(
             WorkerStartError(
                 f"{self._early_deaths} workers in a row died before they could run anything; the last one "
                 f"(pid {lane.pid}) {describe_exit(exitcode)}. Look at the initializer, at what is imported at "
-                "start, and at the memory left" + (f". The last that it wrote to stderr:\n{said}" if said else "")
+                "start, and at the memory left"
+                + (f". The last that one of them wrote to stderr:\n{said}" if said else "")
             )
         )
 

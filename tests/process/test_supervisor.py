@@ -88,6 +88,17 @@ def refuses_to_start():
     os._exit(3)
 
 
+def refuses_slowly(folder):
+    """The first worker to come here dies third: it was started before anybody listened."""
+    try:
+        (folder / "slow").touch(exist_ok=False)
+    except FileExistsError:
+        (folder / f"died-{os.getpid()}").touch()
+    else:
+        until(lambda: len(list(folder.glob("died-*"))) >= 2)
+    refuses_to_start()
+
+
 def crashes_at_start():
     print("loading the plug-in", file=sys.stderr, flush=True)
     ctypes.string_at(0)
@@ -258,6 +269,12 @@ def test_resizing_while_futures_steps_and_pauses_are_under_way(tmp_path):
 )
 def test_workers_that_can_not_start_say_why(capfd, initializer, said):
     with pytest.raises(WorkerStartError, match=said), Pool(2, initializer=initializer) as pool:
+        list(pool.map(short, range(10)))
+
+
+def test_the_words_of_one_that_was_heard_are_told_though_another_died_last(capfd, tmp_path):
+    options = {"initializer": refuses_slowly, "initargs": (tmp_path,)}
+    with pytest.raises(WorkerStartError, match="no licence was found"), Pool(2, **options) as pool:
         list(pool.map(short, range(10)))
 
 
