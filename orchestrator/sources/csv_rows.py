@@ -38,12 +38,18 @@ class RowEnds:
 
     def __init__(self) -> None:
         self._at = _At.START
+        self._behind_bare_return = False
+        """Whether the last piece ended with a carriage return that ends a row, unless a line feed follows."""
 
     def copy(self) -> RowEnds:
         """Return one that goes on from here on its own."""
         other = RowEnds()
-        other._at = self._at
+        other._at, other._behind_bare_return = self._at, self._behind_bare_return
         return other
+
+    def ended_before(self, piece: bytes) -> bool:
+        """Return whether a row has ended where the next piece begins, which `last_in` could not tell before."""
+        return self._behind_bare_return and piece[:1] not in {b"", b"\n"}
 
     def first_in(self, piece: bytes) -> int:
         """Return the offset behind the first row that ends in the next piece; 0: none does. Slow; this is used up."""
@@ -58,8 +64,14 @@ class RowEnds:
     def last_in(self, piece: bytes) -> int:
         """Return the offset behind the last row that ends in the next piece; 0: none does.
 
-        A carriage return at the end of the piece is no row's end yet: a line feed may follow.
+        A carriage return at the end of the piece is no row's end yet: a line feed may follow; see `ended_before`.
         """
+        cut = self._take(piece)
+        if piece:
+            self._behind_bare_return = self._at is _At.START and piece.endswith(b"\r")
+        return cut
+
+    def _take(self, piece: bytes) -> int:
         start = 0
         if self._at is _At.QUOTE:
             if piece[:1] == _MARK:
@@ -70,6 +82,8 @@ class RowEnds:
             return self._without_marks(piece, start)
         core = piece.rstrip(_MARK)  # marks at the end may go on in the next piece
         cut = self._last_in(core, start) if start < len(core) else 0
+        if start < len(core) < len(piece) and self._at is _At.START and core.endswith(b"\r"):
+            cut = len(core)  # a mark follows, and no line feed
         for _ in range(len(piece) - max(start, len(core))):
             self._at = _AFTER_MARK[self._at]
         return cut

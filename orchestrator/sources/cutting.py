@@ -62,6 +62,10 @@ class Pending:
         """The last byte of what was counted: a carriage return there and a line feed behind it are one line end."""
         self.too_long = False
 
+    def __bool__(self) -> bool:
+        """Whether a record has begun."""
+        return self._size > 0
+
     def add(self, piece: bytes) -> None:
         """Add bytes in which the record doesn't end."""
         if not piece:
@@ -160,6 +164,8 @@ class CsvCutter:
             if self.header is None:
                 return []
         found: list[Cut] = []
+        if self._rows.ended_before(piece) and self._pending:
+            found.append(self._pending.take(b""))
         if self._pending.too_long and (end := self._rows.copy().first_in(piece)):
             self._rows.last_in(piece[:end])
             found.append(self._pending.take(piece[:end]))

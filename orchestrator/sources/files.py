@@ -200,38 +200,48 @@ class FileSource:
         """Cut a plain CSV file between rows."""
         header, size = csv_header(fd, file.size_bytes), file.size_bytes
         names = self._columns(entry, header)
-        rows, at, start, row, index = RowEnds(), header.size_bytes, header.size_bytes, header.size_bytes, 0
-
-        def range_to(end: int, *, last: bool = False, too_long: bool = False) -> ByteRange:
+        for index, (start, end, too_long) in enumerate(self._row_spans(entry, fd, header.size_bytes, size)):
             begin = 0 if not index else start  # the header counts as read with the first
-            return ByteRange(
-                self._origin(entry, file_index, index, end - begin, last=last), start, end, on_boundaries=True,
+            yield ByteRange(
+                self._origin(entry, file_index, index, end - begin, last=end == size), start, end, on_boundaries=True,
                 fieldnames=names, file=file, max_record_bytes=self._most, too_long=too_long,
             )  # fmt: skip
 
-        def is_long(end: int) -> bool:
-            return bool(self._most) and end - row > self._most
+    def _row_spans(self, entry: Input, fd: int, begin: int, size: int) -> Iterator[tuple[int, int, bool]]:
+        """Cut [begin, size) between rows: (start, end, whether it is one row that is too long), at least one span."""
+        rows, at, start, row = RowEnds(), begin, begin, begin  # the row that begins at `row` has not ended before `at`
 
-        while at < size:
-            piece = read_at(fd, at, min(self._block_bytes, size - at))
-            if not piece:
-                raise OrchestratorError(f"{entry.path} was truncated to {at:,} bytes while it was read")
-            if is_long(at) and (first := rows.copy().first_in(piece)):
-                if start < row:
-                    yield range_to(row)
-                    start, index = row, index + 1
-                yield range_to(at + first, too_long=True)
-                start, row, index = at + first, at + first, index + 1
+        def spans_to(end: int) -> list[tuple[int, int, bool]]:
+            if self._most and end - row > self._most:
+                return [(start, row, False)] * (start < row) + [(row, end, True)]
+            return []
+
+        for piece in self._pieces(entry, fd, begin, size):
+            if rows.ended_before(piece):
+                if spans := spans_to(at):
+                    yield from spans
+                    start = at
+                row = at
+            if spans_to(at) and (first := rows.copy().first_in(piece)):
+                yield from spans_to(at + first)
+                start = row = at + first
             if (ends := rows.last_in(piece)) and at + ends > row:
                 row = at + ends
                 if at + len(piece) < size:
-                    yield range_to(row)
-                    start, index = row, index + 1
+                    yield start, row, False
+                    start = row
             at += len(piece)
-        if is_long(size) and start < row:
-            yield range_to(row)
-            start, index = row, index + 1
-        yield range_to(size, last=True, too_long=is_long(size))
+        if start < size or size == begin:
+            yield from spans_to(size) or [(start, size, False)]
+
+    def _pieces(self, entry: Input, fd: int, begin: int, size: int) -> Iterator[bytes]:
+        """Read [begin, size) in order, at most a block at a time."""
+        while begin < size:
+            piece = read_at(fd, begin, min(self._block_bytes, size - begin))
+            if not piece:
+                raise OrchestratorError(f"{entry.path} was truncated to {begin:,} bytes while it was read")
+            yield piece
+            begin += len(piece)
 
     def _columns(self, entry: Input, header: Header) -> tuple[str, ...]:
         """Return the columns of a CSV file; warn once a run of names that stand there twice."""

@@ -7,7 +7,7 @@ import os
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.sources import line_numbers
@@ -21,7 +21,9 @@ from workers.records.positions import Located, read
 
 LINE_END = st.sampled_from(["\n", "\r\n", "\r"])
 PLAIN = st.sampled_from(["a", "ä", "x y", "", 'st"ray', "\u2028"])
-QUOTED = st.lists(st.sampled_from(["\n", "\r\n", "\r", "b", '""', ",", "ä"]), max_size=5).map(lambda parts: f'"{"".join(parts)}"')
+QUOTED = st.lists(st.sampled_from(["\n", "\r\n", "\r", "b", '""', ",", "ä"]), max_size=5).map(
+    lambda parts: f'"{"".join(parts)}"'
+)
 ROW = st.lists(PLAIN | QUOTED, max_size=3).map(",".join)
 
 
@@ -36,8 +38,6 @@ def texts(line_end):
 
 
 TEXT = texts(LINE_END)
-WITH_BLOCK = st.tuples(TEXT, st.just(4096)) | st.tuples(texts(st.sampled_from(["\n", "\r\n"])), st.integers(1, 60))
-"""No block ends behind a bare carriage return: it is not known then in time that the row ends there, too."""
 
 
 def first_lines(text):
@@ -127,10 +127,11 @@ def test_bytes_that_are_no_text_are_of_the_line_they_stand_in(folder, kind, text
 
 
 @settings(deadline=None)
-@given(text_and_block=WITH_BLOCK, limit=st.integers(4, 20))
+@given(text=TEXT, block_bytes=st.integers(1, 60), limit=st.integers(4, 20))
+@example(text="n\r" + 9 * "a\r" + 40 * "b\r", block_bytes=10, limit=20)
+@example(text="n\r" + "aaaaaaaa\r" + 8 * "bbbb" + "\rc\r", block_bytes=9, limit=20)
 @pytest.mark.parametrize("kind", ["plain", "gz", "stdin"])
-def test_rows_that_are_too_long_are_of_their_lines_and_so_are_those_behind_them(folder, kind, text_and_block, limit):
-    text, block_bytes = text_and_block
+def test_rows_that_are_too_long_are_of_their_lines_and_so_are_those_behind_them(folder, kind, text, block_bytes, limit):
     divider, got = Divider("csv", "strict"), []
     for block in blocks_of(folder, kind, text.encode(), block_bytes, max_record=limit):
         located = split_csv(block)
@@ -151,11 +152,20 @@ def test_pieces_have_the_line_ends_that_the_whole_has(pieces, csv_format):
     assert found == sum(line.endswith((b"\n", b"\r") if csv_format else b"\n") for line in lines)
     at = 0
     for line in lines:
-        assert all(line_around(data, at + n, record_format) == (at, at + len(line)) for n in range(len(line)) if line[n:] != b"\n" or n == 0)
+        assert all(
+            line_around(data, at + n, record_format) == (at, at + len(line))
+            for n in range(len(line))
+            if line[n:] != b"\n" or n == 0
+        )
         at += len(line)
 
 
-@given(data=st.text("\r\na", max_size=60).map(str.encode), step=st.integers(1, 5), csv_format=st.booleans(), random=st.randoms())
+@given(
+    data=st.text("\r\na", max_size=60).map(str.encode),
+    step=st.integers(1, 5),
+    csv_format=st.booleans(),
+    random=st.randoms(),
+)
 def test_lines_of_plain_files_are_counted_in_steps(folder, data, step, csv_format, random):
     (folder / "steps").write_bytes(data)
     record_format = "csv" if csv_format else "lines"
@@ -169,4 +179,6 @@ def test_lines_of_plain_files_are_counted_in_steps(folder, data, step, csv_forma
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_numbers, "_STEP_BYTES", step)
         numbers = line_numbers.LineNumbers()
-        assert [numbers.of(str(folder / "steps"), offset, record_format) for offset, _ in wanted] == [line for _, line in wanted]
+        assert [numbers.of(str(folder / "steps"), offset, record_format) for offset, _ in wanted] == [
+            line for _, line in wanted
+        ]
