@@ -2,8 +2,11 @@
 
 import os
 import re
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 from support.waiting import Gate, until
 
@@ -92,13 +95,15 @@ def test_a_pool_of_auto_size_follows_the_machine(monkeypatch):
 
 def test_what_the_machine_says(tmp_path, monkeypatch):
     watch = cpu.CpuWatch()
-    assert watch.look_at_groups({os.getpgid(0)}) is None
-    started = time.thread_time()
-    while time.thread_time() - started < 0.1:
-        pass
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"], process_group=0) as busy:
+        try:
+            assert watch.look_at_groups({busy.pid}) is None
+            until(lambda: psutil.Process(busy.pid).cpu_times().user > 0.1)
+            assert 0 < watch.look_at_groups({busy.pid}) <= os.cpu_count() + 1
+        finally:
+            busy.kill()
     idle, cpus = watch.look()
     assert 0 <= idle <= cpus <= os.cpu_count()
-    assert 0 < watch.look_at_groups({os.getpgid(0)}) <= os.cpu_count() + 1
 
     (tmp_path / "cpu.stat").write_text("usage_usec 1000000\n")
     monkeypatch.setattr(cpu, "_CGROUP", str(tmp_path))

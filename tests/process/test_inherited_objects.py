@@ -16,7 +16,7 @@ def init(*given):
 
 def work(x):
     with lock: value.value += 1
-    with semaphore: array[0] += 1
+    with semaphore, array.get_lock(): array[0] += 1
     queue.put(x)
     joinable.put(x)
     simple.put(x)
