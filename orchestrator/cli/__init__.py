@@ -71,6 +71,9 @@ def _exec(argv: list[str]) -> int:
 
 
 def _job(argv: list[str]) -> int:
-    from orchestrator.cli.job.command import parse_job, run_job  # noqa: PLC0415
+    from orchestrator.cli.job.options import parse_job  # noqa: PLC0415
 
-    return run_job(parse_job(argv))
+    settings = parse_job(argv)
+    from orchestrator.cli.job.command import run_job  # noqa: PLC0415
+
+    return run_job(settings)

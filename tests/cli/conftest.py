@@ -69,7 +69,7 @@ def command(start):
             process.kill()
             process.wait()
         assert process.returncode == code, err.decode()
-        assert b"/cli/" not in err, err.decode()
+        assert b"/orchestrator/cli/" not in err, err.decode()
         return subprocess.CompletedProcess(arguments, process.returncode, out, err.decode())
 
     return run

@@ -14,7 +14,7 @@ MODULES = ("orchestrator", "workers")
 PARSERS = {
     "run": ("orchestrator.cli.run.options", "run_parser"),
     "exec": ("orchestrator.cli.exec.options", "exec_parser"),
-    "job": ("orchestrator.cli.job.command", "job_parser"),
+    "job": ("orchestrator.cli.job.options", "job_parser"),
 }
 
 

@@ -10,8 +10,8 @@ from orchestrator.checkpoint.journal import Journal
 from orchestrator.cli.exec.resume import commands_done
 from orchestrator.cli.logs.attempts import Attempt
 from orchestrator.cli.logs.joblog import Joblog
-from orchestrator.cli.logs.report_file import ReportFile
 from orchestrator.cli.logs.trace import Trace
+from orchestrator.cli.session.report_file import ReportFile
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile
 from orchestrator.engine.recovery.dead_letters import DeadLetter, ErrorText
 from orchestrator.graph.barrier import Hold

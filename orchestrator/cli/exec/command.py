@@ -6,20 +6,21 @@ Runs in the coordinator.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.exec.arguments import all_at_once, rows_of
 from orchestrator.cli.exec.resume import check_same, commands_done
 from orchestrator.cli.exec.run import CommandRun
-from orchestrator.cli.logs.report_file import ReportFile
-from orchestrator.cli.session.exit_codes import EXIT_MISMATCH, EXIT_SIGTERM, complain, show
-from orchestrator.cli.session.signals import Terminated, signals
-from orchestrator.cli.session.steering import Steering
-from orchestrator.errors import ConfigError, ResumeMismatchError
+from orchestrator.cli.session.exit_codes import show
+from orchestrator.cli.session.run import run_command
+from orchestrator.errors import ConfigError
 from workers.commands.template import CommandTemplate, TemplateError, bare_commands, parse
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.options import ExecSettings
+    from orchestrator.cli.session.signals import Signals
+    from orchestrator.cli.session.steering import Steering
 
 
 def run_exec(settings: ExecSettings) -> int:
@@ -28,17 +29,10 @@ def run_exec(settings: ExecSettings) -> int:
     Raises:
         ConfigError: a mistake that was found before a worker started.
     """
-    try:
-        with signals(), Steering(settings.sizing) as steering:
-            return _run(settings, steering)
-    except Terminated:
-        return EXIT_SIGTERM
-    except ResumeMismatchError as error:
-        complain(str(error))
-        return EXIT_MISMATCH
+    return run_command("exec", settings.sizing, settings.report, partial(_made, settings))
 
 
-def _run(settings: ExecSettings, steering: Steering) -> int:
+def _made(settings: ExecSettings, signals: Signals, steering: Steering) -> CommandRun | None:
     template = _template(settings)
     rows = rows_of(settings.words, null=settings.null)
     if template.groups > rows.width:
@@ -54,14 +48,10 @@ def _run(settings: ExecSettings, steering: Steering) -> int:
         for seq, row in enumerate(rows):
             if seq not in done:
                 show(template.render(row, seq + 1, None) + "\n")
-        return 0
+        return None
     if settings.halt.percent:
         rows = all_at_once(rows)
-    with ReportFile(settings.report, "exec", [settings.output]) as file:
-        one = CommandRun(settings, template, rows, done, steering)
-        code = one.go()
-        file.write(code, finished=one.finished, **one.told())
-        return code
+    return CommandRun(settings, template, rows, done, signals, steering)
 
 
 def _template(settings: ExecSettings) -> CommandTemplate:

@@ -11,7 +11,6 @@ and only the output is put in order: so a failure is seen, and acted on, when it
 from __future__ import annotations
 
 import os
-import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +23,16 @@ from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.flags.halt import HaltCount
 from orchestrator.cli.logs.attempts import AttemptLogs
 from orchestrator.cli.logs.joblog import Joblog
-from orchestrator.cli.logs.report_file import pool_part
 from orchestrator.cli.logs.trace import Trace
 from orchestrator.cli.session.console import Console, open_progress
 from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, tell
-from orchestrator.cli.session.signals import Terminated
-from orchestrator.cli.session.steering import Steering
+from orchestrator.cli.session.report_file import pool_part
+from orchestrator.cli.session.run import StoppedError
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
-from orchestrator.sinks.disk.in_place import ReaderGoneError
 from orchestrator.sinks.disk.output_file import mode_beside
-from orchestrator.sinks.disk.stdout import discard_stdout, standard_output
+from orchestrator.sinks.disk.stdout import standard_output
 from workers.commands import runner
 from workers.commands.template import CommandTemplate
 
@@ -43,6 +40,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.options import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
     from orchestrator.cli.logs.attempts import AttemptLog
+    from orchestrator.cli.session.signals import Signals
+    from orchestrator.cli.session.steering import Steering
     from orchestrator.graph.runner import Runner
 
 _LEFT_TO_WORKERS_S = 2 * runner.GRACE_S + 5.0
@@ -52,11 +51,19 @@ _LEFT_TO_WORKERS_S = 2 * runner.GRACE_S + 5.0
 class CommandRun:
     """One run of `exec`."""
 
-    def __init__(
-        self, settings: ExecSettings, template: CommandTemplate, rows: Rows, done: dict[int, str], steering: Steering
+    def __init__(  # noqa: PLR0917 - what runs, and what steers it
+        self,
+        settings: ExecSettings,
+        template: CommandTemplate,
+        rows: Rows,
+        done: dict[int, str],
+        signals: Signals,
+        steering: Steering,
     ) -> None:
         """Take what runs, and the seqs of what a run before this one has done; nothing is opened before `go`."""
+        self.outputs = [settings.output]
         self._done = done
+        self._signals = signals
         self._steering = steering
         self._settings = settings
         self._sizing = settings.sizing
@@ -72,49 +79,15 @@ class CommandRun:
             slots=lambda: self._pool.size,
             has_room=lambda: self._output is None or self._output.has_room,
         )
-        self._stopping = Stopping(self._feed, self._halt)
+        self._stopping = Stopping(self._feed, self._halt, signals)
         self._output: GroupedOutput | None = None
         self._sink: ByteSink | None = None
         self._console: Console | None = None
         self._logs = AttemptLogs([])
         self._settling: Settling | None = None
         self._pool: Any = None
-        self.finished = False
-        """Whether all commands came to their end, or as many as --halt let."""
 
-    def go(self) -> int:
-        """Run to the end, whatever end that is, and return the exit code.
-
-        Raises:
-            ConfigError: an output can't be written to; no worker was started.
-        """
-        try:
-            self._run()
-        except ReaderGoneError:
-            self._drop()
-            if self._settings.output == "-":
-                discard_stdout()
-            return 0
-        except ConfigError:
-            self._drop()
-            raise
-        except OrchestratorError as error:
-            self._drop()
-            complain(f"{error}{self._nothing_left()}")
-            return EXIT_FAILURES
-        except (KeyboardInterrupt, Terminated) as stop:
-            self._drop()
-            number = self._stopping.asked or (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
-            return self._say_stopped(number)
-        except BaseException:
-            self._drop()
-            raise
-        if self._stopping.asked is not None:
-            return self._say_stopped(self._stopping.asked)
-        self.finished = True
-        return self._sum_up()
-
-    def told(self) -> dict[str, Any]:
+    def report(self, _said: str | None) -> dict[str, Any]:
         """Return what the report tells of it, when it has ended."""
         tally = self._tally
         stats = None if self._pool is None else self._pool.stats()
@@ -132,9 +105,29 @@ class CommandRun:
 
     # ---- the run --------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        settings = self._settings
-        done = self._done
+    def go(self) -> int:
+        """Run all commands, or as many as --halt lets; as `Run.go`."""
+        output, settling = self._open_outputs()
+        self._pool = self._stopping.pool = self._start_pool()
+        self._steering.pool, self._steering.describe = self._pool, self._line_of
+        self._steering.counts = self._tally.so_far
+        engine = self._graph(settling)
+        self._stopping.hear_signals()
+        try:
+            engine.run()
+        except OverdueError:
+            self._pool.terminate()
+            settling.give_up()
+        self._stopping.end()
+        self._pool.close()
+        self._close_outputs(output)
+        if self._halt.reached:
+            return EXIT_HALTED
+        return EXIT_FAILURES if self._tally.failed else 0
+
+    def _open_outputs(self) -> tuple[GroupedOutput, Settling]:
+        """Open all that results go to; return what takes them there, last step first."""
+        settings, done = self._settings, self._done
         self._logs = _open_logs(settings)
         self._sink = _open_sink(settings.output, self._stopping)
         total = None if self._rows.total is None else max(0, self._rows.total - len(done))
@@ -154,33 +147,18 @@ class CommandRun:
             self._feed, output, self._tally, console, self._logs, self._halt,
             halted=self._stopping.halted, line_of=self._line_of,
         )  # fmt: skip
-        self._pool = self._stopping.pool = self._start_pool()
-        self._steering.pool, self._steering.describe = self._pool, self._line_of
-        self._steering.counts = self._tally.so_far
-        engine = self._graph(self._settling)
-        self._stopping.hear_signals()
-        try:
-            engine.run()
-        except OverdueError:
-            self._pool.terminate()
-            self._settling.give_up()
-        self._stopping.end()
-        self._finish(output)
+        return output, self._settling
 
-    def _finish(self, output: GroupedOutput) -> None:
+    def _close_outputs(self, output: GroupedOutput) -> None:
         """All has ended that was begun: make the output final."""
-        self._pool.close()
-        if self._stopping.asked is not None:
+        if self._signals.asked is not None:
             output.drop()
-            self._drop()
-            return
+            raise StoppedError("asked to stop")
         self._tally.failed += self._feed.given_up
         output.flush()  # where the run was halted, outputs may wait for those of commands that were not begun
-        assert self._sink is not None and self._console is not None  # noqa: S101, PT018 - for the type checker
-        self._console.close()
-        self._sink.close()
-        self._feed.close()
-        self._logs.close()
+        for each in (self._console, self._sink, self._feed, self._logs):
+            if each is not None:
+                each.close()
 
     def _start_pool(self) -> Any:
         """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
@@ -220,12 +198,9 @@ class CommandRun:
         node.outlets[0].to(written)
         return Runner([node, written], self._pool.coordinator)
 
-    def _drop(self) -> None:
-        """End everything at once and leave nothing behind. A second Ctrl-C is not waited for."""
+    def drop(self, _stop: BaseException) -> None:
+        """End everything at once and leave nothing behind."""
         self._stopping.end()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # not in the main thread
-                signal.signal(number, lambda number, _frame: os._exit(128 + number))
         if self._pool is not None:
             with suppress(OrchestratorError):
                 self._pool.terminate()
@@ -240,15 +215,27 @@ class CommandRun:
         with suppress(OrchestratorError):
             self._logs.close()
 
+    def close(self) -> None:
+        """Nothing was opened before `go`."""
+
     # ---- telling ----------------------------------------------------------------------------------------------------
 
     def _line_of(self, command: runner.Command) -> str:
         return self._template.render(command.arguments, command.seq + 1, None)
 
-    def _say_stopped(self, number: int) -> int:
-        how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-        complain(how + self._ended("command", "commands") + self._nothing_left())
-        return 128 + number
+    @staticmethod
+    def why(error: OrchestratorError) -> str:
+        """Return what the error says."""
+        return str(error)
+
+    def left(self, stop: BaseException) -> str:
+        """Say how many commands a signal ended, and what there is of the output."""
+        by_signal = isinstance(stop, StoppedError) or not isinstance(stop, OrchestratorError)
+        ended = self._ended("command", "commands") if by_signal else ""
+        if getattr(self._sink, "is_final", False):
+            return f"{ended}; {self._settings.output} is whole"
+        in_place = self._settings.output == "-" or (self._sink is not None and self._sink.in_place)
+        return ended if in_place else f"{ended}; nothing was written to {self._settings.output}"
 
     def _ended(self, one: str = "", several: str = "") -> str:
         """Say how many were ended, in the middle of a sentence."""
@@ -258,14 +245,8 @@ class CommandRun:
         what, were = (one, "was") if ended == 1 else (several, "were")
         return f"; {ended:,} {what + ' ' if what else ''}that ran {were} ended"
 
-    def _nothing_left(self) -> str:
-        """Say what there is of the output; nothing can be said of standard output."""
-        if getattr(self._sink, "is_final", False):
-            return f"; {self._settings.output} is whole"
-        in_place = self._settings.output == "-" or (self._sink is not None and self._sink.in_place)
-        return "" if in_place else f"; nothing was written to {self._settings.output}"
-
-    def _sum_up(self) -> int:
+    def sum_up(self) -> None:
+        """Tell the counts, and the first failures if there were any."""
         tally = self._tally
         tally.complain_of_failures()
         if not self._settings.quiet:
@@ -273,10 +254,8 @@ class CommandRun:
         if self._halt.reached:
             kept = "" if self._settings.output == "-" else f"; what commands had written is in {self._settings.output}"
             complain(f"stopped by {self._halt.reason('commands')}{self._ended()}{kept}")
-            return EXIT_HALTED
-        if tally.failed:
+        elif tally.failed:
             complain(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")
-        return EXIT_FAILURES if tally.failed else 0
 
 
 def _open_logs(settings: ExecSettings) -> AttemptLogs:

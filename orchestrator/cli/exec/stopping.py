@@ -2,7 +2,7 @@
 
     first signal, halt now: nothing more begins, workers are asked to end what they run, and that is waited for
     halt soon:              nothing more begins
-    second signal:          KeyboardInterrupt, wherever the run is
+    second signal:          ends the run wherever it is (`session/signals.py`)
     a write that blocks:    is given up once the commands have had time to end, as nobody reads
 
 Runs in the coordinator's main thread, in part as signal handlers: these only set flags, send signals and wake the wait.
@@ -16,12 +16,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.session.signals import terminate
 from workers.commands.runner import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import CommandFeed
     from orchestrator.cli.flags.halt import HaltCount
+    from orchestrator.cli.session.signals import Signals
 
 _LOOK_S = 0.05
 _ENDING_S = 2 * GRACE_S + 1.0
@@ -35,9 +35,8 @@ class WriteGivenUpError(Exception):
 class Stopping:
     """Stops one run; `pool` is set as soon as there is one."""
 
-    def __init__(self, feed: CommandFeed, halt: HaltCount) -> None:
-        self.asked: int | None = None
-        """The signal that asked the run to stop."""
+    def __init__(self, feed: CommandFeed, halt: HaltCount, signals: Signals) -> None:
+        self._signals = signals
         self.pool: Any = None
         self._feed = feed
         self._halt = halt
@@ -47,10 +46,8 @@ class Stopping:
 
     def hear_signals(self) -> None:
         """From now on have signals stop the run in good order."""
-        with suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGINT, self._ask)
-            signal.signal(signal.SIGTERM, self._ask)
-            signal.signal(signal.SIGALRM, self._look_again)
+        self._signals.listen(self._end_commands)
+        self._signals.handle(signal.SIGALRM, self._look_again)
 
     def halted(self) -> None:
         """The condition of --halt is met."""
@@ -59,19 +56,10 @@ class Stopping:
         else:
             self._feed.stop()
 
-    @staticmethod
-    def end() -> None:
+    def end(self) -> None:
         """All commands have ended: ask nobody any more, and let a signal end the run at once."""
         signal.setitimer(signal.ITIMER_REAL, 0)
-        with suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, terminate)
-
-    def _ask(self, number: int, _frame: object) -> None:
-        if self.asked is not None:
-            raise KeyboardInterrupt
-        self.asked = number
-        self._end_commands()
+        self._signals.raise_from_now_on()
 
     def _end_commands(self) -> None:
         """Begin nothing more, and have the workers end what they run; those that don't manage to are ended in time."""

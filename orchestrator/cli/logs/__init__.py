@@ -1,1 +1,1 @@
-"""What a run writes about itself: job log, trace, report."""
+"""What a run writes about each try at a chunk or a command: job log, trace."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.logs.attempts import AttemptLogs, how_lost, of_chunk, of_failed, of_killed
 from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.trace import Trace
-from orchestrator.errors import ItemTimeoutError, OrchestratorError, WorkerDiedError
+from orchestrator.errors import ItemTimeoutError, WorkerDiedError
 from workers.records.blocks import RecordError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ChunkLogs:
                 killed = of_killed(self._target, chunk.items[0], run_s, worker, exitval=0, signal=signal.SIGKILL.value)
                 self._logs.write(killed)
 
-    def stopped_at(self, error: OrchestratorError) -> None:
+    def stopped_at(self, error: BaseException) -> None:
         """Note the chunk that the run stopped at, if that is why it did."""
         noted = isinstance(error, WorkerDiedError | ItemTimeoutError)  # by `lost`
         if isinstance(error.__cause__, RecordError) and not noted:

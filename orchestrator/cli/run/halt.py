@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.flags.halt import HaltCount
-from orchestrator.errors import OrchestratorError
+from orchestrator.cli.session.run import HaltedError
 
 if TYPE_CHECKING:
     from orchestrator.cli.flags.halt import Halt
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from workers.records.blocks import BlockResult
 
 _AS_LONG_AS_IT_TAKES_S = 1e9
-
-
-class HaltedError(OrchestratorError):
-    """The condition of --halt is met, and nothing more is waited for."""
 
 
 class Halting:

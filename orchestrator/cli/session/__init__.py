@@ -1,1 +1,1 @@
-"""What run, exec and job share while they run: console, signals, resume, summary, exit codes."""
+"""What run, exec and job share while they run: skeleton, console, signals, resume, summary, report, exit codes."""

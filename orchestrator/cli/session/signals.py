@@ -1,31 +1,73 @@
-"""SIGTERM as an exception, for as long as a command runs."""
+"""What SIGINT, SIGTERM and SIGHUP do to a run, step by step.
+
+    the run has a way to stop in good order (`listen`): the first signal asks it to
+    the next one raises KeyboardInterrupt or Terminated, wherever the run is, and the run is cleaned up
+    one that comes during the clean-up ends the process at once
+
+A signal that was ignored when the command started stays ignored: `nohup`, and `&` in a script.
+Owner of the state: the coordinator's main thread, where signal handlers run.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 class Terminated(BaseException):
     """SIGTERM arrived; not an Exception, so that nothing on the way takes it for a failure."""
 
 
-def terminate(_number: int, _frame: object) -> None:
-    """Raise it; a signal handler."""
-    raise Terminated
+class Signals:
+    """The signals of one run, from `__enter__` to `__exit__`; outside the main thread there are none."""
+
+    def __init__(self) -> None:
+        self.asked: signal.Signals | None = None
+        """The signal that asked the run to stop in good order."""
+        self._ask: Callable[[], object] | None = None
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self.handle(number, self._arrived)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def listen(self, ask: Callable[[], object]) -> None:
+        """Have the first signal call `ask`, in the signal handler, instead of raising."""
+        self._ask = ask
+
+    def raise_from_now_on(self) -> None:
+        """The run can't be asked any more: have the next signal raise."""
+        self._ask = None
+
+    def end_at_once(self) -> None:
+        """The run is being cleaned up: have the next signal end the process."""
+        for number in self._old.keys() & _ENDING:
+            signal.signal(number, _leave)
+
+    def handle(self, number: int, handler: Callable[[int, Any], object]) -> None:
+        """Have a signal handled until `__exit__`."""
+        with suppress(ValueError):  # not in the main thread
+            self._old.setdefault(number, signal.signal(number, handler))
+
+    def _arrived(self, number: int, _frame: object) -> None:
+        if self._ask is None or self.asked is not None:
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        self.asked = signal.Signals(number)
+        self._ask()
 
 
-@contextmanager
-def signals() -> Iterator[None]:
-    """Turn SIGTERM into an exception for as long as the run goes on."""
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        for number, handle in old.items():
-            signal.signal(number, handle if handle is not None else signal.SIG_DFL)
+def _leave(number: int, _frame: object) -> NoReturn:
+    os._exit(128 + number)

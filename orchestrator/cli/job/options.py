@@ -1,0 +1,139 @@
+"""What the user wrote behind `job`, as frozen settings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.flags.numbers import seconds
+from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
+from orchestrator.errors import ConfigError
+from orchestrator.jobfile.diagram import FORMATS
+from orchestrator.pool.size.sizing import Sizing, parse_sizing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXAMPLE = """\
+example, words.toml, with its functions in words.py beside it:
+
+    [source.lines]
+    read = ["logs/*.jsonl.gz"]
+    format = "jsonl"
+
+    [step.clean]
+    from = "lines"
+    map = "words.py:clean"
+    retries = 2
+
+    [route.kind]
+    from = "clean"
+    to = { errors = "words.py:is_error" }
+
+    [sink.errors]
+    from = "kind.errors"
+    write = "errors.jsonl"
+
+    [sink.others]
+    from = "kind.rest"
+    write = "others.jsonl"
+
+tables: source, step, workflow, route, tee, window, join, merge, in_step, demultiplex, barrier, sink, and [pool]
+
+what is written is lines, JSON lines (.jsonl) or CSV (.csv), compressed or not, as its name says, or by
+format = "lines"; "-" is standard output
+
+None is a value in a job file and in Stream.map and Pool.map: it goes on to the next step, and is written as null;
+a step with drop_none = true drops it, as run does
+
+a step that runs in workers also takes: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters, drop_none
+
+exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the file (nothing was
+started), 4 --resume of another run, 130 Ctrl-C, 143 SIGTERM
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What `job` was asked for."""
+
+    file: str
+    overrides: tuple[str, ...]
+    sizing: Sizing | None
+    """None: as `pool.workers` says."""
+    check: bool
+    graph: str | None
+    dry_run: bool
+    report: str | None
+    show: str | None
+    quiet: bool
+    checkpoint: str | None
+    checkpoint_every_s: float
+    resume: bool
+    accepts_function: bool
+    """Whether a run is gone on with although its function has changed."""
+    grace_s: float
+
+
+def job_parser() -> argparse.ArgumentParser:
+    """Return the parser of `job`."""
+    parser = Parser(
+        prog="orchestrator job",
+        usage="orchestrator job FILE.toml [--check] [--set KEY.PATH=VALUE]... [options]",
+        description="Runs the graph that a job file describes: sources, steps, routes, windows, joins, sinks.\n"
+        "Functions are looked for beside the file; inputs and outputs in the current folder.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", help="the job file")
+    add("--check", action="store_true", help="only look for mistakes; all are told, each with its line; imports the "
+        "modules of the functions, which are looked up")
+    add(
+        "--set",
+        metavar="KEY.PATH=VALUE",
+        dest="overrides",
+        action="append",
+        default=[],
+        help="put a value into the file's place: --set pool.workers=4 (repeatable)",
+    )
+    add_jobs(parser)
+    add("--graph", choices=FORMATS, help="print the graph as text for Mermaid or Graphviz, and start "
+        "nothing; imports the modules of the functions, too")
+    add("--dry-run", action="store_true", help="say what would run, and start nothing; imports the modules of the "
+        "functions, too")
+    add_telling(parser, trace=False)
+    add_resuming(parser)
+    add_showing(parser)
+    return parser
+
+
+def parse_job(argv: Sequence[str]) -> JobSettings:
+    """Return the settings that the arguments of `job` mean.
+
+    Raises:
+        ConfigError: a value that can't be.
+        SystemExit: argparse has told the user what is wrong, or shown the help.
+    """
+    args = job_parser().parse_args(argv)
+    if args.accept and not args.resume:
+        raise ConfigError("--accept goes with --resume: it says what may differ from the run that is gone on with")
+    if args.resume and not args.checkpoint:
+        raise ConfigError("--resume needs --checkpoint DIR, the folder of the run to go on with")
+    return JobSettings(
+        file=args.file,
+        overrides=tuple(args.overrides),
+        sizing=None if args.jobs is None else parse_sizing(args.jobs),
+        check=args.check,
+        graph=args.graph,
+        dry_run=args.dry_run,
+        report=args.report,
+        show=args.show,
+        quiet=args.quiet,
+        checkpoint=args.checkpoint,
+        checkpoint_every_s=seconds("--checkpoint-every", args.checkpoint_every),
+        resume=args.resume,
+        accepts_function=args.accept == "function",
+        grace_s=seconds("--grace", args.grace),
+    )

@@ -1,0 +1,56 @@
+"""The graph of a run over records: a stage that reads the files, and a sink. Imported with the pool.
+
+Runs in the coordinator.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.run.block_outcomes import BlockOutcomes
+from orchestrator.graph.runner import Runner
+from orchestrator.graph.sinks import SinkNode
+from orchestrator.graph.source_stage import FeedNode
+from orchestrator.settings import MapOptions
+from orchestrator.sources.block_splitting import Divider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.cli.run.plan import RunPlan
+    from orchestrator.cli.run.result_sink import RecordingSink
+    from orchestrator.engine.protocol.events import Lost
+    from orchestrator.engine.stage import Stage
+    from orchestrator.graph.checkpoints import Checkpoints
+
+
+def graph_of(
+    plan: RunPlan,
+    pool: Any,
+    sink: RecordingSink,
+    checkpoints: Checkpoints | None,
+    on_lost: Callable[[Lost], None],
+) -> Runner:
+    """Return what runs a plan; `on_lost` is told of chunks that a worker was lost with."""
+    failing = plan.settings.failing
+    options = MapOptions(
+        ordered=plan.settings.ordered,
+        chunk=1,
+        retries=failing.retries,
+        retry_delay_s=failing.retry_delay_s,
+        timeout_s=failing.timeout_s,
+    )
+    skip = failing.on_error == "skip"
+    divider = Divider(
+        plan.runner.record_format, plan.runner.errors, skip=skip, outcomes=BlockOutcomes(plan.runner)
+    )
+
+    def open_stage() -> Stage:
+        stage: Stage = pool.open_stage(plan.runner, options, divider=divider)
+        stage.on_lost = on_lost
+        return stage
+
+    feed = FeedNode("", plan.source, open_stage)
+    written = SinkNode("", sink)
+    feed.outlets[0].to(written)
+    return Runner([feed, written], pool.coordinator, checkpoints=checkpoints)
