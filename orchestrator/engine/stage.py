@@ -248,7 +248,7 @@ class Stage:
     def give_back(self) -> None:
         """Return to the pool's budget what was taken since the last time."""
         if self._freed_bytes or self._recovery.freed_bytes:
-            self._coordinator.consumed(self._freed_bytes + self._recovery.freed_bytes)
+            self._coordinator.consumed(self._number, self._freed_bytes + self._recovery.freed_bytes)
             self._freed_bytes = self._recovery.freed_bytes = 0
 
     def wants_room(self, *, source_ended: bool = False) -> bool:
@@ -514,15 +514,11 @@ class Stage:
         if self._closed:
             return
         self._closed = True
-        freed = self._freed_bytes + self._recovery.held_bytes + self._recovery.freed_bytes
         for done in self._reorder.drain():
-            freed += done.size_bytes if isinstance(done, Assembly) else done.chunk.size_bytes
             if isinstance(done, Finished):
                 payload.discard(done.buffers, done.body, done.reader)
         self._recovery.clear()
         self._function = None
-        self._freed_bytes = 0
-        self._coordinator.consumed(freed)
         self._coordinator.close_call(self._number)
         self._deliveries.close()
 

@@ -236,7 +236,7 @@ class _Attempt:
             self.lost.append(event)
             self.to_blame = self.to_blame or event.to_blame
         else:
-            self._coordinator.consumed(event.chunk.size_bytes)
+            self._coordinator.consumed(self._number, event.chunk.size_bytes)
             self._take(worker_id, event)
         self._left.append(worker_id)
 

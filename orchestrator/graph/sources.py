@@ -115,12 +115,13 @@ class BlockingSource(Node):
     Fails when: the iterable raises; the run goes on until the items before that are through.
     """
 
-    __slots__ = ("_buffer", "_changed", "_done", "_paused", "_raised", "_source", "_thread", "_wake", "error")
+    __slots__ = ("_buffer", "_changed", "_done", "_lock", "_paused", "_raised", "_source", "_thread", "_wake", "error")
 
     def __init__(self, name: str, source: Any) -> None:
         super().__init__(name, inputs=0)
         self._source = source
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._buffer: list[Any] = []
         self._done = False
         self._paused = False
@@ -171,7 +172,7 @@ class BlockingSource(Node):
         room = outlet.capacity()
         if room <= 0:
             return moved
-        with self._changed:
+        with self._lock:
             items, self._buffer = self._buffer[:room], self._buffer[room:]
             finished = self._done and not self._buffer
             self._changed.notify()
@@ -184,7 +185,7 @@ class BlockingSource(Node):
 
     def close(self) -> None:
         """Tell the thread to stop; one that is stuck in a read is left to end with it, or with the process."""
-        with self._changed:
+        with self._lock:
             self.closed = True
             self._changed.notify()
 
@@ -195,13 +196,13 @@ class BlockingSource(Node):
                     break
         except BaseException as error:
             self._raised = error
-        with self._changed:
+        with self._lock:
             self._done = True
         self._wake()
 
     def _keep(self, item: Any) -> bool:
         """Put an item into the buffer, when there is room; return whether more is wanted."""
-        with self._changed:
+        with self._lock:
             while len(self._buffer) >= BUFFER_ITEMS and not self.closed:
                 self._changed.wait()
             if self.closed:

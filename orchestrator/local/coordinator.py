@@ -42,6 +42,7 @@ from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.engine.core.waiting_line import WaitingLine
 from orchestrator.engine.protocol.engine import Sendable
 from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
+from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.engine.protocol.reentrancy import run_in_thread
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.local import suspension
@@ -77,6 +78,7 @@ class Coordinator:
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         self._lock = threading.RLock()
+        # `with` takes the lock, never the condition: an interrupt in its `__enter__` or `__exit__` would keep the lock.
         self._changed = threading.Condition(self._lock)
         self._driver: int | None = None
         """The thread that is in the wait, or on its way there."""
@@ -155,7 +157,7 @@ class Coordinator:
 
     def notice_rebound(self) -> None:
         """Have the workers told of what `__main__` has bound anew; a call that goes on for long asks for it itself."""
-        with self._lock:
+        with HeldBack(), self._lock:
             self._send_rebound()
 
     def room(self, depth: int) -> int:
@@ -178,7 +180,7 @@ class Coordinator:
     def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
         """Send the chunks in turn while lanes have credit; return how many were sent."""
         self.refuse_if_interrupted("what sends items to workers")
-        with self._lock:
+        with self._changing():
             self.check_usable()
             touched: set[Lane] = set()
             sent = 0
@@ -188,33 +190,29 @@ class Coordinator:
                 batch = batch[: self._room(depth)]
                 _, depth = self._line.before(me, depth)
                 self._line.serve(me)
-            try:
-                for chunk, encoded in batch:
-                    if holds_back and len(self._ledger):
-                        break
-                    worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
-                    if worker_id is None:
-                        break
-                    touched.add(self._send(number, chunk, encoded, worker_id))
-                    sent += 1
-                for lane in touched:
-                    self._flush(lane)
-                self._patience_s = LATE_S
-            except BaseException as error:
-                self._note_damage(error)
-                raise
+            for chunk, encoded in batch:
+                if holds_back and len(self._ledger):
+                    break
+                worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
+                if worker_id is None:
+                    break
+                touched.add(self._send(number, chunk, encoded, worker_id))
+                sent += 1
+            for lane in touched:
+                self._flush(lane)
+            self._patience_s = LATE_S
             return sent
 
     def put_ahead(self, number: int, batch: list[Sendable], depth: int) -> None:
         """Keep encoded chunks of a call; they are sent as credits come free, its consumer being here or away."""
-        with self._lock:
+        with HeldBack(), self._lock:
             self._ahead[number] = (depth, deque(batch))
             if self._has_standby:
                 self._standby.need()
 
     def take_ahead(self, number: int) -> list[Sendable]:
         """Return the chunks that were put ahead and have not been sent; they are the caller's again."""
-        with self._lock:
+        with HeldBack(), self._lock:
             _, kept = self._ahead.pop(number, (0, ()))
             return list(kept)
 
@@ -274,10 +272,12 @@ class Coordinator:
             if not self._closing:
                 self.supervisor.call_off(number, item)
 
-    def consumed(self, size_bytes: int) -> None:
-        """Give back budget: these bytes have left for the consumer."""
-        with self._lock:
-            self.in_flight_bytes -= size_bytes
+    def consumed(self, number: int, size_bytes: int) -> None:
+        """Give back budget: these bytes have left for the consumer. What a call has not, it gives back at its end."""
+        with HeldBack(), self._lock:
+            if number in self._calls.unconsumed:
+                self._calls.unconsumed[number] -= size_bytes
+                self.in_flight_bytes -= size_bytes
 
     def close_call(self, number: int) -> None:
         """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
@@ -310,7 +310,7 @@ class Coordinator:
         turn = 0
         try:
             while True:
-                with self._changed:
+                with self._lock:
                     if self._can_go_on(ready) or not self._lanes_can_answer():
                         break
                     left = None if ends is None else max(0.0, ends - time.monotonic())
@@ -324,12 +324,12 @@ class Coordinator:
                 if left is not None and left <= 0:
                     break
         except BaseException:
-            with self._changed:
+            with self._lock:
                 self._leave_turn(turn)
                 self._leave_line()
             raise
         if self._line:
-            with self._changed:
+            with self._lock:
                 self._leave_line()
         self.hearing.pass_on()
 
@@ -353,7 +353,7 @@ class Coordinator:
 
     def take_over(self) -> None:
         """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""
-        with self._changed:
+        with self._lock:
             if self._driver == threading.get_ident():
                 self._overtake()
                 self._changed.notify_all()
@@ -388,11 +388,8 @@ class Coordinator:
 
     def _begin_turn(self, timeout: float | None) -> tuple[int, float | None]:
         """Become the driver; return the number of the turn and how long it may wait. Called under the lock."""
-        try:
+        with self._changing():
             self._forget_calls()
-        except BaseException as error:
-            self._note_damage(error)
-            raise
         self._driver = threading.get_ident()
         self._turns += 1
         return self._turns, self._at_most(timeout)
@@ -405,13 +402,9 @@ class Coordinator:
             if not self._closing:
                 raise
             occurred = []  # a signal handler closed the pool, and the selector, in the middle of the wait
-        with self._changed:
+        with self._changing():
             self._leave_turn(turn)
-            try:
-                self._handle(occurred)
-            except BaseException as error:
-                self._note_damage(error)
-                raise
+            self._handle(occurred)
 
     def _occurred_while_overtaken(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait in the place of a frame that a signal handler has interrupted: the wake-up is left to that frame."""
@@ -425,7 +418,7 @@ class Coordinator:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         """Hold the lock for a change that must not be left half done."""
-        with self._lock:
+        with HeldBack(), self._lock:
             try:
                 yield
             except BaseException as error:
@@ -617,6 +610,7 @@ class Coordinator:
         size = payload.size_of(buffers, body) if buffers else len(body)
         self.in_flight_bytes += size
         chunk.size_bytes += size
+        self._calls.unconsumed[chunk.call] += chunk.size_bytes
         made = Finished if kind == Kind.RESULT else Refused
         events.append(made(chunk, microseconds / 1e6, flags, buffers, body, lane.outputs, size, spill))
 
@@ -662,6 +656,7 @@ class Coordinator:
     def _forget_calls(self) -> None:
         """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
         for number, events in self._calls.forget():
+            self.in_flight_bytes -= self._calls.unconsumed.pop(number)
             self._throw_away(events)
             self._ahead.pop(number, None)
             for lane in self.supervisor.all:
@@ -677,14 +672,13 @@ class Coordinator:
                 self._flush(lane)
 
     def _throw_away(self, events: StageEvents | None) -> None:
-        """Give back what a call that ended was still told of."""
+        """Free what a call that ended was still told of."""
         while events:
             try:
                 event = events.popleft()
             except IndexError:  # its consumer, in another thread, took it
                 return
             if isinstance(event, (Finished, Refused)):
-                self.in_flight_bytes -= event.chunk.size_bytes
                 payload.discard(event.buffers, event.body, event.reader)
 
     def become_foreign(self) -> None:
@@ -834,7 +828,7 @@ class Coordinator:
             self.kill()
             run_in_thread(self.terminate)
             return
-        with self._changed:
+        with self._lock:
             self._closing = True
             self._calls.tell_all(ClosedError("the pool was terminated while this was still running"))
             self.supervisor.end_all()

@@ -97,8 +97,10 @@ class Supervisor:
         try:
             for worker_id in self.crew.wanted():
                 self._start(worker_id)
-        finally:
+        except WorkerStartError:
             self.balance()
+            raise
+        self.balance()
 
     def _start(self, worker_id: int) -> None:
         key = self._next_key
@@ -116,9 +118,9 @@ class Supervisor:
             slot.release()
             raise
         self._next_key += 1
+        self.crew.joined(key, worker_id)
         self.lanes[worker_id] = lane
         self._of_key[key] = lane
-        self.crew.joined(key, worker_id)
         self._ledger.open_lane(key)
         self._add_credits(lane)
         self._selector.register(lane.reader_fd, selectors.EVENT_READ, lane)

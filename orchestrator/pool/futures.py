@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.protocol.counts import StageCounts
+from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.engine.protocol.reentrancy import importing
 from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.engine.recovery.item_errors import Failure
@@ -46,7 +47,8 @@ class FutureDriver:
     def __init__(self, coordinator: Coordinator, settings: PoolSettings) -> None:
         self._coordinator = coordinator
         self._settings = settings
-        self._more = threading.Condition()
+        self._lock = threading.RLock()
+        self._more = threading.Condition(self._lock)
         self._pending: list[tuple[int, int, Future[Any], SubmittedCall]] = []  # a heap: by priority, then by number
         self._numbers = itertools.count()
         self._kinds: dict[object, _Kind] = {}
@@ -60,7 +62,7 @@ class FutureDriver:
     @property
     def is_interrupted(self) -> bool:
         """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
-        return bool(self._more._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
     def submit(
         self,
@@ -94,7 +96,7 @@ class FutureDriver:
             failure.__cause__ = error
             future.set_exception(failure)
             return future
-        with self._more:
+        with HeldBack(), self._lock:
             if self._closing or self._coordinator.closed:
                 raise ClosedError("the pool is closed; make a new one")
             self._coordinator.check_usable()
@@ -106,8 +108,8 @@ class FutureDriver:
                 self._thread = threading.Thread(target=self._run, name="orchestrator-futures", daemon=True)
                 self._thread.start()
             self._more.notify()
-        if is_next:  # else the driver waits for something that must happen before, or has been woken
-            self._coordinator.wake()
+            if is_next:  # else the driver waits for something that must happen before, or has been woken
+                self._coordinator.wake()
         return future
 
     def _end(self, future: Future[Any]) -> None:
@@ -183,7 +185,7 @@ class FutureDriver:
                 kind.stage.feed(_nothing)
         fed = None
         while True:
-            with self._more:
+            with self._lock:
                 head = self._head()
             if head is None:
                 return
@@ -195,7 +197,7 @@ class FutureDriver:
 
     def _cut(self, key: object, kind: _Kind, _: int) -> list[SubmittedCall]:
         """Give a stage the call that is next, if it is of its kind."""
-        with self._more:
+        with self._lock:
             while (head := self._head()) is not None and head.kind == key:
                 _, _, future, call = heapq.heappop(self._pending)
                 if future.set_running_or_notify_cancel():
@@ -255,7 +257,7 @@ class FutureDriver:
         )
 
     def _wait_for_work(self) -> bool:
-        with self._more:
+        with self._lock:
             while not (self._pending or self._outstanding):
                 if self._closing:
                     return False
@@ -282,7 +284,7 @@ class FutureDriver:
 
     def close(self, timeout: float | None) -> None:
         """Accept nothing more; wait until every future is done."""
-        with self._more:
+        with self._lock:
             self._closing = True
             self._more.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
@@ -291,7 +293,7 @@ class FutureDriver:
 
     def abort(self, error: BaseException) -> None:
         """Give every future that is not done this error."""
-        with self._more:
+        with self._lock:
             self._closing = True
             self._more.notify()
             undone = [entry[2] for entry in self._pending]

@@ -59,7 +59,8 @@ class StdinPieces:
         self.cut = cut
         self._owned = owned
         self._end = end
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._pieces: deque[Cut] = deque()
         self._held = 0
         self._whole = 0
@@ -81,12 +82,12 @@ class StdinPieces:
 
         Half a line does not count: who takes that has to wait for the other half.
         """
-        with self._changed:
+        with self._lock:
             return self._whole > 0 or self._ended or self._held >= self._limit
 
     def when_ready(self, call: Callable[[], None]) -> None:
         """Have `call` called by the reading thread after each piece, and at the end."""
-        with self._changed:
+        with self._lock:
             self._on_ready = call
         if self.ready():
             call()
@@ -99,7 +100,7 @@ class StdinPieces:
         Raises:
             OrchestratorError: it can't be read.
         """
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._pieces or self._ended or self._closed)
             if self._error is not None and not self._pieces:
                 said = getattr(self._error, "strerror", None) or " ".join(str(self._error).split())
@@ -131,7 +132,7 @@ class StdinPieces:
 
     def close(self) -> None:
         """Stop reading: the thread ends at once if it waits for the descriptor."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
@@ -156,7 +157,7 @@ class StdinPieces:
             self._let_go()
 
     def _has_room(self) -> bool:
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._held < self._limit or self._closed)
             return not self._closed
 
@@ -183,7 +184,7 @@ class StdinPieces:
         return raw if self._kind is None else compression.reader(raw, self._kind)
 
     def _append(self, blocks: list[Cut], *, ended: bool, error: BaseException | None) -> None:
-        with self._changed:
+        with self._lock:
             for block in blocks:
                 self._pieces.append(block)
                 self._held += _held(block)
@@ -195,7 +196,7 @@ class StdinPieces:
             call()
 
     def _let_go(self) -> None:
-        with self._changed:
+        with self._lock:
             self._ended = True
             os.close(self._wake_read)
             if self._wake_write >= 0:

@@ -3,7 +3,8 @@
 import os
 
 import psutil
-from support.scripts import run_script
+import pytest
+from support.scripts import run_script, succeeded
 from support.waiting import until
 
 SCRIPT = """
@@ -50,3 +51,56 @@ def test_ctrl_c_while_a_pool_starts(tmp_path):
     assert done.returncode == 0, done.stderr  # a worker that got nothing to begin with may say so
     assert int(done.stdout) > 200
     until(lambda: not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())])
+
+
+AT_WORK = """
+import os, random, signal, sys
+from orchestrator import Pool, Stream, run
+
+FOLDERS = tuple(os.sep + os.path.join("orchestrator", name) + os.sep for name in ("local", "engine", "graph", "pool"))
+
+def mapped(pool): return list(pool.map(abs, range(-500, 0), chunk=3))
+def submitted(pool): return [pool.submit(abs, n).result() for n in range(-20, 0)]
+def streamed(pool):
+    run(Stream(range(-300, 0)).map(abs).map_inline(abs).map(abs).to(got := []), pool=pool)
+    return got
+
+def interrupted(pool, work, point):
+    seen = 0
+    def profile(frame, event, argument):  # Python looks for signals where a function begins and behind every call of C
+        nonlocal seen
+        if event in ("call", "c_return") and any(folder in frame.f_code.co_filename for folder in FOLDERS):
+            seen += 1
+            if seen == point:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+    sys.setprofile(profile)
+    try:
+        work(pool)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return seen >= point  # it was lost in what runs at a collection, as Python does with every error there
+
+chance = random.Random(int(sys.argv[1]))
+points = 0
+with Pool(2, start_method=sys.argv[2]) as pool:
+    for work in (mapped, submitted, streamed):
+        assert work(pool)
+        point = chance.randrange(1, 60)
+        while interrupted(pool, work, point):
+            assert mapped(pool) == list(range(500, 0, -1)) and submitted(pool) == list(range(20, 0, -1)), point
+            status = pool.status()
+            assert (status.chunks_in_flight, status.bytes_in_flight) == (0, 0), (work, point, status)
+            points += 1
+            point += chance.randrange(1, point // 10 + 60)
+print(points)
+"""
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_ctrl_c_at_any_call_leaves_the_pool_at_work(tmp_path, method):
+    seed = int.from_bytes(os.urandom(4))
+    print(f"seed {seed}")
+    assert int(succeeded(run_script(tmp_path, AT_WORK, str(seed), method))) > 30

@@ -71,8 +71,8 @@ class Engine(Protocol):
     def take_ahead(self, number: int) -> list[Sendable]:
         """Take back what was put ahead and is not sent yet."""
 
-    def consumed(self, size_bytes: int) -> None:
-        """Give back budget: these bytes have left for the consumer."""
+    def consumed(self, number: int, size_bytes: int) -> None:
+        """Give back budget: these bytes of a call have left for the consumer. The end of a call gives back the rest."""
 
     def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
         """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds."""

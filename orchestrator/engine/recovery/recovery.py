@@ -117,11 +117,6 @@ class Recovery:
             self._again.extend(part for due, part in self._later if due <= now)
             self._later = [(due, part) for due, part in self._later if due > now]
 
-    @property
-    def held_bytes(self) -> int:
-        """What the assemblies hold of the budget."""
-        return sum(assembly.size_bytes for assembly in self._assemblies.values())
-
     def clear(self) -> None:
         """Forget everything: the call has ended."""
         self._assemblies.clear()

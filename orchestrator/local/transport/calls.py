@@ -33,6 +33,8 @@ class Calls:
         self._functions: dict[int, payload.Encoded] = {}
         self._events: dict[int, StageEvents] = {}
         self._names: dict[int, str] = {}
+        self.unconsumed: dict[int, int] = {}
+        """Bytes of chunks that came back to an open call and of their results, until `consumed`; by number."""
         self._abandoned: deque[int] = deque()
 
     def open(
@@ -46,6 +48,7 @@ class Calls:
         self._functions[number] = function
         self._events[number] = events
         self._names[number] = name
+        self.unconsumed[number] = 0
         return number
 
     def name(self, number: int) -> str:
