@@ -1,9 +1,9 @@
 """Job files: a whole graph in TOML.
 
-    text --places--> line of each key         (places.py)
-      `--tomllib--> document --reading--> Job (reading.py, by the tables of schema.py)
-                                            |--drawing--> Mermaid or Graphviz text
-                                            `--building--> streams that run
+    text --toml_lines--> line of each key
+      `--tomllib--> document --loader--> Job    (checked by `tables`, the signatures of `Stream`)
+                                           |--diagram--> Mermaid or Graphviz text
+                                           `--builder--> streams that run
 
 All mistakes of a file are reported together, each with its line.
 """

@@ -6,21 +6,37 @@ An output that several tables read is broadcast to them. Nothing runs here.
 from __future__ import annotations
 
 from collections import Counter
+from inspect import signature
 from typing import Any
 
+from orchestrator.errors import ConfigError
+from orchestrator.jobfile.diagnostics import JobFileError
 from orchestrator.jobfile.model import OTHERS, Job, JobNode, NamedFunction, Ref
-from orchestrator.jobfile.schema import ACTIONS, INLINE, OPTIONS
+from orchestrator.jobfile.tables.schema import ACTIONS, INLINE, INPUTS, OPTIONS, parameters_of, receiver_of
+from orchestrator.jobfile.tables.signatures import is_made_of_items
 from orchestrator.pool.workflow import Workflow
+from orchestrator.streams.stream import Stream
 
-_JOIN = ("right_key", "how", "many", "combine", "within_s", "at", "max_items", "overflow", "unmatched")
+_MERGES = {
+    "fair": "merge",
+    "sorted": "merge_sorted",
+    "priority": "merge_by_priority",
+    "multiplex": "multiplex",
+}
+"""The order of a merge -> the method."""
+_IN_WORKERS = {"each_worker"}
+"""Functions of other tables than steps that workers load by their names."""
 
 
-def build(job: Job, stream: Any) -> list[Any]:
+def build(job: Job, stream: Any = Stream) -> list[Any]:
     """Return the terminals of a job, to be given to `run`.
 
     Args:
         job: as `read_job` gives it.
-        stream: the class `Stream`.
+        stream: the class `Stream`, or one with the same methods.
+
+    Raises:
+        JobFileError: a table's values don't go together; the text says which one.
     """
     return _Builder(job, stream).terminals()
 
@@ -42,13 +58,21 @@ class _Builder:
         """Build all nodes; return those that end the graph."""
         found = []
         for node in self._job.nodes.values():
-            if node.kind == "sink" or not node.outputs:
-                found.append(getattr(self, f"_{node.kind}")(node))
-                continue
-            made = getattr(self, f"_{node.kind}")(node)
-            for output, stream in made.items() if isinstance(made, dict) else [(None, made)]:
-                self._offer(Ref(node.name, output), stream)
+            made = self._made(node)
+            if not node.outputs:
+                found.append(made)
+            elif isinstance(made, dict):
+                for output, stream in made.items():
+                    self._offer(Ref(node.name, output), stream)
+            else:
+                self._offer(Ref(node.name, None), made)
         return found
+
+    def _made(self, node: JobNode) -> Any:
+        try:
+            return getattr(self, f"_{node.kind}", self._plain)(node)
+        except ConfigError as wrong:
+            raise JobFileError(f"{self._job.path}:{node.line}: [{node.kind}.{node.name}]: {wrong}") from None
 
     def _offer(self, ref: Ref, stream: Any) -> None:
         readers = self._readers[ref]
@@ -57,11 +81,21 @@ class _Builder:
     def _take(self, ref: Ref) -> Any:
         return self._open[ref].pop(0)
 
+    # ---- one table each; those that need no words of their own are called by their names -----------------------
+
+    def _plain(self, node: JobNode) -> Any:
+        values = self._values(node)
+        if not is_made_of_items(Stream, node.kind):
+            return self._call(node, node.kind, self._stream, values)
+        key = receiver_of(node.kind)
+        streams = values.pop(key)
+        if not isinstance(streams, list):
+            return self._call(node, node.kind, streams, values)
+        return self._call(node, node.kind, streams[0], {**values, key: streams[1:]})
+
     def _source(self, node: JobNode) -> Any:
-        values = node.values
-        if "items" in values:
-            return self._stream(values["items"]())
-        return self._stream.read(values["read"], **_given(values, "format", "errors", "block_bytes", "max_record"))
+        items = node.values.get("items")
+        return self._call(node, "read", self._stream, self._values(node)) if items is None else self._stream(items())
 
     def _step(self, node: JobNode) -> Any:
         values = node.values
@@ -75,68 +109,73 @@ class _Builder:
             return getattr(stream, action)(argument.function)
         return stream.through(_one_step(node.name, action, argument, values.get("when")), **options)
 
-    def _route(self, node: JobNode) -> Any:
-        values = node.values
-        tests = {name: _here(test) for name, test in values["to"].items()}
-        made = self._take(values["from"]).route(tests, **_given(values, "default", "match"))
-        return dict(made)
-
-    def _tee(self, node: JobNode) -> Any:
-        return self._take(node.values["from"]).tee(*node.values["to"], **_given(node.values, "format"))
+    def _broadcast(self, node: JobNode) -> Any:
+        return dict(zip(node.outputs, self._plain(node), strict=True))
 
     def _window(self, node: JobNode) -> Any:
-        values = node.values
-        stream = self._take(values["from"])
+        values, late = self._values(node), node.values.get("late")
+        stream = values.pop("from")
         if "size" in values:
-            return stream.window(values["size"], **_given(values, "step", "partial"))
-        options = _given(values, "step_s", "lateness_s", "late")
-        late = options.pop("late", None)
+            return self._call(node, "window", stream, values)
         if isinstance(late, Ref):
-            both = stream.window_by_time_and_late(values["length_s"], _here(values["at"]), **options)
-            return dict(zip((None, late.output), both, strict=True))
-        options |= {} if late is None else {"late": late}
-        return stream.window_by_time(values["length_s"], _here(values["at"]), **options)
-
-    def _join(self, node: JobNode) -> Any:
-        values = node.values
-        left, right = self._take(values["left"]), self._take(values["right"])
-        return left.join(right, _here(values["key"]), **_given(values, *_JOIN))
+            return dict(zip(node.outputs, self._call(node, "window_by_time_and_late", stream, values), strict=True))
+        return self._call(node, "window_by_time", stream, values)
 
     def _merge(self, node: JobNode) -> Any:
-        values = node.values
-        refs = values["from"]
-        streams = [self._take(ref) for ref in refs]
-        order = values.get("order", "fair")
-        if order == "sorted":
-            return self._stream.merge_sorted(*streams, **_given(values, "key"))
-        if order == "priority":
-            ranks = [values["priorities"][str(ref)] for ref in refs]
-            return self._stream.merge_by_priority(list(zip(streams, ranks, strict=True)), **_given(values, "ageing"))
-        if order == "multiplex":
-            return self._stream.multiplex(dict(zip(map(str, refs), streams, strict=True)))
-        return self._stream.merge(*streams)
+        values, refs = self._values(node), node.inputs
+        streams: Any = values["from"]
+        method = _MERGES[values.get("order", "fair")]
+        if method == "merge_by_priority":
+            streams = [(stream, values["priorities"][str(ref)]) for stream, ref in zip(streams, refs, strict=True)]
+        elif method == "multiplex":
+            streams = dict(zip(map(str, refs), streams, strict=True))
+        return self._call(node, method, self._stream, {**values, "from": streams})
 
     def _demultiplex(self, node: JobNode) -> Any:
-        values = node.values
-        stream, key = self._take(values["from"]), _here(values["key"])
-        if "to" in values:
-            path: str = values["to"]
-            options = _given(values, "format")
-            return stream.demultiplex(key, to=lambda found: path.replace("{key}", _file_name(found)), **options)
-        made = stream.demultiplex(key, keys=values["keys"], **_given(values, "unknown"))
-        return {OTHERS if label is None else str(label): branch for label, branch in made.items()}
+        values = self._values(node)
+        stream, path = values.pop("from"), values.get("to")
+        if path is None:
+            made = self._call(node, "demultiplex", stream, values)
+            return {OTHERS if label is None else str(label): branch for label, branch in made.items()}
 
-    def _in_step(self, node: JobNode) -> Any:
-        first, *others = [self._take(ref) for ref in node.values["from"]]
-        return first.in_step(*others, **_given(node.values, "missing"))
+        def output_of(key: Any) -> str:
+            return str(path).replace("{key}", _file_name(key))
 
-    def _barrier(self, node: JobNode) -> Any:
-        return self._take(node.values["from"]).barrier(node.values.get("each_worker"), desc=node.name)
+        return self._call(node, "demultiplex", stream, {**values, "to": output_of})
 
     def _sink(self, node: JobNode) -> Any:
-        values = node.values
-        sink = values.get("write") or (values["call"].function if "call" in values else discard)
-        return self._take(values["from"]).to(sink, **_given(values, "format"))
+        values = self._values(node)
+        sink = values.get("write") or values.get("call", discard)
+        return self._call(node, "to", values.pop("from"), {**values, "write": sink})
+
+    # ---- by signature -----------------------------------------------------------------------------------------
+
+    def _values(self, node: JobNode) -> dict[str, Any]:
+        """Return what stands in the table: streams for references to inputs, and functions that run here as such."""
+        found = {}
+        for key, value in node.values.items():
+            is_input = key in INPUTS[node.kind]
+            found[key] = self._taken(value) if is_input else value if key in _IN_WORKERS else _here(value)
+        return found
+
+    def _taken(self, value: Ref | list[Ref]) -> Any:
+        return self._take(value) if isinstance(value, Ref) else [self._take(ref) for ref in value]
+
+    @staticmethod
+    def _call(node: JobNode, method: str, on: Any, values: dict[str, Any]) -> Any:
+        """Call a method of a stream, or of the class, with all values that it has parameters for."""
+        args: list[Any] = []
+        named = {"desc": node.name} if "desc" in signature(getattr(Stream, method)).parameters else {}
+        for key, parameter in parameters_of(node.kind, method):
+            if key not in values:
+                continue
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                args += values[key]
+            elif parameter.default is parameter.empty:
+                args.append(values[key])
+            else:
+                named[parameter.name] = values[key]
+        return getattr(on, method)(*args, **named)
 
 
 def _one_step(name: str, action: str, function: Any, when: Any) -> Workflow:
@@ -146,13 +185,10 @@ def _one_step(name: str, action: str, function: Any, when: Any) -> Workflow:
     return Workflow().filter(name, function) if action == "filter" else Workflow().flat_map(name, function)
 
 
-def _given(values: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Return the options that stand in the table; their functions run here."""
-    return {key: _here(values[key]) for key in keys if key in values}
-
-
 def _here(value: Any) -> Any:
-    """Return a function that runs in the coordinator without its name around it."""
+    """Return functions that run in the coordinator without their names around them."""
+    if isinstance(value, dict):
+        return {name: _here(each) for name, each in value.items()}
     return value.function if isinstance(value, NamedFunction) else value
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from orchestrator.jobfile.model import Job, JobNode
+from orchestrator.jobfile.tables.schema import ACTIONS
 
-FORMATS = ("mermaid", "dot")
 _DETAILS = {
     "source": ("read", "items"),
-    "step": ("map", "filter", "flat_map", "map_inline", "filter_inline", "through"),
+    "step": ACTIONS,
     "window": ("size", "length_s"),
     "join": ("how",),
     "merge": ("order",),
@@ -19,7 +19,7 @@ _SHAPES = {"source": ("([", "])"), "sink": ("([", "])"), "route": ("{{", "}}"), 
 
 
 def draw(job: Job, form: str) -> str:
-    """Return the graph of a job; `form` is one of FORMATS."""
+    """Return the graph of a job; `form` is "mermaid" or "dot"."""
     return _mermaid(job) if form == "mermaid" else _dot(job)
 
 

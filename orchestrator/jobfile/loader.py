@@ -13,9 +13,9 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.jobfile import schema
 from orchestrator.jobfile.diagnostics import JobFileError, Mistakes
 from orchestrator.jobfile.model import Job, JobNode, Ref
+from orchestrator.jobfile.tables import schema
 from orchestrator.jobfile.toml_lines import Path, places
 from orchestrator.jobfile.validation import check_agreement
 from orchestrator.jobfile.values import Values
@@ -194,7 +194,7 @@ class _Reader:
             return {}
 
     def _check_reference(self, node: JobNode, ref: Ref) -> bool:
-        key = next(k for k in ("from", "left", "right") if _holds(node.values.get(k), ref))
+        key = next(k for k in schema.INPUTS[node.kind] if _holds(node.values.get(k), ref))
         place = (node.kind, node.name, key)
         known = [str(Ref(other.name, output)) for other in self._nodes.values() for output in other.outputs]
         if ref.node not in self._nodes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from orchestrator.jobfile.tables.schema import INPUTS
 from orchestrator.pool.workflow import Workflow
 from workers.pickling import load
 
@@ -76,14 +77,14 @@ class JobNode:
     def inputs(self) -> tuple[Ref, ...]:
         """The outputs that it reads, in order."""
         found: list[Ref] = []
-        for key in ("from", "left", "right"):
+        for key in INPUTS[self.kind]:
             value = self.values.get(key, ())
             found += [value] if isinstance(value, Ref) else value
         return tuple(found)
 
     def read_instead(self, names: Collection[Ref], output: Ref) -> None:
         """Read an output wherever one of its names stands."""
-        for key in ("from", "left", "right"):
+        for key in INPUTS[self.kind]:
             value = self.values.get(key)
             if isinstance(value, list):
                 self.values[key] = [output if each in names else each for each in value]
@@ -103,6 +104,8 @@ class JobNode:
         if self.kind == "demultiplex":
             others = (OTHERS,) if self.values.get("unknown") == "default" else ()
             return (*map(str, self.values.get("keys", ())), *others)
+        if self.kind == "broadcast":
+            return tuple(map(str, range(self.values.get("n", 0))))
         return (None,)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from orchestrator.jobfile import schema
 from orchestrator.jobfile.diagnostics import Mistakes
 from orchestrator.jobfile.model import JobNode
+from orchestrator.jobfile.tables import schema
 
 _ORDER_OF = {"key": "sorted", "priorities": "priority", "ageing": "priority"}
 """Keys of a merge -> the order that they belong to."""

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.diagnostics import Mistakes
 from orchestrator.jobfile.model import NamedFunction, Ref
-from orchestrator.jobfile.schema import TAKES, Field
+from orchestrator.jobfile.tables.fields import TAKES, Field
 from orchestrator.jobfile.toml_lines import Path
 from orchestrator.pool.size.sizing import parse_sizing
 from orchestrator.settings import exception_class, parse_limit, parse_size

@@ -6,14 +6,14 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.diagnostics import Mistakes
-from orchestrator.jobfile.schema import WORKFLOW, WORKFLOW_STEP
+from orchestrator.jobfile.tables.schema import WORKFLOW, WORKFLOW_STEP
 from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.values import Values
 from orchestrator.pool.workflow import Workflow
 
 _ACTIONS = ("map", "filter", "flat_map", "through", "branches", "barrier")
 _GOES_WITH = {"when": ("map", "filter", "flat_map", "through"), "by": ("branches",), "default": ("branches",),
-              "others_pass": ("branches",), "each_worker": ("barrier",)}  # fmt: skip
+              "others_pass": ("branches",), "each_worker": ("barrier",), "then": ("barrier",)}  # fmt: skip
 
 
 def read_workflows(tables: Any, values: Values, mistakes: Mistakes) -> dict[str, Workflow | None]:
@@ -109,7 +109,7 @@ class _Reader:
 
 def _extended(workflow: Workflow, action: str, values: dict[str, Any], inner: dict[str, Any]) -> Workflow:
     if action == "barrier":
-        return workflow.barrier(values.get("each_worker"))
+        return workflow.barrier(values.get("each_worker"), then=values.get("then"))
     name, when = values["name"], values.get("when")
     if action == "map":
         return workflow.step(name, values["map"], when)

@@ -50,7 +50,10 @@ class PlainStream:
             items = runner.run(items, lambda: False).flat()
         return PlainStream(items)
 
-    def broadcast(self, n):
+    def flat_map_inline(self, fn):
+        return PlainStream(result for item in self.items for result in fn(item))
+
+    def broadcast(self, n, **options):
         self.calls.append(("broadcast", n))
         return tuple(PlainStream(self.items) for _ in range(n))
 
@@ -108,7 +111,8 @@ class PlainStream:
             made[None] = PlainStream(item for item in self.items if key(item) not in keys)
         return made
 
-    def barrier(self):
+    def barrier(self, each_worker=None, **options):
+        self.calls.append(("barrier", {"each_worker": each_worker, **options}))
         return self
 
     def to(self, sink):

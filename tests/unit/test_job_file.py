@@ -125,7 +125,7 @@ write = "no/such/folder"
         "11: 'from': there is no stream 'im'; there are in, one, two",
         "12: job_functions has no function 'doubel'; did you mean 'double'?",
         "13: 'retries' is a whole number of at least 0, or a table, class of exception = such a number, not -1",
-        "15: [step.two] has map and filter; give it one of map, filter, flat_map, map_inline, filter_inline, through",
+        "15: [step.two] has map and filter; give it one of map, filter, flat_map, map_inline, filter_inline, flat_map_inline, through",
         "17: not_a_function in job_functions is of type int and can't be called",
         "18: 'map' is a function: 'module:function' or 'path/file.py:function', not 7",
         "20: a job file has no 'rout'; did you mean 'route'?",

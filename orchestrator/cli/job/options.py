@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.flags.numbers import seconds
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
 from orchestrator.errors import ConfigError
-from orchestrator.jobfile.diagram import FORMATS
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ example, words.toml, with its functions in words.py beside it:
     from = "kind.rest"
     write = "others.jsonl"
 
-tables: source, step, workflow, route, tee, window, join, merge, in_step, demultiplex, barrier, sink, and [pool]
+tables: TABLES; their keys are the parameters of Stream's methods, and those of
+[pool] the parameters of Pool
 
 what is written is lines, JSON lines (.jsonl) or CSV (.csv), compressed or not, as its name says, or by
 format = "lines"; "-" is standard output
@@ -47,7 +47,7 @@ format = "lines"; "-" is standard output
 None is a value in a job file and in Stream.map and Pool.map: it goes on to the next step, and is written as null;
 a step with drop_none = true drops it, as run does
 
-a step that runs in workers also takes: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters, drop_none
+a step that runs in workers also takes: OPTIONS
 
 exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the file (nothing was
 started), 4 --resume of another run, 130 Ctrl-C, 143 SIGTERM
@@ -76,9 +76,20 @@ class JobSettings:
     grace_s: float
 
 
+class _JobParser(Parser):
+    """Names the tables and options in its help; the schema is loaded only for that."""
+
+    def format_help(self) -> str:
+        """Return the help."""
+        from orchestrator.jobfile.tables.schema import OPTIONS, TOP  # noqa: PLC0415
+
+        tables, options = (", ".join(names) for names in (TOP, OPTIONS))
+        return super().format_help().replace("TABLES", tables).replace("OPTIONS", options)
+
+
 def job_parser() -> argparse.ArgumentParser:
     """Return the parser of `job`."""
-    parser = Parser(
+    parser = _JobParser(
         prog="orchestrator job",
         usage="orchestrator job FILE.toml [--check] [--set KEY.PATH=VALUE]... [options]",
         description="Runs the graph that a job file describes: sources, steps, routes, windows, joins, sinks.\n"
@@ -99,7 +110,7 @@ def job_parser() -> argparse.ArgumentParser:
         help="put a value into the file's place: --set pool.workers=4 (repeatable)",
     )
     add_jobs(parser)
-    add("--graph", choices=FORMATS, help="print the graph as text for Mermaid or Graphviz, and start "
+    add("--graph", choices=("mermaid", "dot"), help="print the graph as text for Mermaid or Graphviz, and start "
         "nothing; imports the modules of the functions, too")
     add("--dry-run", action="store_true", help="say what would run, and start nothing; imports the modules of the "
         "functions, too")

@@ -1,0 +1,52 @@
+"""What a value of a job file may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "text", "texts", "count", "number", "flag", "size", "limit",
+    "function", "functions", "stream", "streams", "workflow",
+    "priorities", "values", "chunk", "names", "anything", "retries", "workers",
+]  # fmt: skip
+"""What a value is; `reading` has a check for each."""
+
+TAKES: dict[Kind, str] = {
+    "text": "a text",
+    "texts": "a text, or a list of them",
+    "count": "a whole number of at least 1",
+    "number": "a number of at least 0",
+    "flag": "true or false",
+    "size": "a size: 65536, 64K, 1.5M or 2G",
+    "limit": "a size: 65536, 64K, 1.5M or 2G; or 0 for no limit",
+    "function": "a function: 'module:function' or 'path/file.py:function'",
+    "functions": "a table, name = 'module:function'",
+    "stream": "the name of a table, or 'name.output'",
+    "streams": "a list of names of tables, or of 'name.output'",
+    "workflow": "the name of a [workflow.…]",
+    "priorities": "a table, name of a stream = number",
+    "values": "a list of values",
+    "names": "a table, label = 'name of a workflow', or '' for items that pass unchanged",
+    "chunk": "a whole number of at least 1, or 'auto'",
+    "anything": "any value",
+    "retries": "a whole number of at least 0, or a table, class of exception = such a number",
+    "workers": "a whole number of at least 1, or a text as of -j",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key of a table."""
+
+    kind: Kind
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    """For a text: what it may be."""
+    at_least: int | None = None
+    """For a count: the least; 1 by default."""
+
+
+def text(*choices: str, required: bool = False) -> Field:
+    """Return a key for a text, one of the choices if there are some."""
+    return Field("text", required, choices)

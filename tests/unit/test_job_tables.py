@@ -1,0 +1,177 @@
+"""Job files know every method of `Stream`, `Workflow` and `Pool`, with every parameter that a file can give."""
+
+import pytest
+
+from orchestrator import Pool, Stream, Workflow, run
+from orchestrator.cli.job.options import job_parser
+from orchestrator.jobfile import builder, loader
+from orchestrator.jobfile.diagnostics import JobFileError
+from orchestrator.jobfile.tables import schema
+from orchestrator.jobfile.tables.signatures import parameters
+
+FOR_PROGRAMS = {"collect", "explain"}
+"""Methods of `Stream` that give results to a program."""
+WORKFLOW = {
+    "step": {"name": "name", "run": "map", "when": "when"},
+    "filter": {"name": "name", "keep": "filter", "when": "when"},
+    "flat_map": {"name": "name", "spread": "flat_map", "when": "when"},
+    "branch": {"name": "name", "branches": "branches", "by": "by", "default": "default", "others_pass": "others_pass"},
+    "barrier": {"each_worker": "each_worker", "then": "then"},
+}
+"""Method -> parameter -> key of a workflow's step."""
+
+
+def public(owner):
+    return {name for name, value in vars(owner).items() if not name.startswith("_") and not isinstance(value, property)}
+
+
+def test_every_method_of_streams_has_a_table():
+    methods = {method for kind in schema.NODES for method in schema.table_of(kind).methods}
+    assert methods == public(Stream) - FOR_PROGRAMS
+
+
+@pytest.mark.parametrize("kind", schema.NODES)
+def test_every_parameter_has_a_key(kind):
+    table = schema.table_of(kind)
+    keys = set()
+    for method in table.methods:
+        known = dict(schema.parameters_of(kind, method))
+        assert {each.name for each in known.values()} == {each.name for each in parameters(getattr(Stream, method))} - schema.LABELS
+        keys |= known.keys()
+    assert keys <= schema.NODES[kind].keys()
+
+
+def test_steps_take_the_options_of_a_map():
+    options = {each.name for each in parameters(Pool.map)} - {"fn", "iterables", "progress", "desc"}
+    assert options == schema.OPTIONS.keys()
+    assert options <= schema.NODES["step"].keys()
+
+
+def test_the_pool_takes_all_that_a_file_can_give():
+    assert schema.POOL.keys() | schema.NOT_IN_FILES == {each.name for each in parameters(Pool)}
+
+
+def test_every_method_of_workflows_has_its_keys():
+    assert public(Workflow) - {"name", "parts", "stages", "barriers"} == WORKFLOW.keys()
+    for method, keys in WORKFLOW.items():
+        assert {each.name for each in parameters(getattr(Workflow, method))} == keys.keys()
+        assert set(keys.values()) <= schema.WORKFLOW_STEP.keys()
+
+
+def test_the_help_names_every_table_and_option():
+    shown = job_parser().format_help()
+    for name in (*schema.TOP, *schema.OPTIONS):
+        assert name in shown
+
+
+class Longer(Stream):
+    """A stream class with new patterns, as somebody may add one."""
+
+    __slots__ = ()
+
+    def every(self, n: int, start: int = 0, *, keep: "str | None" = None, desc: "str | None" = None):
+        """Take every nth item."""
+        return self.filter_inline(lambda item: item % n == start).map_inline(lambda item: (keep, desc, item))
+
+    def zipped(self, other: "Stream", *more: "Stream"):
+        """Take the items of all, in step."""
+        return self.in_step(other, *more)
+
+    @classmethod
+    def joined(cls, *streams: "Stream", flag: bool = False):
+        """Merge."""
+        return cls.merge(*streams).map_inline(lambda item: (flag, item))
+
+
+@pytest.fixture
+def longer(tmp_path, monkeypatch):
+    """Have job files know the methods of `Longer`; give the folder."""
+    for name in ("every", "zipped", "joined"):
+        monkeypatch.setattr(Stream, name, vars(Longer)[name], raising=False)
+        fields = schema.nodes_of(Longer)[name]
+        monkeypatch.setitem(schema.NODES, name, fields)
+        monkeypatch.setitem(schema.INPUTS, name, schema.inputs_of(fields))
+    monkeypatch.setattr(schema, "TOP", (*schema.TOP, "every", "zipped", "joined"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ten.py").write_text("def ten(): return range(10)\ndef keep(item): kept.append(item)\nkept = []\n")
+    return tmp_path
+
+
+def test_a_new_method_is_a_table_with_its_parameters_as_keys(longer):
+    (longer / "job.toml").write_text(
+        '[source.s]\nitems = "ten.py:ten"\n'
+        '[every.third]\nfrom = "s"\nn = 3\nkeep = "k"\n'
+        '[every.other]\nfrom = "s"\nn = 2\nstart = 1\n'
+        '[zipped.both]\nfrom = "third"\nother = "other"\n'
+        '[joined.all]\nfrom = ["both"]\nflag = true\n'
+        '[sink.end]\nfrom = "all"\ncall = "ten.py:keep"\n'
+    )
+    job = loader.read_job("job.toml")
+    run(*builder.build(job))
+    kept = job.nodes["sink.end"].values["call"].function.__globals__["kept"]
+    assert kept[:2] == [
+        (True, (("k", "third", 0), (None, "other", 1))),
+        (True, (("k", "third", 3), (None, "other", 3))),
+    ]
+
+
+def test_mistakes_in_a_new_table_are_told_as_in_any_other(longer):
+    (longer / "job.toml").write_text(
+        '[source.s]\nitems = "ten.py:ten"\n'
+        '[every.third]\nfrom = "s"\nm = 3\nstrat = 1\n'
+        '[zipped.both]\nfrom = "third"\nother = "s"\nmore = ["gone"]\n'
+        '[sink.end]\nfrom = "both"\ndiscard = true\n'
+    )
+    with pytest.raises(JobFileError) as caught:
+        loader.read_job("job.toml")
+    assert str(caught.value).splitlines() == [
+        "job.toml:3: [every.third] lacks 'n': a whole number of at least 1",
+        "job.toml:5: [every.third] has no key 'm'; there are from, n, start, keep",
+        "job.toml:6: [every.third] has no key 'strat'; did you mean 'start'?",
+        "job.toml:10: 'more': there is no stream 'gone'; there are s, third, both",
+    ]
+
+
+def test_an_annotation_that_means_nothing_to_files_is_refused():
+    class Odd(Stream):
+        def odd(self, thing: "complex"):
+            """Do something."""
+
+    with pytest.raises(TypeError, match="give it one in signatures"):
+        schema.nodes_of(Odd)
+
+
+TAKEN = {
+    "flat_map_inline": '[step.t]\nfrom = "s"\nflat_map_inline = "ten.py:twice"\n',
+    "barrier": '[barrier.t]\nfrom = "s"\neach_worker = "ten.py:each"\nthen = "ten.py:use"\n',
+    "broadcast": '[broadcast.b]\nfrom = "s"\nn = 1\non_failure = "drop"\n[step.t]\nfrom = "b.0"\nmap_inline = "ten.py:same"\n',
+    "workflow barrier": (
+        '[[workflow.w.step]]\nname = "a"\nmap = "ten.py:same"\n'
+        '[[workflow.w.step]]\nbarrier = true\neach_worker = "ten.py:each"\nthen = "ten.py:use"\n'
+        '[[workflow.w.step]]\nname = "b"\nmap = "ten.py:same"\n'
+        '[step.t]\nfrom = "s"\nthrough = "w"\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_the_methods_take_is_passed_on(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ten.py").write_text(
+        "def ten(): return range(3)\ndef twice(n): return [n, n]\ndef same(n): return n\ndef each(): return 1\ndef use(all): pass\n"
+    )
+    (tmp_path / "job.toml").write_text(f'[source.s]\nitems = "ten.py:ten"\n{TAKEN[case]}[sink.end]\nfrom = "t"\ndiscard = true\n')
+    (end,) = builder.build(loader.read_job("job.toml"))
+    shown = end.explain()
+    assert {"flat_map_inline": "twice", "broadcast": "broadcast"}.get(case, "barrier") in shown
+
+
+def test_a_method_that_refuses_its_values_is_told_with_the_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ten.py").write_text("def ten(): return range(3)\ndef key(n): return n\n")
+    (tmp_path / "job.toml").write_text(
+        '[source.a]\nitems = "ten.py:ten"\n[source.b]\nitems = "ten.py:ten"\n'
+        '[join.j]\nleft = "a"\nright = "b"\nkey = "ten.py:key"\nwithin_s = 2\n[sink.end]\nfrom = "j"\ndiscard = true\n'
+    )
+    with pytest.raises(JobFileError, match=r"^job.toml:5: \[join.j\]: "):
+        builder.build(loader.read_job("job.toml"))
