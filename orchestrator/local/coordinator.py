@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import selectors
 import threading
 import time
@@ -38,28 +37,28 @@ from itertools import repeat
 from typing import Any
 
 from orchestrator.engine.core.credits import Credits
-from orchestrator.engine.core.ledger import Chunk, Ledger
+from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.waiting_line import WaitingLine
 from orchestrator.engine.protocol.engine import Sendable
-from orchestrator.engine.protocol.events import Broken, Finished, Refused, StageEvents
+from orchestrator.engine.protocol.events import Broken, StageEvents
 from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.engine.protocol.reentrancy import run_in_thread
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
 from orchestrator.local import suspension
+from orchestrator.local.in_flight import InFlight
 from orchestrator.local.process_tree import end_with_children
 from orchestrator.local.status import PoolStatus, describe_item, worker_status
 from orchestrator.local.supervisor import LATE_S, Supervisor
-from orchestrator.local.timers import Timers
+from orchestrator.local.timers import Timer, Timers
 from orchestrator.local.transport.calls import Calls
 from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
-from orchestrator.local.transport.wakeup import WakeUp
+from orchestrator.local.transport.lane_io import LaneIO, Occurred
 from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.local.watchdog import Standby
-from orchestrator.local.worker_messages import Hearing
-from orchestrator.machine import own_descriptors
+from orchestrator.local.worker_messages import OutputCallback, WorkerMessages
 from orchestrator.settings import PoolSettings
 from workers.transport import payload
-from workers.transport.wire import Flag, Frame, Kind, pack
+from workers.transport.wire import Frame, Kind, pack
 
 _STOP_GRACE_S = 5.0
 _MOMENT_S = 0.1
@@ -97,14 +96,11 @@ class Coordinator:
         self._pid = os.getpid()
         self._foreign: ClosedError | None = None
         """What stands in the way in a forked child, which has inherited the pool but none of its workers."""
-        self._selector = selectors.DefaultSelector()
-        self._wakeup = WakeUp()
-        self._selector.register(self._wakeup.fd, selectors.EVENT_READ, None)
+        self._io = LaneIO()
         self._calls = Calls()
         self.token = os.urandom(16)
         self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
-        own_descriptors.own(*self._wakeup.fds, self._selector.fileno())
-        self._lane_settings = LaneSettings(
+        lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
             pool_token=self.token,
@@ -114,26 +110,18 @@ class Coordinator:
             seed=settings.seed,
             threads_per_worker=settings.threads_per_worker,
         )
-        self._ledger = Ledger()
+        self._in_flight = InFlight(self._calls)
+        self._ledger = self._in_flight.ledger
         self._credits = Credits()
-        self.supervisor = supervisor = Supervisor(
-            settings, self._lane_settings, self._ledger, self._credits, self._calls, self._selector
-        )
-        self._lanes = supervisor.lanes  # those that have a place, by worker id
-        self._crew = supervisor.crew
-        supervisor.flush, supervisor.collect, supervisor.unlisten = self._flush, self._collect, self._unlisten
-        supervisor.broke, supervisor.gave_up = self._break, self._gave_up
-        self.hearing = Hearing()
-        self.timers = Timers()
-        """What is looked at from time to time; under the lock."""
+        self._supervisor = Supervisor(settings, lane_settings, self._in_flight, self._credits, self._io)
+        self._messages = WorkerMessages()
+        self._timers = Timers()
         self._ahead: dict[int, tuple[int, deque[Sendable]]] = {}  # by call: its depth, and what is encoded ahead
-        self._unwritten: set[int] = set()  # keys of lanes that wait for their pipe to take more
         self._warned = self._closing = False
         self._broken: OrchestratorError | None = None
         self._watches_items = settings.items_per_worker is not None
-        self.in_flight_bytes = 0
         try:
-            supervisor.fill()
+            self._supervisor.fill()
             suspension.follow(self)
             _pools.add(self)
         except BaseException:
@@ -151,7 +139,7 @@ class Coordinator:
             self.check_usable()
             self._send_rebound()
             number = self._calls.open(events, function, timeout_s, name)
-            if self._has_standby and self.supervisor.every_s is not None:
+            if self._has_standby and self._supervisor.every_s is not None:
                 self._standby.need()
             return number
 
@@ -173,7 +161,7 @@ class Coordinator:
         if self._line:
             kept, depth = self._line.before(threading.get_ident(), depth)
         room = self._credits.room(depth)
-        if self.supervisor.holds_back:
+        if self._supervisor.holds_back:
             room = min(room, 0 if len(self._ledger) else 1)
         return max(0, room - kept)
 
@@ -184,7 +172,7 @@ class Coordinator:
             self.check_usable()
             touched: set[Lane] = set()
             sent = 0
-            holds_back = self.supervisor.holds_back
+            holds_back = self._supervisor.holds_back
             if self._line:
                 me = threading.get_ident()
                 batch = batch[: self._room(depth)]
@@ -199,7 +187,7 @@ class Coordinator:
                 touched.add(self._send(number, chunk, encoded, worker_id))
                 sent += 1
             for lane in touched:
-                self._flush(lane)
+                self._io.flush(lane)
             self._patience_s = LATE_S
             return sent
 
@@ -225,7 +213,7 @@ class Coordinator:
         while calls:
             number = calls.pop(0)
             depth, kept = self._ahead[number]
-            if self.supervisor.holds_back and len(self._ledger):
+            if self._supervisor.holds_back and len(self._ledger):
                 break
             worker_id = self._credits.take_alone() if kept[0][0].alone else self._credits.take(depth)
             if worker_id is None:
@@ -236,7 +224,7 @@ class Coordinator:
             else:
                 del self._ahead[number]
         for lane in touched:
-            self._flush(lane)
+            self._io.flush(lane)
 
     def worker_ids(self) -> tuple[int, ...]:
         """Return the ids of all workers, in order; none while one is missing, or the pool is paused.
@@ -246,38 +234,36 @@ class Coordinator:
         """
         with self._lock:
             self.check_usable()
-            return tuple(sorted(self._lanes)) if self.has_workers else ()
+            return tuple(sorted(self._supervisor.lanes)) if self.has_workers else ()
 
     @property
     def has_workers(self) -> bool:
         """Whether there are as many as are wanted; where those that leave take long, one may be missing for a while."""
-        return len(self._lanes) == self.supervisor.size > 0
+        return len(self._supervisor.lanes) == self._supervisor.size > 0
 
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
         """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
         self.refuse_if_interrupted("run_on_all")
         with self._changing():
             self.check_usable()
-            if self._lanes.keys() != chunks.keys():
+            if self._supervisor.lanes.keys() != chunks.keys():
                 return False
             for worker_id, chunk in chunks.items():
                 chunk.in_step = True
                 self._credits.spend(worker_id)
-                self._flush(self._send(number, chunk, encoded, worker_id))
+                self._io.flush(self._send(number, chunk, encoded, worker_id))
             return True
 
     def call_off(self, number: int, item: object) -> None:
         """Take a call's chunk of this one item from its worker, or end the worker if it runs it."""
         with self._changing():
             if not self._closing:
-                self.supervisor.call_off(number, item)
+                self._supervisor.call_off(number, item)
 
     def consumed(self, number: int, size_bytes: int) -> None:
         """Give back budget: these bytes have left for the consumer. What a call has not, it gives back at its end."""
         with HeldBack(), self._lock:
-            if number in self._calls.unconsumed:
-                self._calls.unconsumed[number] -= size_bytes
-                self.in_flight_bytes -= size_bytes
+            self._in_flight.consumed(number, size_bytes)
 
     def close_call(self, number: int) -> None:
         """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
@@ -331,7 +317,7 @@ class Coordinator:
         if self._line:
             with self._lock:
                 self._leave_line()
-        self.hearing.pass_on()
+        self._messages.pass_on()
 
     def _can_go_on(self, ready: Callable[[], Any]) -> bool:
         """Ask a thread that waits; while it lacks nothing but a credit, it stands in line for one."""
@@ -382,7 +368,7 @@ class Coordinator:
 
     def wake(self) -> None:
         """End the wait of the driver, so that it looks at what has changed."""
-        self._wakeup.ring()
+        self._io.wakeup.ring()
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
@@ -397,7 +383,10 @@ class Coordinator:
     def _turn(self, turn: int, timeout: float | None) -> None:
         """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called without the lock."""
         try:
-            occurred = self._occurred_while_overtaken(timeout) if self._overtaken else self._selector.select(timeout)
+            if self._overtaken:
+                occurred = self._io.wait_beside(_STILL_S if timeout is None else min(timeout, _STILL_S))
+            else:
+                occurred = self._io.wait(timeout)
         except (OSError, ValueError):
             if not self._closing:
                 raise
@@ -405,15 +394,6 @@ class Coordinator:
         with self._changing():
             self._leave_turn(turn)
             self._handle(occurred)
-
-    def _occurred_while_overtaken(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait in the place of a frame that a signal handler has interrupted: the wake-up is left to that frame."""
-        poller = select.poll()
-        keys = {fd: key for fd, key in list(self._selector.get_map().items()) if key.data is not None}
-        for fd, key in keys.items():
-            poller.register(fd, select.POLLIN if key.events & selectors.EVENT_READ else select.POLLOUT)
-        wait_s = _STILL_S if timeout is None else min(timeout, _STILL_S)
-        return [(keys[fd], keys[fd].events) for fd, _ in poller.poll(wait_s * 1000)]
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -452,17 +432,10 @@ class Coordinator:
             told = self._changed.wait(wait_s)
         finally:
             self._waiters -= 1
-        if may_be_interrupted and not told and self._turns == turn and self._has_ready_events():
+        if may_be_interrupted and not told and self._turns == turn and self._io.has_occurred:
             self._overtake()
 
-    def _has_ready_events(self) -> bool:
-        if self._wakeup.closed:
-            return False
-        poller = select.poll()
-        poller.register(self._selector.fileno(), select.POLLIN)
-        return bool(poller.poll(0))
-
-    def _handle(self, occurred: list[tuple[selectors.SelectorKey, int]]) -> None:
+    def _handle(self, occurred: Occurred) -> None:
         """Handle what the wait told of. Called under the lock."""
         self._mind_the_late(quiet=not occurred)
         gone: list[Lane] = []
@@ -470,34 +443,34 @@ class Coordinator:
             lane: Lane | None = key.data
             if lane is None:
                 if not self._overtaken:
-                    self._wakeup.drain()
+                    self._io.wakeup.drain()
             elif lane.state is LaneState.DEAD:
                 continue
             elif key.fd == lane.sentinel:
                 gone.append(lane)
             elif mask & selectors.EVENT_WRITE:
-                self._flush(lane)
+                self._io.flush(lane)
             else:
                 self._collect(lane)
         for lane in gone:
             if lane.state is not LaneState.DEAD:
-                self.supervisor.settle_death(lane)
+                self._bury(lane)
         if self._ahead:
             self._send_ahead()
-        self.supervisor.tick()
-        self.timers.run_due()
+        self._break_if(self._supervisor.tick())
+        self._timers.run_due()
 
     def _mind_the_late(self, *, quiet: bool) -> None:
         """Have what waits behind something long taken back, if nothing has come back for a while."""
         if not quiet:
             self._patience_s = LATE_S
         elif self._patience_s is not None:
-            self._patience_s = self.supervisor.take_back_late()
+            self._patience_s = self._supervisor.take_back_late()
 
     def _at_most(self, timeout: float | None) -> float | None:
         """Return how long the wait may take: until something is to be looked at, if that is sooner."""
         patience_s = self._patience_s if self._credits.idle else None
-        for look_s in (self.supervisor.tick_s(), self.timers.wait_s, patience_s):
+        for look_s in (self._supervisor.tick_s(), self._timers.wait_s, patience_s):
             if look_s is not None:
                 timeout = look_s if timeout is None else min(timeout, look_s)
         return timeout if timeout is None else min(timeout, _LONGEST_WAIT_S)
@@ -508,7 +481,7 @@ class Coordinator:
         Runs in the thread of the standby.
         """
         with self._lock:
-            every_s = self.supervisor.every_s
+            every_s = self._supervisor.every_s
             if self._closing or not self._calls.are_open or (every_s is None and not self._ahead):
                 self._standby.left()
                 return None
@@ -531,7 +504,7 @@ class Coordinator:
             if self._driver is not None:
                 self._overtake()
             turn, _ = self._begin_turn(0)
-            occurred = self._selector.select(0)
+            occurred = self._io.wait(0)
             self._leave_turn(turn)
             self._handle(occurred)
         except OrchestratorError as error:
@@ -540,99 +513,53 @@ class Coordinator:
             self._break(InternalError(f"the loop raised {type(error).__name__}"))
 
     def _send(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> Lane:
-        lane = self._lanes[worker_id]
-        if number not in lane.known_calls:
-            lane.known_calls.add(number)
-            lane.put_object(Kind.FUNCTION, self._calls.function(number), number, 0)
-        ident = self._ledger.sent(chunk, lane.key)
-        chunk.size_bytes = encoded.size
-        chunk.encoded = None if encoded.buffers else encoded
-        self.in_flight_bytes += encoded.size
-        lane.put_object(Kind.CHUNK, encoded, number, ident, Flag.WATCHED if chunk.watched else 0)
+        lane = self._supervisor.lanes[worker_id]
+        self._in_flight.send(number, chunk, encoded, lane)
         if self._watches_items:
-            self.supervisor.count_sent(lane, len(chunk.items))
+            self._break_if(self._supervisor.count_sent(lane, len(chunk.items)))
         if lane.inputs.failure is not None:
             self._warn_of_memory(lane.inputs.failure)
         return lane
 
-    def _flush(self, lane: Lane) -> None:
-        """Write; where the pipe is full, have the wait tell when it takes more."""
-        if lane.gated:
-            return
-        done = lane.flush()
-        if done == (lane.key not in self._unwritten):
-            return
-        if done:
-            self._unlisten(lane)
-        else:
-            self._unwritten.add(lane.key)
-            self._selector.register(lane.writer_fd, selectors.EVENT_WRITE, lane)
-
-    def _unlisten(self, lane: Lane) -> None:
-        """Have the wait no longer tell when the lane's pipe takes more."""
-        if lane.key in self._unwritten:
-            self._unwritten.discard(lane.key)
-            self._selector.unregister(lane.writer_fd)
-
-    def _gave_up(self, size_bytes: int) -> None:
-        self.in_flight_bytes -= size_bytes
-
     def _collect(self, lane: Lane) -> None:
         """Read one helping of frames, and handle them."""
-        frames = lane.read()
-        if frames is None:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(lane.reader_fd)
-            return
-        for frame in frames:
+        for frame in self._io.read(lane):
             if frame[0] == Kind.RESULT or frame[0] == Kind.REFUSED:
-                self._complete(lane, frame)
+                self._in_flight.finish(lane, frame)
+                if lane.active:
+                    self._credits.give_back(lane.worker_id)
+                if not self._supervisor.crew.settled:
+                    self._supervisor.finished(lane)
             else:
                 self._hear(lane, frame)
 
-    def _complete(self, lane: Lane, frame: Frame) -> None:
-        kind, flags, buffers, microseconds, ident, body = frame
-        chunk = self._ledger.done(ident, lane.key)
-        lane.chunks_done += 1
-        lane.items_done += len(chunk.items)
-        if lane.active:
-            self._credits.give_back(lane.worker_id)
-        if not self._crew.settled:
-            self.supervisor.finished(lane)
-        spill = lane.spill
-        if spill is not None:
-            lane.spill = None
-        events = self._calls.events(chunk.call)
-        if events is None or flags & Flag.ABANDONED:
-            payload.discard(buffers, body, lane.outputs)
-            self.in_flight_bytes -= chunk.size_bytes
-            return
-        size = payload.size_of(buffers, body) if buffers else len(body)
-        self.in_flight_bytes += size
-        chunk.size_bytes += size
-        self._calls.unconsumed[chunk.call] += chunk.size_bytes
-        made = Finished if kind == Kind.RESULT else Refused
-        events.append(made(chunk, microseconds / 1e6, flags, buffers, body, lane.outputs, size, spill))
+    def _bury(self, lane: Lane) -> None:
+        """A sentinel fired: keep what the worker had finished, and tell of what is lost."""
+        self._collect(lane)
+        while not lane.drained:
+            self._collect(lane)
+        death = self._supervisor.settle_death(lane)
+        self._in_flight.lose(death.lost)
+        self._break_if(death.fatal)
 
     def _hear(self, lane: Lane, frame: Frame) -> None:
         """Handle a frame that is no result."""
         if frame[0] == Kind.READY:
-            self.supervisor.ready(lane)
+            self._break_if(self._supervisor.ready(lane))
             return
         if frame[0] == Kind.RETURNED:
-            self.supervisor.returned(lane, frame[4])
+            self._supervisor.returned(lane, frame[4])
             return
-        error = self.hearing.hear(lane, frame)
-        if error is not None:
-            self._break(error)
-        elif frame[0] in {Kind.NEED, Kind.SPILL}:
-            self._flush(lane)
+        error = self._messages.take_in(lane, frame)
+        self._break_if(error)
+        if error is None and frame[0] in {Kind.NEED, Kind.SPILL}:
+            self._io.flush(lane)
 
     def _send_rebound(self) -> None:
         """Tell the workers of names of `__main__` that mean something else now (a notebook cell run again)."""
-        definitions = self.hearing.definitions
+        definitions = self._messages.definitions
         if definitions.noticed():
-            for lane in self.supervisor.all:
+            for lane in self._supervisor.all:
                 rebound = definitions.rebound(lane.names)
                 if rebound:
                     lane.put_object(Kind.REBIND, payload.encode(rebound), 0, 0)
@@ -642,6 +569,10 @@ class Coordinator:
         if self._broken is None:
             self._broken = error
             self._calls.tell_all(error)
+
+    def _break_if(self, error: OrchestratorError | None) -> None:
+        if error is not None:
+            self._break(error)
 
     def _warn_of_memory(self, failure: OSError) -> None:
         if not self._warned:
@@ -656,30 +587,19 @@ class Coordinator:
     def _forget_calls(self) -> None:
         """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
         for number, events in self._calls.forget():
-            self.in_flight_bytes -= self._calls.unconsumed.pop(number)
-            self._throw_away(events)
+            self._in_flight.forget(number, events)
             self._ahead.pop(number, None)
-            for lane in self.supervisor.all:
+            for lane in self._supervisor.all:
                 if number in lane.known_calls:
                     lane.known_calls.discard(number)
                     lane.put([pack(Kind.FORGET, number=number)])
-                    self._flush(lane)
+                    self._io.flush(lane)
 
         while self._dropped:
             frame = pack(Kind.UNSHARE, self._dropped.popleft())
-            for lane in self.supervisor.all:
+            for lane in self._supervisor.all:
                 lane.put([frame])
-                self._flush(lane)
-
-    def _throw_away(self, events: StageEvents | None) -> None:
-        """Free what a call that ended was still told of."""
-        while events:
-            try:
-                event = events.popleft()
-            except IndexError:  # its consumer, in another thread, took it
-                return
-            if isinstance(event, (Finished, Refused)):
-                payload.discard(event.buffers, event.body, event.reader)
+                self._io.flush(lane)
 
     def become_foreign(self) -> None:
         """In a forked child: refuse every use. Locks are new: the thread that holds one does not exist here."""
@@ -705,8 +625,8 @@ class Coordinator:
 
     def _lanes_can_answer(self) -> bool:
         """Whether anything may come of waiting: workers there are, or, in a pool that is paused, there will be."""
-        supervisor = self.supervisor
-        return bool(self._lanes or supervisor.leaving) or not (supervisor.size or self._closing or self._broken)
+        supervisor = self._supervisor
+        return bool(supervisor.lanes or supervisor.leaving) or not (supervisor.size or self._closing or self._broken)
 
     # ---- looking and ending -----------------------------------------------------------------------------------
 
@@ -714,23 +634,23 @@ class Coordinator:
     def lanes(self) -> tuple[Lane, ...]:
         """The lanes that take chunks now, by worker id."""
         with self._lock:
-            return tuple(lane for _, lane in sorted(self._lanes.items()))
+            return tuple(lane for _, lane in sorted(self._supervisor.lanes.items()))
 
     @property
     def all_lanes(self) -> tuple[Lane, ...]:
         """Those too whose workers only finish what they have."""
         with self._lock:
-            return tuple(self.supervisor.all)
+            return tuple(self._supervisor.all)
 
     @property
     def deaths(self) -> int:
         """Workers that died by themselves."""
-        return self.supervisor.deaths
+        return self._supervisor.deaths
 
     @property
     def size(self) -> int:
         """How many workers are wanted."""
-        return self.supervisor.size
+        return self._supervisor.size
 
     def resize(self, size: int) -> None:
         """Want so many workers from now on; returns at once. From any thread.
@@ -747,26 +667,31 @@ class Coordinator:
     def _resize(self, size: int) -> None:
         with self._changing():
             if not self._closing:
-                self.supervisor.resize(size)
+                self._break_if(self._supervisor.resize(size))
             self._changed.notify_all()
         self.wake()
 
     def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
         """Return what the pool is at; from any thread. `describe` gives an item in words."""
         with self._lock:
-            lanes = sorted(self.supervisor.all, key=lambda lane: lane.worker_id)
+            lanes = sorted(self._supervisor.all, key=lambda lane: lane.worker_id)
             held = [self._ledger.list_of(lane.key) for lane in lanes]
             workers = tuple(map(worker_status, lanes, held, repeat(describe), repeat(self._calls.name)))
-            in_flight = len(self._ledger), self.in_flight_bytes
-            return PoolStatus(self.supervisor.size, *in_flight, self.supervisor.deaths, workers)
+            in_flight = len(self._ledger), self._in_flight.bytes
+            return PoolStatus(self._supervisor.size, *in_flight, self._supervisor.deaths, workers)
 
     def worker_pids(self) -> list[int]:
         """Return the pids of all workers there are; takes no lock."""
-        return [lane.pid for lane in self.supervisor.all]
+        return [lane.pid for lane in self._supervisor.all]
 
     def suspended(self, began_ns: int, length_ns: int) -> None:
         """Take note that this process and its workers were stopped for a while; takes no lock."""
-        self.supervisor.suspended(began_ns, length_ns)
+        self._supervisor.suspended(began_ns, length_ns)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of chunks and results that are on the way, or not yet consumed."""
+        return self._in_flight.bytes
 
     @property
     def buffer_bytes(self) -> int:
@@ -776,7 +701,38 @@ class Coordinator:
     @property
     def forwards_output(self) -> bool:
         """Whether somebody shows what user code prints."""
-        return self.hearing.on_output is not None
+        return self._messages.callback is not None
+
+    @property
+    def output_callback(self) -> OutputCallback | None:
+        """What shows what user code prints; None: the program's own streams do."""
+        return self._messages.callback
+
+    def show_output_by(self, callback: OutputCallback | None) -> None:
+        """Have what user code prints shown by a callback, in the thread that drives the loop."""
+        self._messages.show_by(callback)
+
+    def say(self, text: str) -> None:
+        """Have a line of our own shown where the workers' prints are."""
+        self._messages.say(text)
+
+    @property
+    def farewells(self) -> list[tuple[int, int, bool, bytes]]:
+        """Of each worker that left: its id and pid, whether the finalizer went well, its pickled result or error."""
+        return self._messages.farewells
+
+    @property
+    def left_workers(self) -> tuple[float, int]:
+        """CPU seconds, and the sum of the peaks of resident memory in bytes, of the workers that have left."""
+        return self._messages.cpu_seconds, self._messages.peak_rss_bytes
+
+    def start_timer(self, every_s: float, act: Callable[[], None]) -> Timer:
+        """Have something done every so often, under the lock, in the thread that drives the loop."""
+        return self._timers.start(every_s, act)
+
+    def cancel_timer(self, timer: Timer) -> None:
+        """Have it done no more."""
+        self._timers.cancel(timer)
 
     @property
     def owner_pid(self) -> int:
@@ -792,13 +748,13 @@ class Coordinator:
         """Return the chunk that each worker is at, the worker, and about how many seconds it has been."""
         with self._lock:
             now_ns = time.monotonic_ns()
-            held = ((self._ledger.first_of(lane.key), lane) for lane in self.supervisor.all)
+            held = ((self._ledger.first_of(lane.key), lane) for lane in self._supervisor.all)
             return [(chunk, lane.worker_id, (now_ns - lane.moved_ns) / 1e9) for chunk, lane in held if chunk]
 
     @property
     def busy_workers(self) -> int:
         """Workers that hold a chunk, of those that take more. Takes no lock."""
-        return sum(self._ledger.held_by(lane.key) > 0 for lane in list(self._lanes.values()))
+        return sum(self._ledger.held_by(lane.key) > 0 for lane in list(self._supervisor.lanes.values()))
 
     @property
     def closed(self) -> bool:
@@ -813,10 +769,10 @@ class Coordinator:
             self._forget_calls()
             for events in listening:  # after the forgetting, which throws away what they were still told of
                 events.append(Broken(ClosedError("the pool was closed while this was still running")))
-            self.supervisor.stop_all()
+            self._supervisor.stop_all()
         try:
             if self._broken is None:
-                self.drive(lambda: not self.supervisor.all, timeout)
+                self.drive(lambda: not self._supervisor.all, timeout)
         finally:
             self.terminate()
 
@@ -831,20 +787,20 @@ class Coordinator:
         with self._lock:
             self._closing = True
             self._calls.tell_all(ClosedError("the pool was terminated while this was still running"))
-            self.supervisor.end_all()
+            self._supervisor.end_all()
             self._changed.notify_all()
             self._release()
         self._standby.end()
-        self.hearing.end_lines()
+        self._messages.end_lines()
 
     def kill(self) -> None:
         """Kill every worker, and accept nothing more; the rest of `terminate` is still to be done. Takes no lock."""
         self._closing = True
-        end_with_children([lane.pid for lane in self.supervisor.all])
+        end_with_children([lane.pid for lane in self._supervisor.all])
 
     def _release(self) -> None:
         suspension.unfollow(self)
-        if self._wakeup.closed:
+        if self._io.wakeup.closed:
             return
         if self._driver == threading.get_ident():
             self.take_over()
@@ -856,11 +812,9 @@ class Coordinator:
                 self._changed.wait_for(lambda: self._driver is None, _STOP_GRACE_S)
             finally:
                 self._waiters -= 1
-        if self._wakeup.closed:
+        if self._io.wakeup.closed:
             return
-        own_descriptors.disown(*self._wakeup.fds, self._selector.fileno())
-        self._selector.close()
-        self._wakeup.close()
+        self._io.close()
         self._calls.close()
 
 

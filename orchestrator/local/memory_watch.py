@@ -34,7 +34,7 @@ class MemoryWatch:
         settings: PoolSettings,
         ledger: Ledger,
         *,
-        retire: Callable[[Lane], None],
+        retire: Callable[[Lane], object],
         end: Callable[[Lane, Ended], None],
         broke: Callable[[WorkerStartError], None],
     ) -> None:

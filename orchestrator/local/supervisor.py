@@ -14,15 +14,13 @@ Owner of the state: the coordinator, under its lock.
 from __future__ import annotations
 
 import contextlib
-import selectors
-from collections.abc import Callable
 from itertools import takewhile
 from time import monotonic, monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.engine.core.blame import shares
 from orchestrator.engine.core.crew import Crew, Standing
-from orchestrator.engine.protocol.events import Ended, Lost, Returned
+from orchestrator.engine.protocol.events import Ended, Lost
 from orchestrator.errors import OrchestratorError, WorkerStartError, describe_exit
 from orchestrator.local.deadlines import Deadlines
 from orchestrator.local.memory_watch import MemoryWatch
@@ -35,8 +33,9 @@ from workers.transport.wire import Kind, pack
 
 if TYPE_CHECKING:
     from orchestrator.engine.core.credits import Credits
-    from orchestrator.engine.core.ledger import Chunk, Ledger
-    from orchestrator.local.transport.calls import Calls
+    from orchestrator.engine.core.ledger import Chunk
+    from orchestrator.local.in_flight import InFlight
+    from orchestrator.local.transport.lane_io import LaneIO
 
 _EARLY_DEATHS_MIN = 3
 LATE_S = 0.005
@@ -45,24 +44,39 @@ _LEAVING_S = 30.0
 """A worker that takes longer to leave is ended if the next one can't be started before it has gone."""
 
 
-class Supervisor:
-    """Keeps as many workers as are wanted."""
+class Death(NamedTuple):
+    """What came of the end of a worker."""
 
-    def __init__(  # noqa: PLR0917 - what it shares with the coordinator, all of it
-        self,
-        settings: PoolSettings,
-        lane_settings: LaneSettings,
-        ledger: Ledger,
-        free: Credits,
-        calls: Calls,
-        selector: selectors.BaseSelector,
+    lost: list[Lost]
+    """The chunks that it held."""
+    fatal: OrchestratorError | None
+    """Why the pool can't go on; None: it can."""
+
+
+class Supervisor:
+    """Keeps as many workers as are wanted.
+
+    What may find that the pool can't go on returns why, or None.
+    """
+
+    def __init__(
+        self, settings: PoolSettings, lane_settings: LaneSettings, in_flight: InFlight, free: Credits, io: LaneIO
     ) -> None:
+        """Begin without a worker.
+
+        Args:
+            settings: of the pool.
+            lane_settings: what every lane begins with.
+            in_flight: the chunks that lanes hold.
+            free: the credits, in which lanes are entered.
+            io: reads and writes lanes.
+        """
         self._settings = settings
         self._lane_settings = lane_settings
-        self._ledger = ledger
+        self._in_flight = in_flight
+        self._ledger = in_flight.ledger
         self._credits = free
-        self._calls = calls
-        self._selector = selector
+        self._io = io
         self.crew = Crew(settings.workers, self._holds, self._steps)
         """Who may begin something."""
         self.lanes: dict[int, Lane] = {}
@@ -75,16 +89,11 @@ class Supervisor:
         """What the last worker that died early wrote to stderr; the first ones are not listened to."""
         self._next_key = 0
         self._of_key: dict[int, Lane] = {}
-        self._deadlines = Deadlines(ledger, calls, self._kill)
-        self._memory = MemoryWatch(settings, ledger, retire=self.replace, end=self._kill, broke=self._is_hopeless)
+        self._deadlines = Deadlines(self._ledger, in_flight.calls, self._kill)
+        self._memory = MemoryWatch(settings, self._ledger, retire=self.replace, end=self._kill, broke=self._is_hopeless)
         self._tick_at = 0.0
         self.closing = False
-        # What the coordinator does about it; set by it.
-        self.flush: Callable[[Lane], None] = _nothing
-        self.collect: Callable[[Lane], None] = _nothing
-        self.unlisten: Callable[[Lane], None] = _nothing
-        self.broke: Callable[[OrchestratorError], None] = _nothing
-        self.gave_up: Callable[[int], None] = _nothing
+        self._fatal: OrchestratorError | None = None
 
     # ---- coming ---------------------------------------------------------------------------------------------------
 
@@ -104,7 +113,7 @@ class Supervisor:
 
     def _start(self, worker_id: int) -> None:
         key = self._next_key
-        slot = self._calls.slot(key % watch.SLOTS)
+        slot = self._in_flight.calls.slot(key % watch.SLOTS)
         for word in range(watch.WORDS):
             slot[word] = 0
         try:
@@ -123,15 +132,15 @@ class Supervisor:
         self._of_key[key] = lane
         self._ledger.open_lane(key)
         self._add_credits(lane)
-        self._selector.register(lane.reader_fd, selectors.EVENT_READ, lane)
-        self._selector.register(lane.sentinel, selectors.EVENT_READ, lane)
+        self._io.add(lane)
 
-    def ready(self, lane: Lane) -> None:
+    def ready(self, lane: Lane) -> OrchestratorError | None:
         """A worker has said that it is ready."""
         if lane.state is LaneState.STARTING:
             lane.state = LaneState.READY
             self._memory.is_ready(lane)
         self._early_deaths = 0
+        return self._fatal
 
     # ---- going ----------------------------------------------------------------------------------------------------
 
@@ -140,7 +149,7 @@ class Supervisor:
         """How many workers are wanted."""
         return self.crew.size
 
-    def resize(self, size: int) -> None:
+    def resize(self, size: int) -> OrchestratorError | None:
         """Want so many workers from now on: start what is missing, retire those with the highest ids."""
         for key in self.crew.resize(size):
             self._retire(self._of_key[key])
@@ -150,7 +159,7 @@ class Supervisor:
         for lane in list(self.leaving):
             if not lane.spent and self.crew.take_back(lane.key):
                 self._take_back(lane)
-        self._fill_or_break()
+        return self._fill_or_break()
 
     def _take_back(self, lane: Lane) -> None:
         """A worker that was to leave stays."""
@@ -165,12 +174,13 @@ class Supervisor:
         self._credits.add_lane(lane.worker_id, len(held), alone=any(chunk.alone for chunk in held))
         self._credits.suspend(lane.worker_id)
 
-    def replace(self, lane: Lane) -> None:
+    def replace(self, lane: Lane) -> OrchestratorError | None:
         """Give a worker nothing more; it goes when it has finished what it has, and another takes its place."""
         if lane.active:
             lane.spent = True
             self._retire(lane)
             self._fill_or_break()
+        return self._fatal
 
     def _retire(self, lane: Lane) -> None:
         del self.lanes[lane.worker_id]
@@ -180,7 +190,7 @@ class Supervisor:
         self.leaving.add(lane)
         if lane.gated:  # what it holds, if anything, is its part of a step of all workers, who wait for it
             lane.gated = False
-            self.flush(lane)
+            self._io.flush(lane)
         self.let_go_if_done(lane)
 
     def let_go_if_done(self, lane: Lane) -> None:
@@ -196,7 +206,7 @@ class Supervisor:
                 lane.process.kill()
         else:
             lane.put([pack(Kind.STOP)])
-            self.flush(lane)
+            self._io.flush(lane)
 
     def finished(self, lane: Lane) -> None:
         """A worker has finished a chunk while not all others may begin one: it may leave now, or they may begin."""
@@ -211,7 +221,7 @@ class Supervisor:
             if standing is Standing.ACTIVE:
                 lane.gated = False
                 self._credits.resume(lane.worker_id)
-                self.flush(lane)
+                self._io.flush(lane)
             else:
                 lane.gated = standing is Standing.WAITING
                 self._credits.suspend(lane.worker_id)
@@ -224,11 +234,10 @@ class Supervisor:
         first = self._ledger.first_of(key)
         return first is not None and first.in_step
 
-    def count_sent(self, lane: Lane, items: int) -> None:
+    def count_sent(self, lane: Lane, items: int) -> OrchestratorError | None:
         """A worker was given so many items more: it may have its share."""
         lane.items_sent += items
-        if lane.items_sent >= (self._settings.items_per_worker or 0):
-            self.replace(lane)
+        return self.replace(lane) if lane.items_sent >= (self._settings.items_per_worker or 0) else None
 
     def stop_all(self) -> None:
         """Have every worker finish what it has, say goodbye and leave."""
@@ -238,7 +247,7 @@ class Supervisor:
                 lane.gated = False
                 lane.state = LaneState.STOPPING
                 lane.put([pack(Kind.STOP)])
-                self.flush(lane)
+                self._io.flush(lane)
 
     def end_all(self) -> None:
         """End every worker now."""
@@ -255,23 +264,19 @@ class Supervisor:
 
     # ---- deaths ---------------------------------------------------------------------------------------------------
 
-    def settle_death(self, lane: Lane) -> None:
-        """A sentinel fired: keep what the worker had finished, account for what is lost, put another in its place."""
-        self.collect(lane)
-        while not lane.drained:
-            self.collect(lane)
+    def settle_death(self, lane: Lane) -> Death:
+        """A sentinel fired, and its lane is read to the end: put another worker in its place."""
         was_ready = lane.state is not LaneState.STARTING
         expected = lane.state is LaneState.STOPPING or lane.ended is not None
         glance = watch.look(lane.slot)
         exitcode = self._remove(lane)
-        lost = self._ledger.close_lane(lane.key)
+        chunks = self._ledger.close_lane(lane.key)
         if not expected and not self.closing:
             self.deaths += 1
             if not was_ready:
                 self._died_early(lane, exitcode)
-        self._lose(lane, lost, exitcode, glance)
-        if not self.closing:
-            self._fill_or_break()
+        lost = _lost(lane, chunks, exitcode, glance)
+        return Death(lost, self._fill_or_break())
 
     def _died_early(self, lane: Lane, exitcode: int | None) -> None:
         self._early_deaths += 1
@@ -290,25 +295,7 @@ class Supervisor:
     def _is_hopeless(self, error: WorkerStartError) -> None:
         """No worker could do any work: nobody else is sent after these."""
         self.crew.resize(0)
-        self.broke(error)
-
-    def _lose(self, lane: Lane, lost: list[Chunk], exitcode: int | None, glance: watch.Glance) -> None:
-        held_s = (monotonic_ns() - lane.moved_ns) / 1e9
-        seen = glance if glance.ident >= 0 or glance.loads is not None else None
-        shared = shares(
-            lost,
-            last=glance.last,
-            loads=glance.loads,
-            ident=glance.ident,
-            position=glance.position,
-            decoding=glance.decoding,
-        )
-        for chunk, (to_blame, begun) in zip(lost, shared, strict=True):
-            self.gave_up(chunk.size_bytes)
-            events = self._calls.events(chunk.call)
-            if events is not None:
-                who = (lane.worker_id, lane.pid, exitcode)
-                events.append(Lost(chunk, *who, to_blame, lane.ended, begun, seen, held_s))
+        self._fatal = self._fatal or error
 
     # ---- taking back ----------------------------------------------------------------------------------------------
 
@@ -351,13 +338,9 @@ class Supervisor:
                 self.finished(lane)
 
     def _give_back(self, lane: Lane, ident: int) -> None:
-        chunk = self._ledger.returned(ident, lane.key)
+        self._in_flight.give_back(lane, ident)
         if lane.active:
             self._credits.give_back(lane.worker_id)
-        self.gave_up(chunk.size_bytes)
-        events = self._calls.events(chunk.call)
-        if events is not None:
-            events.append(Returned(chunk))
 
     def take_back_late(self) -> float | None:
         """Take back what waits behind something long while a worker has nothing to do.
@@ -388,28 +371,25 @@ class Supervisor:
         return left < held
 
     def _remove(self, lane: Lane) -> int | None:
-        for fd in (lane.reader_fd, lane.sentinel):
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(fd)
-        self.unlisten(lane)
+        self._io.remove(lane)
         if self.lanes.get(lane.worker_id) is lane:
             self._credits.remove_lane(lane.worker_id)
             del self.lanes[lane.worker_id]
         self.leaving.discard(lane)
         self.crew.gone(lane.key)
-        del self._of_key[lane.key]
+        self._of_key.pop(lane.key, None)
         exitcode = lane.end()
         end_group(lane.pid)  # children that user code left behind
         return exitcode
 
-    def _fill_or_break(self) -> None:
-        if self.closing:
-            return
-        try:
-            self.fill()
-        except WorkerStartError as error:
-            self.crew.resize(len(self.lanes))
-            self.broke(error)
+    def _fill_or_break(self) -> OrchestratorError | None:
+        if not self.closing:
+            try:
+                self.fill()
+            except WorkerStartError as error:
+                self.crew.resize(len(self.lanes))
+                self._fatal = self._fatal or error
+        return self._fatal
 
     def suspended(self, began_ns: int, length_ns: int) -> None:
         """Don't hold a time against the workers in which they were stopped with this process; takes no lock."""
@@ -435,20 +415,20 @@ class Supervisor:
             return _LEAVING_S if self.crew.lacks and self.leaving else None
         return max(0.0, min(self._tick_at - monotonic(), every_s))
 
-    def tick(self) -> None:
+    def tick(self) -> OrchestratorError | None:
         """Look at deadlines and memory, if it is time to."""
         every_s = self.every_s
         if self.closing:
-            return
+            return self._fatal
         if self.crew.lacks:
             self._end_stragglers()
         now = monotonic()
         if every_s is None or now < self._tick_at:
-            return
+            return self._fatal
         self._tick_at = now + every_s
         self._deadlines.look(self.all)
         self._memory.look(self.all)
-        self._fill_or_break()
+        return self._fill_or_break()
 
     def _end_stragglers(self) -> None:
         """End those that were told to go long ago, and stand in the way of the next workers."""
@@ -460,5 +440,20 @@ class Supervisor:
         end_with_children([lane.pid])
 
 
-def _nothing(_: object) -> None:
-    """Stand in for the coordinator until it has set its own."""
+def _lost(lane: Lane, chunks: list[Chunk], exitcode: int | None, glance: watch.Glance) -> list[Lost]:
+    """Return what became of the chunks that a worker died with; `glance`: what it said it was at."""
+    held_s = (monotonic_ns() - lane.moved_ns) / 1e9
+    seen = glance if glance.ident >= 0 or glance.loads is not None else None
+    shared = shares(
+        chunks,
+        last=glance.last,
+        loads=glance.loads,
+        ident=glance.ident,
+        position=glance.position,
+        decoding=glance.decoding,
+    )
+    who = (lane.worker_id, lane.pid, exitcode)
+    return [
+        Lost(chunk, *who, to_blame, lane.ended, begun, seen, held_s)
+        for chunk, (to_blame, begun) in zip(chunks, shared, strict=True)
+    ]

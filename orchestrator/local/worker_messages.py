@@ -21,8 +21,11 @@ from orchestrator.machine.terminal import for_stream, visible
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind
 
+OutputCallback = Callable[[int, str, str], None]
+"""Takes (worker id, "stdout" or "stderr", text)."""
 
-class Hearing:
+
+class WorkerMessages:
     """Takes in every frame that is no result."""
 
     def __init__(self) -> None:
@@ -31,15 +34,15 @@ class Hearing:
         """CPU time of the workers that have left."""
         self.peak_rss_bytes = 0
         """Sum of the peaks of the workers that have left; a page that several share is counted once."""
-        self.on_output: Callable[[int, str, str], None] | None = None
-        """Shows what is printed: (worker id, "stdout" or "stderr", text)."""
+        self.callback: OutputCallback | None = None
+        """Shows what is printed; None: the program's own streams do."""
         self.farewells: list[tuple[int, int, bool, bytes]] = []
         """Of each worker that left: its id and pid, whether the finalizer went well, its pickled result or error."""
         self._printed: deque[tuple[int, str, str]] = deque()
         self._unfinished: dict[tuple[int, int, str], str] = {}
         """What workers have printed of lines that have no end yet, by pid, worker id and stream."""
 
-    def hear(self, lane: Lane, frame: Frame) -> OrchestratorError | None:
+    def take_in(self, lane: Lane, frame: Frame) -> OrchestratorError | None:
         """Take in a frame other than READY; return why the pool can't go on, if it says so.
 
         What is put into the lane in answer is to be flushed by the caller.
@@ -54,7 +57,7 @@ class Hearing:
         elif kind == Kind.SPILL:
             lane.put_object(Kind.FILE, payload.encode(_file_for(lane)), 0, 0)
         elif kind == Kind.OUTPUT:
-            self._hear_print(lane, *pickle.loads(body))
+            self._keep_print(lane, *pickle.loads(body))
         elif kind == Kind.GOODBYE:
             seconds, rss, farewell = payload.decode(flags, buffers, body, lane.outputs)
             if farewell is not None:
@@ -76,13 +79,17 @@ class Hearing:
             raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
         return None
 
-    def _hear_print(self, lane: Lane, stream: str, text: str, ended: bool) -> None:
+    def _keep_print(self, lane: Lane, stream: str, text: str, ended: bool) -> None:
         line = (lane.pid, lane.worker_id, stream)
         if ended:  # with all that was told of the line before
             self._unfinished.pop(line, None)
             self._printed.append((lane.worker_id, stream, text))
         else:
             self._unfinished[line] = self._unfinished.get(line, "") + text
+
+    def show_by(self, callback: OutputCallback | None) -> None:
+        """Have what is printed shown by this callback from now on."""
+        self.callback = callback
 
     def say(self, text: str) -> None:
         """Have a line of our own shown where the workers' prints are."""
@@ -100,8 +107,8 @@ class Hearing:
         """Hand what was printed to the one who shows it; without the lock."""
         while self._printed:
             worker_id, stream, text = self._printed.popleft()
-            if self.on_output is not None:
-                self.on_output(worker_id, stream, text)
+            if self.callback is not None:
+                self.callback(worker_id, stream, text)
             else:
                 target = sys.stdout if stream == "stdout" else sys.stderr
                 if target is not None and not target.closed:

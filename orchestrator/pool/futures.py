@@ -148,7 +148,7 @@ class FutureDriver:
                 kind.stage.close()
 
     def _open(self, key: object, options: MapOptions) -> _Kind:
-        forward = self._coordinator.hearing.on_output is not None
+        forward = self._coordinator.forwards_output
         stage = Stage(
             self._coordinator, self._settings, run_submission, options, star=False, total=None, forward_output=forward
         )

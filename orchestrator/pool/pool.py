@@ -398,7 +398,7 @@ class Pool:
             ClosedError: the pool is closed.
             ItemError: the function can't be pickled.
         """
-        forward = forward_output or self._coordinator.hearing.on_output is not None
+        forward = forward_output or self._coordinator.forwards_output
         stage = Stage(
             self._coordinator,
             self._settings,
@@ -475,11 +475,11 @@ class Pool:
     @property
     def on_output(self) -> Callable[[int, str, str], None] | None:
         """Called with (worker id, "stdout" or "stderr", text) for what user code prints, in the iterating thread."""
-        return self._coordinator.hearing.on_output
+        return self._coordinator.output_callback
 
     @on_output.setter
     def on_output(self, callback: Callable[[int, str, str], None] | None) -> None:
-        self._coordinator.hearing.on_output = callback
+        self._coordinator.show_output_by(callback)
 
     # ---- ending -----------------------------------------------------------------------------------------------
 
@@ -512,10 +512,10 @@ class Pool:
         self._futures.close(timeout)
         self._coordinator.stop(None if ends is None else max(0.0, ends - time.monotonic()))
         self._finalizer.detach()
-        if self._coordinator.hearing.farewells or self._settings.finalizer is not None:
+        if self._coordinator.farewells or self._settings.finalizer is not None:
             from orchestrator.pool.close_report import close_report  # noqa: PLC0415 - most pools have no finalizer
 
-            self._close_report = close_report(self._coordinator.hearing.farewells)
+            self._close_report = close_report(self._coordinator.farewells)
 
     @property
     def _is_interrupted(self) -> bool:
@@ -575,8 +575,8 @@ class Pool:
 
             feed, *behind = nodes
             bars = NodeBars(nodes) if behind or not isinstance(feed, FeedNode) else ItemBar(feed, total, desc)
-            if self._coordinator.hearing.on_output is None:
-                self._coordinator.hearing.on_output = lambda _, stream, text: bars.write(text, stream)
+            if not self._coordinator.forwards_output:
+                self._coordinator.show_output_by(lambda _, stream, text: bars.write(text, stream))
             return bars
 
         return open_bars

@@ -82,6 +82,7 @@ class Totals:
     def stats(self, coordinator: Coordinator, futures: StageCounts) -> PoolStats:
         """Return what the pool has done so far; `futures` are the counts of what was submitted."""
         lanes = coordinator.lanes
+        cpu_seconds, peak_rss_bytes = coordinator.left_workers
         counted = [*self._calls, futures]
         return PoolStats(
             items=sum(c.items for c in counted),
@@ -94,8 +95,8 @@ class Totals:
             lane_bytes={lane.worker_id: (lane.sent_bytes, lane.received_bytes) for lane in lanes},
             arena_bytes={lane.worker_id: lane.inputs.reserved_bytes for lane in lanes},
             chunk_size=self._latest.chunk_items if self._latest is not None else None,
-            worker_cpu_seconds=coordinator.hearing.cpu_seconds,
-            worker_peak_rss_bytes=coordinator.hearing.peak_rss_bytes,
+            worker_cpu_seconds=cpu_seconds,
+            worker_peak_rss_bytes=peak_rss_bytes,
         )
 
 

@@ -11,7 +11,7 @@ SCRIPT = """
 import os, random, sys
 from orchestrator import Pool
 
-FILES = ("supervisor.py", "lane.py", "launch.py", "coordinator.py", "calls.py")
+FILES = ("supervisor.py", "lane.py", "lane_io.py", "worker_process.py", "coordinator.py", "calls.py")
 
 def interrupted(point):
     lines = 0

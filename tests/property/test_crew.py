@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.engine.core.credits import Credits
-from orchestrator.engine.core.ledger import Chunk, Ledger
+from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.events import Ended
 from orchestrator.local import supervisor
+from orchestrator.local.in_flight import InFlight
 from orchestrator.local.transport.lane import LaneState
 from orchestrator.settings import PoolSettings
 
@@ -69,22 +70,27 @@ class Coming(RuleBasedStateMachine):
 
     @initialize(size=st.integers(1, MOST), share=st.sampled_from([None, 1, 2, 5]))
     def start(self, size, share):
-        self.ledger, self.credits = Ledger(), Credits()
-        selector = SimpleNamespace(register=lambda *_: None, unregister=lambda *_: None)
+        self.credits = Credits()
+        io = SimpleNamespace(add=lambda _: None, remove=lambda _: None, flush=lambda _: None)
         calls = SimpleNamespace(
             slot=lambda _: memoryview(bytearray(64)).cast("Q"), events=lambda _: None, shortest_timeout_s=None
         )
         self.share = share
+        in_flight = InFlight(calls)
+        self.ledger = in_flight.ledger
         self.supervisor = supervisor.Supervisor(
-            PoolSettings(size, "forkserver", None, (), 1 << 20, 3, items_per_worker=share), None, self.ledger, self.credits, calls, selector
+            PoolSettings(size, "forkserver", None, (), 1 << 20, 3, items_per_worker=share), None, in_flight, self.credits, io
         )
         self.broke = []
-        self.supervisor.broke = self.broke.append
         self.step = set()
         self.broken_step = set()
         self.seq = 0
         self.ran = self.existed = 0
         self.supervisor.fill()
+
+    def _note(self, fatal):
+        if fatal is not None:
+            self.broke.append(fatal)
 
     # ---- what the coordinator does --------------------------------------------------------------------------------
 
@@ -95,7 +101,7 @@ class Coming(RuleBasedStateMachine):
         self.seq += 1
         self.ledger.sent(chunk, lane.key)
         if self.share is not None:
-            self.supervisor.count_sent(lane, 1)
+            self._note(self.supervisor.count_sent(lane, 1))
 
     @rule(depth=st.sampled_from([1, 2, 4]), alone=st.booleans())
     def send(self, depth, alone):
@@ -171,14 +177,14 @@ class Coming(RuleBasedStateMachine):
     def get_ready(self, which):
         lane = self._lanes()[which % len(self._lanes())]
         if not lane.doomed:
-            self.supervisor.ready(lane)
+            self._note(self.supervisor.ready(lane))
 
     def _die(self, lane):
         if lane.key in self.step:  # its barrier breaks: the others may end their part
             self.broken_step, self.step = self.step, set()
         if lane.state is LaneState.STARTING and not lane.doomed:
-            self.supervisor.ready(lane)  # dying early again and again stops the pool: tested elsewhere
-        self.supervisor.settle_death(lane)
+            self._note(self.supervisor.ready(lane))  # dying early again and again stops the pool: tested elsewhere
+        self._note(self.supervisor.settle_death(lane).fatal)
 
     @rule(which=pick)
     @precondition(lambda self: self._lanes())
@@ -196,13 +202,13 @@ class Coming(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, MOST))
     def resize(self, size):
-        self.supervisor.resize(size)
+        self._note(self.supervisor.resize(size))
 
     @rule(which=pick)
     @precondition(lambda self: self.supervisor.lanes)
     def gets_too_large(self, which):
         lanes = list(self.supervisor.lanes.values())
-        self.supervisor.replace(lanes[which % len(lanes)])
+        self._note(self.supervisor.replace(lanes[which % len(lanes)]))
 
     @rule(which=pick)
     @precondition(lambda self: self._running())
@@ -236,7 +242,7 @@ class Coming(RuleBasedStateMachine):
         """However it got here, all workers come, and all that was sent is run."""
         if not hasattr(self, "supervisor"):
             return
-        self.supervisor.resize(MOST)
+        self._note(self.supervisor.resize(MOST))
         for _ in range(10_000):
             if self._step_is_full():
                 self.end_step()

@@ -21,8 +21,9 @@ Sendable = tuple[Chunk, payload.Encoded]
 class Engine(Protocol):
     """Runs chunks. Where nothing else is said, a method is called in the thread of whoever consumes the results."""
 
-    in_flight_bytes: int
-    """Bytes of chunks and results that are on the way, or not yet consumed."""
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of chunks and results that are on the way, or not yet consumed."""
 
     @property
     def buffer_bytes(self) -> int:

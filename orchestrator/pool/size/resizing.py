@@ -31,24 +31,24 @@ class FileFollower:
         """Begin to look."""
         self._file = file
         self._coordinator = coordinator
-        self._timer = coordinator.timers.start(LOOK_S, self._look)
+        self._timer = coordinator.start_timer(LOOK_S, self._look)
 
     def hurry(self) -> None:
         """Look at once; from any thread, or from a signal handler."""
-        self._timer.due_s = 0.0
+        self._timer.hurry()
         self._coordinator.wake()
 
     def stop(self) -> None:
         """Look no more."""
-        self._coordinator.timers.cancel(self._timer)
+        self._coordinator.cancel_timer(self._timer)
 
     def _look(self) -> None:
         found = self._file.look()
         if isinstance(found, int):
             _resize(self._coordinator, found)
         elif found is not None:
-            size = self._coordinator.supervisor.size
-            self._coordinator.hearing.say(f"-j {self._file.path}: {found}; it stays at {size} workers")
+            size = self._coordinator.size
+            self._coordinator.say(f"-j {self._file.path}: {found}; it stays at {size} workers")
 
 
 class MachineFollower:
@@ -60,14 +60,14 @@ class MachineFollower:
         self._memory = memory
         self._sizer = AutoSizer(bounds.least, bounds.most)
         self._cpus: CpuWatch | None = None
-        self._timer = coordinator.timers.start(LOOK_S, self._look)
+        self._timer = coordinator.start_timer(LOOK_S, self._look)
 
     def hurry(self) -> None:
         """Nothing is read here that could have changed."""
 
     def stop(self) -> None:
         """Look no more."""
-        self._coordinator.timers.cancel(self._timer)
+        self._coordinator.cancel_timer(self._timer)
 
     def _look(self) -> None:
         if self._cpus is None:
@@ -75,14 +75,13 @@ class MachineFollower:
 
             self._cpus = CpuWatch()
             return
-        supervisor = self._coordinator.supervisor
         size = self._sizer.judge(self._observe(self._cpus))
-        if size != supervisor.size and supervisor.size:
+        if size != self._coordinator.size > 0:
             _resize(self._coordinator, size)
 
     def _observe(self, watch: CpuWatch) -> Observation:
         coordinator = self._coordinator
-        lanes = list(coordinator.supervisor.lanes.values())
+        lanes = coordinator.lanes
         idle, cpus = watch.look()
         own = None
         if idle < SHRINK_IDLE_CPUS:
@@ -90,7 +89,7 @@ class MachineFollower:
         else:
             watch.forget_groups()
         return Observation(
-            size=coordinator.supervisor.size,
+            size=coordinator.size,
             working=coordinator.chunks_in_flight > 0,
             busy=coordinator.busy_workers / max(1, len(lanes)),
             idle_cpus=idle,

@@ -1,0 +1,93 @@
+"""The chunks in flight: which lane holds each, what they take of the byte budget, and who is told what became of them.
+
+    send -> ledger, budget, lane      finish, give_back, lose -> ledger, budget, events of the call
+
+Owner of the state: the coordinator, under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.engine.core.ledger import Chunk, Ledger
+from orchestrator.engine.protocol.events import Finished, Lost, Refused, Returned, StageEvents
+from orchestrator.local.transport.calls import Calls
+from orchestrator.local.transport.lane import Lane
+from workers.transport import payload
+from workers.transport.wire import Flag, Frame, Kind
+
+
+class InFlight:
+    """Every chunk that a lane holds, and every result that its consumer has not taken yet."""
+
+    def __init__(self, calls: Calls) -> None:
+        """Take the open calls, whose consumers are told."""
+        self.ledger = Ledger()
+        self.calls = calls
+        self.bytes = 0
+        """What chunks and results take of the budget."""
+
+    def send(self, number: int, chunk: Chunk, encoded: payload.Encoded, lane: Lane) -> None:
+        """Put a chunk of a call behind what a lane is to write, with the call's function if its worker lacks it."""
+        if number not in lane.known_calls:
+            lane.known_calls.add(number)
+            lane.put_object(Kind.FUNCTION, self.calls.function(number), number, 0)
+        ident = self.ledger.sent(chunk, lane.key)
+        chunk.size_bytes = encoded.size
+        chunk.encoded = None if encoded.buffers else encoded
+        self.bytes += encoded.size
+        lane.put_object(Kind.CHUNK, encoded, number, ident, Flag.WATCHED if chunk.watched else 0)
+
+    def finish(self, lane: Lane, frame: Frame) -> None:
+        """Take in a result, or that a worker could not read a chunk."""
+        kind, flags, buffers, microseconds, ident, body = frame
+        chunk = self.ledger.done(ident, lane.key)
+        lane.chunks_done += 1
+        lane.items_done += len(chunk.items)
+        spill = lane.spill
+        if spill is not None:
+            lane.spill = None
+        events = self.calls.events(chunk.call)
+        if events is None or flags & Flag.ABANDONED:
+            payload.discard(buffers, body, lane.outputs)
+            self.bytes -= chunk.size_bytes
+            return
+        size = payload.size_of(buffers, body) if buffers else len(body)
+        self.bytes += size
+        chunk.size_bytes += size
+        self.calls.unconsumed[chunk.call] += chunk.size_bytes
+        made = Finished if kind == Kind.RESULT else Refused
+        events.append(made(chunk, microseconds / 1e6, flags, buffers, body, lane.outputs, size, spill))
+
+    def give_back(self, lane: Lane, ident: int) -> None:
+        """Return a chunk that its worker has not begun, and will not, to its call."""
+        chunk = self.ledger.returned(ident, lane.key)
+        self.bytes -= chunk.size_bytes
+        events = self.calls.events(chunk.call)
+        if events is not None:
+            events.append(Returned(chunk))
+
+    def lose(self, lost: Iterable[Lost]) -> None:
+        """Tell the calls of chunks that a worker died with."""
+        for event in lost:
+            self.bytes -= event.chunk.size_bytes
+            events = self.calls.events(event.chunk.call)
+            if events is not None:
+                events.append(event)
+
+    def consumed(self, number: int, size_bytes: int) -> None:
+        """Give back budget, unless the end of the call has done so already."""
+        if number in self.calls.unconsumed:
+            self.calls.unconsumed[number] -= size_bytes
+            self.bytes -= size_bytes
+
+    def forget(self, number: int, events: StageEvents | None) -> None:
+        """Give back what a call that ended has not consumed, and free what it was still told of."""
+        self.bytes -= self.calls.unconsumed.pop(number)
+        while events:
+            try:
+                event = events.popleft()
+            except IndexError:  # its consumer, in another thread, took it
+                return
+            if isinstance(event, (Finished, Refused)):
+                payload.discard(event.buffers, event.body, event.reader)
