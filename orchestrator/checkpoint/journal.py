@@ -98,7 +98,7 @@ class Journal:
             return plain_data.loads(self._last, unpickle=True)["of"]
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"what the run in {self.folder} had in hand can't be unpickled here: {why}") from error
+            raise ConfigError(f"the saved state of the run in {self.folder} can't be unpickled here: {why}") from error
 
     def finish(self) -> None:
         """Note that the run has come to its end, and all outputs have their final names."""
@@ -137,7 +137,7 @@ class Journal:
         with open(self._fd, "rb", closefd=False) as file:
             data = file.read()
         if data.startswith(_OLD_MAGIC):
-            raise ConfigError(f"{self._path} was written by an earlier version, which can't be gone on with; remove it")
+            raise ConfigError(f"{self._path} was written by an earlier version and can't be resumed; remove it")
         at = 0
         while (body := _body(data, at)) is not None:
             self._take(body)
@@ -151,7 +151,7 @@ class Journal:
             entry = plain_data.loads(body)
             kind, value = entry["kind"], entry["of"]
         except (ValueError, TypeError, KeyError, ImportError, RecursionError):
-            raise ConfigError(f"{self._path} is no journal of a run") from None
+            raise ConfigError(f"{self._path} is not the journal of a run") from None
         if kind == "head":
             self.head = value
         elif kind == "state":
@@ -196,14 +196,14 @@ class Journal:
         for fd, path in ((self._fd, self._path), (self._lock_fd, os.path.join(self.folder, _LOCK))):  # noqa: PTH118
             if not same_file(fd, path):
                 raise OrchestratorError(
-                    f"can't write the journal {self._path}: somebody else has removed or replaced {path} while the run "
-                    "went on, so it can't be resumed"
+                    f"can't write the journal {self._path}: somebody else has removed or replaced {path} during the "
+                    "run, so it can't be resumed"
                 )
 
     def _failed(self, error: OSError) -> OrchestratorError:
         return OrchestratorError(
-            f"can't write the journal {self._path}: {error.strerror}; what it held before is still good: "
-            "make room and resume"
+            f"can't write the journal {self._path}: {error.strerror}; the last checkpoint is intact: "
+            "free some space and resume"
         )
 
 

@@ -117,7 +117,7 @@ class _Encoder:
 
     def _pickled(self, value: Any) -> Any:
         if not self._may_pickle:
-            raise TypeError(f"a {type(value).__qualname__} is no plain data")
+            raise TypeError(f"a {type(value).__qualname__} is not plain data")
         return {_MARK: "pickle", "of": base64.b64encode(pickle.dumps(value, pickle.HIGHEST_PROTOCOL)).decode()}
 
 

@@ -15,7 +15,7 @@ def why_untrusted(status: os.stat_result) -> str | None:
     if status.st_uid != os.geteuid():
         return "belongs to another user"
     if status.st_mode & _OTHERS_WRITE:
-        return f"can be written to by others (mode {stat.S_IMODE(status.st_mode):o})"
+        return f"is writable by others (mode {stat.S_IMODE(status.st_mode):o})"
     return None
 
 
@@ -33,6 +33,6 @@ def refuse_untrusted(path: str, what: str, fd: int | None = None) -> None:
     why = why_untrusted(os.stat(path, follow_symlinks=False) if fd is None else os.fstat(fd))  # noqa: PTH116
     if why is not None:
         raise ConfigError(
-            f"{path} {why}, and {what} is pickled there: to load it could run what others have put there. If you know "
-            f"that nobody has, make it yours alone (chown, chmod go-w) and run this again"
+            f"{path} {why}, and {what} is pickled there: loading it could run code that others put there. If you trust "
+            f"its contents, make it yours alone (chown, chmod go-w) and run this again"
         )

@@ -38,7 +38,7 @@ def _dispatch(argv: list[str]) -> int:
             complain(f"unknown command {argv[0]!r}{hint} (see `orchestrator --help`)")
             return EXIT_USAGE
         main_parser().parse_args(argv)
-        complain("say what to do: `orchestrator run TARGET INPUT... -o OUT`; `orchestrator --help` tells more")
+        complain("no command given: try `orchestrator run TARGET INPUT... -o OUT`, or see `orchestrator --help`")
         return EXIT_USAGE
     from orchestrator.errors import ConfigError  # noqa: PLC0415
 

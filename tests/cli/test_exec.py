@@ -46,10 +46,10 @@ def test_outcomes_of_all_kinds_their_output_and_the_log(folder, command):
     said = done.stderr
     assert said.startswith("warned\n")
     assert "command 2 failed with exit code 3: echo b; exit 3\n" in said
-    assert "command 3 was ended by SIGKILL: kill -9 $$\n" in said
-    assert "command 4 took longer than its time and was ended: echo late" in said
-    assert re.search(r"the worker that ran it \(pid \d+\) was killed by SIGKILL.*given up", said)
-    assert "6 commands, 2 succeeded, 4 failed, 4 tried again; " in said
+    assert "command 3 was killed by SIGKILL: kill -9 $$\n" in said
+    assert "command 4 timed out and was killed: echo late" in said
+    assert re.search(r"the worker that ran it \(pid \d+\) was killed by SIGKILL.*not tried again", said)
+    assert "6 commands, 2 succeeded, 4 failed, 4 retried; " in said
     assert said.endswith("finished with failures: 4 of 6 commands failed\n")
     report = json.loads((folder / "report").read_text())
     assert report["commands"] == {"succeeded": 2, "failed": 4, "ended": 0, "tried_again": 4}
@@ -59,7 +59,7 @@ def test_outcomes_of_all_kinds_their_output_and_the_log(folder, command):
     assert sorted((each["args"]["seq"], each["name"]) for each in slices) == [(entry[0], entry[4]) for entry in log_of(folder)]
     assert {each["tid"] for each in slices} == {1, 2}
     marks = [event["name"] for event in events if event["ph"] == "i"]
-    for name, count in (("took longer than its time", 2), ("ended by SIGKILL", 8), ("tried again, attempt 2", 6)):
+    for name, count in (("timed out", 2), ("killed by SIGKILL", 8), ("retry, attempt 2", 6)):
         assert marks.count(name) == count, name
     child = int((folder / "child").read_text())
     until(lambda: not is_running(child))
@@ -96,7 +96,7 @@ def test_lines_of_a_pipe_run_as_they_come_and_unordered_ones_pass_on_as_they_end
         process.kill()
         process.wait()
     assert (process.returncode, out) == (143, b"")
-    assert err == b"orchestrator: ended by SIGTERM; 1 command that ran was ended\n"
+    assert err == b"orchestrator: stopped by SIGTERM; 1 running command was killed\n"
 
 
 def test_ctrl_c_ends_commands_kindly_and_the_stubborn_too(folder, start):
@@ -115,7 +115,7 @@ def test_ctrl_c_ends_commands_kindly_and_the_stubborn_too(folder, start):
         process.wait()
         os.close(gate)
     assert process.returncode == 130
-    assert err == b"orchestrator: interrupted; 2 commands that ran were ended; nothing was written to out\n"
+    assert err == b"orchestrator: interrupted; 2 running commands were killed; nothing was written to out\n"
     for watch in watches:
         assert_ends(watch)
     assert (folder / "said").read_text() == "kind\n"  # it had the time to tidy up
@@ -145,14 +145,14 @@ def test_halt_soon_lets_what_runs_finish_and_resume_failed_runs_the_rest(folder,
     inputs = ["1", "2", "3", "4"]
     done = command("exec", "-q", "-j2", "--halt", "soon,fail=1", "--joblog", "log", "-o", "out", line, *inputs, code=3)
     assert (folder / "out").read_text() == "1\n2\n"
-    assert "stopped by --halt soon,fail=1: 1 of 4 commands failed; what commands had written is in out\n" in done.stderr
+    assert "stopped by --halt soon,fail=1: 1 of 4 commands failed; out has the output so far\n" in done.stderr
     assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 4)]
     (folder / "again").touch()
     again = command("exec", "-q", "-j2", "--joblog", "log", "--resume-failed", line, *inputs)
     assert (again.stdout, again.stderr) == (b"2\n3\n4\n", "")
     assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 0), (2, 4), (3, 0), (4, 0)]
     refused = command("exec", "--joblog", "log", "--resume", line + " ", *inputs, code=4)
-    assert "log is of another run: command 1 there was" in refused.stderr
+    assert "log belongs to a different run: command 1 was" in refused.stderr
 
 
 def test_halt_now_ends_what_runs_and_keeps_what_had_ended(folder, command):
@@ -160,7 +160,7 @@ def test_halt_now_ends_what_runs_and_keeps_what_had_ended(folder, command):
     line = "echo {}; [ {} = 1 ] && { : >gate; exec sleep 600; }; read _ <gate; exit 0"
     done = command("exec", "-j2", "--halt", "now,success=1", "--joblog", "log", line, "1", "2", "3", code=3)
     assert done.stdout == b"2\n"
-    assert "stopped by --halt now,success=1: 1 of 3 commands succeeded; 1 that ran was ended\n" in done.stderr
+    assert "stopped by --halt now,success=1: 1 of 3 commands succeeded; 1 running command was killed\n" in done.stderr
     assert [entry[:4] for entry in log_of(folder)] == [(1, 2, 0, 15), (2, 2, 0, 0)]
 
 
@@ -191,7 +191,7 @@ def test_no_argument_is_ever_run(command, folder):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["echo {2}", "a"], "asks for argument 2, but there is 1 group"),
+        (["echo {2}", "a"], "uses argument 2, but there is 1 group"),
         (["echo '{}", "a"], "a quote or a bracket in the command is not closed"),
         (["echo {= uc =}", "a"], "Perl"),
         (["true; echo `cat {}`", "a"], "{} at character 17 of the command stands in backticks"),
@@ -200,11 +200,11 @@ def test_no_argument_is_ever_run(command, folder):
         (["--dry-run", "eval", "a"], "what `eval` runs or computes"),
         (["sleep 1 &", "a"], "no place for its argument"),
         (["echo", "::::", "gone"], "can't read arguments from gone: No such file"),
-        (["echo {}", "a", ":::", "b"], "'a' stands between the command and :::"),
+        (["echo {}", "a", ":::", "b"], "unexpected 'a' between the command and :::"),
         (["echo", "a", "--halt", "later"], "--halt 'later'"),
         (["echo", "a", "--resume"], "need --joblog FILE"),
         (["echo", "a", "--timeout", "0"], "--timeout must be more than 0"),
-        (["echo", "a", "--retries=-1"], "--retries '-1' is no whole number"),
+        (["echo", "a", "--retries=-1"], "--retries must be a whole number of at least 0"),
         (["echo", "a", "-o", "/gone/out"], "can't write to /gone/out"),
         (["echo", "a", "--joblog", "/gone/log"], "can't write the job log /gone/log"),
         (["echo", "a", "--memfree", "999999T"], "so much is never free"),

@@ -132,4 +132,4 @@ def test_the_limits_of_workers(folder, command):
     assert 5 <= len(set(pids)) <= 12
     said = command("run", "hurt:line", "in.txt", "--dry-run", "--retries", "KeyError=1,OSError=2", "--timeout", 3).stdout.decode()
     assert "retries KeyError=1,OSError=2" in said
-    assert "at most 3 s a record" in said
+    assert "at most 3 s per record" in said

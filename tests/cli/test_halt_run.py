@@ -26,7 +26,7 @@ def kept(text):
 def test_soon_finishes_what_is_read_and_keeps_it(folder, numbers, command):
     done = command("run", "f:fail_on_7s", "in.txt", "-o", "out.txt", "--halt", "soon,fail=5", *SMALL, code=3)
     assert 1_000 < kept((folder / "out.txt").read_text()) < RECORDS / 2
-    said = r"stopped by --halt soon,fail=5: [\d,]+ of [\d,]+ records so far failed; out.txt has what was written until then\n"
+    said = r"stopped by --halt soon,fail=5: [\d,]+ of [\d,]+ records so far failed; out.txt has the output so far\n"
     assert re.search(said, done.stderr)
     assert "in.txt, line 8: ZeroDivisionError" in done.stderr
 
@@ -40,7 +40,7 @@ def test_now_writes_no_file(folder, numbers, command):
 def test_with_a_checkpoint_a_halted_run_can_be_resumed(folder, numbers, command):
     arguments = ("run", "f:fail_on_7s", "in.txt", "-o", "out.txt", "--checkpoint", "kept", *SMALL)
     done = command(*arguments, "--halt", "now,success=1", code=3)
-    assert re.search(r"--halt now,success=1: .*; to go on where it was:\n  .* --resume\n", done.stderr)
+    assert re.search(r"--halt now,success=1: .*; to resume:\n  .* --resume\n", done.stderr)
     command(*arguments, "--resume", "--halt", "never", code=1)
     text = (folder / "out.txt").read_text()
     assert kept(text) == sum("7" not in str(i) for i in range(RECORDS))
@@ -50,7 +50,7 @@ def test_with_a_checkpoint_a_halted_run_can_be_resumed(folder, numbers, command)
     ("flags", "said"),
     [
         (["--halt", "soon,fail=x"], "--halt 'soon,fail=x'"),
-        (["--halt", "soon,fail=1", "--on-error", "raise"], "give one of them"),
+        (["--halt", "soon,fail=1", "--on-error", "raise"], "give only one of them"),
     ],
 )
 def test_mistakes(flags, said, capfd):

@@ -44,7 +44,7 @@ def job(folder):
 
 def test_a_good_file_is_checked_and_nothing_is_written(job, command):
     done = command("job", "job.toml", "--check")
-    assert done.stderr == "orchestrator: job.toml is good: 3 nodes, 0 workflows\n"
+    assert done.stderr == "orchestrator: job.toml is valid: 3 nodes, 0 workflows\n"
     assert command("job", "job.toml", "--check", "-q").stderr == ""
     assert not (job / "out.txt").exists()
 
@@ -182,7 +182,7 @@ def test_an_example_means_what_plain_python_does(library, example):
 
 @pytest.mark.parametrize("example", CHECKS)
 def test_an_example_is_good(library, command, example):
-    assert "is good" in command("job", EXAMPLES / example, "--check").stderr
+    assert "is valid" in command("job", EXAMPLES / example, "--check").stderr
 
 
 @pytest.mark.parametrize("example", CHECKS)

@@ -89,9 +89,9 @@ def test_a_job_is_stopped_refused_and_gone_on_with(job, command, start):
         os.unlink(job / "out" / name)
 
     said = interrupted(start, job)
-    assert "stopped by SIGINT; to go on where it was:\n  python -m orchestrator " + " ".join(RUN) + " --resume\n" in said
+    assert "stopped by SIGINT; to resume:\n  python -m orchestrator " + " ".join(RUN) + " --resume\n" in said
     assert all(name.startswith(".") for name in outputs(job))
-    assert "did not come to its end; add --resume" in command(*RUN, code=2).stderr
+    assert "unfinished run; add --resume" in command(*RUN, code=2).stderr
 
     (job / "g.py").write_text(FUNCTIONS.replace("n * 7", "n * 8"))
     (job / "job.toml").write_text(JOB.replace("size = 2", "size = 3"))
@@ -116,7 +116,7 @@ def test_mistakes(job, command):
     (job / "calls.toml").write_text(JOB.replace('write = "out/both.txt"', 'call = "builtins:print"'))
     for file, flags, said in (
         ("job.toml", ["--resume"], "--resume needs --checkpoint DIR"),
-        ("job.toml", ["--checkpoint", "c", "--grace", "long"], "--grace 'long' is no number of seconds"),
+        ("job.toml", ["--checkpoint", "c", "--grace", "long"], "--grace must be a number of seconds, not 'long'"),
         ("job.toml", ["--checkpoint", "g.py"], "can't use g.py for checkpoints: File exists"),
         ("calls.toml", ["--checkpoint", "c"], "can't be gone on with after a crash"),
     ):

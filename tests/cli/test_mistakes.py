@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "say what to do"),
+        ([], "no command given"),
         (["rum"], "unknown command 'rum'; did you mean run?"),
         (["run"], "required: TARGET, INPUT"),
         (["run", "f:upper"], "required: INPUT"),
@@ -33,8 +33,8 @@ import pytest
         (["run", "f:upper", "in.txt", "-j", "auto:3-2"], "write auto, auto:8 or auto:2-8"),
         (["run", "f:upper", "in.txt", "--block", "big"], "no size"),
         (["run", "f:upper", "in.txt", "--buffer", "0"], "more than 0"),
-        (["run", "f:upper", "in.txt", "--chunk", "0"], "--chunk '0'"),
-        (["run", "f:upper", "in.txt", "--chunk", "5", "--block", "1M"], "give one of them"),
+        (["run", "f:upper", "in.txt", "--chunk", "0"], "not '0'"),
+        (["run", "f:upper", "in.txt", "--chunk", "5", "--block", "1M"], "give only one of them"),
         (["run", "f:upper", "in.txt", "--chunk", "5", "--format", "blocks"], "--block"),
         (["run", "f:upper", "in.txt", "--format", "xml"], "invalid choice: 'xml'"),
         (["run", "f:upper", "in.txt", "--joblog", "gone/log"], "can't write the job log"),

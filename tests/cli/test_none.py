@@ -73,5 +73,5 @@ def test_an_inline_step_keeps_none(tmp_path):
 def test_both_helps_say_it(command):
     for name in ("run", "job"):
         told = " ".join(command(name, "--help").stdout.decode().split())
-        assert "in Stream.map and Pool.map" in told
+        assert "Stream.map and Pool.map" in told
         assert "drop_none = true" in told

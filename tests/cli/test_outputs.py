@@ -153,7 +153,7 @@ def away(line):
     ).stderr.decode()  # fmt: skip
     assert "somebody else has" in said
     assert name.removeprefix("out ") in said
-    assert "is whole" not in said
+    assert "is complete" not in said
     assert not (folder / "out").exists()
 
 

@@ -94,7 +94,7 @@ def test_another_file_with_dead_letters_is_not_mixed_up(stopped, command):
 
 
 def test_accept_needs_resume(command):
-    assert "--accept goes with --resume" in command(*RUN, "--accept", "function", code=2).stderr
+    assert "--accept needs --resume" in command(*RUN, "--accept", "function", code=2).stderr
 
 
 def test_a_job_too(folder, command):

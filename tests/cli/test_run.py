@@ -178,7 +178,7 @@ def test_skipped_failures_are_listed_and_counted(folder, command):
     kept = [f"{i}\n" for i in range(30_000) if "7" not in str(i)]
     assert (folder / "out.txt").read_text() == "".join(kept)
     assert "in.txt, line 8: ZeroDivisionError: division by zero" in done.stderr
-    assert f"finished with failures: {30_000 - len(kept):,} of 30,000 records were left out" in done.stderr
+    assert f"finished with failures: {30_000 - len(kept):,} of 30,000 records were skipped" in done.stderr
     log = [line.split("\t") for line in (folder / "log").read_text().splitlines()]
     assert log[0] == [
         "Seq",

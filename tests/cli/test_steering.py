@@ -114,6 +114,6 @@ def test_it_ends_though_the_function_is_being_imported(folder, gate, ended, numb
     process = ended("run", "slow:same", "in.txt", "-o", "out.txt")
     assert read_pids(gate, 1) == [process.pid]
     process.send_signal(signal.SIGUSR1)
-    read_until(process.stderr, b"it is starting; no worker is there yet")
+    read_until(process.stderr, b"starting; no worker is ready yet")
     process.send_signal(number)
     assert process.wait(DEADLINE_S) == code

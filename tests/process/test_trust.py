@@ -76,7 +76,7 @@ def test_objects_of_a_state_are_loaded_only_from_a_folder_that_is_ours_alone(tmp
     assert saved(tmp_path, graph)
     mode = (tmp_path / wide).stat().st_mode
     (tmp_path / wide).chmod(mode | 0o020)
-    with pytest.raises(ConfigError, match=r"can be written to by others \(mode \d+\).*chmod go-w"):
+    with pytest.raises(ConfigError, match=r"is writable by others \(mode \d+\).*chmod go-w"):
         run(graph(), checkpoint=tmp_path / "kept")
     assert not (tmp_path / "unpickled").exists()
     (tmp_path / wide).chmod(mode)

@@ -77,7 +77,7 @@ def test_a_journal_that_others_take_away_is_noticed(tmp_path, name, call, meddle
     journal.begin("head")
     journal.save("state")
     meddle(tmp_path / "kept" / name)
-    with pytest.raises(OrchestratorError, match=f"has removed or replaced .*{name} while the run went on"):
+    with pytest.raises(OrchestratorError, match=f"has removed or replaced .*{name} during the run"):
         journal.save("more") if call == "save" else journal.finish()
     journal.close()
 
@@ -143,7 +143,7 @@ def test_another_file_is_no_job_log_and_stays_as_it_is(tmp_path):
     path = tmp_path / "notes"
     for text in ("my notes", "my notes\nof today", "Seq\tHost\n"):
         path.write_text(text)
-        with pytest.raises(ConfigError, match="is no job log"):
+        with pytest.raises(ConfigError, match="is not a job log"):
             commands_done(str(path), failed_again=False)
         assert path.read_text() == text
 

@@ -89,7 +89,7 @@ def test_a_log_of_other_commands_is_refused():
     check_same("log", {0: "c 1", 2: "c 3"}, same, rows_of(["1", "2", "3"]))
     check_same("log", {0: "c 1 2"}, slot, rows_of(["1"]))
     check_same("log", {0: "c 'a b'"}, same, rows_of(["a\nb"]))
-    with pytest.raises(ResumeMismatchError, match="command 2 there was 'c 2', and is 'c x' now"):
+    with pytest.raises(ResumeMismatchError, match="command 2 was 'c 2' there and is 'c x' now"):
         check_same("log", {1: "c 2"}, same, rows_of(["1", "x"]))
-    with pytest.raises(ResumeMismatchError, match="it has command 3, and there are 1 now"):
+    with pytest.raises(ResumeMismatchError, match="it lists command 3, but there are only 1 now"):
         check_same("log", {0: "c 1", 2: "c 3"}, same, rows_of(["1"]))

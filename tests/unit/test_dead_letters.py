@@ -70,7 +70,7 @@ def test_an_object_is_pickled_and_opened_only_from_a_file_that_is_ours_alone(tmp
     assert back.item == Point(1, 2)
     path.chmod(0o664)
     (back,) = read_dead_letters(path)
-    with pytest.raises(ConfigError, match=r"item 5 is pickled.*can be written to by others \(mode 664\)"):
+    with pytest.raises(ConfigError, match=r"item 5 is pickled.*is writable by others \(mode 664\)"):
         _ = back.item
 
 

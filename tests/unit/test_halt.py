@@ -81,4 +81,4 @@ def test_counts_of_chunks_and_what_is_said():
     assert count.reason("records") == "--halt soon,fail=5: 6 of 2,002 records so far failed"
     known = HaltCount(parse_halt("now,done=50%"), 8)
     known.add(succeeded=4)
-    assert known.reason("commands") == "--halt now,done=50%: 4 of 8 commands were done"
+    assert known.reason("commands") == "--halt now,done=50%: 4 of 8 commands finished"

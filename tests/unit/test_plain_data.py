@@ -76,7 +76,7 @@ def test_what_is_no_data_stays_closed_until_it_is_asked_for():
     assert found["a"][1] == (1, 2)
     loads(data, unpickle=True)
     assert hit == [1, 1]
-    with pytest.raises(TypeError, match="Loaded is no plain data"):
+    with pytest.raises(TypeError, match="Loaded is not plain data"):
         dumps(Loaded(), may_pickle=False)
 
 

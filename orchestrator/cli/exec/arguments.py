@@ -67,7 +67,7 @@ def rows_of(words: Sequence[str], *, null: bool = False) -> Rows:
             elif clusters:
                 clusters[-1].append(group)
             else:
-                raise ConfigError(f"{marker} goes in step with the arguments before it, and there are none")
+                raise ConfigError(f"{marker} pairs with the arguments before it, but there are none")
     return ListedRows(clusters)
 
 
@@ -81,7 +81,7 @@ def _marked(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 def _groups(marker: str, values: list[str], end: bytes) -> list[list[str]]:
     if marker.startswith("::::"):
         if not values:
-            raise ConfigError(f"{marker} needs the name of a file with arguments, or - for standard input")
+            raise ConfigError(f"{marker} needs the name of an argument file, or - for standard input")
         return [_lines(path, end) for path in values]
     return [values]
 

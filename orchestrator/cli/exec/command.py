@@ -37,7 +37,7 @@ def _made(settings: ExecSettings, signals: Signals, steering: Steering) -> Comma
     rows = rows_of(settings.words, null=settings.null)
     if template.groups > rows.width:
         there = "is 1 group" if rows.width == 1 else f"are {rows.width} groups"
-        raise ConfigError(f"the command asks for argument {template.groups}, but there {there} of arguments")
+        raise ConfigError(f"the command uses argument {template.groups}, but there {there} of arguments")
     done: dict[int, str] = {}
     if settings.resume or settings.resume_failed:
         assert settings.joblog is not None  # noqa: S101 - for the type checker
@@ -57,7 +57,7 @@ def _made(settings: ExecSettings, signals: Signals, steering: Steering) -> Comma
 def _template(settings: ExecSettings) -> CommandTemplate:
     if settings.command is None:
         if not settings.words and sys.stdin.isatty():
-            raise ConfigError("say what to run: orchestrator exec COMMAND INPUT...")
+            raise ConfigError("no command given: orchestrator exec COMMAND INPUT...")
         return bare_commands()
     try:
         return parse(settings.command)

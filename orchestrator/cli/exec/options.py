@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _USAGE = """orchestrator exec [options] COMMAND [INPUT...]
        orchestrator exec [options] COMMAND ::: ARGUMENT... [:::+ ARGUMENT...] [:::: FILE...]"""
 _EXAMPLES = """\
-places in COMMAND (none: the argument goes to its end):
+placeholders in COMMAND (without one, the argument is appended):
   {}  the argument     {.}  without extension     {/}  without folder     {//}  its folder     {/.}  both
   {1} {2} {-1} {1/.}   of the first, second, last group of arguments
   {#}  number of the command, from 1              {%}  slot that it runs in, from 1 to the number of workers
-  An argument arrives as it is, in quotes too: exec 'echo "{}"' is right. The shell never runs what it holds.
-  Refused are places where the shell would read it a second time: backticks, ${…}, arithmetic, here-documents, and what
-  eval, trap, ssh and sh -c run. Write sh -c 'cat "$1"' sh {}, or set a variable first: x={}; cat <<END …
+  Arguments are passed literally, inside quotes too: exec 'echo "{}"' is right. The shell never runs their contents.
+  Placeholders are refused where the shell would evaluate them again: in backticks, ${…}, arithmetic, here-documents
+  and the code of eval, trap, ssh and sh -c. Write sh -c 'cat "$1"' sh {}, or set a variable first: x={}; cat <<END …
 
 examples:
   Compress, with all CPUs:
@@ -51,11 +51,11 @@ examples:
   (Our options stand before ::: or ::::, as with GNU parallel: all that follows is arguments.)
 
 Commands run by /bin/sh -c, with /dev/null as their input. What one writes is passed on when it has ended (and all
-before it, unless --unordered), stdout to stdout, stderr to stderr, never mixed. At Ctrl-C, at --halt now and after its
---timeout a command that runs is sent SIGTERM, and SIGKILL a second later, with all that it started. What a command
-leaves in the background ends with the run. A command whose worker dies runs again. `kill -USR1 PID` prints what runs.
+before it, unless --unordered), stdout to stdout, stderr to stderr, never mixed. On Ctrl-C, --halt now or --timeout, a
+running command gets SIGTERM, then SIGKILL a second later, with all it started. What a command leaves in the background
+ends with the run. A command whose worker dies runs again. `kill -USR1 PID` prints what is running.
 
-exit codes: 0 all well, 1 finished with failures (GNU parallel gives their number), 2 a mistake in the command (nothing
+exit codes: 0 success, 1 finished with failures (GNU parallel gives their number), 2 a mistake in the command (nothing
 was started), 3 stopped by --halt, 130 Ctrl-C, 143 SIGTERM
 """
 
@@ -101,11 +101,11 @@ def exec_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("command", metavar="COMMAND", nargs="?", help="a line for the shell; see below for places in it")
-    add("inputs", metavar="INPUT", nargs="*", help="the arguments; without any, the lines of standard input")
-    add("-o", "--output", metavar="OUT", default="-", help="a file for what commands write to standard output, "
-        "compressed if its name ends in .gz .bz2 .xz .zst")
-    add("-0", "--null", action="store_true", help="lines of argument files and of standard input end with NUL")
+    add("command", metavar="COMMAND", nargs="?", help="a shell command line; its placeholders are listed below")
+    add("inputs", metavar="INPUT", nargs="*", help="the arguments (default: the lines of standard input)")
+    add("-o", "--output", metavar="OUT", default="-", help="write the commands' standard output to this file; "
+        "it is compressed if its name ends in .gz .bz2 .xz .zst")
+    add("-0", "--null", action="store_true", help="arguments in files and on standard input end with NUL")
     add_jobs(parser)
     add_order(parser.add_argument_group("order of the output"))
     _add_failing(parser)
@@ -118,31 +118,31 @@ def exec_parser() -> argparse.ArgumentParser:
 
 def _add_failing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("failures").add_argument
-    add("--timeout", metavar="S", help="end a command that takes longer, with all that it started; it has failed")
+    add("--timeout", metavar="S", help="kill a command that runs longer, with all it started, and count it as failed")
     add(
         "--retries",
         metavar="N",
         default="0",
-        help="run a command that failed up to N times more (in GNU parallel N counts the first time too)",
+        help="retry a failed command up to N times (GNU parallel's N counts the first run too)",
     )
-    add("--retry-delay", metavar="S", default="0", help="seconds before the first of these, doubled for each further")
+    add("--retry-delay", metavar="S", default="0", help="seconds before the first retry, doubled for each one after")
     add(
         "--halt",
         metavar="WHEN",
         default="never",
-        help="stop early: soon,fail=1 begins nothing more when a command has failed, now,fail=1 ends what runs too; "
-        "also fail=N%%, success=…, done=…; percentages are of all commands (default: never)",
+        help="stop early: soon,fail=1 starts no more commands after the first failure; now,fail=1 also kills those "
+        "that run; also fail=N%%, success=…, done=…; percentages are of all commands (default: never)",
     )
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what runs")
+    group = parser.add_argument_group("logs and dry run")
     add = group.add_argument
-    add("--joblog", metavar="FILE", help="write a line for every try of a command, in GNU parallel's columns")
-    add("--resume", action="store_true", help="leave out the commands that are in --joblog FILE")
-    add("--resume-failed", action="store_true", help="the same, but run those again that failed")
+    add("--joblog", metavar="FILE", help="write a line for each attempt at a command, in GNU parallel's columns")
+    add("--resume", action="store_true", help="skip commands that --joblog FILE lists")
+    add("--resume-failed", action="store_true", help="like --resume, but rerun the commands that failed")
     add_telling(group)
-    add("--dry-run", action="store_true", help="print the commands, and start nothing; imports nothing")
+    add("--dry-run", action="store_true", help="print the commands without running or importing anything")
 
 
 def parse_exec(argv: Sequence[str]) -> ExecSettings:
@@ -155,7 +155,7 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
     marker = next((at for at, word in enumerate(argv) if word in MARKERS), len(argv))
     args = _parsed(argv[:marker], spelled_out=marker < len(argv))
     if (args.resume or args.resume_failed) and not args.joblog:
-        raise ConfigError("--resume and --resume-failed need --joblog FILE, the log of the run to go on with")
+        raise ConfigError("--resume and --resume-failed need --joblog FILE, the log of the run to resume")
     return ExecSettings(
         command=args.command,
         words=(*args.inputs, *argv[marker:]),
@@ -201,7 +201,7 @@ def _parsed(argv: Sequence[str], *, spelled_out: bool) -> argparse.Namespace:
         own = list(argv[: len(argv) - len(args.inputs)]) + args.inputs
         args = exec_parser().parse_intermixed_args(own)
         if args.inputs:
-            raise ConfigError(f"{args.inputs[0]!r} stands between the command and :::; arguments go behind :::")
+            raise ConfigError(f"unexpected {args.inputs[0]!r} between the command and :::; put arguments after :::")
     else:
         args.command, args.inputs = " ".join([args.command, *args.inputs]), []
     return args
@@ -218,5 +218,5 @@ def _timeout(text: str | None) -> float | None:
 
 def _retries(text: str) -> int:
     if not text.isdecimal():
-        raise ConfigError(f"--retries {text!r} is no whole number of at least 0")
+        raise ConfigError(f"--retries must be a whole number of at least 0, not {text!r}")
     return int(text)

@@ -139,9 +139,9 @@ def _why(error: ItemError) -> str:
     """Say in one line why a command has no end of its own."""
     if isinstance(error, WorkerDiedError):
         who = f"the worker that ran it (pid {error.pid}) {describe_exit(error.exitcode)}"
-        return f"{who}; so did those that tried it again, {error.attempts} in all, and the command is given up"
+        return f"{who}; {error.attempts} workers died running this command, so it is not tried again"
     if isinstance(error, ItemTimeoutError):
-        return "it took longer than its time, and its worker had to be ended with it"
+        return "it timed out, and its worker was killed"
     return str(error.__cause__ or error)
 
 

@@ -37,7 +37,7 @@ def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:
     if len(lines) == 1 and "\t".join(COLUMNS).startswith(lines[0].rstrip("\0")):  # torn in its first line, or empty
         return done
     if lines[0].split("\t") != list(COLUMNS):
-        raise ConfigError(f"{path} is no job log: its first line is not the names of the columns")
+        raise ConfigError(f"{path} is not a job log: its first line doesn't name the columns")
     for number, line in enumerate(lines[1:-1], 2):  # behind the last line end there may be a torn one
         fields = line.split("\t", len(COLUMNS) - 1)
         try:
@@ -47,7 +47,7 @@ def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:
             if ran and not (failed_again and exitval):
                 done[seq - 1] = fields[8]
         except (ValueError, IndexError):
-            raise ConfigError(f"{path}, line {number}, is no line of a job log") from None
+            raise ConfigError(f"{path}, line {number}: not a line of a job log") from None
     return done
 
 
@@ -64,11 +64,11 @@ def check_same(path: str, done: dict[int, str], template: CommandTemplate, rows:
         line = as_field(template.render(row, seq + 1, None))
         if done.get(seq, line) != line:
             raise ResumeMismatchError(
-                f"{path} is of another run: command {seq + 1} there was {done[seq]!r}, and is {line!r} now; "
-                "use another --joblog, or remove it to start from the beginning"
+                f"{path} belongs to a different run: command {seq + 1} was {done[seq]!r} there and is {line!r} now; "
+                "use another --joblog, or remove it to start over"
             )
     if rows.total is not None and last >= rows.total:
         raise ResumeMismatchError(
-            f"{path} is of another run: it has command {last + 1}, and there are {rows.total:,} now; use another "
-            "--joblog, or remove it to start from the beginning"
+            f"{path} belongs to a different run: it lists command {last + 1}, but there are only {rows.total:,} now; "
+            "use another --joblog, or remove it to start over"
         )

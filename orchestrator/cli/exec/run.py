@@ -231,19 +231,16 @@ class CommandRun:
     def left(self, stop: BaseException) -> str:
         """Say how many commands a signal ended, and what there is of the output."""
         by_signal = isinstance(stop, StoppedError) or not isinstance(stop, OrchestratorError)
-        ended = self._ended("command", "commands") if by_signal else ""
+        ended = self._ended() if by_signal else ""
         if getattr(self._sink, "is_final", False):
-            return f"{ended}; {self._settings.output} is whole"
+            return f"{ended}; {self._settings.output} is complete"
         in_place = self._settings.output == "-" or (self._sink is not None and self._sink.in_place)
         return ended if in_place else f"{ended}; nothing was written to {self._settings.output}"
 
-    def _ended(self, one: str = "", several: str = "") -> str:
-        """Say how many were ended, in the middle of a sentence."""
+    def _ended(self) -> str:
+        """Return how many were killed, as a part of a sentence."""
         ended = self._tally.ended
-        if not ended:
-            return ""
-        what, were = (one, "was") if ended == 1 else (several, "were")
-        return f"; {ended:,} {what + ' ' if what else ''}that ran {were} ended"
+        return f"; {ended:,} running {'command was' if ended == 1 else 'commands were'} killed" if ended else ""
 
     def sum_up(self) -> None:
         """Tell the counts, and the first failures if there were any."""
@@ -252,7 +249,7 @@ class CommandRun:
         if not self._settings.quiet:
             tell(tally.summary(self._pool.stats()))
         if self._halt.reached:
-            kept = "" if self._settings.output == "-" else f"; what commands had written is in {self._settings.output}"
+            kept = "" if self._settings.output == "-" else f"; {self._settings.output} has the output so far"
             complain(f"stopped by {self._halt.reason('commands')}{self._ended()}{kept}")
         elif tally.failed:
             complain(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")

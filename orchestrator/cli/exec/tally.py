@@ -61,8 +61,8 @@ class CommandTally:
         """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
         seconds = max(time.perf_counter() - self.started_s, 1e-9)
         workers_s = (getattr(stats, "worker_cpu_seconds", 0.0) or 0.0) + self.cpu_s
-        tried = f", {self.retries:,} tried again" if self.retries else ""
-        ended = f", {self.ended:,} ended" if self.ended else ""
+        tried = f", {self.retries:,} retried" if self.retries else ""
+        ended = f", {self.ended:,} killed" if self.ended else ""
         begun = self.done + self.ended
         what = "command" if begun == 1 else "commands"
         return (
@@ -80,9 +80,9 @@ def said(result: CommandResult) -> str:
 def how(result: CommandResult) -> str:
     """Say how a command failed."""
     if result.timed_out:
-        return "took longer than its time and was ended"
+        return "timed out and was killed"
     if result.signal:
-        return f"was ended by {_signal_name(result.signal)}"
+        return f"was killed by {_signal_name(result.signal)}"
     return f"failed with exit code {result.exitval}"
 
 

@@ -36,7 +36,7 @@ class FailureSettings:
         if self.retries:
             found.append(f"retries {retries_told(self.retries)}, {self.retry_delay_s:g} s apart at first")
         if self.timeout_s is not None:
-            found.append(f"at most {self.timeout_s:g} s a record")
+            found.append(f"at most {self.timeout_s:g} s per record")
         if self.halt.when != "never":
             found.append(f"halt {self.halt}")
         if self.dead_letter is not None:
@@ -64,7 +64,7 @@ class LimitSettings:
         found = [] if self.memory_bytes is None else [f"{self.memory_bytes / 2**20:,.0f} MiB"]
         found += [] if self.records is None else [f"about {self.records:,} records"]
         if self.memfree_bytes is not None:
-            found.append(f"{self.memfree_bytes / 2**20:,.0f} MiB to be free")
+            found.append(f"{self.memfree_bytes / 2**20:,.0f} MiB kept free")
         found += [] if self.nice is None else [f"nice {self.nice}"]
         found += [] if self.threads is None else [f"{self.threads} threads a worker"]
         found += [] if self.finish is None else [f"{self.finish} at the end of each worker"]
@@ -77,65 +77,64 @@ def add_failing(parser: argparse.ArgumentParser) -> None:
     add(
         "--on-error",
         choices=("raise", "skip"),
-        help="a record for which the function fails, that takes too long or that kills its workers: stop (raise, the "
-        "default), or leave it out, go on, and list it at the end (skip, the default with --dead-letter and --halt)",
+        help="what to do with a record that fails, times out or kills its workers: stop the run (raise, the default), "
+        "or skip it and list it at the end (skip, the default with --dead-letter and --halt)",
     )
     add(
         "--halt",
         metavar="WHEN",
-        help="leave out records that fail, but not for ever: soon,fail=3 reads nothing more when 3 have failed, and "
-        "finishes what is read, so the output is that of a part of the input; now,fail=3 stops at once, and -o FILE is "
-        "not written; also fail=N%% (of the records so far, from 3 on), success=…, done=…, never. Looked at after each "
-        "block",
+        help="skip failing records up to a limit: soon,fail=3 stops reading after 3 failures and finishes what is "
+        "read, so the output covers part of the input; now,fail=3 stops at once, and -o FILE is not written; also "
+        "fail=N%% (of the records so far, from 3 failures on), success=…, done=…, never. Checked after each block",
     )
     add(
         "--retries",
         metavar="N",
-        help="try a record again that failed, N times; or by class of exception: ConnectionError=5,TimeoutError=2 "
-        "(mymodule:MyError=1); too long for --timeout is a TimeoutError",
+        help="retry a failed record up to N times, or by exception class: ConnectionError=5,TimeoutError=2 "
+        "(mymodule:MyError=1); a record that exceeds --timeout fails with TimeoutError",
     )
     add(
         "--retry-delay",
         metavar="S",
         default="0",
-        help="seconds before the first of these, doubled for each further one, with jitter; meanwhile others run",
+        help="seconds before the first retry, doubled for each one after, with jitter; other records run meanwhile",
     )
     add(
         "--timeout",
         metavar="S",
-        help="seconds that a record may take: then its worker is killed, with what it had started, and replaced; the "
-        "others of its block run again, so with slow records make blocks small: --chunk 10",
+        help="seconds a record may take; then its worker is killed, with all it started, and replaced. The other "
+        "records of its block run again, so make blocks small when records are slow: --chunk 10",
     )
     add(
         "--dead-letter",
         metavar="FILE",
-        help="write every record that is left out there, as JSON lines: path, bytes, line, the record if it is small, "
+        help="write every skipped record to FILE as JSON lines: path, bytes, line, the record if it is small, "
         "error, traceback, attempts",
     )
     add(
         "--retry-dead",
         metavar="FILE",
-        help="instead of INPUT: run the records that an earlier run left out, in the --format that they had then; what "
-        "fails again goes to another --dead-letter FILE. FILE is read as data; a pickle in it is refused",
+        help="instead of INPUT: rerun the records that an earlier run wrote to --dead-letter FILE, with the same "
+        "--format; what fails again needs another --dead-letter FILE. FILE is read as data; pickles in it are refused",
     )
     limits = parser.add_argument_group("limits").add_argument
     limits(
         "--mem-per-worker",
         metavar="SIZE",
-        help="replace a worker that holds more memory (500M, 2G) when it has finished its block; one that is a quarter "
-        "above it at once, and the record counts as its killer",
+        help="replace a worker that uses more memory than this (500M, 2G) after its block; a worker a quarter "
+        "above the limit is killed at once, and its record counts as the cause",
     )
     limits(
         "--items-per-worker",
         metavar="N",
-        help="replace a worker after about N records: whole blocks, whose records are estimated from the first 64 KiB; "
+        help="replace a worker after about N records: whole blocks, whose size is estimated from the first 64 KiB; "
         "with --format files exactly N",
     )
     limits(
         "--finish",
         metavar="TARGET",
-        help="module:function or path/file.py:function, called without arguments in each worker that leaves in "
-        "order, to close what it holds",
+        help="module:function or path/file.py:function, called without arguments in each worker that exits "
+        "gracefully, to close what it holds",
     )
     add_sparing(limits)
 
@@ -145,15 +144,15 @@ def add_sparing(add: Callable[..., object]) -> None:
     add(
         "--memfree",
         metavar="SIZE",
-        help="begin nothing more while less memory than that is free (in the machine, or in this control group); at "
-        "half of it what was begun last is ended, and runs again later; one worker always works on",
+        help="start nothing new while less memory is free (on the machine or in this control group); below half of it "
+        "the newest work is stopped and retried later; one worker always keeps running",
     )
-    add("--nice", metavar="N", help="give the workers less of the CPU: 1 to 19, the lowest priority")
+    add("--nice", metavar="N", help="run the workers at a lower CPU priority: 1 to 19 (lowest)")
     add(
         "--threads-per-worker",
         metavar="N",
-        help="threads that BLAS, OpenMP, MKL, numexpr and numba may use in a worker; 0: no limit (default: run, its "
-        "share of the CPUs, where OMP_NUM_THREADS and the like say nothing else; exec, no limit)",
+        help="threads that BLAS, OpenMP, MKL, numexpr and numba may use in each worker; 0: no limit (default for run: "
+        "an equal share of the CPUs, unless OMP_NUM_THREADS or the like is set; for exec: no limit)",
     )
 
 
@@ -164,16 +163,16 @@ def failure_settings(args: argparse.Namespace) -> FailureSettings:
         ConfigError: a value that can't be, or two that don't go together.
     """
     if args.dead_letter is not None and args.on_error == "raise":
-        raise ConfigError("--dead-letter keeps the records that are left out, and --on-error raise leaves out none")
+        raise ConfigError("--dead-letter keeps skipped records, but --on-error raise skips none: give only one of them")
     if args.halt is not None and args.on_error == "raise":
-        raise ConfigError("--on-error raise stops at the first failure, and --halt counts failures: give one of them")
+        raise ConfigError("--on-error raise stops at the first failure, so --halt can't count: give only one of them")
     if args.retry_dead is not None and args.inputs:
-        raise ConfigError(f"--retry-dead {args.retry_dead} is the input; leave out {args.inputs[0]}")
+        raise ConfigError(f"--retry-dead {args.retry_dead} is already the input; remove {args.inputs[0]}")
     if args.retry_dead is None and not args.inputs:
         raise ConfigError("the following arguments are required: INPUT (or --retry-dead FILE)")
     timeout_s = None if args.timeout is None else seconds("--timeout", args.timeout)
     if timeout_s == 0:
-        raise ConfigError("--timeout 0 would let no record finish; leave it out for no limit")
+        raise ConfigError("--timeout 0 would let no record finish; omit it for no limit")
     return FailureSettings(
         on_error=args.on_error or ("raise" if args.dead_letter is None and args.halt is None else "skip"),
         retries=0 if args.retries is None else _retries(args.retries),

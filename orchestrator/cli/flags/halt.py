@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigError
 _OLD = {"0": "never", "1": "soon,fail=1", "2": "now,fail=1", "-1": "soon,success=1", "-2": "now,success=1"}
 _LEAST_OF_UNKNOWN = 3
 """Where nobody knows how many there will be, a share of those so far means nothing before so many."""
-_SAID = {"fail": "failed", "success": "succeeded", "done": "were done"}
+_SAID = {"fail": "failed", "success": "succeeded", "done": "finished"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ def parse_halt(text: str) -> Halt:
     if when == "never":
         return NEVER
     if when not in {"soon", "now"}:
-        raise ConfigError(f"--halt {text!r}: say never, soon,fail=1 or now,fail=1 (or success=, or done=; also as N%)")
+        raise ConfigError(f"invalid --halt {text!r}: use never, soon,fail=1 or now,fail=1 (also success=, done=, N%)")
     found = re.fullmatch(r"(fail|success|done)=(\d+)(%?)", rest, re.ASCII)
     if not found:
-        raise ConfigError(f"--halt {text!r}: {when} goes on with fail=N, success=N or done=N, or N% for N")
+        raise ConfigError(f"invalid --halt {text!r}: after {when}, use fail=N, success=N or done=N (or N% for N)")
     return Halt(when, found[1], int(found[2]), bool(found[3]))
 
 

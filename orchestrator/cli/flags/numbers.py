@@ -16,7 +16,7 @@ def seconds(flag: str, text: str) -> float:
     except ValueError:
         found = -1.0
     if not 0 <= found < float("inf"):
-        raise ConfigError(f"{flag} {text!r} is no number of seconds")
+        raise ConfigError(f"{flag} must be a number of seconds, not {text!r}")
     return found
 
 
@@ -29,4 +29,4 @@ def whole(flag: str, text: str, least: int, most: int | None = None) -> int:
     if text.isascii() and text.isdecimal() and int(text) >= least and (most is None or int(text) <= most):
         return int(text)
     limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise ConfigError(f"{flag} {text!r} is no whole number {limits}")
+    raise ConfigError(f"{flag} must be a whole number {limits}, not {text!r}")

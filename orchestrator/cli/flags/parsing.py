@@ -61,9 +61,9 @@ def main_parser() -> argparse.ArgumentParser:
         epilog="Each command has its own help: orchestrator run --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-V", "--version", action="store_true", help="print the version and leave")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    commands.add_parser("run", help="call a Python function with every record of files", add_help=False)
+    commands.add_parser("run", help="call a Python function for every record of files", add_help=False)
     commands.add_parser("exec", help="run a shell command for every argument, as GNU parallel does", add_help=False)
     commands.add_parser("job", help="run the graph that a TOML file describes", add_help=False)
     return parser
@@ -75,9 +75,9 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
         "-j",
         "--jobs",
         metavar="N",
-        help="worker processes: 4, 50%% of the CPUs, +1 or -1 from the CPUs (default: as many as CPUs); or a file with "
-        "one of these in it, which is read again while it runs, at SIGHUP at once; 0 there pauses; or auto, auto:8, "
-        "auto:2-8: as many as the machine has room for, by default 1 to the number of CPUs",
+        help="worker processes: 4, 50%% of the CPUs, or the CPUs +1 or -1 (default: one per CPU); or a file that "
+        "holds one of these, reread during the run (at once on SIGHUP), where 0 pauses; or auto, auto:8, auto:2-8: "
+        "as many as the machine has room for (default range: 1 to the number of CPUs)",
     )
 
 
@@ -92,7 +92,7 @@ def add_order(group: argparse._ArgumentGroup) -> None:
         default=True,
         help="write results in the order of the input (default)",
     )
-    order.add_argument("--unordered", dest="ordered", action="store_false", help="write results as they are ready")
+    order.add_argument("--unordered", dest="ordered", action="store_false", help="write results when they are ready")
 
 
 def add_telling(group: argparse._ActionsContainer, *, trace: bool = True) -> None:
@@ -101,54 +101,54 @@ def add_telling(group: argparse._ActionsContainer, *, trace: bool = True) -> Non
         group.add_argument(
             "--trace",
             metavar="FILE",
-            help="write a timeline for ui.perfetto.dev or chrome://tracing: a track a worker, with what ran when, and "
-            "what was tried again, took too long or died",
+            help="write a timeline for ui.perfetto.dev or chrome://tracing: a track per worker, with what ran when, "
+            "retries, timeouts and deaths",
         )
-    group.add_argument("--report", metavar="FILE", help="write at the end what it came to, as one JSON object")
+    group.add_argument("--report", metavar="FILE", help="write a JSON summary when the run ends")
 
 
 def add_resuming(parser: argparse.ArgumentParser) -> None:
     """Add the flags of runs that can be resumed."""
-    add = parser.add_argument_group("going on after a stop").add_argument
+    add = parser.add_argument_group("checkpoint and resume").add_argument
     add(
         "--checkpoint",
         metavar="DIR",
-        help="write down there how far the run is, so that it can be resumed, even after kill -9 or a power cut; "
-        "the output is then the same to the byte",
+        help="save the run's progress in DIR, so that it can be resumed, even after kill -9 or a power cut; "
+        "the output is then byte-identical to that of an undisturbed run",
     )
     add(
         "--resume",
         action="store_true",
-        help="go on with the run in --checkpoint DIR, if there is one. DIR is read as data; only items of a job that "
-        "are objects of some class are pickled there: to load them runs code that is in them, so they are loaded only "
-        "with --resume, and only if DIR is yours and nobody else can write to it. Refused with exit code 4 if the "
-        "inputs, the function (or what it uses of your own code) or an option that shapes the output has changed",
+        help="continue the run saved in --checkpoint DIR, if there is one. Refused with exit code 4 if the inputs, "
+        "the function (or your own code that it uses) or an option that shapes the output has changed. DIR is read as "
+        "data, except for a job's items of custom classes: they are pickled, and unpickling can run code, so they are "
+        "loaded only if nobody but you can write to DIR",
     )
     add(
         "--accept",
         choices=["function"],
         metavar="function",
-        help="with --resume: the function was mended; go on with it from where the run stopped, and keep what the one "
-        "before has written. --resume=force is the same",
+        help="with --resume: accept a changed function; continue with it from where the run stopped and keep what the "
+        "old one has written. --resume=force is the same",
     )
-    add("--checkpoint-every", metavar="S", default="2", help="seconds between checkpoints, at least (default: 2)")
+    add("--checkpoint-every", metavar="S", default="2", help="minimum seconds between checkpoints (default: 2)")
     add(
         "--grace",
         metavar="S",
         default="10",
-        help="with --checkpoint, at the first Ctrl-C or SIGTERM: how long to wait for what runs (default: 10 seconds); "
-        "a second one ends the run at once",
+        help="with --checkpoint: seconds to let running work finish after Ctrl-C or SIGTERM (default: 10); "
+        "a second signal stops the run at once",
     )
 
 
 def add_showing(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what is shown while it runs."""
-    group = parser.add_argument_group("what is shown (all on stderr)")
+    group = parser.add_argument_group("display (all on stderr)")
     show = group.add_mutually_exclusive_group()
     for flag, style, words in (
         ("--bar", "bar", "a progress bar with rate and remaining time"),
         ("--eta", "eta", "the remaining time, in one line"),
-        ("--progress", "workers", "a bar, and one a worker"),
+        ("--progress", "workers", "a progress bar, and a line per worker"),
     ):
         show.add_argument(flag, dest="show", action="store_const", const=style, help=words)
-    group.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
+    group.add_argument("-q", "--quiet", action="store_true", help="print no summary at the end")

@@ -54,7 +54,7 @@ def run_job(settings: JobSettings) -> int:
         sizing = settings.sizing or parse_sizing(job.pool.get("workers", "100%"))
         return run_command("job", sizing, settings.report, partial(_made, job, settings))
     elif not settings.quiet:
-        complain(f"{settings.file} is good: {len(job.nodes)} nodes, {len(job.workflows)} workflows")
+        complain(f"{settings.file} is valid: {len(job.nodes)} nodes, {len(job.workflows)} workflows")
     return 0
 
 
@@ -161,7 +161,7 @@ class JobRun:
 
     def left(self, _stop: BaseException) -> str:
         """Say how to go on, if that is possible."""
-        return "" if self._checkpoints is None else f"; to go on where it was:\n  {resume_command()}"
+        return "" if self._checkpoints is None else f"; to resume:\n  {resume_command()}"
 
     def report(self, said: str | None) -> dict[str, Any]:
         """Return what the report tells of it, when it has ended."""
@@ -184,6 +184,6 @@ class JobRun:
         if report.failed > len(report.first_failures):
             complain(f"… and {report.failed - len(report.first_failures):,} more failed")
         if report.failed:
-            complain(f"finished with failures: {report.failed:,} items were left out")
+            complain(f"finished with failures: {report.failed:,} items were skipped")
         if not self._settings.quiet:
             tell(f"{report}\n")

@@ -41,16 +41,16 @@ example, words.toml, with its functions in words.py beside it:
 tables: TABLES; their keys are the parameters of Stream's methods, and those of
 [pool] the parameters of Pool
 
-what is written is lines, JSON lines (.jsonl) or CSV (.csv), compressed or not, as its name says, or by
-format = "lines"; "-" is standard output
+a sink's format and compression follow its name (.jsonl, .csv, else lines; .gz …) or format = "lines";
+"-" is standard output
 
-None is a value in a job file and in Stream.map and Pool.map: it goes on to the next step, and is written as null;
-a step with drop_none = true drops it, as run does
+None is a value in a job file, as in Stream.map and Pool.map: it goes to the next step and is written as null;
+a step with drop_none = true drops it, as `run` does
 
 a step that runs in workers also takes: OPTIONS
 
-exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the file (nothing was
-started), 4 --resume of another run, 130 Ctrl-C, 143 SIGTERM
+exit codes: 0 success, 1 finished with failures or stopped by one, 2 a mistake in the file or an option (nothing was
+started), 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -93,27 +93,27 @@ def job_parser() -> argparse.ArgumentParser:
         prog="orchestrator job",
         usage="orchestrator job FILE.toml [--check] [--set KEY.PATH=VALUE]... [options]",
         description="Runs the graph that a job file describes: sources, steps, routes, windows, joins, sinks.\n"
-        "Functions are looked for beside the file; inputs and outputs in the current folder.",
+        "Functions are found beside the file; input and output paths are relative to the current folder.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the job file")
-    add("--check", action="store_true", help="only look for mistakes; all are told, each with its line; imports the "
-        "modules of the functions, which are looked up")
+    add("--check", action="store_true", help="only check the file; reports every mistake with its line (imports the "
+        "functions' modules)")
     add(
         "--set",
         metavar="KEY.PATH=VALUE",
         dest="overrides",
         action="append",
         default=[],
-        help="put a value into the file's place: --set pool.workers=4 (repeatable)",
+        help="override a value of the file: --set pool.workers=4 (repeatable)",
     )
     add_jobs(parser)
-    add("--graph", choices=("mermaid", "dot"), help="print the graph as text for Mermaid or Graphviz, and start "
-        "nothing; imports the modules of the functions, too")
-    add("--dry-run", action="store_true", help="say what would run, and start nothing; imports the modules of the "
-        "functions, too")
+    add("--graph", choices=("mermaid", "dot"), help="print the graph for Mermaid or Graphviz and exit "
+        "(imports the functions' modules)")
+    add("--dry-run", action="store_true", help="describe the run without starting it (imports the functions' "
+        "modules)")
     add_telling(parser, trace=False)
     add_resuming(parser)
     add_showing(parser)
@@ -129,9 +129,9 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
     """
     args = job_parser().parse_args(argv)
     if args.accept and not args.resume:
-        raise ConfigError("--accept goes with --resume: it says what may differ from the run that is gone on with")
+        raise ConfigError("--accept needs --resume: it says what may differ from the saved run")
     if args.resume and not args.checkpoint:
-        raise ConfigError("--resume needs --checkpoint DIR, the folder of the run to go on with")
+        raise ConfigError("--resume needs --checkpoint DIR, the folder of the saved run")
     return JobSettings(
         file=args.file,
         overrides=tuple(args.overrides),

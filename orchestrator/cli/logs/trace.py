@@ -44,7 +44,7 @@ class Trace:
         track = attempt.worker + 1
         if track not in self._tracks:
             self._tracks.add(track)
-            name = f"worker {attempt.worker}" if track else "worker not known"
+            name = f"worker {attempt.worker}" if track else "unknown worker"
             self._event("thread_name", "M", tid=track, args={"name": name})
         at: dict[str, Any] = {"tid": track, "ts": self._microseconds(attempt.started_s)}
         details = {
@@ -57,7 +57,7 @@ class Trace:
         }
         self._event(attempt.command[:_NAME_CHARS], "X", dur=round(attempt.run_s * 1e6), args=details, **at)
         if attempt.number > 1:
-            self._event(f"tried again, attempt {attempt.number}", "i", s="t", **at)
+            self._event(f"retry, attempt {attempt.number}", "i", s="t", **at)
         if (ending := _ending(attempt)) is not None:
             self._event(ending, "i", s="t", tid=track, ts=self._microseconds(attempt.started_s + attempt.run_s))
 
@@ -84,10 +84,10 @@ class Trace:
 def _ending(attempt: Attempt) -> str | None:
     """Say what ended a try, if something did."""
     if attempt.exitval == -1:
-        return "took longer than its time"
+        return "timed out"
     if not attempt.signal:
         return None
     try:
-        return f"ended by {signal.Signals(attempt.signal).name}"
+        return f"killed by {signal.Signals(attempt.signal).name}"
     except ValueError:
-        return f"ended by signal {attempt.signal}"
+        return f"killed by signal {attempt.signal}"

@@ -33,7 +33,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
     assert folder is not None  # noqa: S101 - for the type checker
     plan = make_plan(settings)
     if plan.to_stdout:
-        raise ConfigError("--checkpoint needs -o FILE: what went to standard output can't be taken back on resume")
+        raise ConfigError("--checkpoint needs -o FILE: standard output can't be rolled back on resume")
     known_by = _fingerprint(plan)
     may_change = _may_change(settings)
     look_into(

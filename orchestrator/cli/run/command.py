@@ -178,13 +178,13 @@ class RecordRun:
     def left(self, _stop: BaseException) -> str:
         """Say what there is of the output; nothing can be said of standard output."""
         if getattr(self._sink, "is_final", False):
-            return f"; {self._plan.settings.output} is whole"
+            return f"; {self._plan.settings.output} is complete"
         if self._checkpoints is not None:
-            return f"; to go on where it was:\n  {resume_command()}"
+            return f"; to resume:\n  {resume_command()}"
         if self._is_in_place:
             return ""
         if self._plan.to_folder:
-            return f"; the files that were whole are in {self._plan.settings.output}"
+            return f"; the finished files are in {self._plan.settings.output}"
         return f"; nothing was written to {self._plan.settings.output}"
 
     def _something_left(self) -> str:
@@ -193,8 +193,8 @@ class RecordRun:
             return ""
         name = self._plan.settings.output
         if self._plan.to_folder:
-            return f"; the files that were whole are in {name}"
-        return f"; {name} has what was written until then"
+            return f"; the finished files are in {name}"
+        return f"; {name} has the output so far"
 
     def sum_up(self) -> None:
         """Tell the counts, and the first failures if there were any."""
@@ -206,7 +206,7 @@ class RecordRun:
         if self._halting.reached:
             complain(self._halting.reason + self._something_left())
         elif tally.failed:
-            complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were left out")
+            complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were skipped")
         if not settings.quiet:
             tell(tally.summary(self._pool.stats()))
 

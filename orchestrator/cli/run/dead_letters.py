@@ -100,8 +100,8 @@ class Letters:
         """
         if os.path.isfile(self._path) and os.path.getsize(self._path):
             raise ConfigError(
-                f"--dead-letter {self._path} holds the dead letters of another run; the run that is gone on with had "
-                "none, so give a new file"
+                f"--dead-letter {self._path} holds the dead letters of another run, not of the one that is resumed; "
+                "give a new file"
             )
 
     def empty(self) -> None:
@@ -134,7 +134,7 @@ def check_letters(path: str, source: str | None, others: dict[str, str], *, resu
         raise ConfigError(f"--dead-letter {path} is the file that --retry-dead reads; give another one")
     for name, other in others.items():
         if other != "-" and _same(path, other):
-            raise ConfigError(f"--dead-letter {path} is {name}; give another file")
+            raise ConfigError(f"--dead-letter {path} is also {name}; give another file")
     if not resumes and os.path.isfile(path) and os.path.getsize(path):
         raise ConfigError(
             f"--dead-letter {path} holds the dead letters of an earlier run; run them again with --retry-dead {path}, "
@@ -210,7 +210,7 @@ class LetterSource:
         if self._format == "files":
             return Paths(origin, (place.path if letter.held is NO_ITEM else str(letter.item),))
         if letter.held is NO_ITEM and place.start is None:
-            why = f"{letter.error.text}; nobody knows which of its records ran, so run the whole file again"
+            why = f"{letter.error.text}; it is unknown which of its records ran, so run the whole file again"
             return Block(origin, b"", 0, 1, unreadable=why)
         if letter.held is NO_ITEM:
             columns = self._header(place.path) if self._format == "csv" else None
@@ -244,7 +244,7 @@ class LetterSource:
         where, place = f"{self._path}:{number}", letter.place
         if letter.is_pickled:
             raise ConfigError(
-                f"{where} holds a pickled object, which no record of `run` is, and which this command doesn't load; "
+                f"{where} holds a pickled object, which `run` never writes and doesn't load; "
                 "in Python: pool.map(fn, (letter.item for letter in read_dead_letters(path)))"
             )
         if letter.held is not NO_ITEM:
@@ -260,8 +260,8 @@ class LetterSource:
             raise ConfigError(f"{where} is a record of {place.path}, which can't be read: {error.strerror}") from None
         if place.end is not None and size < place.end:
             raise ConfigError(
-                f"{where} is bytes {place.start} to {place.end} of {place.path}, which has only {size:,}: the file "
-                "has changed since"
+                f"{where} is bytes {place.start} to {place.end} of {place.path}, which has only {size:,} bytes: the "
+                "file has changed since"
             )
 
     def _check_item(self, item: Any, where: str) -> None:
@@ -271,7 +271,7 @@ class LetterSource:
             return
         hint = "; was it read with another --format?" if isinstance(item, dict | bytes | str) else ""
         kind = type(item).__name__
-        raise ConfigError(f"{where} holds a record of type {kind}, which is none of --format {self._format}{hint}")
+        raise ConfigError(f"{where} holds a record of type {kind}, which --format {self._format} doesn't have{hint}")
 
 
 def _path_of(letter: DeadLetter, own: str) -> str:

@@ -27,33 +27,32 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  Upper-case a text with all CPUs; the order of the lines is kept. `upper` is in text.py, in this folder:
+  Upper-case a text on all CPUs, with the lines in order. `upper` is in text.py in this folder:
     orchestrator run text:upper book.txt -o upper.txt
 
-  The function gets each line of JSON as a dict and returns a dict, or None to drop it; here with a bar:
+  The function gets each line of JSON as a dict and returns a dict, or None to drop it; with a progress bar:
     orchestrator run clean.py:clean 'logs/*.jsonl.gz' --format jsonl -o clean.jsonl.gz --bar
 
-  In a pipe, with a function of Python's own library, results as soon as they are there:
+  In a pipe, with a function of the standard library, results as soon as they are ready:
     tail -f access.log | orchestrator run html:escape - --unordered | grep 404
 
   A row of a CSV file is a dict too, and the columns of the first result make the new header:
     orchestrator run prices.py:convert prices.csv --format csv -o euros.csv -j 50%
 
-  Several records from one: the function returns (or yields) an iterable:
+  Several records from one; the function returns (or yields) an iterable:
     orchestrator run words.py:split book.txt --flat -o words.txt
 
-  Whole files, one call each, one output file for each in the folder out/; go on after failures, and list
-  them:
+  Whole files, one call and one output file in out/ for each; skip failures and list them at the end:
     orchestrator run images.py:describe photos/*.jpg --format files -o out/ --on-error skip
 
-  Go on after failures and keep what failed; later, run only that again:
+  Skip failures but keep the records that failed; later, rerun only those:
     orchestrator run clean.py:clean a.jsonl --format jsonl -o b.jsonl --timeout 10 --dead-letter dead.jsonl
     orchestrator run clean.py:clean --retry-dead dead.jsonl --format jsonl -o more.jsonl
 
-while it runs: `kill -USR1 PID` prints what each worker is at
+during the run, `kill -USR1 PID` prints what each worker is doing
 
-exit codes: 0 all well, 1 finished with failures or stopped at one, 2 a mistake in the command (nothing was
-started), 3 stopped by --halt, 4 --resume of a run that was another, 130 Ctrl-C, 143 SIGTERM
+exit codes: 0 success, 1 finished with failures or stopped by one, 2 a mistake in the command (nothing was
+started), 3 stopped by --halt, 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -110,15 +109,15 @@ def run_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="orchestrator run",
         usage="orchestrator run TARGET INPUT... [-o OUT] [options]",
-        description="Calls a Python function with every record of the inputs, in many processes, and writes what it\n"
-        "returns: text as a line, anything else as JSON, or as OUT's name says. None drops the\n"
-        "record here; in a job file, and in Stream.map and Pool.map, None is a value, and is written as null\n"
-        "unless drop_none = true (drop_none=True).",
+        description="Calls a Python function for every record of the inputs, in many processes, and writes its\n"
+        "results: text as lines, anything else as JSON, or as OUT's name says. None drops the record here;\n"
+        "in a job file, Stream.map and Pool.map, None is a value, written as null unless drop_none = true\n"
+        "(drop_none=True).",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("target", metavar="TARGET", help="module:function, found from this folder, or path/file.py:function")
+    add("target", metavar="TARGET", help="module:function, searched from the current folder, or path/file.py:function")
     add(
         "inputs",
         metavar="INPUT",
@@ -131,7 +130,7 @@ def run_parser() -> argparse.ArgumentParser:
         metavar="OUT",
         default="-",
         help="a file (compressed if its name says so), a folder for one "
-        "output an input file (it is there already, or ends in /), or - for standard output (default)",
+        "output per input file (existing, or ending in /), or - for standard output (default)",
     )
     add_jobs(parser)
     _add_reading(parser)
@@ -149,49 +148,49 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="lines",
-        help="lines: text without its line end (default); jsonl: what "
-        "the JSON of each line means; csv: a dict a row; blocks: raw bytes; files: the path itself",
+        help="lines: text without its line end (default); jsonl: the "
+        "decoded JSON of each line; csv: a dict per row; blocks: raw bytes; files: the path itself",
     )
     add(
         "--output-format",
         choices=OUTPUT_FORMATS,
-        help="lines: text and bytes as they are, anything else as JSON; jsonl: one JSON value a line, text too; csv: "
-        "dicts and lists as rows (default: as the name of the output says, .csv or .jsonl; else csv if rows of CSV are "
-        "read, and lines if not)",
+        help="lines: text and bytes as they are, anything else as JSON; jsonl: one JSON value per line, text too; csv: "
+        "dicts and lists as rows (default: by the output's suffix, .csv or .jsonl; else csv if the input is CSV, "
+        "otherwise lines)",
     )
-    add("--flat", action="store_true", help="the function returns an iterable of records instead of one")
+    add("--flat", action="store_true", help="the function returns an iterable of records instead of one record")
     add(
         "-0",
         "--null",
         action="store_true",
-        help="with --format files: names on standard input end with NUL, as find -print0 writes them",
+        help="with --format files: names on standard input end with NUL, as from find -print0",
     )
     add(
         "--errors",
         choices=("strict", "replace"),
         default="strict",
-        help="bytes that are not UTF-8: a failure (default), or replaced by U+FFFD",
+        help="bytes that are not UTF-8: fail (strict, the default), or become U+FFFD (replace)",
     )
     add(
         "--block",
         metavar="SIZE",
-        help="how much of a file goes to a worker at a time: 64K, 1M … (default: by the "
-        "size of the input); with --format blocks, the size of a record",
+        help="size of the pieces in which files are dealt to workers: 64K, 1M … (default: by the "
+        "input's size); with --format blocks, the size of a record",
     )
     add(
         "--chunk",
         metavar="N",
         default="auto",
-        help="records that go to a worker at a time; about N, as their size is "
+        help="records sent to a worker at a time: about N, as their size is "
         "estimated from the first 64 KiB; with --format files exactly N (default: 1)",
     )
     add(
         "--max-record",
         metavar="SIZE",
         default="256M",
-        help="a record with more bytes is not read, and fails (default: 256M; 0: no limit)",
+        help="a larger record fails unread (default: 256M; 0: no limit)",
     )
-    add("--buffer", metavar="SIZE", help="bytes in flight at most, waiting results too (default: 256M)")
+    add("--buffer", metavar="SIZE", help="maximum bytes in flight, waiting results included (default: 256M)")
     add_order(group)
     add(
         "--start-method",
@@ -202,13 +201,13 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what runs")
+    group = parser.add_argument_group("logs and dry run")
     group.add_argument(
-        "--joblog", metavar="FILE", help="write a line for each try at a chunk, in GNU parallel's columns, as it ends"
+        "--joblog", metavar="FILE", help="write a line for each attempt at a chunk, in GNU parallel's columns"
     )
     add_telling(group)
-    group.add_argument("--dry-run", action="store_true", help="say what would run, and start nothing; imports the "
-        "module of the function, which is looked up")
+    group.add_argument("--dry-run", action="store_true", help="describe the run without starting it (imports the "
+        "function's module)")
 
 
 def parse_run(argv: Sequence[str]) -> RunSettings:
@@ -221,15 +220,15 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
     args = run_parser().parse_intermixed_args(argv)
     failing = failure_settings(args)
     if args.null and args.format != "files":
-        raise ConfigError("-0 is about names of files on standard input; it needs --format files")
+        raise ConfigError("-0 applies to file names on standard input; it needs --format files")
     if args.chunk != "auto" and args.format == "blocks":
-        raise ConfigError("--chunk counts records; with --format blocks the size of a record is given by --block")
+        raise ConfigError("--chunk counts records; with --format blocks, set the size of a record with --block")
     if args.accept and not args.resume:
-        raise ConfigError("--accept goes with --resume: it says what may differ from the run that is gone on with")
+        raise ConfigError("--accept needs --resume: it says what may differ from the saved run")
     if args.resume and not args.checkpoint:
-        raise ConfigError("--resume needs --checkpoint DIR, the folder of the run to go on with")
+        raise ConfigError("--resume needs --checkpoint DIR, the folder of the saved run")
     if args.chunk != "auto" and args.block and args.format != "files":
-        raise ConfigError("--chunk and --block both say how much goes to a worker at a time; give one of them")
+        raise ConfigError("--chunk and --block both set how much goes to a worker at a time; give only one of them")
     return RunSettings(
         target=args.target,
         inputs=tuple(args.inputs) if failing.retry_dead is None else (failing.retry_dead,),
@@ -264,5 +263,5 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"--chunk {text!r} is no number of records; write auto or a whole number of at least 1")
+        raise ConfigError(f"--chunk must be auto or a whole number of at least 1, not {text!r}")
     return int(text)

@@ -135,7 +135,7 @@ def describe(plan: RunPlan) -> str:
     settings, count = plan.settings, plan.source.chunk_count()
     size = plan.source.total_bytes
     amount = "of unknown size" if size is None else f"{size:,} bytes"
-    chunks = "known only when it is read" if count is None else f"{count:,}"
+    chunks = "unknown until it is read" if count is None else f"{count:,}"
     if settings.record_format != "files":
         chunks += f", of about {plan.block_bytes:,} bytes"
     names = "\n".join(f"              {entry.path}" for entry in plan.inputs[:20])

@@ -19,7 +19,7 @@ class NothingToResumeError(Exception):
 
     def __init__(self, folder: str, failed: int, of_what: str = "records") -> None:
         left_out = f"; {failed:,} {of_what} had failed" if failed else ""
-        super().__init__(f"nothing to resume: the run in {folder} came to its end{left_out}")
+        super().__init__(f"nothing to resume: the run in {folder} is complete{left_out}")
         self.failed = failed
 
 
@@ -58,8 +58,7 @@ def look_into(
         raise NothingToResumeError(folder, failed(state), of_what)
     if head is not None and not complete and not resume:
         raise ConfigError(
-            f"{folder} holds a run that did not come to its end; add --resume to go on with it, or remove {folder} to "
-            "start from the beginning"
+            f"{folder} holds an unfinished run; add --resume to continue it, or remove {folder} to start over"
         )
 
 

@@ -150,4 +150,4 @@ def _early_end(run: Run, stop: BaseException, signals: Signals) -> tuple[int, st
     number = signals.asked or (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
     if isinstance(stop, PausedError):
         return 128 + number, f"stopped by {number.name}"
-    return 128 + number, "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    return 128 + number, "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"

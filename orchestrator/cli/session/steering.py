@@ -86,7 +86,7 @@ class Steering:
         """Return what the run is at."""
         after = f"after {time.monotonic() - self._started_s:.1f} s"
         if self.pool is None:
-            return f"{after} it is starting; no worker is there yet"
+            return f"{after} starting; no worker is ready yet"
         ask = self.pool.coordinator.status  # which takes no turn of the loop: that is the main thread's
         status = ask() if self.describe is None else ask(self.describe)
         done = self.counts()
