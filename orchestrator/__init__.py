@@ -113,7 +113,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        msg = f"module 'orchestrator' has no attribute {name!r}"
+        from workers.errors.nearest import did_you_mean  # noqa: PLC0415 - only for a mistake
+
+        hint = "" if name.startswith("__") else did_you_mean(name, __all__)
+        msg = f"module 'orchestrator' has no attribute {name!r}{hint}"
         raise AttributeError(msg)
     import importlib  # noqa: PLC0415
 

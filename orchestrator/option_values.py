@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from workers.errors.describe import describe
+from workers.errors.nearest import did_you_mean
 
 MOST_SECONDS = 1e9
 """About 31 years: clocks, locks and selectors all take it."""
@@ -78,7 +79,8 @@ def flag(name: str, value: object) -> None:
 def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise ConfigError unless this is one of these texts."""
     if not isinstance(value, str) or value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {describe(value)}")
+        hint = did_you_mean(value, choices)
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {describe(value)}{hint}")
 
 
 def arguments(name: str, value: Any) -> tuple[Any, ...]:

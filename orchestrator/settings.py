@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from orchestrator.errors import ConfigError, WorkerDiedError
 from orchestrator.option_values import flag, one_of, seconds, text_of_number, whole
 from workers.errors.describe import class_names, describe
+from workers.errors.nearest import did_you_mean
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 OnError = Literal["raise", "skip", "return"]
@@ -173,12 +174,9 @@ def exception_class(name: str, folder: str | None = None) -> type[BaseException]
         raise ConfigError(str(wrong)) from None
     if isinstance(found, type) and issubclass(found, BaseException):
         return found
-    import difflib  # noqa: PLC0415
-
     known = [each for each in dir(builtins) if each.endswith(("Error", "Exception"))]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "write a built-in's name, or 'module:Class'"
-    raise ConfigError(f"there is no exception {describe(name)}; {hint}")
+    hint = did_you_mean(name, known) or "; write a built-in's name, or 'module:Class'"
+    raise ConfigError(f"there is no exception {describe(name)}{hint}")
 
 
 def retries_by_name(retries: Retries) -> int | dict[str, int]:
@@ -249,10 +247,7 @@ def map_options(given: dict[str, Any]) -> MapOptions:
     """
     for name in given:
         if name not in MAP_OPTIONS:
-            import difflib  # noqa: PLC0415 - only for a mistake
-
-            near = difflib.get_close_matches(name, MAP_OPTIONS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(MAP_OPTIONS)}"
+            hint = did_you_mean(name, MAP_OPTIONS) or f"; there are {', '.join(MAP_OPTIONS)}"
             raise ConfigError(f"map has no option {describe(name)}{hint}")
     return MapOptions(**{MAP_OPTIONS[name]: value for name, value in given.items()})
 

@@ -8,7 +8,7 @@ from orchestrator.cli.session.exit_codes import EXIT_SIGINT, EXIT_USAGE, complai
 def run_command_line(argv: list[str]) -> int:
     """Run what `argv` says and return the exit code. Ctrl-C at any point gives 130 and no traceback."""
     try:
-        if argv in (["--version"], ["-V"]):
+        if argv[:1] in (["--version"], ["-V"]):
             from orchestrator.cli.flags.version import version  # noqa: PLC0415
 
             print(f"orchestrator {version()}")  # noqa: T201
@@ -37,7 +37,12 @@ def _dispatch(argv: list[str]) -> int:
             hint = did_you_mean(argv[0], commands) or f"; there are {', '.join(commands)}"
             complain(f"unknown command {argv[0]!r}{hint} (see `orchestrator --help`)")
             return EXIT_USAGE
-        main_parser().parse_args(argv)
+        if argv and argv[0] not in {"-h", "--help"}:
+            near = did_you_mean(argv[0], ("--help", "--version"))
+            hint = near or "; options come after the command, as in `orchestrator run --bar`"
+            complain(f"unknown option {argv[0]}{hint} (see `orchestrator --help`)")
+            return EXIT_USAGE
+        main_parser().parse_args(argv[:1])
         complain("no command given: try `orchestrator run TARGET INPUT... -o OUT`, or see `orchestrator --help`")
         return EXIT_USAGE
     from orchestrator.errors import ConfigError  # noqa: PLC0415

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.toml_lines import Path
+from workers.errors.nearest import did_you_mean
 
 
 class JobFileError(ConfigError):
@@ -41,12 +41,8 @@ class Mistakes:
     def unknown(self, path: Path, name: str, what: str, known: Iterable[str]) -> None:
         """Enter that a name is not known, with the nearest that is."""
         known = list(known)
-        near = difflib.get_close_matches(name, known, n=1)
-        if near:
-            self.add(path, f"{what} {name!r}; did you mean {near[0]!r}?")
-        else:
-            there = ", ".join(known) or "none"
-            self.add(path, f"{what} {name!r}; there {'are' if len(known) > 1 else 'is'} {there}")
+        there = f"; there {'are' if len(known) > 1 else 'is'} {', '.join(known) or 'none'}"
+        self.add(path, f"{what} {name!r}{did_you_mean(name, known) or there}")
 
     def __len__(self) -> int:
         return len(self._found)

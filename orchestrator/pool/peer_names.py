@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import ParamSpec, TypeVar
+
+from workers.errors.nearest import did_you_mean
 
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
@@ -60,7 +62,7 @@ def refuse_peer_arguments(
     return decorate
 
 
-def missing_attribute(name: str) -> AttributeError:
-    """Return the error for a method that a pool lacks, with ours for it if another pool has it."""
-    hint = f"; use pool.{METHODS[name]}" if name in METHODS else ""
+def missing_attribute(name: str, known: Iterable[str]) -> AttributeError:
+    """Return the error for a method that a pool lacks, with ours for it if another pool has it, or the nearest."""
+    hint = f"; use pool.{METHODS[name]}" if name in METHODS else did_you_mean(name, known)
     return AttributeError(f"'Pool' object has no attribute {name!r}{hint}")

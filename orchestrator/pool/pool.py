@@ -540,7 +540,7 @@ class Pool:
     if not TYPE_CHECKING:  # type checkers find misspelt names by themselves
 
         def __getattr__(self, name: str) -> object:
-            raise missing_attribute(name)
+            raise missing_attribute(name, (each for each in dir(Pool) if not each.startswith("_")))
 
     def __repr__(self) -> str:
         """Tell how many workers there are, and how many of them have something to do; never waits."""

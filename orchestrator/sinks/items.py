@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.errors import OrchestratorError
+from orchestrator.option_values import one_of
 from orchestrator.sinks.columns import Columns
 from orchestrator.sinks.compressed import named_output
-from workers.errors.describe import describe, text_of
+from workers.errors.describe import text_of
 from workers.records import file_names
 from workers.records.output import OUTPUT_FORMATS, Output
 
@@ -32,8 +33,8 @@ class ItemEncoder:
         Raises:
             ConfigError: there is no such format.
         """
-        if output_format is not None and output_format not in OUTPUT_FORMATS:
-            raise ConfigError(f"format is one of {', '.join(OUTPUT_FORMATS)}, not {describe(output_format)}")
+        if output_format is not None:
+            one_of("format", output_format, OUTPUT_FORMATS)
         self._path = path
         self._format = output_format or file_names.format_of(path) or "lines"
         self._columns = Columns(None)

@@ -19,13 +19,15 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.barrier import Hold
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
+from orchestrator.option_values import one_of
 from orchestrator.pool.workflow import Workflow, check_hook
 from orchestrator.settings import map_options, parse_limit
 from orchestrator.sinks.items import ItemFile
 from orchestrator.streams.patterns import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate
-from workers.errors.describe import describe, short_name, type_name
+from workers.errors.describe import short_name, type_name
+from workers.errors.nearest import did_you_mean
 from workers.functions.steps import Step, StepKind
 from workers.records.reader import RecordReader
 
@@ -39,6 +41,7 @@ _BLOCK_BYTES = 1 << 20
 _BLOCKS = 256
 """Of all files together, at least; the same on every machine, so that a run can be gone on with on another one."""
 FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
+DECODING = ("strict", "replace")
 
 
 class Stream:
@@ -92,8 +95,8 @@ class Stream:
         from orchestrator.sources.files import FileSource  # noqa: PLC0415 - as above
         from orchestrator.sources.inputs import columns_of, expand, looked_at_again, of_inputs  # noqa: PLC0415 - as above
 
-        if format not in FORMATS:
-            raise ConfigError(f"format must be one of {', '.join(FORMATS)}, not {describe(format)}")
+        one_of("format", format, FORMATS)
+        one_of("errors", errors, DECODING)
         names = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
         inputs = expand([str(name) for name in names])
         least = _BLOCK_BYTES if format == "blocks" else SMALLEST_BYTES
@@ -442,6 +445,12 @@ class Stream:
     def explain(self) -> str:
         """Return what would run, as text: a line a node, what is fused in it and where it runs."""
         return Plan([], [self._port], whole=False).explain()
+
+    if not TYPE_CHECKING:  # type checkers find misspelt names by themselves
+
+        def __getattr__(self, name: str) -> object:
+            hint = did_you_mean(name, (each for each in dir(Stream) if not each.startswith("_")))
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __repr__(self) -> str:
         """Tell the steps so far, by name; nothing is run."""

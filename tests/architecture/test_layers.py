@@ -51,7 +51,7 @@ WORLD = {  # what ties code to a process, a pipe or a clock
     *("socket", "subprocess", "threading", "time", "_thread"),
 }
 EDGES = ("orchestrator.sources", "orchestrator.sinks")
-EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.settings", "orchestrator.machine", "orchestrator.checkpoint", "workers")
+EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.option_values", "orchestrator.settings", "orchestrator.machine", "orchestrator.checkpoint", "workers")
 WORKERS_MAY_LOAD_LATE = {"cloudpickle", "threadpoolctl", "numpy"}  # inside a function, where a user's work needs them
 
 

@@ -13,6 +13,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from workers.errors.nearest import did_you_mean
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -110,10 +112,7 @@ def _walk(module: ModuleType, dotted: str, where: str) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError:
-            import difflib  # noqa: PLC0415 - only for a mistake
-
-            near = difflib.get_close_matches(name, [n for n in dir(found) if not n.startswith("__")], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, [n for n in dir(found) if not n.startswith("__")])
             raise HandlerError(f"{where} has no function {name!r}{hint}") from None
     return found
 

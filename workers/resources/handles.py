@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 from workers.errors.describe import describe
+from workers.errors.nearest import did_you_mean
 
 _LARGEST_LIMIT = 1 << 20
 
@@ -31,8 +32,9 @@ class ResourceSettings(NamedTuple):
                 return f"{name} must be a function, not {describe(function)}"
         if self.idle_s is not None and not (isinstance(self.idle_s, int | float) and self.idle_s >= 0):
             return f"idle_s must be a number of seconds (0 or more) or None, not {describe(self.idle_s)}"
-        if self.on_error not in {"discard", "keep"}:
-            return f'on_error must be "discard" or "keep", not {describe(self.on_error)}'
+        if not isinstance(self.on_error, str) or self.on_error not in {"discard", "keep"}:
+            hint = did_you_mean(self.on_error, ("discard", "keep"))
+            return f'on_error must be "discard" or "keep", not {describe(self.on_error)}{hint}'
         return None
 
 

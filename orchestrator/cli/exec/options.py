@@ -91,7 +91,7 @@ class ExecSettings:
     dry_run: bool
 
 
-def exec_parser() -> argparse.ArgumentParser:
+def exec_parser() -> Parser:
     """Return the parser of `exec`, for all but the arguments behind a marker."""
     parser = Parser(
         prog="orchestrator exec",
@@ -191,6 +191,7 @@ def _parsed(argv: Sequence[str], *, spelled_out: bool) -> argparse.Namespace:
     parser = exec_parser()
     if not spelled_out:
         return parser.parse_intermixed_args(argv)
+    parser.intermixed = False
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to say "and the rest as it is"
         if action.dest == "inputs":
             action.nargs = argparse.REMAINDER

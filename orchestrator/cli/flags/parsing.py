@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any, NoReturn
 
 from orchestrator.cli.session.exit_codes import EXIT_USAGE, complain
+from workers.errors.nearest import nearest
 
 _FORCE = "--resume=force"
+_ARGUMENT = "\0"
+"""Begins what is no option though it may look like one; no argument of a process has this character."""
+_OTHERS = dict.fromkeys(("workers", "processes", "procs", "max-procs", "n-jobs", "parallel"), "--jobs") | {
+    "out": "--output",
+    "silent": "--quiet",
+    "progress-bar": "--bar",
+}
+"""What other programs call our options."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; for all commands."""
+    """Says a mistake in one line; for all commands. What stands behind `--` are arguments, whatever they begin with."""
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    intermixed = True
+    """Whether options may stand behind the first argument."""
+
+    def parse_args(  # type: ignore[override]  # of its overloads we use the plain one
+        self, args: Sequence[str] | None = None, namespace: None = None
+    ) -> argparse.Namespace:
         """Parse; for an option that does not exist, say which one may have been meant."""
-        return self._refuse_unknown(*self.parse_known_args(args, namespace))
+        return self._refuse_unknown(*self.parse_known_args(self._marked(args), namespace))
 
-    def parse_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_intermixed_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: None = None
+    ) -> argparse.Namespace:
         """Parse options and positional arguments in any order; unknown options as in `parse_args`."""
-        return self._refuse_unknown(*self.parse_known_intermixed_args(args, namespace))
+        return self._refuse_unknown(*self.parse_known_intermixed_args(self._marked(args), namespace))
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; `--resume=force` stands for `--resume --accept function`, as `--resume` itself takes no value."""
+    def _marked(self, args: Sequence[str] | None) -> list[str]:
+        """Mark what stands behind `--`, which argparse forgets in intermixed parsing; and refuse `-output`.
+
+        `--resume=force` stands for `--resume --accept function`, as `--resume` itself takes no value.
+        """
         words = list(sys.argv[1:] if args is None else args)
-        if "--accept" in self._option_string_actions and _FORCE in words:
-            at = words.index(_FORCE)
-            words[at : at + 1] = ["--resume", "--accept=function"]
-        return super().parse_known_args(words, namespace)
+        end = words.index("--") if "--" in words else len(words)
+        options = words[:end]
+        own = options if self.intermixed else list(takewhile(lambda word: word.startswith("-"), options))
+        for word in own:
+            name = f"-{word.partition('=')[0]}"
+            if word[:1] == "-" != word[1:2] and len(word) > 2 and name in self._option_string_actions:
+                self.error(f"unknown option {name[1:]}; did you mean {name}?")
+        if "--accept" in self._option_string_actions and _FORCE in options:
+            at = options.index(_FORCE)
+            options[at : at + 1] = ["--resume", "--accept=function"]
+        return options + [_ARGUMENT + word for word in words[end + 1 :]]
 
     def _refuse_unknown(self, found: argparse.Namespace, unknown: list[str]) -> argparse.Namespace:
         option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
@@ -37,20 +65,46 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown option {option}{did_you_mean(option, self._option_string_actions)}")
         if unknown:
             self.error(f"unexpected argument {unknown[0]!r}")
+        for name, value in vars(found).items():
+            setattr(found, name, [_plain(each) for each in value] if isinstance(value, list) else _plain(value))
         return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is none of the choices, with the one that may have been meant."""
+        if action.choices is not None and value not in action.choices:
+            hint = nearest(value, map(str, action.choices))
+            said = f"; did you mean {hint}?" if hint else ""
+            choices = ", ".join(map(str, action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {choices}){said}")
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong with the arguments, and leave."""
-        complain(f"{message} (see `{self.prog} --help`)")
+        complain(f"{_in_our_words(message.replace(_ARGUMENT, ''))} (see `{self.prog} --help`)")
         raise SystemExit(EXIT_USAGE)
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return a hint at the word that was probably meant, or ""."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
+def _plain(value: Any) -> Any:
+    return value.removeprefix(_ARGUMENT) if isinstance(value, str) else value
 
-    near = get_close_matches(word, list(words), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+
+def _in_our_words(message: str) -> str:
+    """Say argparse's messages on an abbreviation, and on a value that is too much, as we say others."""
+    if found := re.fullmatch(r"ambiguous option: (\S+?)(?:=.*)? could match (.*)", message, re.DOTALL):
+        *others, last = found[2].split(", ")
+        return f"unknown option {found[1]}; did you mean {', '.join(others)} or {last}?"
+    if found := re.fullmatch(r"argument (\S+): ignored explicit argument (.*)", message, re.DOTALL):
+        return f"{found[1].rpartition('/')[2]} takes no value, and was given {found[2]}"
+    return message
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return a hint at the option or command that was probably meant, or ""."""
+    words = list(words)
+    bare = word.lstrip("-").casefold()
+    near = _OTHERS.get(bare) if len(bare) > 1 else None
+    if near not in words:
+        near = nearest(word, (each for each in words if len(each) != 2 or len(bare) == 1))
+    return f"; did you mean {near}?" if near else ""
 
 
 def main_parser() -> argparse.ArgumentParser:
@@ -60,6 +114,7 @@ def main_parser() -> argparse.ArgumentParser:
         description="Transforms files, record by record, in many processes at once: in order, in bounded memory.",
         epilog="Each command has its own help: orchestrator run --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
+from orchestrator.option_values import one_of
 from orchestrator.streams.patterns.calls import item_error
 from orchestrator.streams.patterns.event_time import in_seconds, length_in_seconds
 from orchestrator.streams.patterns.spill import Spill
 from orchestrator.streams.patterns.splitting import close_all
-from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,12 +89,8 @@ class Join(Node):
         unmatched: SideSink | None = None,
         name: str = "join",
     ) -> None:
-        if how not in OUTER:
-            msg = f"{name}: how is one of {', '.join(OUTER)}; got {describe(how)}"
-            raise ConfigError(msg)
-        if overflow not in {"error", "evict", "spill"}:
-            msg = f'{name}: overflow is "error", "evict" or "spill"; got {describe(overflow)}'
-            raise ConfigError(msg)
+        one_of(f"{name}: how", how, tuple(OUTER))
+        one_of(f"{name}: overflow", overflow, ("error", "evict", "spill"))
         within_s = None if within_s is None else length_in_seconds(within_s, "within_s", name)
         if (within_s is None) != (at is None) or (within_s is not None and not within_s >= 0):
             msg = f"{name}: within_s (at least 0 s) and at= belong together; got within_s={within_s}, at={at}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.branches import DroppedBranch
 from orchestrator.graph.flow.node import Node, keep_written
+from orchestrator.option_values import one_of
 from orchestrator.sinks.disk.syncing import folders_synced_once, sync_ahead
 from orchestrator.streams.patterns.calls import apply, item_error, reached
 from workers.errors.describe import describe
@@ -66,9 +67,7 @@ class Broadcast(Node):
     __slots__ = ("dropped", "on_failure")
 
     def __init__(self, outputs: int, *, on_failure: str = "raise", name: str = "broadcast") -> None:
-        if on_failure not in {"raise", "drop"}:
-            msg = f'{name}: on_failure is "raise" or "drop", not {describe(on_failure)}'
-            raise ConfigError(msg)
+        one_of(f"{name}: on_failure", on_failure, ("raise", "drop"))
         super().__init__(name, outputs=outputs)
         self.on_failure = on_failure
         self.dropped: list[DroppedBranch] = []
@@ -110,9 +109,7 @@ class Route(Node):
         match: str = "all",
         name: str = "route",
     ) -> None:
-        if match not in {"all", "first"}:
-            msg = f'{name}: match is "all" or "first", not {describe(match)}'
-            raise ConfigError(msg)
+        one_of(f"{name}: match", match, ("all", "first"))
         if default in predicates:
             msg = f"{name}: {describe(default)} names a predicate and the default output; give default= another name"
             raise ConfigError(msg)
@@ -186,8 +183,9 @@ class Demultiplex(Node):
         name: str = "demultiplex",
     ) -> None:
         unknown = unknown or ("create" if make is not None else "error")
-        if unknown not in {"error", "default", "create"} or (unknown == "create") != (make is not None):
-            msg = f'{name}: unknown is "error", "default", or "create" together with make=; got {describe(unknown)}'
+        one_of(f"{name}: unknown", unknown, ("error", "default", *(("create",) if make is not None else ())))
+        if make is not None and unknown != "create":
+            msg = f"{name}: unknown={unknown!r} is for declared keys; with make= every key is known"
             raise ConfigError(msg)
         if len(set(keys)) != len(keys):
             msg = f"{name}: a key is declared twice: {describe(list(keys))}"
