@@ -11,19 +11,16 @@ What runs where: cutting, encoding, decoding and reordering (all that may call u
 stage's consumer, without the lock. Dispatching and collecting happen under the lock, and call no user code except
 the pickling of definitions that a worker asks for.
 
-Two drivers, one loop: whoever waits for results drives it inline; for futures a thread does. Only one thread at a
-time is inside the wait; others sleep on `_changed`, which the driver notifies after every turn, and one of them takes
-over when the driver leaves. So every wait has an owner who will end it.
+Its parts: `loop` has the lock and knows who drives, `transport/lane_io` waits for lanes and reads and writes them,
+`transport/in_flight` knows what lanes hold and tells the calls what became of it, `supervisor` starts and ends workers
+and says what happened to them, `worker_messages` takes in what is no result. What these return is acted upon here.
 
-A signal handler may interrupt the main thread anywhere and call the pool again. If it interrupted the wait, its call
-drives the loop in place of the interrupted frame, and so may any other thread that finds the driver standing still: a
-turn that was overtaken finds stale events, which do no harm. If it interrupted a frame that holds the lock, state may
-be half changed: then `drive` refuses, and what ends or resizes the pool runs in a thread that waits for the lock.
+If a signal handler interrupted a frame that holds the lock, state may be half changed: then `drive` and all that sends
+refuse, and what ends or resizes the pool runs in a thread that waits for the lock.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import threading
@@ -31,7 +28,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -43,32 +40,26 @@ from orchestrator.engine.protocol.engine import Sendable
 from orchestrator.engine.protocol.events import Broken, StageEvents
 from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.engine.protocol.reentrancy import run_in_thread
-from orchestrator.errors import ClosedError, InternalError, OrchestratorError, ReentrantCallError
+from orchestrator.errors import ClosedError, OrchestratorError, ReentrantCallError
 from orchestrator.local import suspension
-from orchestrator.local.in_flight import InFlight
+from orchestrator.local.loop import Loop
 from orchestrator.local.process_tree import end_with_children
 from orchestrator.local.status import PoolStatus, describe_item, worker_status
 from orchestrator.local.supervisor import LATE_S, Supervisor
 from orchestrator.local.timers import Timer, Timers
 from orchestrator.local.transport.calls import Calls
+from orchestrator.local.transport.in_flight import InFlight
 from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.local.transport.lane_io import LaneIO, Occurred
 from orchestrator.local.transport.worker_setup import Beginning
-from orchestrator.local.watchdog import Standby
+from orchestrator.local.watchdog import Watchdog, Watched
 from orchestrator.local.worker_messages import OutputCallback, WorkerMessages
 from orchestrator.settings import PoolSettings
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind, pack
 
-_STOP_GRACE_S = 5.0
-_MOMENT_S = 0.1
-"""Nobody has to look after the workers for so long."""
-_AHEAD_TICK_S = 0.005
-"""The same, while chunks that are encoded ahead wait for credits, each of which takes longer than this."""
 _LONGEST_WAIT_S = 86400.0
 """A selector takes no more than 24 days; who waits for longer waits again."""
-_STILL_S = 0.1
-"""A driver that left ready events alone for so long stands still: a signal handler interrupted it."""
 
 
 class Coordinator:
@@ -76,20 +67,10 @@ class Coordinator:
 
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
-        self._lock = threading.RLock()
-        # `with` takes the lock, never the condition: an interrupt in its `__enter__` or `__exit__` would keep the lock.
-        self._changed = threading.Condition(self._lock)
-        self._driver: int | None = None
-        """The thread that is in the wait, or on its way there."""
-        self._turns, self._turns_seen, self._seen_at = 0, 0, 0.0  # the last two: what the standby saw last, and when
-        self._overtaken: set[int] = set()
-        """Turns whose frames were interrupted in the wait, while others drive."""
         self._patience_s: float | None = LATE_S
         """How long nothing may come back, while a worker is idle, before what waits in others is looked at."""
-        self._standby = Standby(self._stand_in)
         # A worker that is forked has only the thread that forks: what another held locked would stay so.
-        self._has_standby = settings.start_method != "fork"
-        self._waiters = 0
+        self._has_watchdog = settings.start_method != "fork"
         self._line = WaitingLine()
         self._asked: int | None = None
         """The least depth for which there was no room, while a thread that waits is asked whether it can go on."""
@@ -97,6 +78,8 @@ class Coordinator:
         self._foreign: ClosedError | None = None
         """What stands in the way in a forked child, which has inherited the pool but none of its workers."""
         self._io = LaneIO()
+        self._loop = Loop(self._io, begin=self._begin, handle=self._handle, broke=self._break)
+        self._watchdog = Watchdog(self._loop, self._watched)
         self._calls = Calls()
         self.token = os.urandom(16)
         self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
@@ -135,22 +118,22 @@ class Coordinator:
     ) -> int:
         """Begin a call; return its number. `timeout_s` is what an item of it may take, `name` what people call it."""
         self.refuse_if_interrupted("map, run or iteration")
-        with self._changing():
+        with self._loop.changing():
             self.check_usable()
             self._send_rebound()
             number = self._calls.open(events, function, timeout_s, name)
-            if self._has_standby and self._supervisor.every_s is not None:
-                self._standby.need()
+            if self._has_watchdog and self._supervisor.every_s is not None:
+                self._watchdog.need()
             return number
 
     def notice_rebound(self) -> None:
         """Have the workers told of what `__main__` has bound anew; a call that goes on for long asks for it itself."""
-        with HeldBack(), self._lock:
+        with HeldBack(), self._loop.lock:
             self._send_rebound()
 
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a lane may hold."""
-        with self._lock:
+        with self._loop.lock:
             room = self._room(depth)
             if not room and (self._asked is None or depth < self._asked):
                 self._asked = depth
@@ -168,7 +151,7 @@ class Coordinator:
     def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
         """Send the chunks in turn while lanes have credit; return how many were sent."""
         self.refuse_if_interrupted("what sends items to workers")
-        with self._changing():
+        with self._loop.changing():
             self.check_usable()
             touched: set[Lane] = set()
             sent = 0
@@ -193,14 +176,14 @@ class Coordinator:
 
     def put_ahead(self, number: int, batch: list[Sendable], depth: int) -> None:
         """Keep encoded chunks of a call; they are sent as credits come free, its consumer being here or away."""
-        with HeldBack(), self._lock:
+        with HeldBack(), self._loop.lock:
             self._ahead[number] = (depth, deque(batch))
-            if self._has_standby:
-                self._standby.need()
+            if self._has_watchdog:
+                self._watchdog.need()
 
     def take_ahead(self, number: int) -> list[Sendable]:
         """Return the chunks that were put ahead and have not been sent; they are the caller's again."""
-        with HeldBack(), self._lock:
+        with HeldBack(), self._loop.lock:
             _, kept = self._ahead.pop(number, (0, ()))
             return list(kept)
 
@@ -232,7 +215,7 @@ class Coordinator:
         Raises:
             OrchestratorError: the pool is broken or closed.
         """
-        with self._lock:
+        with self._loop.lock:
             self.check_usable()
             return tuple(sorted(self._supervisor.lanes)) if self.has_workers else ()
 
@@ -244,7 +227,7 @@ class Coordinator:
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
         """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
         self.refuse_if_interrupted("run_on_all")
-        with self._changing():
+        with self._loop.changing():
             self.check_usable()
             if self._supervisor.lanes.keys() != chunks.keys():
                 return False
@@ -256,13 +239,13 @@ class Coordinator:
 
     def call_off(self, number: int, item: object) -> None:
         """Take a call's chunk of this one item from its worker, or end the worker if it runs it."""
-        with self._changing():
+        with self._loop.changing():
             if not self._closing:
                 self._supervisor.call_off(number, item)
 
     def consumed(self, number: int, size_bytes: int) -> None:
         """Give back budget: these bytes have left for the consumer. What a call has not, it gives back at its end."""
-        with HeldBack(), self._lock:
+        with HeldBack(), self._loop.lock:
             self._in_flight.consumed(number, size_bytes)
 
     def close_call(self, number: int) -> None:
@@ -277,11 +260,11 @@ class Coordinator:
 
     def _forget_if_free(self) -> None:
         # In the middle of this very thread's own work it waits for the next turn instead.
-        if os.getpid() == self._pid and not self._lock._is_owned() and self._lock.acquire(blocking=False):  # type: ignore[attr-defined]  # noqa: SLF001
+        if os.getpid() == self._pid and not self._loop.is_interrupted and self._loop.lock.acquire(blocking=False):
             try:
                 self._forget_calls()
             finally:
-                self._lock.release()
+                self._loop.lock.release()
 
     def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
         """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds.
@@ -290,32 +273,14 @@ class Coordinator:
             ReentrantCallError: a signal handler called it in a thread that it interrupted while that held the lock.
         """
         self.refuse_if_interrupted("what waits for workers")
-        if self._driver == threading.get_ident():
-            self.take_over()
-        ends = None if timeout is None else time.monotonic() + timeout
-        turn = 0
         try:
-            while True:
-                with self._lock:
-                    if self._can_go_on(ready) or not self._lanes_can_answer():
-                        break
-                    left = None if ends is None else max(0.0, ends - time.monotonic())
-                    if self._driver is None:
-                        turn, wait_s = self._begin_turn(left)
-                    else:
-                        turn = 0
-                        self._wait_for_driver(left)
-                if turn:
-                    self._turn(turn, wait_s)
-                if left is not None and left <= 0:
-                    break
+            self._loop.drive(lambda: self._can_go_on(ready) or not self._lanes_can_answer(), timeout)
         except BaseException:
-            with self._lock:
-                self._leave_turn(turn)
+            with self._loop.lock:
                 self._leave_line()
             raise
         if self._line:
-            with self._lock:
+            with self._loop.lock:
                 self._leave_line()
         self._messages.pass_on()
 
@@ -333,27 +298,18 @@ class Coordinator:
     def _leave_line(self) -> None:
         """Wait for no credit any more; whoever stands behind may find the room that was kept."""
         if self._line.leave(threading.get_ident()):
-            self._changed.notify_all()
-            if self._driver is not None:
+            self._loop.notify()
+            if self._loop.is_driven:
                 self.wake()
 
     def take_over(self) -> None:
         """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""
-        with self._lock:
-            if self._driver == threading.get_ident():
-                self._overtake()
-                self._changed.notify_all()
-
-    def _overtake(self) -> None:
-        """Free the driver's place, and have its frame leave the wait as soon as it goes on. Under the lock."""
-        self._driver = None
-        self._overtaken.add(self._turns)
-        self.wake()
+        self._loop.take_over()
 
     @property
     def is_interrupted(self) -> bool:
         """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
+        return self._loop.is_interrupted
 
     def refuse_if_interrupted(self, what: str) -> None:
         """Raise where a call would never end: for a lock that its own thread holds, or in a forked child.
@@ -363,77 +319,20 @@ class Coordinator:
             ClosedError: the pool belongs to the parent of this process.
         """
         self.refuse_if_foreign()
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
+        if self._loop.is_interrupted:
             raise ReentrantCallError(what)
 
     def wake(self) -> None:
         """End the wait of the driver, so that it looks at what has changed."""
-        self._io.wakeup.ring()
+        self._loop.wake()
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
-    def _begin_turn(self, timeout: float | None) -> tuple[int, float | None]:
-        """Become the driver; return the number of the turn and how long it may wait. Called under the lock."""
-        with self._changing():
+    def _begin(self, timeout: float | None) -> float | None:
+        """Do what is due before a wait; return how long it may take. Called under the lock."""
+        with self._loop.changing():
             self._forget_calls()
-        self._driver = threading.get_ident()
-        self._turns += 1
-        return self._turns, self._at_most(timeout)
-
-    def _turn(self, turn: int, timeout: float | None) -> None:
-        """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called without the lock."""
-        try:
-            if self._overtaken:
-                occurred = self._io.wait_beside(_STILL_S if timeout is None else min(timeout, _STILL_S))
-            else:
-                occurred = self._io.wait(timeout)
-        except (OSError, ValueError):
-            if not self._closing:
-                raise
-            occurred = []  # a signal handler closed the pool, and the selector, in the middle of the wait
-        with self._changing():
-            self._leave_turn(turn)
-            self._handle(occurred)
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the lock for a change that must not be left half done."""
-        with HeldBack(), self._lock:
-            try:
-                yield
-            except BaseException as error:
-                self._note_damage(error)
-                raise
-
-    def _note_damage(self, error: BaseException) -> None:
-        """Something raised in the middle of a change, a signal handler mostly: the pool can't rely on its state."""
-        if not isinstance(error, OrchestratorError):
-            self._break(
-                ClosedError(
-                    f"{type(error).__name__} interrupted the pool in the middle of its own work, so it can't go on; "
-                    "make a new one"
-                )
-            )
-
-    def _leave_turn(self, turn: int) -> None:
-        self._overtaken.discard(turn)
-        if self._turns == turn and self._driver == threading.get_ident():  # else another has taken over
-            self._driver = None
-        if self._waiters:
-            self._changed.notify_all()
-
-    def _wait_for_driver(self, timeout: float | None) -> None:
-        """Sleep until the driver has made a turn; if it stands still, let the next take its place. Under the lock."""
-        turn = self._turns
-        may_be_interrupted = self._driver == threading.main_thread().ident  # signal handlers run there only
-        wait_s = timeout if not may_be_interrupted or (timeout is not None and timeout < _STILL_S) else _STILL_S
-        self._waiters += 1
-        try:
-            told = self._changed.wait(wait_s)
-        finally:
-            self._waiters -= 1
-        if may_be_interrupted and not told and self._turns == turn and self._io.has_occurred:
-            self._overtake()
+        return self._at_most(timeout)
 
     def _handle(self, occurred: Occurred) -> None:
         """Handle what the wait told of. Called under the lock."""
@@ -442,7 +341,7 @@ class Coordinator:
         for key, mask in occurred:
             lane: Lane | None = key.data
             if lane is None:
-                if not self._overtaken:
+                if not self._loop.is_overtaken:
                     self._io.wakeup.drain()
             elif lane.state is LaneState.DEAD:
                 continue
@@ -475,42 +374,12 @@ class Coordinator:
                 timeout = look_s if timeout is None else min(timeout, look_s)
         return timeout if timeout is None else min(timeout, _LONGEST_WAIT_S)
 
-    def _stand_in(self) -> float | None:
-        """Take a turn if nobody has for a while; return when to look again, None: there is nothing to be held.
-
-        Runs in the thread of the standby.
-        """
-        with self._lock:
-            every_s = self._supervisor.every_s
-            if self._closing or not self._calls.are_open or (every_s is None and not self._ahead):
-                self._standby.left()
-                return None
-            now = time.monotonic()
-            if self._turns != self._turns_seen:
-                self._seen_at = now
-            away = self._driver is None and self._ahead and self._turns == self._turns_seen
-            still = every_s is not None and now - self._seen_at >= max(every_s, _MOMENT_S)
-            if away or still:  # a driver, if there is one, stands still
-                self._take_turn()
-                if still:
-                    self._seen_at = now
-            self._turns_seen = self._turns
-            wait_s = _AHEAD_TICK_S if self._ahead else _MOMENT_S
-            return wait_s if every_s is None or self._ahead else max(every_s, _MOMENT_S)
-
-    def _take_turn(self) -> None:
-        """Take one turn without a wait, in the place of the driver if there is one. Under the lock."""
-        try:
-            if self._driver is not None:
-                self._overtake()
-            turn, _ = self._begin_turn(0)
-            occurred = self._io.wait(0)
-            self._leave_turn(turn)
-            self._handle(occurred)
-        except OrchestratorError as error:
-            self._break(error)
-        except BaseException as error:
-            self._break(InternalError(f"the loop raised {type(error).__name__}"))
+    def _watched(self) -> Watched | None:
+        """Return what the watchdog is to hold while nobody waits; None: nothing. Called under the lock."""
+        every_s = self._supervisor.every_s
+        if self._closing or not self._calls.are_open or (every_s is None and not self._ahead):
+            return None
+        return Watched(every_s, bool(self._ahead))
 
     def _send(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> Lane:
         lane = self._supervisor.lanes[worker_id]
@@ -607,8 +476,7 @@ class Coordinator:
             f"this pool belongs to process {self._pid}, from which this process was forked, and only that one can use "
             "it; make a new pool here, or fork before the pool is made"
         )
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._loop.renew()
 
     def refuse_if_foreign(self) -> None:
         """Raise `ClosedError` in a forked child."""
@@ -633,13 +501,13 @@ class Coordinator:
     @property
     def lanes(self) -> tuple[Lane, ...]:
         """The lanes that take chunks now, by worker id."""
-        with self._lock:
+        with self._loop.lock:
             return tuple(lane for _, lane in sorted(self._supervisor.lanes.items()))
 
     @property
     def all_lanes(self) -> tuple[Lane, ...]:
         """Those too whose workers only finish what they have."""
-        with self._lock:
+        with self._loop.lock:
             return tuple(self._supervisor.all)
 
     @property
@@ -665,15 +533,15 @@ class Coordinator:
             self._resize(size)
 
     def _resize(self, size: int) -> None:
-        with self._changing():
+        with self._loop.changing():
             if not self._closing:
                 self._break_if(self._supervisor.resize(size))
-            self._changed.notify_all()
+            self._loop.notify()
         self.wake()
 
     def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
         """Return what the pool is at; from any thread. `describe` gives an item in words."""
-        with self._lock:
+        with self._loop.lock:
             lanes = sorted(self._supervisor.all, key=lambda lane: lane.worker_id)
             held = [self._ledger.list_of(lane.key) for lane in lanes]
             workers = tuple(map(worker_status, lanes, held, repeat(describe), repeat(self._calls.name)))
@@ -746,7 +614,7 @@ class Coordinator:
 
     def at_work(self) -> list[tuple[Chunk, int, float]]:
         """Return the chunk that each worker is at, the worker, and about how many seconds it has been."""
-        with self._lock:
+        with self._loop.lock:
             now_ns = time.monotonic_ns()
             held = ((self._ledger.first_of(lane.key), lane) for lane in self._supervisor.all)
             return [(chunk, lane.worker_id, (now_ns - lane.moved_ns) / 1e9) for chunk, lane in held if chunk]
@@ -763,7 +631,7 @@ class Coordinator:
 
     def stop(self, timeout: float | None = None) -> None:
         """Let every worker finish what it has, say goodbye and leave; end those that take longer than `timeout`."""
-        with self._changing():
+        with self._loop.changing():
             self._closing = True
             listening = self._calls.abandon_all()
             self._forget_calls()
@@ -784,13 +652,13 @@ class Coordinator:
             self.kill()
             run_in_thread(self.terminate)
             return
-        with self._lock:
+        with self._loop.lock:
             self._closing = True
             self._calls.tell_all(ClosedError("the pool was terminated while this was still running"))
             self._supervisor.end_all()
-            self._changed.notify_all()
+            self._loop.notify()
             self._release()
-        self._standby.end()
+        self._watchdog.end()
         self._messages.end_lines()
 
     def kill(self) -> None:
@@ -800,19 +668,10 @@ class Coordinator:
 
     def _release(self) -> None:
         suspension.unfollow(self)
-        if self._io.wakeup.closed:
+        if self._io.closed:
             return
-        if self._driver == threading.get_ident():
-            self.take_over()
-        if self._driver is not None:
-            # Another thread is in the wait: it is woken, and the last to leave frees the descriptors.
-            self.wake()
-            self._waiters += 1
-            try:
-                self._changed.wait_for(lambda: self._driver is None, _STOP_GRACE_S)
-            finally:
-                self._waiters -= 1
-        if self._io.wakeup.closed:
+        self._loop.leave_all()
+        if self._io.closed:
             return
         self._io.close()
         self._calls.close()

@@ -34,7 +34,7 @@ from workers.transport.wire import Kind, pack
 if TYPE_CHECKING:
     from orchestrator.engine.core.credits import Credits
     from orchestrator.engine.core.ledger import Chunk
-    from orchestrator.local.in_flight import InFlight
+    from orchestrator.local.transport.in_flight import InFlight
     from orchestrator.local.transport.lane_io import LaneIO
 
 _EARLY_DEATHS_MIN = 3

@@ -30,6 +30,7 @@ class LaneIO:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self.wakeup.fd, selectors.EVENT_READ, None)
         self._unwritten: set[int] = set()  # keys of lanes that wait for their pipe to take more
+        self.closed = False
         own_descriptors.own(*self.wakeup.fds, self._selector.fileno())
 
     def add(self, lane: Lane) -> None:
@@ -86,7 +87,7 @@ class LaneIO:
     @property
     def has_occurred(self) -> bool:
         """Whether `wait` would tell of something at once."""
-        if self.wakeup.closed:
+        if self.closed:
             return False
         poller = select.poll()
         poller.register(self._selector.fileno(), select.POLLIN)
@@ -94,6 +95,7 @@ class LaneIO:
 
     def close(self) -> None:
         """Free the descriptors of the wait."""
+        self.closed = True
         own_descriptors.disown(*self.wakeup.fds, self._selector.fileno())
         self._selector.close()
         self.wakeup.close()
