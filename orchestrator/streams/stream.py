@@ -316,18 +316,16 @@ class Stream:
         unmatched: Any = None,
     ) -> Self:  # fmt: skip
         """Join with another stream by key; see `streams.joining.Join` for each argument."""
+        options: dict[str, Any] = {
+            "how": how, "many": many, "combine": combine, "within_s": within_s, "at": at,
+            "max_items": max_items, "overflow": overflow,
+        }  # fmt: skip
 
         def make(name: str) -> Node:
             aside = None if unmatched is None else as_sink(unmatched)
-            return joining.Join(
-                key, right_key, how=how, many=many, combine=combine, within_s=within_s, at=at,
-                max_items=max_items, overflow=overflow, unmatched=aside, name=name,
-            )  # fmt: skip
+            return joining.Join(key, right_key, **options, unmatched=aside, name=name)
 
-        joining.Join(
-            key, right_key, how=how, many=many, combine=combine, within_s=within_s, at=at,
-            max_items=max_items, overflow=overflow,
-        ).close()  # fmt: skip
+        joining.Join(key, right_key, **options).close()  # refuses what can't be
         return self._then(Op("join", "join", (self._port, _port_of(other)), make))
 
     def in_step(self, *others: Stream, missing: Any = None) -> Self:

@@ -8,14 +8,14 @@ import gc
 import itertools
 import os
 import random
-import resource
 import signal
 from pathlib import Path
 
 import pytest
+from support.large_flat_maps import peak_bytes, resident_bytes, run_despite_failures
 
 import workers.functions.steps
-from orchestrator import ItemError, Pool, Stream, run
+from orchestrator import ItemError, Pool, Stream
 from workers.functions.steps import Step, Steps
 
 
@@ -219,29 +219,15 @@ def test_a_result_that_cannot_be_pickled_is_the_items_failure(pool):
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_run_that_failed_goes_on_in_the_middle_of_an_item(ordered, pool, tmp_path):
-    out, failing, seen = tmp_path / "out", [100, 400, 900, 1_500], []
+    out = tmp_path / "out"
 
-    def breaks(value):
-        seen.append(value)
-        if failing and len(seen) >= failing[0]:
-            failing.pop(0)
-            raise LookupError(value)
-        return value
-
-    def flow():
+    def flow(breaks):
         return Stream(range(20)).flat_map(numbers, ordered=ordered).map_inline(breaks).to(str(out))
 
-    for _ in range(4):
-        with pytest.raises(ItemError, match="LookupError"):
-            run(flow(), pool=pool, checkpoint=tmp_path / "kept", checkpoint_every_s=0)
-    run(flow(), pool=pool, checkpoint=tmp_path / "kept", checkpoint_every_s=0)
+    run_despite_failures(flow, pool, tmp_path / "kept")
     wanted = [f"[{x}, {n}]" for x in range(20) for n in range(x * 37 % 150)]
     got = out.read_text().splitlines()
     assert (got if ordered else sorted(got)) == (wanted if ordered else sorted(wanted))
-
-
-def peak_bytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def three_million(x):
@@ -267,7 +253,3 @@ def test_memory_stays_flat(monkeypatch):
         assert count == 3_000_000
         assert max(pool.run_on_all(peak_bytes)) - before < 50 << 20
         assert most - own < 50 << 20
-
-
-def resident_bytes():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

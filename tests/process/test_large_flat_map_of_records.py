@@ -5,11 +5,10 @@ The oracle is the plain loop; the bound is small, so that all happens in small.
 
 import os
 import random
-import resource
 import signal
-from pathlib import Path
 
 import pytest
+from support.large_flat_maps import peak_bytes, resident_bytes, run_despite_failures
 
 import workers.functions.steps
 from orchestrator import Failure, ItemError, Pool, Stream, run
@@ -145,36 +144,18 @@ def test_a_worker_that_dies_in_a_record_costs_a_retry(tmp_path):
 
 @pytest.mark.parametrize("block_bytes", [8, 1 << 20])
 def test_a_run_that_failed_goes_on_in_the_middle_of_a_block(block_bytes, pool, tmp_path):
-    path, out, failing, seen = tmp_path / "lines", tmp_path / "out", [100, 400, 900, 1_500], []
+    path, out = tmp_path / "lines", tmp_path / "out"
     path.write_text("".join(f"{n}\n" for n in range(20)))
 
     def numbers(line):
         return ([int(line), n] for n in range(int(line) * 37 % 150))
 
-    def breaks(value):
-        seen.append(value)
-        if failing and len(seen) >= failing[0]:
-            failing.pop(0)
-            raise LookupError(value)
-        return value
-
-    def flow():
+    def flow(breaks):
         flow = Stream.read(str(path), block_bytes=block_bytes).flat_map(numbers)
         return flow.map_inline(breaks).to(str(out))
 
-    for _ in range(4):
-        with pytest.raises(ItemError, match="LookupError"):
-            run(flow(), pool=pool, checkpoint=tmp_path / "kept", checkpoint_every_s=0)
-    run(flow(), pool=pool, checkpoint=tmp_path / "kept", checkpoint_every_s=0)
+    run_despite_failures(flow, pool, tmp_path / "kept")
     assert out.read_text().splitlines() == [f"[{x}, {n}]" for x in range(20) for n in range(x * 37 % 150)]
-
-
-def peak_bytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-
-
-def resident_bytes():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.parametrize(("lines", "each"), [(1, 2_000_000), (100, 20_000)])

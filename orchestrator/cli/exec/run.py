@@ -28,6 +28,7 @@ from orchestrator.cli.session.console import Console, open_progress
 from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, tell
 from orchestrator.cli.session.report_file import pool_part
 from orchestrator.cli.session.run import StoppedError
+from orchestrator.cli.session.summary import tell_failures
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
@@ -245,7 +246,7 @@ class CommandRun:
     def sum_up(self) -> None:
         """Tell the counts, and the first failures if there were any."""
         tally = self._tally
-        tally.complain_of_failures()
+        tell_failures([said(each) for each in tally.first_failures], tally.failed)
         if not self._settings.quiet:
             tell(tally.summary(self._pool.stats()))
         if self._halt.reached:

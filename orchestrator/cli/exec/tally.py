@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.session.exit_codes import complain
-from orchestrator.cli.session.summary import usage
+from orchestrator.cli.session.summary import measured
 from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 
 if TYPE_CHECKING:
@@ -50,16 +49,8 @@ class CommandTally:
             if len(self.first_failures) < SHOWN_FAILURES:
                 self.first_failures.append(result)
 
-    def complain_of_failures(self) -> None:
-        """Tell the first failures."""
-        for result in self.first_failures:
-            complain(said(result))
-        if self.failed > SHOWN_FAILURES:
-            complain(f"… and {self.failed - SHOWN_FAILURES:,} more failed")
-
     def summary(self, stats: Any) -> str:
         """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
-        seconds = max(time.perf_counter() - self.started_s, 1e-9)
         workers_s = (getattr(stats, "worker_cpu_seconds", 0.0) or 0.0) + self.cpu_s
         tried = f", {self.retries:,} retried" if self.retries else ""
         ended = f", {self.ended:,} killed" if self.ended else ""
@@ -67,7 +58,7 @@ class CommandTally:
         what = "command" if begun == 1 else "commands"
         return (
             f"{begun:,} {what}, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; "
-            f"{seconds:.2f} s, {self.done / seconds:,.0f} commands/s\n" + usage(seconds, workers_s, stats)
+            + measured(self.started_s, self.done, "commands", workers_s, stats)
         )
 
 

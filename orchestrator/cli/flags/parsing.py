@@ -162,40 +162,6 @@ def add_telling(group: argparse._ActionsContainer, *, trace: bool = True) -> Non
     group.add_argument("--report", metavar="FILE", help="write a JSON summary when the run ends")
 
 
-def add_resuming(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of runs that can be resumed."""
-    add = parser.add_argument_group("checkpoint and resume").add_argument
-    add(
-        "--checkpoint",
-        metavar="DIR",
-        help="save the run's progress in DIR, so that it can be resumed, even after kill -9 or a power cut; "
-        "the output is then byte-identical to that of an undisturbed run",
-    )
-    add(
-        "--resume",
-        action="store_true",
-        help="continue the run saved in --checkpoint DIR, if there is one. Refused with exit code 4 if the inputs, "
-        "the function (or your own code that it uses) or an option that shapes the output has changed. DIR is read as "
-        "data, except for a job's items of custom classes: they are pickled, and unpickling can run code, so they are "
-        "loaded only if nobody but you can write to DIR",
-    )
-    add(
-        "--accept",
-        choices=["function"],
-        metavar="function",
-        help="with --resume: accept a changed function; continue with it from where the run stopped and keep what the "
-        "old one has written. --resume=force is the same",
-    )
-    add("--checkpoint-every", metavar="S", default="2", help="minimum seconds between checkpoints (default: 2)")
-    add(
-        "--grace",
-        metavar="S",
-        default="10",
-        help="with --checkpoint: seconds to let running work finish after Ctrl-C or SIGTERM (default: 10); "
-        "a second signal stops the run at once",
-    )
-
-
 def add_showing(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what is shown while it runs."""
     group = parser.add_argument_group("display (all on stderr)")

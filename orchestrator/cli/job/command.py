@@ -14,6 +14,7 @@ from orchestrator.cli.session.console import Console
 from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_USAGE, complain, show, tell
 from orchestrator.cli.session.resume import look_into, resume_command
 from orchestrator.cli.session.run import run_command
+from orchestrator.cli.session.summary import tell_failures
 from orchestrator.engine.recovery.item_errors import headline, told
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.jobfile.builder import build
@@ -26,6 +27,7 @@ from orchestrator.sinks.disk.output_file import is_standard_output
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.cli.flags.resuming import ResumeSettings
     from orchestrator.cli.job.options import JobSettings
     from orchestrator.cli.session.signals import Signals
     from orchestrator.cli.session.steering import Steering
@@ -67,11 +69,12 @@ def _made(job: Job, settings: JobSettings, signals: Signals, steering: Steering)
     if settings.dry_run:
         show(f"{plan.explain()}\n")
         return None
-    checkpoints = None if settings.checkpoint is None else _checkpoints(job, plan, settings, settings.checkpoint)
+    folder = settings.resuming.folder
+    checkpoints = None if folder is None else _checkpoints(job, plan, settings.resuming, folder)
     return JobRun(job, plan, settings, signals, steering, checkpoints)
 
 
-def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Checkpoints:
+def _checkpoints(job: Job, plan: Plan, settings: ResumeSettings, folder: str) -> Checkpoints:
     """Return the checkpoints that the run writes, and goes on from."""
     from orchestrator.checkpoint.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
     from orchestrator.graph.checkpoints import Checkpoints, is_function  # noqa: PLC0415
@@ -85,7 +88,7 @@ def _checkpoints(job: Job, plan: Plan, settings: JobSettings, folder: str) -> Ch
 
     look_into(folder, known_by, resume=settings.resume, may_change=may_change, failed=_failed, of_what="items")
     kept = Checkpoints(
-        folder, known_by, settings.checkpoint_every_s, libraries=of_libraries(functions), may_change=may_change
+        folder, known_by, settings.every_s, libraries=of_libraries(functions), may_change=may_change
     )
     if kept.note is not None:
         complain(kept.note)
@@ -137,7 +140,7 @@ class JobRun:
 
     def _listen(self, engine: Runner) -> None:
         if self._checkpoints is not None:
-            self._signals.listen(partial(engine.pause, self._settings.grace_s))
+            self._signals.listen(partial(engine.pause, self._settings.resuming.grace_s))
 
     def drop(self, _stop: BaseException) -> None:
         """End the workers at once; the graph has aborted its sinks."""
@@ -179,10 +182,7 @@ class JobRun:
         """Tell the counts, and the first failures if there were any."""
         report = self._report
         assert report is not None  # noqa: S101 - for the type checker
-        for line in report.first_failures:
-            complain(line)
-        if report.failed > len(report.first_failures):
-            complain(f"… and {report.failed - len(report.first_failures):,} more failed")
+        tell_failures(report.first_failures, report.failed)
         if report.failed:
             complain(f"finished with failures: {report.failed:,} items were skipped")
         if not self._settings.quiet:

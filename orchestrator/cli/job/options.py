@@ -6,9 +6,8 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.flags.numbers import seconds
-from orchestrator.cli.flags.parsing import Parser, add_jobs, add_resuming, add_showing, add_telling
-from orchestrator.errors import ConfigError
+from orchestrator.cli.flags.parsing import Parser, add_jobs, add_showing, add_telling
+from orchestrator.cli.flags.resuming import ResumeSettings, add_resuming, resume_settings
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 
 if TYPE_CHECKING:
@@ -68,12 +67,7 @@ class JobSettings:
     report: str | None
     show: str | None
     quiet: bool
-    checkpoint: str | None
-    checkpoint_every_s: float
-    resume: bool
-    accepts_function: bool
-    """Whether a run is gone on with although its function has changed."""
-    grace_s: float
+    resuming: ResumeSettings
 
 
 class _JobParser(Parser):
@@ -128,10 +122,6 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
         SystemExit: argparse has told the user what is wrong, or shown the help.
     """
     args = job_parser().parse_args(argv)
-    if args.accept and not args.resume:
-        raise ConfigError("--accept needs --resume: it says what may differ from the saved run")
-    if args.resume and not args.checkpoint:
-        raise ConfigError("--resume needs --checkpoint DIR, the folder of the saved run")
     return JobSettings(
         file=args.file,
         overrides=tuple(args.overrides),
@@ -142,9 +132,5 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
         report=args.report,
         show=args.show,
         quiet=args.quiet,
-        checkpoint=args.checkpoint,
-        checkpoint_every_s=seconds("--checkpoint-every", args.checkpoint_every),
-        resume=args.resume,
-        accepts_function=args.accept == "function",
-        grace_s=seconds("--grace", args.grace),
+        resuming=resume_settings(args),
     )

@@ -29,7 +29,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
         ResumeMismatchError: it holds another run.
         NothingToResumeError: that run was finished.
     """
-    folder = settings.checkpoint
+    folder = settings.resuming.folder
     assert folder is not None  # noqa: S101 - for the type checker
     plan = make_plan(settings)
     if plan.to_stdout:
@@ -39,7 +39,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
     look_into(
         folder,
         known_by,
-        resume=settings.resume,
+        resume=settings.resuming.resume,
         may_change=may_change,
         failed=lambda state: state[-1]["sinks"][0]["tally"]["failed"],
     )
@@ -49,7 +49,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
     kept = Checkpoints(
         folder,
         known_by,
-        settings.checkpoint_every_s,
+        settings.resuming.every_s,
         plan={"block_bytes": plan.block_bytes},
         libraries=of_libraries([load.load(settings.target)]),
         may_change=may_change,
@@ -71,7 +71,7 @@ def _may_change(settings: RunSettings) -> MayChange:
         if label == "--errors":  # nothing was left out or replaced until now
             return old.get(label) == "strict" and old.get("--on-error") == "raise"
         if label == "the function":
-            return settings.accepts_function
+            return settings.resuming.accepts_function
         return label in {"--on-error", "--retries", "--timeout"}
 
     return may_change

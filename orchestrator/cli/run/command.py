@@ -21,13 +21,13 @@ from orchestrator.cli.run.failure_report import headline, report
 from orchestrator.cli.run.halt import Halting
 from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
 from orchestrator.cli.run.result_sink import RecordingSink
+from orchestrator.cli.run.tally import RecordTally
 from orchestrator.cli.session.console import Console, open_progress
 from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, show, tell
 from orchestrator.cli.session.report_file import pool_part
 from orchestrator.cli.session.resume import resume_command
 from orchestrator.cli.session.run import HaltedError, run_command
-from orchestrator.cli.session.summary import Tally
-from orchestrator.engine.protocol.counts import SHOWN_FAILURES
+from orchestrator.cli.session.summary import tell_failures
 from orchestrator.errors import OrchestratorError, PausedError
 from orchestrator.sinks.disk.output_file import mode_beside
 from workers.pickling import load
@@ -53,7 +53,7 @@ def run(settings: RunSettings) -> int:
         if settings.dry_run:
             show(describe(make_plan(settings)))
             return None
-        if settings.checkpoint is None:
+        if settings.resuming.folder is None:
             return RecordRun(make_plan(settings), signals, steering)
         plan, checkpoints = open_checkpoints(settings)
         return RecordRun(plan, signals, steering, checkpoints)
@@ -73,7 +73,7 @@ class RecordRun:
         self._signals = signals
         self._steering = steering
         self._checkpoints = checkpoints
-        self._tally = Tally()
+        self._tally = RecordTally()
         self._halting = Halting(plan.settings.failing.halt, resumable=checkpoints is not None)
         self._logs: ChunkLogs | None = None
         self._letters: Letters | None = None
@@ -103,7 +103,7 @@ class RecordRun:
         engine = self._graph()
         self._halting.engine = engine
         if self._checkpoints is not None:
-            self._signals.listen(partial(engine.pause, self._plan.settings.grace_s))
+            self._signals.listen(partial(engine.pause, self._plan.settings.resuming.grace_s))
         try:
             engine.run()
         except PausedError:
@@ -199,10 +199,7 @@ class RecordRun:
     def sum_up(self) -> None:
         """Tell the counts, and the first failures if there were any."""
         tally, settings = self._tally, self._plan.settings
-        for failure in tally.first_failures:
-            complain(headline(failure, settings.record_format))
-        if tally.failed > SHOWN_FAILURES:
-            complain(f"… and {tally.failed - SHOWN_FAILURES:,} more failed")
+        tell_failures([headline(each, settings.record_format) for each in tally.first_failures], tally.failed)
         if self._halting.reached:
             complain(self._halting.reason + self._something_left())
         elif tally.failed:

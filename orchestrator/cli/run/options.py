@@ -13,8 +13,8 @@ from orchestrator.cli.flags.failures import (
     failure_settings,
     limit_settings,
 )
-from orchestrator.cli.flags.numbers import seconds
-from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_resuming, add_showing, add_telling
+from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_showing, add_telling
+from orchestrator.cli.flags.resuming import ResumeSettings, add_resuming, resume_settings
 from orchestrator.errors import ConfigError
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
@@ -89,14 +89,7 @@ class RunSettings:
     report: str | None
     dry_run: bool
     start_method: StartMethod
-    checkpoint: str | None
-    """The folder; None: the run can't be resumed."""
-    checkpoint_every_s: float
-    resume: bool
-    accepts_function: bool
-    """Whether a run is gone on with although its function has changed."""
-    grace_s: float
-    """What runs may finish for so long after the first Ctrl-C or SIGTERM."""
+    resuming: ResumeSettings
 
     @property
     def workers(self) -> int:
@@ -223,10 +216,6 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         raise ConfigError("-0 applies to file names on standard input; it needs --format files")
     if args.chunk != "auto" and args.format == "blocks":
         raise ConfigError("--chunk counts records; with --format blocks, set the size of a record with --block")
-    if args.accept and not args.resume:
-        raise ConfigError("--accept needs --resume: it says what may differ from the saved run")
-    if args.resume and not args.checkpoint:
-        raise ConfigError("--resume needs --checkpoint DIR, the folder of the saved run")
     if args.chunk != "auto" and args.block and args.format != "files":
         raise ConfigError("--chunk and --block both set how much goes to a worker at a time; give only one of them")
     return RunSettings(
@@ -253,11 +242,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         report=args.report,
         dry_run=args.dry_run,
         start_method=args.start_method,
-        checkpoint=args.checkpoint,
-        checkpoint_every_s=seconds("--checkpoint-every", args.checkpoint_every),
-        resume=args.resume,
-        accepts_function=args.accept == "function",
-        grace_s=seconds("--grace", args.grace),
+        resuming=resume_settings(args),
     )
 
 

@@ -79,7 +79,7 @@ def make_plan(settings: RunSettings) -> RunPlan:
     if failing.dead_letter is not None:
         refuse_input(failing.dead_letter, names)
         others = {"the output": output, "the job log": settings.joblog or STDIN}
-        check_letters(failing.dead_letter, failing.retry_dead, others, resumes=settings.resume)
+        check_letters(failing.dead_letter, failing.retry_dead, others, resumes=settings.resuming.resume)
     kind = None if to_folder else file_names.compression_of(output)
     try:
         compression.require(kind)
@@ -122,7 +122,7 @@ def open_sink(plan: RunPlan) -> Sink:
     if plan.to_folder:
         return FolderSink(plan.settings.output, plan.names)
     sink = FileSink(plan.settings.output)
-    if plan.settings.checkpoint is None:  # else what a run before this one has left is opened
+    if plan.settings.resuming.folder is None:  # else what a run before this one has left is opened
         try:
             sink.open()
         except OrchestratorError as error:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.run.chunk_logs import ChunkLogs
     from orchestrator.cli.run.dead_letters import Letters
     from orchestrator.cli.run.halt import Halting
+    from orchestrator.cli.run.tally import RecordTally
     from orchestrator.cli.session.console import Console
-    from orchestrator.cli.session.summary import Tally
     from workers.records.blocks import BlockResult
 
 
@@ -23,7 +23,7 @@ class RecordingSink:
     def __init__(
         self,
         output: Any,
-        tally: Tally,
+        tally: RecordTally,
         console: Console,
         logs: ChunkLogs,
         letters: Letters | None,
