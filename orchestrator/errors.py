@@ -178,9 +178,9 @@ class RemoteError(OrchestratorError):
 def describe_exit(exitcode: int | None) -> str:
     """Tell in words how a process ended: "was killed by SIGKILL (often the out-of-memory killer)"."""
     if exitcode is None:
-        return "went away"
+        return "disappeared"
     if exitcode >= 0:
-        return f"left with exit code {exitcode}"
+        return f"exited with code {exitcode}"
     try:
         name = signal.Signals(-exitcode).name
     except ValueError:

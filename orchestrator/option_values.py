@@ -32,7 +32,7 @@ def whole(
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         other = "None" if none else otherwise
-        other = f", or {other};" if other else ","
+        other = f" or {other}," if other else ","
         raise ConfigError(f"{name} must be a whole number of at least {least}{other} not {describe(value)}")
     if value > most:
         raise ConfigError(f"{name} must be at most {most:,}, not {describe(value)}")
@@ -51,8 +51,10 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """
     number = _number(value)
     if not 0 <= number <= MOST_SECONDS or not (number or zero):
-        bounds = "not be negative, as it is seconds," if zero else "be more than 0 seconds, or None for no limit,"
-        raise ConfigError(f"{name} must {bounds} and at most {MOST_SECONDS:,.0f}; not {describe(value)}")
+        least = "at least 0" if zero else "more than 0"
+        none = "" if zero else " (None: no limit)"
+        bounds = f"{least} and at most {MOST_SECONDS:,.0f} seconds{none}"
+        raise ConfigError(f"{name} must be {bounds}, not {describe(value)}")
     return number
 
 
@@ -66,7 +68,7 @@ def wait_seconds(name: str, value: object) -> float | None:
         return None
     number = _number(value)
     if math.isnan(number):
-        raise ConfigError(f"{name} must be a number of seconds, or None to wait without end; not {describe(value)}")
+        raise ConfigError(f"{name} must be a number of seconds, or None to wait forever, not {describe(value)}")
     return min(number, MOST_SECONDS)
 
 
@@ -92,7 +94,7 @@ def arguments(name: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, str | bytes | bytearray):
         with suppress(Exception):
             return tuple(value)
-    raise ConfigError(f"{name} must be a tuple of arguments, such as {name}=(value,); not {describe(value)}")
+    raise ConfigError(f"{name} must be a tuple of arguments, such as {name}=(value,), not {describe(value)}")
 
 
 def text_of_number(value: object) -> str | None:

@@ -32,7 +32,7 @@ def parse_size(text: str | int) -> int:
         words = "0"
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", words, re.IGNORECASE)
     if not found:
-        raise ConfigError(f"{describe(text)} is no size; write it as 65536, 64K, 1.5M or 2G")
+        raise ConfigError(f"invalid size: {describe(text)}; use 65536, 64K, 1.5M or 2G")
     units, _, decimals = found[1].partition(".")
     size: int = int(units + decimals) * _UNITS[found[2].upper()] // 10 ** len(decimals)
     if size <= 0:
@@ -66,7 +66,7 @@ def parse_jobs(text: str | int) -> int:
     """Return the workers that N, N%, +N or -N mean, counted from the usable CPUs as GNU parallel does."""
     found = re.fullmatch(r"([+-]?)(\d{1,100})(%?)", (text_of_number(text) or "").strip())
     if not found or (found[1] and found[3]):
-        raise ConfigError(f"-j {describe(text)} is no number of jobs; write 4, 50%, +1 or -1")
+        raise ConfigError(f"invalid number of jobs: -j {describe(text)}; use 4, 50%, +1 or -1")
     sign, number, percent = found[1], int(found[2]), found[3]
     if percent:
         return max(1, usable_cpus() * number // 100)
@@ -143,13 +143,14 @@ def _check_retries(retries: Retries) -> None:
     if isinstance(retries, Mapping):
         for kind in retries:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise ConfigError(f"retries by class has exception classes as its keys, not {describe(kind)}")
+                raise ConfigError(f"the keys of retries must be exception classes, not {describe(kind)}")
             if issubclass(kind, WorkerDiedError):
-                raise ConfigError("retries don't count the deaths of workers; Pool(max_deaths=...) does")
+                raise ConfigError("retries don't apply to worker deaths; use Pool(max_deaths=...)")
     for times in retries.values() if isinstance(retries, Mapping) else (retries,):
         if isinstance(times, bool) or not isinstance(times, int) or times < 0:
             raise ConfigError(
-                f"retries is a whole number of at least 0, or such numbers by class of exception; not {describe(times)}"
+                "retries must be a whole number of at least 0, or a dict of such numbers by exception class, not "
+                f"{describe(times)}"
             )
 
 
@@ -222,7 +223,7 @@ class MapOptions:
         object.__setattr__(self, "retry_delay_s", seconds("retry_delay", self.retry_delay_s, zero=True))
         _check_retries(self.retries)
         if self.at_most_once and self.retries:
-            raise ConfigError("at_most_once=True and retries exclude each other: a retry runs an item once more")
+            raise ConfigError("at_most_once=True excludes retries: a retry runs an item again")
 
 
 MAP_OPTIONS = {

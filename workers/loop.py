@@ -98,7 +98,7 @@ class ChunkLoop:
             else:
                 sys.stdout, sys.stderr = self._plain
         except BaseException as error:
-            add_note(error, "the function could not be loaded in the worker")
+            add_note(error, "can't load the function in the worker")
             self._calls[frame[3]] = capture(error)
         self._watch.loaded()
 
@@ -136,7 +136,7 @@ class ChunkLoop:
             message = payload.decode(flags, buffers, body, self._lane.inputs)
             items = message[1]
         except BaseException as error:
-            add_note(error, "the item could not be unpickled in the worker")
+            add_note(error, "can't unpickle the item in the worker")
             if watch is not None:
                 watch.end()
             self._refuse(ident, capture(error))

@@ -527,7 +527,7 @@ def _undecodable(
     error: BaseException, item: Any, index: int, attempts: int, name: str | None = None
 ) -> ItemError:
     failed = item_error(capture(error), item, index, attempts, name)
-    failed.add_note("the function returned, but its result could not be unpickled in the coordinator")
+    failed.add_note("the function returned, but its result can't be unpickled in the coordinator")
     return failed
 
 

@@ -245,7 +245,7 @@ class _Attempt:
             decoded = payload.decode(event.flags, event.buffers, event.body, event.reader)
         except BaseException as error:
             failed = item_error(capture(error), self._arguments, worker_id, self._count)
-            failed.add_note("the function returned, but its result could not be unpickled in the coordinator")
+            failed.add_note("the function returned, but its result can't be unpickled in the coordinator")
             self._errors[worker_id] = failed
             return
         if isinstance(event, Refused):
@@ -267,7 +267,7 @@ class _Attempt:
         worker_id = min(self._errors)
         if self._left[0] != worker_id:
             self._errors[worker_id].add_note(
-                f"worker {self._left[0]} had ended its function before: all workers have to come to the barrier, "
+                f"worker {self._left[0]} had already returned from its function: all workers must call the barrier, "
                 "all_gather and all_reduce equally often"
             )
         return self._errors[worker_id]
@@ -281,7 +281,7 @@ def _close(exchange: ExchangeFile) -> None:
 def _given_up(lost: Lost, count: int) -> WorkerDiedError:
     return WorkerDiedError(
         f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} in a step that runs in all workers; "
-        f"it was run {count} times, each time a worker died, and is given up",
+        f"it ran {count} times, a worker died each time, and it is not tried again",
         worker=lost.worker,
         pid=lost.pid,
         exitcode=lost.exitcode,

@@ -55,8 +55,8 @@ class Together:
         me = threading.get_ident()
         if me in self._inside and (graph is None or self._graph is not graph):
             raise ConfigError(
-                "run_on_all was called inside run_on_all, or while the hook of a barrier runs, by a callback of the "
-                "pool or a signal handler: call it afterwards"
+                "run_on_all was called by a callback of the pool or a signal handler, inside another run_on_all or "
+                "while a barrier's hook runs: call it afterwards"
             )
         if not self._take_turn(me, wait=graph is None):
             return None

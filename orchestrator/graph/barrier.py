@@ -68,9 +68,9 @@ class Hold(Node):
             yield
         except OSError as error:
             where = self._path or tempfile.gettempdir()
-            hint = "make room" if self._path else "make room there, or point TMPDIR to a folder that has more"
+            hint = "free some space" if self._path else "free some space there, or point TMPDIR to a larger disk"
             raise OrchestratorError(
-                f"can't write what waits at {self.name!r} to {where}: {error.strerror}; {hint}"
+                f"can't write the items waiting at {self.name!r} to {where}: {error.strerror}; {hint}"
             ) from None
 
     def keep_written(self, place: str, secret: str) -> None:
@@ -88,8 +88,8 @@ class Hold(Node):
 
             if self._path is not None and not same_file(self._file.fileno(), self._path):
                 raise OrchestratorError(
-                    f"somebody else has removed or replaced {self._path}, which is what waits at {self.name!r}; "
-                    "the run can't be resumed"
+                    f"somebody else has removed or replaced {self._path}, which holds the items waiting at "
+                    f"{self.name!r}; the run can't be resumed"
                 )
             at, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
         return {"held": self._held, "written": self._written, "at": at, "size": size}
@@ -105,7 +105,7 @@ class Hold(Node):
             try:
                 self._file = open(reopen(self._path), "r+b")  # noqa: PTH123, SIM115 - closed by `close`
                 for path, fd in ((os.path.dirname(self._path), None), (self._path, self._file.fileno())):  # noqa: PTH120
-                    refuse_untrusted(path, f"what waits at {self.name!r}", fd)
+                    refuse_untrusted(path, f"the items waiting at {self.name!r}", fd)
                 found = os.fstat(self._file.fileno()).st_size
                 if found < state["size"]:
                     raise self._gone(f"it has {found:,} bytes of {state['size']:,}")
@@ -115,7 +115,7 @@ class Hold(Node):
                 raise self._gone(error.strerror) from None
 
     def _gone(self, why: str | None) -> OrchestratorError:
-        return OrchestratorError(f"can't go on with {self._path}, which is what waits at {self.name!r}: {why}")
+        return OrchestratorError(f"can't resume from {self._path}, the items waiting at {self.name!r}: {why}")
 
     def end(self, port: int) -> None:
         """Note it; the items follow as the consumer takes them."""

@@ -104,7 +104,7 @@ class Checkpoints:
             names = dict.fromkeys((*before["libraries"], *head["libraries"]))
             told = [(name, before["libraries"].get(name), head["libraries"].get(name)) for name in names]
             changed = ", ".join(f"{name} was {old}, is {new}" for name, old, new in told if old and new and old != new)
-            self.note = f"the run that is resumed was begun with other versions: {changed}" if changed else None
+            self.note = f"the resumed run began with other versions: {changed}" if changed else None
         self._changed = before["fingerprint"] != head["fingerprint"]
         if self._changed:
             self._journal.change_head({**before, "fingerprint": head["fingerprint"], "libraries": head["libraries"]})
@@ -164,8 +164,8 @@ class Checkpoints:
 def _refuse_what_blocks(node: Node) -> None:
     if isinstance(node, BlockingSource):
         raise ConfigError(
-            f"the source {node.name!r} can't be read a second time, so a run of it can't be resumed; write what it "
-            "gives to a file first, or run without a checkpoint"
+            f"the source {node.name!r} can't be read twice, so its run can't be resumed; write its items to a file "
+            "first, or run without a checkpoint"
         )
 
 
@@ -190,9 +190,9 @@ def refuse_another(
     ]
     if differences:
         raise ResumeMismatchError(
-            f"{folder} holds a run that can't be gone on with, since it differs from this one:\n  "
+            f"cannot resume: this run differs from the one saved in {folder}:\n  "
             + "\n  ".join(differences)
-            + f"\nRun what was run then, or remove {folder} to start from the beginning{_hint(old, new)}"
+            + f"\nUndo the change, or remove {folder} to start over{_hint(old, new)}"
         )
 
 
@@ -201,4 +201,4 @@ def _hint(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     differing = [label for label in dict.fromkeys((*old, *new)) if old.get(label) != new.get(label)]
     if not all(map(is_function, differing)):
         return ""
-    return "; on the command line, --resume=force goes on with the new function from where the run stopped"
+    return "; on the command line, --resume=force continues with the new function from where the run stopped"

@@ -126,7 +126,7 @@ class Runner:
             Exception: what the function of a node raised, the node named in a note; everything is released.
         """
         for _ in self.results(None):
-            raise InternalError("a graph without a consumer gave results")
+            raise InternalError("a graph without a consumer produced results")
 
     def results(self, terminal: ResultsNode | None) -> Generator[list[Any], None, None]:
         """Run; yield what the consumer's terminal gets, list by list. Leaving early ends the run.
@@ -320,7 +320,7 @@ class Runner:
         if self._ready() or any(node.pump() for node in self._order):
             return
         stuck = [node.name for node in self.nodes if node.outlets and any(o.backlog for o in node.outlets)]
-        raise InternalError(f"the graph can't move; items wait behind {', '.join(stuck) or 'a node without room'}")
+        raise InternalError(f"the graph is stuck; items wait behind {', '.join(stuck) or 'a node without room'}")
 
     def _blame_the_full(self, seconds: float) -> None:
         """Enter the wait for the nodes that held others up: those without room whose consumers have some."""

@@ -106,7 +106,7 @@ def set_up_dead_letters(sinks: Iterable[Any]) -> None:
         if isinstance(path, str):
             (letters if getattr(sink, "appends", False) else outputs)[os.path.realpath(path)] = sink
     for path in outputs.keys() & letters.keys():
-        raise ConfigError(f"{path} is an output, and can't be the file of dead letters too; give them one of their own")
+        raise ConfigError(f"{path} is already an output; write the dead letters to a file of their own")
     if not letters:
         return
     from orchestrator.sinks.disk.output_file import mode_beside  # noqa: PLC0415 - what maps do without is not loaded for them
@@ -134,7 +134,7 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
         return OpenFile(target, output_format)
     if output_format is not None:
         kind = type(target).__name__
-        raise ConfigError(f"format={describe(output_format)} is for files, and {kind} is none: give a path")
+        raise ConfigError(f"format={describe(output_format)} applies to files, not to a {kind}: give a path")
     if hasattr(target, "write") and hasattr(target, "close"):
         return target  # type: ignore[no-any-return]
     if target is None:
@@ -144,8 +144,8 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
     if callable(target):
         return _EachSink(target)
     raise ConfigError(
-        f"{describe(target)} is no sink; give a path, an open file, a list, a function, or an object with write(items) "
-        "and close()"
+        f"{describe(target)} is not a sink; give a path, an open file, a list, a function, or an object with "
+        "write(items) and close()"
     )
 
 

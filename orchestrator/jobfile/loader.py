@@ -39,7 +39,7 @@ def read_job(file: str, overrides: Sequence[str] = ()) -> Job:
     except OSError as wrong:
         raise JobFileError(f"can't read {file}: {wrong.strerror}") from None
     except UnicodeDecodeError as wrong:
-        raise JobFileError(f"{file} is no text: byte {wrong.start} is not UTF-8") from None
+        raise JobFileError(f"{file} is not a text file: byte {wrong.start} is not UTF-8") from None
     except tomllib.TOMLDecodeError as wrong:
         raise JobFileError(_syntax(file, str(wrong))) from None
     overridden = [_override(document, each) for each in overrides]
@@ -49,7 +49,7 @@ def read_job(file: str, overrides: Sequence[str] = ()) -> Job:
 def _syntax(file: str, said: str) -> str:
     found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", said)
     line = f":{found[1]}" if found and found[1] else ""
-    return f"{file}{line}: no valid TOML: {said}"
+    return f"{file}{line}: invalid TOML: {said}"
 
 
 def _override(document: dict[str, Any], text: str) -> Path:
@@ -57,7 +57,7 @@ def _override(document: dict[str, Any], text: str) -> Path:
     name, equals, value = text.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
-        raise JobFileError(f"--set {text!r} sets nothing; write --set pool.workers=4")
+        raise JobFileError(f"invalid --set {text!r}: write it as --set pool.workers=4")
     try:
         meant = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -66,7 +66,7 @@ def _override(document: dict[str, Any], text: str) -> Path:
     for key in keys[:-1]:
         table = table.setdefault(key, {}) if isinstance(table, dict) else None
     if not isinstance(table, dict):
-        raise JobFileError(f"--set {text!r}: {'.'.join(keys[:-1])} is no table")
+        raise JobFileError(f"--set {text!r}: {'.'.join(keys[:-1])} is not a table")
     table[keys[-1]] = meant
     return tuple(keys)
 
@@ -108,7 +108,7 @@ class _Reader:
         for name, table in tables.items():
             path = (kind, name)
             if "." in name:
-                self._mistakes.add(path, f"the name {name!r} has a dot, which stands between a node and its output")
+                self._mistakes.add(path, f"the name {name!r} has a dot, which separates a node from its output")
             key = f"sink.{name}" if kind == "sink" else name
             if key in self._nodes:
                 other = self._nodes[key]
@@ -122,10 +122,8 @@ class _Reader:
         keys = schema.ONE_OF.get(kind, ())
         given = [key for key in keys if key in table]
         if keys and len(given) != 1:
-            wants = " or ".join(keys) if len(keys) < 3 else f"one of {', '.join(keys)}"
-            self._mistakes.add(
-                path, f"[{'.'.join(map(str, path))}] has {' and '.join(given) or 'nothing to do'}; give it {wants}"
-            )
+            name, has = ".".join(map(str, path)), " and ".join(given) or "nothing to do"
+            self._mistakes.add(path, f"[{name}] has {has}; it needs exactly one of {', '.join(keys)}")
 
     def _find_late_streams(self) -> None:
         """Have `late` of a window name a stream where a table reads that, by "window.name" or by the name alone."""
@@ -170,7 +168,7 @@ class _Reader:
                     if path == "-":
                         continue
                     if final in written and not (key == "dead_letters" and final in letters):  # steps may share them
-                        self._mistakes.add(place, f"{path} is written by [{written[final]}] too")
+                        self._mistakes.add(place, f"{path} is also written by [{written[final]}]")
                     if final in read:
                         self._mistakes.add(place, f"{path} is one of the inputs")
                     if "{" not in str(final.parent) and not final.parent.is_dir():
@@ -190,7 +188,7 @@ class _Reader:
         except CycleError as cycle:
             names = cycle.args[1][::-1]
             first = self._nodes[names[0]]
-            self._mistakes.add((first.kind, first.name), f"these read one another in a circle: {' -> '.join(names)}")
+            self._mistakes.add((first.kind, first.name), f"these tables read each other: {' -> '.join(names)}")
             return {}
 
     def _check_reference(self, node: JobNode, ref: Ref) -> bool:

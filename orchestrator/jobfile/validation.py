@@ -18,7 +18,7 @@ def check_agreement(node: JobNode, workflows: Collection[str], mistakes: Mistake
     path, values = (node.kind, node.name), node.values
     for key, (partner, reason) in schema.GOES_WITH.get(node.kind, {}).items():
         if key in values and partner not in values:
-            mistakes.add((*path, key), f"{key!r} goes with {partner!r}: {reason}")
+            mistakes.add((*path, key), f"{key!r} needs {partner!r}: {reason}")
     special = {"step": _step, "merge": _merge, "demultiplex": _demultiplex, "route": _route, "window": _window}
     if node.kind in special:
         special[node.kind](path, values, mistakes)
@@ -29,7 +29,7 @@ def check_agreement(node: JobNode, workflows: Collection[str], mistakes: Mistake
 def _step(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
     for key in schema.OPTIONS:
         if key in values and any(inline in values for inline in schema.INLINE):
-            mistakes.add((*path, key), f"{key!r} is for steps that run in workers, not for inline ones")
+            mistakes.add((*path, key), f"{key!r} applies to steps that run in workers, not to inline steps")
 
 
 def _window(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
@@ -39,7 +39,7 @@ def _window(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -
 
 def _demultiplex(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
     if "to" in values and "{" not in values["to"]:
-        mistakes.add((*path, "to"), "'to' is a path with {key} in it: an output for each key")
+        mistakes.add((*path, "to"), "'to' must be a path with {key} in it, for an output per key")
 
 
 def _route(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) -> None:
@@ -52,7 +52,7 @@ def _merge(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) ->
     order = values.get("order", "fair")
     for key, wants in _ORDER_OF.items():
         if key in values and order != wants:
-            mistakes.add((*path, key), f"{key!r} goes with order = {wants!r}")
+            mistakes.add((*path, key), f"{key!r} needs order = {wants!r}")
     if order != "priority" or "from" not in values:
         return
     names = [str(ref) for ref in values["from"]]
@@ -62,4 +62,4 @@ def _merge(path: tuple[str, str], values: dict[str, Any], mistakes: Mistakes) ->
             mistakes.unknown((*path, "priorities", name), name, "'from' has no stream", names)
     for name in names:
         if name not in given:
-            mistakes.add(path, f"[merge.{path[1]}] lacks a priority of {name!r} in 'priorities'")
+            mistakes.add(path, f"[merge.{path[1]}] lacks a priority for {name!r} in 'priorities'")

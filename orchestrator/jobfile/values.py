@@ -33,7 +33,7 @@ class Values:
     def table(self, value: Any, fields: dict[str, Field], path: Path, what: str) -> dict[str, Any]:
         """Return the good values of a table, and report the rest: unknown, missing and wrong ones."""
         if not isinstance(value, dict):
-            self._mistakes.add(path, f"{what} is a table, not {value!r}")
+            self._mistakes.add(path, f"{what} must be a table, not {value!r}")
             return {}
         for name in value:
             if name not in fields:
@@ -52,7 +52,7 @@ class Values:
         found = getattr(self, f"_{field.kind}", self._plain)(value, field, path)
         if found is None:
             takes = TAKES[field.kind].replace("at least 1", "at least 0" if field.at_least == 0 else "at least 1")
-            self._mistakes.add(path, f"{path[-1]!r} is {takes}, not {value!r}")
+            self._mistakes.add(path, f"{path[-1]!r} must be {takes}, not {value!r}")
             return WRONG
         return found
 
@@ -107,7 +107,7 @@ class Values:
             except ConfigError as wrong:
                 self._mistakes.add((*path, name), str(wrong))
             if not _is_count(times):
-                self._mistakes.add((*path, name), f"{name!r} is a whole number of at least 0, not {times!r}")
+                self._mistakes.add((*path, name), f"{name!r} must be a whole number of at least 0, not {times!r}")
         return found if len(found) == len(value) and all(map(_is_count, value.values())) else WRONG
 
     def _workers(self, value: Any, _field: Field, path: Path) -> Any:
@@ -141,7 +141,7 @@ class Values:
         found = {name: self._function(target, field, (*path, name)) for name, target in value.items()}
         for name, function in found.items():
             if function is None:
-                self._mistakes.add((*path, name), f"{name!r} is {TAKES['function']}, not {value[name]!r}")
+                self._mistakes.add((*path, name), f"{name!r} must be {TAKES['function']}, not {value[name]!r}")
         return {name: function for name, function in found.items() if function is not None and function is not WRONG}
 
     @staticmethod

@@ -48,7 +48,7 @@ class _Reader:
             return None
         if name in self._begun:
             circle = " -> ".join([*self._begun[self._begun.index(name) :], name])
-            self._mistakes.add(place, f"these workflows contain one another: {circle}")
+            self._mistakes.add(place, f"these workflows contain each other: {circle}")
             return None
         self._begun.append(name)
         self._done[name] = self._built(name)
@@ -85,7 +85,7 @@ class _Reader:
             has = " and ".join(given) or "nothing to do"
             mistakes.add(path, f"a step has {has}; give it one of {', '.join(_ACTIONS)}")
         elif given != ["barrier"] and "name" not in table:
-            mistakes.add(path, "the step lacks 'name': a text")
+            mistakes.add(path, "the step lacks 'name': a string")
         for key, others in _GOES_WITH.items():
             if key in table and len(given) == 1 and given[0] not in others:
                 mistakes.add((*path, key), f"{key!r} goes with {' or '.join(others)}, not with {given[0]!r}")

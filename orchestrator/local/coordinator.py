@@ -473,8 +473,8 @@ class Coordinator:
     def become_foreign(self) -> None:
         """In a forked child: refuse every use. Locks are new: the thread that holds one does not exist here."""
         self._foreign = ClosedError(
-            f"this pool belongs to process {self._pid}, from which this process was forked, and only that one can use "
-            "it; make a new pool here, or fork before the pool is made"
+            f"this pool belongs to process {self._pid}, from which this process was forked, and works only there; "
+            "make a new pool here, or fork before you make the pool"
         )
         self._loop.renew()
 

@@ -206,7 +206,7 @@ class Loop:
         if not isinstance(error, OrchestratorError):
             self._broke(
                 ClosedError(
-                    f"{type(error).__name__} interrupted the pool in the middle of its own work, so it can't go on; "
+                    f"{type(error).__name__} interrupted the pool in the middle of its own work, so it can't continue; "
                     "make a new one"
                 )
             )

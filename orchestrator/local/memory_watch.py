@@ -89,8 +89,8 @@ class MemoryWatch:
         else:
             self._broke(
                 WorkerStartError(
-                    f"a worker (pid {lane.pid}) holds {own / 2**20:,.0f} MiB before it has run anything, more than "
-                    f"memory_limit allows ({(self._limit or 0) / 2**20:,.0f} MiB), so none could work. Raise the "
-                    "limit, or look at what the initializer, and the imports at start, load"
+                    f"a worker (pid {lane.pid}) uses {own / 2**20:,.0f} MiB before it has run anything, more than "
+                    f"memory_limit allows ({(self._limit or 0) / 2**20:,.0f} MiB), so no worker could run. Raise the "
+                    "limit, or check what the initializer and the imports at startup load"
                 )
             )

@@ -58,7 +58,7 @@ class PoolStatus:
 
     def __str__(self) -> str:
         head = (
-            f"{self.size} workers wanted, {len(self.workers)} there, {self.deaths} died; "
+            f"{self.size} workers wanted, {len(self.workers)} running, {self.deaths} died; "
             f"{self.chunks_in_flight} chunks, {self.bytes_in_flight / 2**20:,.1f} MiB in flight"
         )
         return "\n  ".join([head + (" (paused)" if self.size == 0 else ""), *map(str, self.workers)])

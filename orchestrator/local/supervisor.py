@@ -286,9 +286,9 @@ class Supervisor:
         self._is_hopeless(
             WorkerStartError(
                 f"{self._early_deaths} workers in a row died before they could run anything; the last one "
-                f"(pid {lane.pid}) {describe_exit(exitcode)}. Look at the initializer, at what is imported at "
-                "start, and at the memory left"
-                + (f". The last that one of them wrote to stderr:\n{said}" if said else "")
+                f"(pid {lane.pid}) {describe_exit(exitcode)}. Check the initializer, the imports at startup and the "
+                "free memory"
+                + (f". The last stderr output of one of them:\n{said}" if said else "")
             )
         )
 

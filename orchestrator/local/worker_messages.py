@@ -71,9 +71,9 @@ class WorkerMessages:
             return error
         elif kind == Kind.FORKED:
             return OrchestratorError(
-                f"a function forked in worker {lane.worker_id} (pid {lane.pid}), and its child returned as well, which "
-                "would give results twice; the child was ended. End such a child with os._exit() inside the function, "
-                "or use subprocess or multiprocessing"
+                f"a function forked in worker {lane.worker_id} (pid {lane.pid}), and the child returned from it too, "
+                "which would duplicate results; the child was stopped. Leave the child with os._exit() inside the "
+                "function, or use subprocess or multiprocessing"
             )
         else:
             raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")

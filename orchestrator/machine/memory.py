@@ -136,8 +136,8 @@ def within_reach(limit: int, memory: Memory | None) -> int:
         return limit
     lowered = total * 9 // 10
     warnings.warn(
-        f"memory_limit is {_mib(limit)}, and this process may use {total / 2**20:,.0f} MiB in all (the "
-        f"machine's memory, or its control group's limit); workers are held to {lowered / 2**20:,.0f} MiB",
+        f"memory_limit is {_mib(limit)}, but this process may use only {total / 2**20:,.0f} MiB in all (the "
+        f"machine's memory, or its control group's limit); the limit is lowered to {lowered / 2**20:,.0f} MiB",
         stacklevel=3,
     )
     return lowered
@@ -152,7 +152,7 @@ def refuse_unreachable(memfree: int, memory: Memory | None) -> int:
     total = (memory or SystemMemory()).total_bytes()
     if memfree >= total:
         raise ConfigError(
-            f"memfree is {_mib(memfree)}, and there are {total / 2**20:,.0f} MiB in all (the machine's "
-            "memory, or its control group's limit): so much is never free"
+            f"memfree is {_mib(memfree)}, but there are only {total / 2**20:,.0f} MiB in all (the machine's "
+            "memory, or its control group's limit); give a smaller size"
         )
     return memfree

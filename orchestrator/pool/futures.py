@@ -221,7 +221,7 @@ class FutureDriver:
 
     def _wait_for_news(self) -> None:
         if self._is_stranded:
-            raise ClosedError("the pool was closed while it was paused; this was not done")
+            raise ClosedError("the pool was closed while it was paused; this call did not run")
         waits = [kind.stage.timeout_s for kind in self._kinds.values()] + [_ENDING_S if self._ending else None]
         wait_s = min((wait for wait in waits if wait is not None), default=None)
         self._coordinator.drive(lambda: self._has_news or self._is_stranded, wait_s)

@@ -340,7 +340,7 @@ class Pool:
         try:
             return bool(cancel(running=True))
         except TypeError:
-            raise ConfigError("cancel takes a future that submit or call of a pool returned") from None
+            raise ConfigError("cancel needs a future that submit or call of a pool returned") from None
 
     def run_on_all(self, fn: Callable[..., Any], *args: Any) -> list[Any]:
         """Run `fn(*args)` once in every worker, all together; return the results by worker id.
@@ -534,7 +534,7 @@ class Pool:
 
     def _terminate(self) -> None:
         self._coordinator.terminate()
-        self._futures.abort(ClosedError("the pool was terminated before this was done"))
+        self._futures.abort(ClosedError("the pool was terminated before this call finished"))
         self._finalizer.detach()
 
     if not TYPE_CHECKING:  # type checkers find misspelt names by themselves
@@ -587,7 +587,7 @@ def _keywords(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise ConfigError(f'kwargs must be a dict of arguments by name, such as {{"k": 4}}; not {describe(given)}')
+        raise ConfigError(f'kwargs must be a dict of keyword arguments, such as {{"k": 4}}, not {describe(given)}')
     return dict(given)
 
 
@@ -604,4 +604,4 @@ def _end_if_ours(coordinator: Coordinator, futures: FutureDriver, pid: int) -> N
     """End a pool that was dropped without `close`; a forked child only forgets it."""
     if os.getpid() == pid:
         coordinator.terminate()
-        futures.abort(ClosedError("the pool was dropped before this was done"))
+        futures.abort(ClosedError("the pool was dropped before this call finished"))

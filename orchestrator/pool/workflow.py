@@ -48,7 +48,7 @@ class Workflow:
     def __post_init__(self) -> None:
         if self.name is not None and not (isinstance(self.name, str) and self.name):
             given = describe(self.name)
-            raise ConfigError(f"a workflow's name is a text, not {given}: Workflow('clean').step('parse', fn)")
+            raise ConfigError(f"a workflow's name must be a string, not {given}: Workflow('clean').step('parse', fn)")
 
     def step(
         self, name: str, run: Callable[[Any], Any] | Workflow, when: Callable[[Any], Any] | None = None
@@ -128,14 +128,14 @@ class Workflow:
         """
         check_hook("barrier", each_worker, then)
         if not self.parts:
-            raise ConfigError("a barrier stands between two steps; add a step before it")
+            raise ConfigError("a barrier goes between two steps; add a step before it")
         last = self.parts[-1]
         if isinstance(last, Step):
             return self._with(BetweenStages(each_worker, then))
         if each_worker is None:
             return self
         if last.each_worker is not None:
-            raise ConfigError(f"{self._called()} has two barriers in a row with hooks; call both in one function")
+            raise ConfigError(f"{self._called()} has two barriers with hooks in a row; call both hooks in one function")
         return replace(self, parts=(*self.parts[:-1], BetweenStages(each_worker, then)))
 
     @property
@@ -174,9 +174,9 @@ class Workflow:
 
     def _check(self, name: Any, *functions: Any) -> None:
         if not isinstance(name, str) or not name or "/" in name:
-            raise ConfigError(f"a step's name is a text without '/', not {describe(name)}: .step('parse', fn)")
+            raise ConfigError(f"a step's name must be a string without '/', not {describe(name)}: .step('parse', fn)")
         if any(isinstance(part, Step) and part.name.partition("/")[0] == name for part in self.parts):
-            raise ConfigError(f"{self._called()} has a step {describe(name)} already; give this one another name")
+            raise ConfigError(f"{self._called()} already has a step {describe(name)}; give this one another name")
         for function in functions:
             if function is not None and not callable(function):
                 raise ConfigError(f"step {describe(name)} of {self._called()}: {describe(function)} can't be called")
@@ -195,7 +195,7 @@ def check_hook(what: str, each_worker: Any, then: Any) -> None:
         if hook is not None and not callable(hook):
             raise ConfigError(f"{what} needs functions, not {type_name(type(hook))}: .{what}(each_worker=fn, then=use)")
     if then is not None and each_worker is None:
-        raise ConfigError(f"{what}: `then` is given the results of `each_worker`, which is missing")
+        raise ConfigError(f"{what}: `then` takes the results of `each_worker`, which is missing")
 
 
 def _parts(workflow: Workflow, place: str) -> tuple[Part, ...]:
@@ -219,7 +219,7 @@ def _branch(step: str, label: str, inner: Workflow | Callable[[Any], Any] | None
 def _one_stage(parts: tuple[Part, ...], place: str) -> tuple[Step, ...]:
     steps = tuple(part for part in parts if isinstance(part, Step))
     if len(steps) < len(parts):
-        raise ConfigError(f"{place} has a barrier: only some items come there, so it can't wait for all")
+        raise ConfigError(f"{place} has a barrier: only some items get there, so it can't wait for all")
     return steps
 
 

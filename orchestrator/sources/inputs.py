@@ -58,7 +58,7 @@ def expand(inputs: Sequence[str]) -> list[Input]:
     for name in inputs:
         found.extend(look_at(path) for path in _matches(name))
     if sum(entry.path == STDIN for entry in found) > 1:
-        raise ConfigError("standard input (-) can be given once only")
+        raise ConfigError("standard input (-) can be given only once")
     return found
 
 
@@ -203,7 +203,7 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
     for entry in inputs:
         if not entry.is_regular:
             name = "standard input" if entry.path == STDIN else entry.path
-            raise ConfigError(f"{name} can't be read a second time, so a run of it can't be resumed; save it to a file")
+            raise ConfigError(f"{name} can't be read twice, so its run can't be resumed; save it to a file")
     return {f"the input {entry.path}": of_file(entry.path) for entry in inputs}
 
 

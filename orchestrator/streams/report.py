@@ -69,7 +69,7 @@ class Report:
             failed = f", {node.failed:,} failed" if node.failed else ""
             late = f", late {node.late:,}" if node.late else ""
             ran = f", {node.seconds:.2f} s in the workers" if node.seconds else ""
-            full = f", held others up for {node.full_s:.2f} s" if node.full_s >= _SHOWN_S else ""
+            full = f", blocked upstream for {node.full_s:.2f} s" if node.full_s >= _SHOWN_S else ""
             lines.append(f"{name:{width}}  {node.items_in:,} in, {node.items_out:,} out{failed}{late}{ran}{full}")
         lines += map(str, self.dropped)
         for name, edge in self.grown.items():

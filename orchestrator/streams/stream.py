@@ -235,7 +235,7 @@ class Stream:
             format: of the outputs that `to` makes, as of the method `to`.
         """
         if (keys is None) == (to is None):
-            raise ConfigError("demultiplex needs one of keys=[...], for streams, and to=lambda key: sink, for outputs")
+            raise ConfigError("demultiplex needs either keys=[...], for streams, or to=lambda key: sink, for outputs")
         if to is not None:
             end = Op(
                 "demultiplex", "demultiplex", (self._port,),

@@ -117,7 +117,7 @@ def test_what_waits_at_a_barrier_finds_no_room(tmp_path, disk, kept, monkeypatch
     monkeypatch.setattr(barrier, "HELD_ITEMS", 1000)
     monkeypatch.setattr(tempfile, "tempdir", str(small.path))
     options = {"checkpoint": small.path / "journal", "checkpoint_every_s": 0} if kept else {}
-    with pytest.raises(OrchestratorError, match=rf"can't write what waits at .*{small.path}.*No space .*make room"):
+    with pytest.raises(OrchestratorError, match=rf"can't write the items waiting at .*{small.path}.*No space .*free some space"):
         run(held(tmp_path), **options)
     assert not (tmp_path / "out.txt").exists()
     small.grow()
@@ -144,7 +144,7 @@ def test_what_waits_in_a_join_finds_no_room(tmp_path, disk, monkeypatch):
     small = disk(8)
     monkeypatch.setenv("SQLITE_TMPDIR", str(small.path))
     said = succeeded(run_script(tmp_path, JOIN))
-    assert re.match(rf"can't write the items that wait .* in {small.path}: database or disk is full; make room", said)
+    assert re.match(rf"can't write the waiting items .* in {small.path}: database or disk is full; free some space", said)
     assert not (tmp_path / "out.txt").exists()
     small.grow()
     assert succeeded(run_script(tmp_path, JOIN)) == ""

@@ -119,7 +119,7 @@ def test_files_that_kill_and_large_records_by_their_place(folder, command):
 def test_the_run_stops_at_a_record_that_kills_and_names_it(folder, command):
     (folder / "in.txt").write_text("".join(f"{n}{' kill' if n == 30 else ''}\n" for n in range(1000)))
     done = command("run", "hurt:line", "in.txt", "-o", "out.txt", "--block", "1K", code=1)
-    assert done.stderr.startswith("orchestrator: in.txt, line 31: WorkerDiedError: killed 3 workers, the last of which (pid ")
+    assert done.stderr.startswith("orchestrator: in.txt, line 31: WorkerDiedError: killed 3 workers; the last (pid ")
     assert "was killed by SIGKILL" in done.stderr
     assert "nothing was written to out.txt" in done.stderr
 

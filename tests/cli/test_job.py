@@ -64,7 +64,7 @@ def test_a_hook_runs_in_every_worker_that_a_file_asks_for_before_the_next_stage(
     (job / "job.toml").write_text(text.replace("hook.py:mark", "hook.py:mork").replace('"size"', '"gone"'))
     said = command("job", "job.toml", code=2).stderr
     assert "hook.py has no function 'mork'; did you mean 'mark'?" in said
-    assert "job.toml:2: 'gone' is no number of workers, and there is no file of that name" in said
+    assert "job.toml:2: invalid number of workers: 'gone', and no file has that name" in said
 
 
 def test_every_mistake_has_its_line_and_nothing_is_started(job, command):
@@ -84,8 +84,8 @@ def test_every_mistake_has_its_line_and_nothing_is_started(job, command):
     [
         (["job"], "required: FILE"),
         (["job", "gone.toml"], "can't read gone.toml: No such file"),
-        (["job", "f.py"], "f.py:2: no valid TOML"),
-        (["job", "job.toml", "--set", "pool.workers=0"], "--set pool.workers: 'workers' is a whole number"),
+        (["job", "f.py"], "f.py:2: invalid TOML"),
+        (["job", "job.toml", "--set", "pool.workers=0"], "--set pool.workers: 'workers' must be a whole number"),
         (["job", "job.toml", "--set", "pool.worker=1"], "did you mean 'workers'?"),
         (["job", "job.toml", "--graph", "png"], "invalid choice: 'png'"),
     ],

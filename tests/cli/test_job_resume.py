@@ -118,7 +118,7 @@ def test_mistakes(job, command):
         ("job.toml", ["--resume"], "--resume needs --checkpoint DIR"),
         ("job.toml", ["--checkpoint", "c", "--grace", "long"], "--grace must be a number of seconds, not 'long'"),
         ("job.toml", ["--checkpoint", "g.py"], "can't use g.py for checkpoints: File exists"),
-        ("calls.toml", ["--checkpoint", "c"], "can't be gone on with after a crash"),
+        ("calls.toml", ["--checkpoint", "c"], "can't resume after a crash"),
     ):
         done = command("job", file, *flags, code=2)
         assert said in done.stderr

@@ -96,7 +96,7 @@ def test_a_warning_is_one_line_without_control_sequences(folder, command):
         file.write(b'{"index": ')
     said = command("run", "f2.py:number", "--retry-dead", dead, "-o", "again", "-j", "1", "--on-error", "skip", "-q", code=1).stderr
     assert "orchestrator: warning: dead" in said
-    assert "is no whole dead letter" in said
+    assert "incomplete dead letter" in said
     assert "\x1b" not in said
 
 

@@ -120,13 +120,13 @@ def test_commands_write_compressed_what_the_name_says(folder, command):
 def test_what_can_not_be_written_is_told(tmp_path):
     with pytest.raises(ConfigError, match="format must be one of lines, jsonl, csv, not 'xml'"):
         Stream([1]).to(tmp_path / "a", format="xml")
-    with pytest.raises(ConfigError, match="is for files, and list is none"):
+    with pytest.raises(ConfigError, match="applies to files, not to a list"):
         Stream([1]).to([], format="csv")
     for item, name, said in (
         (b"bytes", "a.jsonl", "type bytes can't be written as JSON"),
         ({1}, "a.txt", "type set can't be written as JSON"),
         ("\ud800", "a.txt", "surrogates not allowed"),
-        (None, "a.csv", "None is no row"),
+        (None, "a.csv", "None is not a CSV row"),
     ):
         with pytest.raises(OrchestratorError, match=f"can't be written to .*{name} as .*{said}"):
             run(Stream([item]).to(tmp_path / name))

@@ -90,7 +90,7 @@ def test_what_can_not_be_written_to_is_told_before_anything_starts(folder, bash)
     (folder / "sub").mkdir()
     for name, why in {
         "/dev/fd/9": "descriptor 9 is closed",
-        "/dev/fd/0": "open for reading only",
+        "/dev/fd/0": "open only for reading",
         "x" * 256: "File name too long",
         "no/where": "no folder",
     }.items():

@@ -38,7 +38,7 @@ def test_a_function_that_was_mended_is_told_of_and_accepted(stopped, command):
     mended(stopped, FUNCTIONS.replace("FAILS = True", "FAILS = False"))
     refused = command(*RUN, "--resume", code=4)
     assert "the function: was " in refused.stderr
-    assert "--resume=force goes on with the new function" in refused.stderr
+    assert "--resume=force continues with the new function" in refused.stderr
     command(*RUN, "--resume=force")
     assert lines(stopped) == [n * 2 for n in range(10_000)]
     command(*RUN, "--resume")  # what was accepted is what the run is known by now

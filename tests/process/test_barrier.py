@@ -178,7 +178,7 @@ def test_a_pickle_that_outlives_its_maker_says_so():
 
 @pytest.mark.parametrize("parties", [0, -1, 5000])
 def test_a_wrong_number_of_parties_is_refused(parties):
-    with pytest.raises(ValueError, match="parties has to be"):
+    with pytest.raises(ValueError, match="parties must be"):
         Barrier(parties)
 
 

@@ -70,11 +70,11 @@ def test_letters_that_can_not_be_written_stop_before_anything_starts_or_end_the_
         with pytest.raises(ZeroDivisionError):
             list(pool.map(hates_six, [6], on_error="skip", dead_letters=lambda letter: 1 / 0))
         end = Stream([6]).map(hates_six, on_error="skip", dead_letters=print).to(str(tmp_path / "out"))
-        with pytest.raises(ConfigError, match="can't be taken back on resume"):
+        with pytest.raises(ConfigError, match="can't be rolled back on resume"):
             run(end, pool=pool, checkpoint=tmp_path / "ckpt")
         with pytest.raises(Exception, match="dead letters /dev/full: No space left on device"):
             list(pool.map(hates_six, [1, 6, 2], on_error="skip", dead_letters="/dev/full"))
-        with pytest.raises(ConfigError, match=r"out is an output, and can't be the file of dead letters too"):
+        with pytest.raises(ConfigError, match=r"out is already an output; write the dead letters to a file"):
             run(Stream([6]).map(hates_six, dead_letters=tmp_path / "out").to(str(tmp_path / "out")), pool=pool)
         assert list(pool.map(twice, [1])) == [2]
 

@@ -127,7 +127,7 @@ def test_others_run_meanwhile_and_it_takes_its_turn(tmp_path, monkeypatch):
     with Pool(2) as pool:
         hook = Stream([0]).barrier(wait_at_gate).to(None)
         meddling = Stream(other()).map_inline(lambda x: pool.run_on_all(os.getpid) if begun.is_open else x).to(None)
-        with pytest.raises(ItemError, match="hook of a barrier"):
+        with pytest.raises(ItemError, match="barrier's hook"):
             run(hook, meddling, pool=pool)
         may_end.open()
         assert len(pool.run_on_all(os.getpid)) == 2
@@ -188,7 +188,7 @@ def test_a_graph_inside_another_does_not_wait_for_its_hook(tmp_path, monkeypatch
         yield 1
 
     def inner(x):
-        with pytest.raises(ConfigError, match="while the hook of a barrier runs") as caught:
+        with pytest.raises(ConfigError, match="while a barrier's hook runs") as caught:
             run(Stream([x]).barrier(own_id).to(None), pool=pool)
         refused.append(caught.value)
         end.open()
@@ -208,5 +208,5 @@ def test_what_can_not_be(bad):
         Stream([1]).barrier(**bad)
     with pytest.raises(ConfigError, match="barrier"):
         Workflow().step("a", remember).barrier(**bad)
-    with pytest.raises(ConfigError, match="two barriers in a row"):
+    with pytest.raises(ConfigError, match="two barriers with hooks in a row"):
         Workflow().step("a", remember).barrier(fail).barrier(gather)

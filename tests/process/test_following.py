@@ -51,9 +51,9 @@ def test_a_pool_follows_its_file(tmp_path, monkeypatch, capfd):
         assert list(pool.map(nap, range(10))) == list(range(10))
         assert pool.size >= 1
     said = capfd.readouterr().err
-    assert len(re.findall(r"-j \S+: 'many' is no number of workers.*; it stays at 3 workers", said)) <= 1
-    assert len(re.findall(r"-j \S+: it can't be read: No such file.*; it stays at 3 workers", said)) == 1
-    with pytest.raises(ConfigError, match="there is no file of that name"):
+    assert len(re.findall(r"-j \S+: invalid number of workers: 'many'.*; it stays at 3 workers", said)) <= 1
+    assert len(re.findall(r"-j \S+: can't read it: No such file.*; it stays at 3 workers", said)) == 1
+    with pytest.raises(ConfigError, match="no file has that name"):
         Pool(str(tmp_path / "nowhere"))
     path.write_text("0")
     with Pool(str(path)) as pool:

@@ -51,7 +51,7 @@ def test_too_few_descriptors_are_told_and_nothing_is_left_open(tmp_path):
     said = succeeded(run_script(tmp_path, TOO_FEW)).splitlines()
     assert len(said) == 12
     for first, left, works, later in zip(*[iter(said)] * 4, strict=True):
-        assert "can't be started: too many open files; this process may have 100" in first
+        assert "can't be started: too many open files; the limit is 100" in first
         assert (left, works) == ("0", "45")
         assert later.startswith("worker 0 can't be started: too many open files")
 
@@ -59,9 +59,9 @@ def test_too_few_descriptors_are_told_and_nothing_is_left_open(tmp_path):
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (BlockingIOError(errno.EAGAIN, "no"), "the system refuses another process; look at `ulimit -u`"),
+        (BlockingIOError(errno.EAGAIN, "no"), "the system refused to create another process; check `ulimit -u`"),
         (OSError(errno.ENOMEM, "no"), "there is no memory for another process"),
-        (EOFError(), "the server that forks workers ended meanwhile"),
+        (EOFError(), "the fork server died"),
         (OSError(errno.EIO, "no luck"), "no luck"),
     ],
 )

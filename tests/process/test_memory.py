@@ -116,8 +116,8 @@ def test_workers_that_are_too_large_before_they_begin_say_so():
 
 
 def test_a_limit_that_can_not_be_reached_is_lowered_and_told_of():
-    with pytest.warns(UserWarning, match=r"memory_limit is 1,024 MiB.*100 MiB in all.*held to 90 MiB"):
+    with pytest.warns(UserWarning, match=r"memory_limit is 1,024 MiB.*100 MiB in all.*lowered to 90 MiB"):
         pool = Pool(1, memory_limit="1G", memory=Machine(50 << 20, 100 << 20))
     pool.terminate()
-    with pytest.raises(ConfigError, match="memfree is 200 MiB, and there are 100 MiB in all"):
+    with pytest.raises(ConfigError, match="memfree is 200 MiB, but there are only 100 MiB in all"):
         Pool(1, memfree="200M", memory=Machine(50 << 20, 100 << 20))

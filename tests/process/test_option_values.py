@@ -139,7 +139,7 @@ def test_failures_of_calls_name_the_call():
             pool.submit(give, 3, "a" * 10**6, die=True).result()
         with pytest.raises(WorkerDiedError, match=r"call of give\(0, 1, 2, 3, 4, 5, …\)"):
             pool.submit(give, *range(10**4), die=True).result()
-        with pytest.raises(ItemTimeoutError, match=r"^call of sleep\(600\) took longer"):
+        with pytest.raises(ItemTimeoutError, match=r"^call of sleep\(600\) timed out"):
             pool.call(time.sleep, (600,), timeout=0.05).result()
 
 

@@ -104,7 +104,7 @@ def test_the_place_of_one_who_is_killed_goes_to_who_waits(start_method, tmp_path
     with ResourcePool(object, 1) as resources:
         other = started(context, acquire_and_stay, resources, gate)
         gate.wait()
-        with pytest.raises(ResourceTimeoutError, match=f"1 of 1 are taken \\(1 by process {other.pid}\\)") as caught:
+        with pytest.raises(ResourceTimeoutError, match=f"1 of 1 are in use \\(1 by process {other.pid}\\)") as caught:
             resources.acquire(timeout=0)
         assert isinstance(caught.value, OrchestratorError)
         assert isinstance(caught.value, TimeoutError)

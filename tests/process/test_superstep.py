@@ -291,7 +291,7 @@ def test_one_that_leaves_early_is_not_waited_for(rested):
     with pytest.raises(ItemError, match="broken") as caught:
         rested.run_on_all(lambda: workers.current().id == 2 or workers.current().barrier.wait())
     assert caught.value.index == 0
-    assert any("worker 2 had ended its function before" in note for note in caught.value.__notes__)
+    assert any("worker 2 had already returned from its function" in note for note in caught.value.__notes__)
 
 
 def test_exchanges_out_of_order_are_an_error(rested):
@@ -315,7 +315,7 @@ def test_what_can_not_be_exchanged_or_sent(rested):
         rested.run_on_all(print, Refuses())
     with pytest.raises(ItemError, match="I stay"):
         rested.run_on_all(Refuses)
-    with pytest.raises(ItemError, match="op has to be"):
+    with pytest.raises(ItemError, match="op must be"):
         rested.run_on_all(lambda: workers.current().all_reduce(1, "mean"))
     with pytest.raises(ConfigError, match="function first"):
         rested.run_on_all(3)

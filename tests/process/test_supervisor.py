@@ -164,7 +164,7 @@ def test_an_import_that_takes_its_time_is_waited_for_and_one_that_hangs_is_given
 
     monkeypatch.setattr(deadlines, "_STILL_S", 0.1)
     with Pool(1, max_deaths=2) as pool:
-        with monkeypatch.context() as less, pytest.raises(WorkerDiedError, match=r"stood still.*import.*ran item 0"):
+        with monkeypatch.context() as less, pytest.raises(WorkerDiedError, match=r"made no progress.*import.*ran item 0"):
             less.setattr(deadlines, "_LOADING_S", 0.2)
             list(pool.map(function, [1], timeout=0.1))
         threading.Timer(0.6, Gate(tmp_path / "gate").open).start()  # longer than the item's time, and patience
@@ -263,7 +263,7 @@ def test_resizing_while_futures_steps_and_pauses_are_under_way(tmp_path):
 @pytest.mark.parametrize(
     ("initializer", "said"),
     [
-        (refuses_to_start, r"left with exit code 3[^$]*no licence was found"),
+        (refuses_to_start, r"exited with code 3[^$]*no licence was found"),
         (crashes_at_start, r"SIGSEGV[^$]*Fatal Python error: Segmentation fault[^$]*crashes_at_start"),
     ],
 )

@@ -107,7 +107,7 @@ def test_other_versions_of_libraries_are_told_of(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "of_libraries", lambda _: {"numpy": "1.0", "Python": "3"})
     saved(tmp_path, graph)
     monkeypatch.setattr(plan, "of_libraries", lambda _: {"numpy": "2.0", "Python": "3"})
-    with pytest.warns(UserWarning, match=r"begun with other versions: numpy was 1\.0, is 2\.0$"):
+    with pytest.warns(UserWarning, match=r"began with other versions: numpy was 1\.0, is 2\.0$"):
         run(graph(), checkpoint=tmp_path / "kept")
 
 

@@ -61,7 +61,7 @@ def test_without_checkpoints_it_leaves_no_name_and_gives_the_disk_back(tmp_path,
 def test_what_cannot_be_pickled_waits_in_memory_only():
     queue = Overflow("the edge", 1000, None)
     queue.put([lambda: None])
-    with pytest.raises(OrchestratorError, match="the edge is too much for memory and can't be pickled"):
+    with pytest.raises(OrchestratorError, match="waiting at the edge exceed memory and can't be pickled"):
         for _ in range(100):
             queue.put([lambda: None] * 10)
     assert callable(queue.get()[0])
@@ -76,7 +76,7 @@ def test_a_file_that_is_gone_or_cut_short_is_named(tmp_path):
     queue.close(failed=True)
     path = Path(state["segments"][0][0])
     path.write_bytes(path.read_bytes()[:4])
-    with pytest.raises(OrchestratorError, match="waits at the edge: it has 4 bytes of"):
+    with pytest.raises(OrchestratorError, match="waiting at the edge: it has 4 bytes of"):
         Overflow("the edge", 0, place).restore(state)
     path.unlink()
     with pytest.raises(OrchestratorError, match="No such file"):

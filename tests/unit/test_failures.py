@@ -183,9 +183,9 @@ def test_an_item_that_can_not_be_sent():
         (-9, "was killed by SIGKILL"),
         (-11, "was killed by SIGSEGV"),
         (-63, "was killed by signal"),
-        (3, "left with exit code 3"),
-        (0, "left with exit code 0"),
-        (None, "went away"),
+        (3, "exited with code 3"),
+        (0, "exited with code 0"),
+        (None, "disappeared"),
     ],
 )
 def test_the_error_of_a_death_tells_who_died_of_what_and_how_often(exitcode, said):
@@ -193,7 +193,7 @@ def test_the_error_of_a_death_tells_who_died_of_what_and_how_often(exitcode, sai
     assert isinstance(error, WorkerDiedError)
     assert said in str(error)
     assert "worker 2 (pid 4711)" in str(error)
-    assert "item 5 ('item'), death 3 of 3 allowed; the item is given up" in str(error)
+    assert "item 5 ('item'), death 3 of 3 allowed; the item fails" in str(error)
     assert (error.worker, error.pid, error.exitcode) == (2, 4711, exitcode)
     assert (error.item, error.index, error.attempts) == ("item", 5, 4)
     assert not error.raised_by_function

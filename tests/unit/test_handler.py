@@ -44,9 +44,9 @@ def test_a_file_does_not_take_the_place_of_a_loaded_module(tmp_path):
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("mine_d", "names no function"),
-        (":f", "names no function"),
-        ("mine_d:", "names no function"),
+        ("mine_d", "does not name a function"),
+        (":f", "does not name a function"),
+        ("mine_d:", "does not name a function"),
         ("nowhere_d:f", "no module 'nowhere_d'"),
         ("nowhere.py:f", "no file"),
         ("mine_d:claen", "no function 'claen'; did you mean 'clean'"),

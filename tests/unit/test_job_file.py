@@ -118,16 +118,16 @@ write = "no/such/folder"
     assert said[:-1] == [
         "2: [pool] has no key 'worker'; did you mean 'workers'?",
         "3: 'start_method' can't be 'spawned'; did you mean 'spawn'?",
-        "4: 'max_deaths' is a whole number of at least 1, not 0",
+        "4: 'max_deaths' must be a whole number of at least 1, not 0",
         "6: nothing reads 'in'; give it a sink, or [sink.nothing] with from = 'in' and discard = true",
         "7: can't read gone.jsonl: No such file or directory",
         "8: 'format' can't be 'json'; did you mean 'jsonl'?",
         "11: 'from': there is no stream 'im'; there are in, one, two",
         "12: job_functions has no function 'doubel'; did you mean 'double'?",
-        "13: 'retries' is a whole number of at least 0, or a table, class of exception = such a number, not -1",
-        "15: [step.two] has map and filter; give it one of map, filter, flat_map, map_inline, filter_inline, flat_map_inline, through",
+        "13: 'retries' must be a whole number of at least 0, or a table of exception class = number, not -1",
+        "15: [step.two] has map and filter; it needs exactly one of map, filter, flat_map, map_inline, filter_inline, flat_map_inline, through",
         "17: not_a_function in job_functions is of type int and can't be called",
-        "18: 'map' is a function: 'module:function' or 'path/file.py:function', not 7",
+        "18: 'map' must be a function: 'module:function' or 'path/file.py:function', not 7",
         "20: a job file has no 'rout'; did you mean 'route'?",
     ]
 
@@ -135,7 +135,7 @@ write = "no/such/folder"
 ONE = {
     "circle": (
         '[step.a]\nfrom = "b"\nmap = "job_functions:double"\n[step.b]\nfrom = "a"\nmap = "job_functions:double"\n',
-        "these read one another in a circle: ",
+        "these tables read each other: ",
     ),
     "output": (
         ('[source.s]\nread = "in.jsonl"\n[route.r]\nfrom = "s"\nto = { odd = "job_functions:odd" }\n'
@@ -150,15 +150,15 @@ ONE = {
         WHOLE + '[route.r]\nfrom = "in"\nto = { odd = "job_functions:odd" }\n[sink.o]\nfrom = "r.odd"\nwrite = "o"\n',
         "nothing reads 'r.rest'",
     ),
-    "written twice": (WHOLE + '[sink.again]\nfrom = "in"\nwrite = "./out.jsonl"\n', "is written by [sink.out] too"),
+    "written twice": (WHOLE + '[sink.again]\nfrom = "in"\nwrite = "./out.jsonl"\n', "is also written by [sink.out]"),
     "input": (WHOLE + '[sink.again]\nfrom = "in"\nwrite = "in.jsonl"\n', "is one of the inputs"),
     "name": (WHOLE + '[barrier.in]\nfrom = "in"\n', "12: the name 'in' is taken by [source.in], line 5"),
     "dot": (WHOLE + '[sink."a.b"]\nfrom = "in"\nwrite = "x"\n', "12: the name 'a.b' has a dot"),
     "no name": ('[source]\nread = "in.jsonl"\n', "1: [source] needs a name"),
     "missing": ('[source.s]\nread = "in.jsonl"\n[sink.a]\nwrite = "a"\n', "3: [sink.a] lacks 'from'"),
     "nothing": ("", "1: nothing to do"),
-    "idle": ('[sink.a]\nfrom = "in"\n' + WHOLE, "1: [sink.a] has nothing to do; give it one of write, call, discard"),
-    "toml": ("[pool]\nworkers = \n", "2: no valid TOML"),
+    "idle": ('[sink.a]\nfrom = "in"\n' + WHOLE, "1: [sink.a] has nothing to do; it needs exactly one of write, call, discard"),
+    "toml": ("[pool]\nworkers = \n", "2: invalid TOML"),
     "no workflow": (
         WHOLE + '[step.t]\nfrom = "in"\nthrough = "flo"\n[sink.t]\nfrom = "t"\nwrite = "t"\n[[workflow.flow.step]]\n'
         'name = "a"\nmap = "job_functions:double"\n',
@@ -166,21 +166,21 @@ ONE = {
     ),
     "workflow circle": (
         WHOLE + '[[workflow.a.step]]\nname = "x"\nthrough = "b"\n[[workflow.b.step]]\nname = "y"\nthrough = "a"\n',
-        "these workflows contain one another: a -> b -> a",
+        "these workflows contain each other: a -> b -> a",
     ),
     "step twice": (
         WHOLE + "[[workflow.a.step]]\nname = 'x'\nmap = 'job_functions:odd'\n" * 2,
-        "15: workflow 'a' has a step 'x' already",
+        "15: workflow 'a' already has a step 'x'",
     ),
     "by": (WHOLE + "[[workflow.a.step]]\nname = 'x'\nbranches = { a = '' }\n", "12: the step lacks 'by'"),
     "priority": (
         '[source.s]\nread = "in.jsonl"\n[merge.m]\nfrom = ["s"]\norder = "priority"\n[sink.o]\nfrom="m"\nwrite="o"\n',
-        "3: [merge.m] lacks a priority of 's'",
+        "3: [merge.m] lacks a priority for 's'",
     ),
     "inline": (
         WHOLE + '[step.i]\nfrom = "in"\nmap_inline = "job_functions:odd"\nretries = 1\n[sink.i]\nfrom = "i"\n'
         'discard = true\n',
-        "15: 'retries' is for steps that run in workers",
+        "15: 'retries' applies to steps that run in workers",
     ),
 }
 
@@ -192,9 +192,9 @@ def test_a_mistake(mistakes, name):
 
 
 def test_what_is_set_on_the_command_line_is_blamed_there(mistakes, built):
-    assert mistakes(WHOLE, "pool.max_deaths=none")[0].startswith("--set pool.max_deaths: 'max_deaths' is a whole")
+    assert mistakes(WHOLE, "pool.max_deaths=none")[0].startswith("--set pool.max_deaths: 'max_deaths' must be a whole")
     assert mistakes(WHOLE, "sink.out.write.x=1")[0].startswith("--set 'sink.out.write.x=1'")
-    assert mistakes(WHOLE, "nothing")[0].startswith("--set 'nothing' sets nothing")
+    assert mistakes(WHOLE, "nothing")[0].startswith("invalid --set 'nothing'")
     job = built(WHOLE, "pool.workers=3", "sink.out.write=other.jsonl", "pool.start_method=spawn")
     assert job.pool == {"workers": 3, "start_method": "spawn"}
     assert results("other.jsonl") == [{"n": n} for n in range(12)]

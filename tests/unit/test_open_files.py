@@ -136,5 +136,5 @@ def test_bytes_that_are_no_text_are_told():
 
 
 def test_a_run_of_it_can_not_be_resumed(tmp_path):
-    with pytest.raises(ConfigError, match="can't be"):
+    with pytest.raises(ConfigError, match="can't resume"):
         run(Stream([1]).to(io.StringIO()), checkpoint=tmp_path / "kept")

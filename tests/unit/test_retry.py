@@ -58,8 +58,8 @@ def test_without_a_delay_there_is_no_wait():
         (True, "at least 0"),
         ("3", "at least 0"),
         ({KeyError: -1}, "at least 0"),
-        ({"KeyError": 1}, "exception classes as its keys"),
-        ({int: 1}, "exception classes as its keys"),
+        ({"KeyError": 1}, "must be exception classes"),
+        ({int: 1}, "must be exception classes"),
         ({WorkerDiedError: 1}, "max_deaths"),
     ],
 )

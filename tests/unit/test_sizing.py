@@ -22,7 +22,7 @@ def test_auto_between_bounds(text, bounds):
 
 @pytest.mark.parametrize("text", ["auto:", "auto:0", "auto:3-2", "auto:x", "auto:-2", "auto:2-"])
 def test_bounds_that_can_not_be(text):
-    with pytest.raises(ConfigError, match="write auto, auto:8 or auto:2-8"):
+    with pytest.raises(ConfigError, match="use auto, auto:8 or auto:2-8"):
         parse_sizing(text)
 
 
@@ -37,14 +37,14 @@ def test_what_a_file_says(tmp_path, text, workers):
 @pytest.mark.parametrize("data", [b"", b"many\n", b"4 5", b"\xff\xfe", b"x" * 100_000, b"-", b"auto"])
 def test_a_file_that_says_nothing_at_the_start(tmp_path, data):
     (tmp_path / "size").write_bytes(data)
-    with pytest.raises(ConfigError, match=r"size: .*(is no number of workers|can't be read)"):
+    with pytest.raises(ConfigError, match=r"size: .*(invalid number of workers|can't read it)"):
         parse_sizing(str(tmp_path / "size"))
 
 
 def test_a_file_that_is_not_there():
-    with pytest.raises(ConfigError, match="there is no file of that name"):
+    with pytest.raises(ConfigError, match="no file has that name"):
         parse_sizing("nowhere/size")
-    with pytest.raises(ConfigError, match="can't be read: Is a directory"):
+    with pytest.raises(ConfigError, match="can't read it: Is a directory"):
         parse_sizing("/")
 
 

@@ -65,13 +65,13 @@ WITH_BARRIER = Workflow().step("a", abs).barrier().step("b", abs)
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: Workflow("").step("a", abs), "name is a text"),
-        (lambda: Workflow(abs), "name is a text"),
+        (lambda: Workflow("").step("a", abs), "name must be a string"),
+        (lambda: Workflow(abs), "name must be a string"),
         (lambda: Workflow().step("", abs), "a step's name"),
         (lambda: Workflow().step(abs, abs), "a step's name"),
         (lambda: Workflow().step("a/b", abs), "a step's name"),
-        (lambda: Workflow("w").step("a", abs).filter("a", abs), "workflow 'w' has a step 'a' already"),
-        (lambda: Workflow().step("a", WITH_BARRIER).step("a", abs), "has a step 'a' already"),
+        (lambda: Workflow("w").step("a", abs).filter("a", abs), "workflow 'w' already has a step 'a'"),
+        (lambda: Workflow().step("a", WITH_BARRIER).step("a", abs), "already has a step 'a'"),
         (lambda: Workflow().step("a", None), "no function"),
         (lambda: Workflow().step("a", 5), "5 can't be called"),
         (lambda: Workflow().step("a", abs, when=5), "5 can't be called"),

@@ -114,7 +114,7 @@ class CommandRunner:
         try:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         except (OSError, ValueError) as error:  # too long for the kernel, no processes left, a NUL in it
-            os.write(err, f"orchestrator: the command can't be started: {error}\n".encode())
+            os.write(err, f"orchestrator: can't start the command: {error}\n".encode())
             return _End(_NOT_STARTED, 0)
         finally:
             os.close(out)

@@ -64,7 +64,7 @@ def _code_words(words: list[Word]) -> list[tuple[Word, str]]:
         if name in _SHELLS or _OWN_SHELL.match(word.text):
             found += [(code, f"the text that `{name} -c` runs") for code in _of_shell(rest)]
         elif name == "ssh":
-            found += [(code, "what `ssh` has the other side's shell run") for code in _of_ssh(rest)]
+            found += [(code, "the command line that `ssh` runs remotely") for code in _of_ssh(rest)]
         elif name in _RUN_OPTION_C:
             found += [(code, f"the text that `{name} -c` runs") for code in _after_c(rest)]
     heads = [at for at, word in enumerate(words) if word.program not in _IN_FRONT and not (at and word.text[:1] == "-")]

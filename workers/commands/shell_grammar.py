@@ -178,7 +178,7 @@ class ShellPlaces:
         assigned = ASSIGNMENT.match(word.text) if state.names_command else None
         if assigned:
             if word.first_place is not None and "{}" in (assigned["index"] or assigned["key"] or ""):
-                raise self._refusal(word.first_place, "the index of an array, which is computed")
+                raise self._refusal(word.first_place, "an array index, which the shell evaluates")
             return
         self.ends_with_command_name = state.names_command and word.text == "{}"
         state.words.append(word)
@@ -308,7 +308,7 @@ class ShellPlaces:
 
     def _parameter(self, *, quoted: bool) -> None:
         if PLACE.match(self._text, self._at + 1):
-            raise self._refusal(self._at + 1, "${…}, which is the shell's; write the place without the $")
+            raise self._refusal(self._at + 1, "${…}, which the shell expands; write the placeholder without the $")
         self._at += 2
         with self._refusing("a parameter expansion ${…}"):
             while self._at < len(self._text):
@@ -367,7 +367,7 @@ class ShellPlaces:
     def _at_place(self, at: int, within: str) -> bool:
         """Step over a place, if there is one, and note it."""
         if self._text.startswith("{=", at):
-            raise TemplateError("{= … =}, an expression in Perl, is not known here; write a script and run that")
+            raise TemplateError("{= … =}, a Perl expression, is not supported; write a script and run that")
         found = PLACE.match(self._text, at)
         if found is None:
             return False
@@ -388,16 +388,16 @@ class ShellPlaces:
         found = PLACE.match(self._text, at)
         place = found[0] if found else "a place"
         return TemplateError(
-            f"{place} at character {at + 1} of the command stands in {what}. An argument could be run there. "
-            f'Put it into a variable first (x={place}; … "$x"), or hand it to the command as an argument of its own'
+            f"{place} at character {at + 1} of the command is inside {what}, where an argument could run as code. "
+            f'Put it in a variable first (x={place}; … "$x"), or pass it as a separate argument'
         )
 
     def _differs(self, what: str, at: int) -> TemplateError:
-        return TemplateError(f"{what} at character {at + 1} of the command is read differently by different shells")
+        return TemplateError(f"{what} at character {at + 1} of the command means different things in different shells")
 
     def _sees(self, *texts: str) -> str:
         """Return the first of these that stands here, or ""."""
         return next((text for text in texts if self._text.startswith(text, self._at)), "")
 
     def _not_closed(self) -> TemplateError:
-        return TemplateError("a quote or a bracket in the command is not closed")
+        return TemplateError("the command has an unclosed quote or bracket")

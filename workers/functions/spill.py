@@ -114,5 +114,5 @@ def _why(values: list[Any], whole: BaseException) -> ExceptionRecord:
 def _cannot(why: str | None) -> SpillError:
     return SpillError(
         "the results of this item are too many for memory, and can't be written to the coordinator's temporary "
-        f"folder: {why}; make room there, or point TMPDIR to a folder that has more"
+        f"folder: {why}; free some space there, or point TMPDIR to a larger disk"
     )

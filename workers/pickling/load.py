@@ -36,7 +36,7 @@ def load(target: str, folder: str | None = None) -> Callable[..., Any]:
     """
     where, colon, name = target.rpartition(":")
     if not colon or not where or not name:
-        raise HandlerError(f"{target!r} names no function: write module:function or path/file.py:function")
+        raise HandlerError(f"{target!r} does not name a function: use module:function or path/file.py:function")
     folder = folder or os.getcwd()  # noqa: PTH109
     is_file = where.endswith(".py") or "/" in where
     module = _load_file(os.path.join(folder, where)) if is_file else _load_module(where, folder)  # noqa: PTH118
@@ -59,7 +59,7 @@ def _load_module(name: str, folder: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise HandlerError(
-                f"there is no module {error.name!r} (looked in {folder} and on sys.path)"
+                f"there is no module {error.name!r} in {folder} or on sys.path"
             ) from None
         raise HandlerError(_import_failure(name, error)) from None
     except (Exception, SystemExit) as error:
@@ -82,7 +82,7 @@ def _load_file(path: str) -> ModuleType:
     _put_on_path(os.path.dirname(path))  # noqa: PTH120
     spec = importlib.util.spec_from_file_location(stem, path)
     if spec is None or spec.loader is None:
-        raise HandlerError(f"{path} is no Python file")
+        raise HandlerError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[stem] = module
     try:
@@ -122,10 +122,10 @@ def _import_failure(name: str, error: BaseException) -> str:
     text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{name} does not import: {said.split(' (')[0]} ({error.filename}:{error.lineno})"
+        return f"can't import {name}: {said.split(' (')[0]} ({error.filename}:{error.lineno})"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{name} does not import: {said}{place}"
+    return f"can't import {name}: {said}{place}"
 
 
 def _is_machinery(filename: str) -> bool:

@@ -54,7 +54,7 @@ class MainMirror(types.ModuleType):
                 return vars(self)[name]
             if name in _mirror.unsendable:
                 raise AttributeError(_mirror.unsendable[name])
-        msg = f"the main module has no attribute {name!r} that could be sent to a worker"
+        msg = f"the main module has no attribute {name!r} that can be sent to a worker"
         raise AttributeError(msg)
 
 
@@ -84,7 +84,7 @@ class _Mirror:
                 self._depth -= 1
             self._settle()
             if token not in self._known:
-                reason = self.unsendable.get(name, f"{name!r} is not in the main module any more")
+                reason = self.unsendable.get(name, f"{name!r} is no longer in the main module")
                 raise AttributeError(reason)
             return self._known[token]
 
@@ -218,7 +218,7 @@ def _be_a_child() -> None:
 def lookup(name: str, token: int) -> Any:
     """Return what the coordinator's `__main__` has under `name`, or had when `token` was given out."""
     if _mirror is None:
-        raise AttributeError(f"{name!r} is of another process's main module")
+        raise AttributeError(f"{name!r} belongs to the main module of another process")
     return _mirror.lookup(name, token)
 
 

@@ -117,7 +117,7 @@ def _map(*fields: Any) -> Any:
     with open(place.path, "rb" if place.mode == "r" else "r+b") as file:  # noqa: PTH123 - as above
         found = os.fstat(file.fileno())
         if (found.st_dev, found.st_ino) != (place.device, place.inode):
-            msg = f"{place.path} was replaced by another file while an array in it was on its way to a worker"
+            msg = f"{place.path} was replaced by another file while one of its arrays was being sent to a worker"
             raise FileNotFoundError(msg)
         last = sum((length - 1) * stride for length, stride in zip(place.shape, place.strides, strict=True))
         size = last + place.dtype.itemsize

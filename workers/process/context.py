@@ -64,7 +64,7 @@ class WorkerContext:
 
     def _in_step(self, name: str) -> Step:
         if self.step is None:
-            msg = f"workers.current().{name} works only in a function that Pool.run_on_all runs: there all run together"
+            msg = f"workers.current().{name} works only in a function that Pool.run_on_all runs in all workers at once"
             raise RuntimeError(msg)
         return self.step
 

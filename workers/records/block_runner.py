@@ -328,7 +328,7 @@ def _call_flat(function: Callable[[Any], Any], record: Any) -> list[Any] | None:
     if isinstance(result, (str, bytes, dict)) or not hasattr(result, "__iter__"):
         kind = type(result).__name__
         raise ResultError(
-            f"with --flat the function returns an iterable of records, such as a list, not {kind}"
+            f"with --flat the function must return an iterable of records, such as a list, not {kind}"
         )
     return [value for value in result if value is not None]
 

@@ -149,7 +149,7 @@ def _without_long(
 
 
 def _too_long(limit: int, line_index: int, byte_index: int) -> SplitError:
-    said = f"the record has more than the {limit:,} bytes that are allowed; --max-record (max_record=) sets the limit"
+    said = f"the record is larger than {limit:,} bytes; raise the limit with --max-record (max_record=)"
     return SplitError(said, line_index, byte_index)
 
 
@@ -185,7 +185,7 @@ def _undecodable(raw: Raw, error: UnicodeDecodeError, line_index: int, index: in
     said = (
         f"byte 0x{error.object[error.start]:02x} at offset {raw.start + index} is not UTF-8 ({error.reason})"
     )
-    return SplitError(f"{said}; --errors replace reads on", line_index, index)
+    return SplitError(f"{said}; --errors replace substitutes such bytes", line_index, index)
 
 
 def _without_bad(lines: list[str], bad: list[SplitError], record_format: str) -> Records:

@@ -44,7 +44,7 @@ class _Rows:
         if isinstance(value, dict):
             value = self._in_order(value)
         elif value is None:
-            raise ResultError("None is no row of CSV")
+            raise ResultError("None is not a CSV row")
         elif not isinstance(value, (list, tuple)):
             return _text(value)
         self._writer.writerow(value)
@@ -167,7 +167,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
-        raise ResultError("bytes are taken one by one")
+        raise ResultError("iterating bytes would give single numbers")
     return to_json(value)
 
 

@@ -79,7 +79,7 @@ class Handle:
         self.release(discard=error is not None and self._owner is not None and not self._owner.keeps_after(error))
 
     def __reduce__(self) -> NoReturn:
-        msg = "a resource in use cannot be sent to another process; send the pool and acquire there"
+        msg = "a resource in use can't be sent to another process; send the pool and acquire there"
         raise TypeError(msg)
 
 

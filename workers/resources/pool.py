@@ -204,7 +204,7 @@ class ResourcePool:
             holders, waiting = slots.holders(), slots.waiting()
         names = {os.getpid(): "this process", 0: "a process of another pid namespace"}
         told = ", ".join(f"{count} by {names.get(pid, f'process {pid}')}" for pid, count in holders.items())
-        return f"{holders.total()} of {self.limit} are taken ({told or 'nobody'}); {waiting} wait"
+        return f"{holders.total()} of {self.limit} are in use ({told or 'nobody'}); {waiting} waiting"
 
     def _passes(self, resource: Any) -> bool:
         """Return whether an idle resource passes `check`."""

@@ -263,7 +263,7 @@ class Barrier:
 
 def _check(parties: int) -> None:
     if not 1 <= parties <= CAPACITY:
-        msg = f"parties has to be from 1 to {CAPACITY}, not {parties}"
+        msg = f"parties must be from 1 to {CAPACITY}, not {parties}"
         raise ValueError(msg)
 
 

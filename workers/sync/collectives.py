@@ -55,7 +55,7 @@ class Step:
 def _builtin(op: str, value: object) -> Callable[[Any, Any], Any]:
     names = {"sum": "add", "min": "minimum", "max": "maximum"}
     if op not in names:
-        msg = f'op has to be "sum", "min", "max" or a function of two values, not {describe(op)}'
+        msg = f'op must be "sum", "min", "max" or a function of two values, not {describe(op)}'
         raise ValueError(msg)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):

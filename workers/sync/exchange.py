@@ -142,7 +142,7 @@ class Exchange:
         written, region, size = _SLOT.unpack_from(self._head, self._slot(rank, number))
         if written != number:
             msg = (
-                f"rank {rank} is not at this exchange of the step: all workers have to call all_gather, all_reduce "
+                f"rank {rank} is not at this exchange of the step: all workers must call all_gather, all_reduce "
                 "and the barrier equally often and in the same order"
             )
             raise RuntimeError(msg)

@@ -19,7 +19,7 @@ class OwnLock:
         """
         if self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
             msg = (
-                "a signal handler used a barrier or a resource pool that the thread it interrupted was just working "
+                "a signal handler used a barrier or a resource pool that the thread it interrupted was working "
                 "on: set a flag in the handler, and use it where the flag is read"
             )
             raise RuntimeError(msg)

@@ -169,7 +169,7 @@ def _borrow(kind: type[_Hold], pid: int, fd: int, token: bytes, name: str) -> _H
     try:
         own = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        msg = f"the {name} can't be reached: process {pid}, which pickled it, has ended or dropped it"
+        msg = f"the {name} can't be reached: process {pid}, which pickled it, exited or dropped it"
         raise FileNotFoundError(error.errno, msg) from error
     if (seen := os.pread(own, TOKEN_BYTES, 0)) != token:
         if other := _FILES.get(seen):

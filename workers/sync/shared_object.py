@@ -135,5 +135,5 @@ def _refuse(pid: int, error: OSError | None = None) -> NoReturn:
     if error is not None and error.errno in {errno.EACCES, errno.EPERM}:
         msg = f"the shared object can't be reached: this process may not open files of process {pid}, which shared it"
     else:
-        msg = f"the shared object is gone: it was closed or dropped, or process {pid}, which shared it, has ended"
+        msg = f"the shared object is gone: it was closed or dropped, or process {pid}, which shared it, exited"
     raise SharedGoneError(msg) from error

@@ -48,7 +48,7 @@ def encoded_function(spec: CallSpec) -> payload.Encoded:
             name = f"the function {describe_function(spec.function)}"
         failure = ItemError(
             f"{name} can't be sent to the workers: {type_name(type(error))}: {text_of(error)}. "
-            "Does it hold on to a lock, an open file or a connection? Make that inside it, or in an initializer"
+            "Does it refer to a lock, an open file or a connection? Create that inside it, or in an initializer"
         )
         failure.__cause__ = error
         raise failure from error

@@ -18,7 +18,7 @@ from orchestrator.engine.recovery.dead_letters import DeadLetter, dumps
 from orchestrator.errors import ConfigError
 from workers.errors.describe import describe
 
-_HINT = "the run stops, since items would be lost untold. The letters before are whole: make room and run again"
+_HINT = "the run stops, as failed items would be lost. Earlier dead letters are intact: free some space and run again"
 
 
 class LetterSink(Protocol):
@@ -43,7 +43,7 @@ def open_dead_letters(target: Any) -> LetterSink:
         return target  # type: ignore[no-any-return]
     if callable(target):
         return CalledLetters(target)
-    raise ConfigError(f"dead_letters is a path, or a function that is given each; not {describe(target)}")
+    raise ConfigError(f"dead_letters must be a path or a function that takes a dead letter, not {describe(target)}")
 
 
 def refuse_unwritable(target: Any) -> None:
@@ -74,7 +74,7 @@ class CalledLetters:
         Raises:
             ConfigError: always.
         """
-        raise ConfigError("dead letters that a function was given can't be taken back on resume; give a path")
+        raise ConfigError("dead letters passed to a function can't be rolled back on resume; give a path")
 
     def snapshot(self) -> None:
         """Not reached."""
@@ -123,7 +123,7 @@ class DeadLetterFile:
             ConfigError: it is a device or a pipe.
         """
         if not self._file.is_regular:
-            raise _refusal(self.path, "it is no regular file, so a run that writes to it can't be resumed")
+            raise _refusal(self.path, "it is not a regular file, so a run that writes to it can't be resumed")
 
     def restore(self, state: dict[str, Any]) -> None:
         """Cut off what was written behind a snapshot.

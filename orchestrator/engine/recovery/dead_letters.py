@@ -95,21 +95,21 @@ class DeadLetter:
                 written, or that can't be loaded here.
         """
         if self.held is NO_ITEM:
-            raise ConfigError(f"this dead letter holds a place in a file and not the item itself: {self.place}")
+            raise ConfigError(f"this dead letter holds the item's place in a file, not the item: {self.place}")
         if isinstance(self.held, _Shown):
             raise ConfigError(f"item {self.index} could not be pickled, so it can't be run again: {self.held.text}")
         if not isinstance(self.held, _Pickled):
             return self.held
         if self.held.untrusted is not None:
             raise ConfigError(
-                f"item {self.index} is pickled, and the file of dead letters {self.held.untrusted}: to load it could "
-                "run what others have put there. If you know that nobody has, make it yours alone (chown, chmod go-w)"
+                f"item {self.index} is pickled, and the file of dead letters {self.held.untrusted}: loading it could "
+                "run code that others put there. If you trust its contents, make it yours alone (chown, chmod go-w)"
             )
         try:
             return pickle.loads(self.held.data)
         except Exception as error:
             what = f"the pickle of item {self.index} can't be loaded here: {type_name(type(error))}: {text_of(error)}"
-            raise ConfigError(f"{what}. Is what it was made of importable?") from error
+            raise ConfigError(f"{what}. Can its class be imported?") from error
 
     @property
     def is_pickled(self) -> bool:
@@ -231,7 +231,7 @@ def _letters(path: str, left: int) -> Iterator[DeadLetter]:
                 if not _LINE_BEGINS.startswith(line.rstrip()[: len(_LINE_BEGINS)]):
                     raise _no_letter(path, number, line) from None
                 name = visible(os.fspath(path))
-                warnings.warn(f"{name}:{number} is no whole dead letter (cut short?); it is left out", stacklevel=2)
+                warnings.warn(f"{name}:{number}: incomplete dead letter (file cut short?), skipped", stacklevel=2)
                 continue
             try:
                 yield _letter(fields, untrusted)
@@ -240,7 +240,7 @@ def _letters(path: str, left: int) -> Iterator[DeadLetter]:
 
 
 def _no_letter(path: str, number: int, line: bytes) -> ConfigError:
-    return ConfigError(f"{path}:{number} is no dead letter: {describe(line.decode(errors='replace'))}")
+    return ConfigError(f"{path}:{number} is not a dead letter: {describe(line.decode(errors='replace'))}")
 
 
 def _letter(fields: dict[str, Any], untrusted: str | None) -> DeadLetter:

@@ -148,11 +148,11 @@ def told(error: ItemError) -> tuple[str, str, str]:
     if error.record is not None:
         return error.record.type_name, error.record.text, error.record.traceback
     if isinstance(error, WorkerDiedError):
-        times = "1 worker" if error.deaths == 1 else f"{error.deaths} workers, the last of which"
-        return "WorkerDiedError", f"killed {times} (pid {error.pid}) {error.how}", ""
+        who = "1 worker: it" if error.deaths == 1 else f"{error.deaths} workers; the last"
+        return "WorkerDiedError", f"killed {who} (pid {error.pid}) {error.how}", ""
     if isinstance(error, ItemTimeoutError):
         tried = f" ({error.attempts} attempts)" if error.attempts > 1 else ""
-        return "ItemTimeoutError", f"took longer than {error.limit_s:g} s{tried}; its worker was ended", ""
+        return "ItemTimeoutError", f"timed out after {error.limit_s:g} s{tried}; its worker was killed", ""
     return type(error).__name__, str(error), ""
 
 
@@ -173,8 +173,8 @@ def timeout_error(lost: Lost, item: Any, index: int, attempts: int, name: str | 
     limit_s = lost.ended.limit if lost.ended is not None else 0.0
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
     error = ItemTimeoutError(
-        f"{name or _named(item, index)} took longer than its timeout of {limit_s:g} s{tried}; "
-        f"worker {lost.worker} (pid {lost.pid}), which ran it, was ended and replaced",
+        f"{name or _named(item, index)} timed out after {limit_s:g} s{tried}; "
+        f"worker {lost.worker} (pid {lost.pid}), which ran it, was killed and replaced",
         item=item,
         index=index,
         attempts=attempts,
@@ -187,9 +187,9 @@ def how_it_ended(lost: Lost) -> str:
     """Tell in words how a worker ended, by itself or by us."""
     if lost.ended is not None and lost.ended.reason == "memory":
         held, allowed = lost.ended.limit / 2**20, lost.ended.allowed / 2**20
-        return f"was ended, as it held {held:,.0f} MiB, far above its memory_limit of {allowed:,.0f} MiB,"
+        return f"was killed, as it used {held:,.0f} MiB, far above its memory_limit of {allowed:,.0f} MiB,"
     if lost.ended is not None and lost.ended.reason == "stopped":
-        return "was ended, as it stood still (SIGSTOP? or the import of the function's module hangs)"
+        return "was killed, as it made no progress (SIGSTOP? or does the import of the function's module hang?)"
     return describe_exit(lost.exitcode)
 
 
@@ -199,9 +199,9 @@ def death_error(  # noqa: PLR0917 - all that there is to tell
     """Return the error of an item that is given up because workers died: of it, or with it if it must not run twice."""
     begun = "it had begun" if lost.begun else "it had not begun"
     if lost.to_blame:
-        why = f"while it ran {name or _named(item, index)}, death {deaths} of {deaths} allowed; the item is given up"
+        why = f"while it ran {name or _named(item, index)}, death {deaths} of {deaths} allowed; the item fails"
     else:
-        why = f"with the result of {name or _named(item, index)}, which may not run twice and is given up"
+        why = f"with the result of {name or _named(item, index)}, which may not run twice and fails"
     error = WorkerDiedError(
         f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} {why} ({begun})",
         worker=lost.worker,

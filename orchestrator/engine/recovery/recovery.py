@@ -333,8 +333,8 @@ class Recovery:
         if len(self.died_loading) >= max(_LOADING_DEATHS, self._policy.max_deaths):
             raise WorkerStartError(
                 f"{len(self.died_loading)} workers in a row died while they loaded the function; the last one (pid "
-                f"{event.pid}) {how_it_ended(event).rstrip(',')}. Look at what its module does when it is imported, "
-                "and at what the function holds on to"
+                f"{event.pid}) {how_it_ended(event).rstrip(',')}. Check what its module does on import, "
+                "and what the function refers to"
             )
         self.returned(chunk)
 

@@ -220,7 +220,7 @@ def keep_written(sink: Any, node_name: str, secret: str) -> None:
     keep = getattr(sink, "keep", None) if keep_as is None else partial(keep_as, secret)
     if keep is None or not all(hasattr(sink, name) for name in ("snapshot", "restore")):
         raise ConfigError(
-            f"the sink of {node_name!r} ({type(sink).__name__}) can't be gone on with after a crash; write to a path, "
+            f"the sink of {node_name!r} ({type(sink).__name__}) can't resume after a crash; write to a path, "
             "or give it keep(), snapshot() -> state and restore(state)"
         )
     keep()

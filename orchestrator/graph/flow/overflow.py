@@ -70,7 +70,7 @@ class Overflow:
             self._memory_bytes += size
         elif error is not None:
             raise OrchestratorError(
-                f"what waits at {self._name} is too much for memory and can't be pickled: {error}"
+                f"the items waiting at {self._name} exceed memory and can't be pickled to disk: {error}"
             ) from error
         else:
             with self._on_disk():
@@ -114,9 +114,9 @@ class Overflow:
             yield
         except OSError as error:
             where = os.path.dirname(self._place) if self._place else tempfile.gettempdir()  # noqa: PTH120
-            hint = "make room" if self._place else "make room there, or point TMPDIR to a folder that has more"
+            hint = "free some space" if self._place else "free some space there, or point TMPDIR to a larger disk"
             raise OrchestratorError(
-                f"can't write what waits at {self._name} to {where}: {error.strerror}; {hint}"
+                f"can't write the items waiting at {self._name} to {where}: {error.strerror}; {hint}"
             ) from None
 
     # ---- checkpoints ------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Overflow:
                 self._segments.append(_Segment(path, size, at))
             except OSError as error:
                 raise OrchestratorError(
-                    f"can't go on with {path}, which is what waits at {self._name}: {error.strerror or error}"
+                    f"can't resume from {path}, the items waiting at {self._name}: {error.strerror or error}"
                 ) from None
 
     def close(self, *, failed: bool) -> None:

@@ -13,25 +13,25 @@ Kind = Literal[
 """What a value is; `reading` has a check for each."""
 
 TAKES: dict[Kind, str] = {
-    "text": "a text",
-    "texts": "a text, or a list of them",
+    "text": "a string",
+    "texts": "a string, or a list of strings",
     "count": "a whole number of at least 1",
     "number": "a number of at least 0",
     "flag": "true or false",
     "size": "a size: 65536, 64K, 1.5M or 2G",
     "limit": "a size: 65536, 64K, 1.5M or 2G; or 0 for no limit",
     "function": "a function: 'module:function' or 'path/file.py:function'",
-    "functions": "a table, name = 'module:function'",
+    "functions": "a table of name = 'module:function'",
     "stream": "the name of a table, or 'name.output'",
     "streams": "a list of names of tables, or of 'name.output'",
     "workflow": "the name of a [workflow.…]",
-    "priorities": "a table, name of a stream = number",
+    "priorities": "a table of stream name = number",
     "values": "a list of values",
-    "names": "a table, label = 'name of a workflow', or '' for items that pass unchanged",
+    "names": "a table of label = 'name of a workflow', or '' for items that pass unchanged",
     "chunk": "a whole number of at least 1, or 'auto'",
     "anything": "any value",
-    "retries": "a whole number of at least 0, or a table, class of exception = such a number",
-    "workers": "a whole number of at least 1, or a text as of -j",
+    "retries": "a whole number of at least 0, or a table of exception class = number",
+    "workers": "a whole number of at least 1, or a string as for -j",
 }
 
 

@@ -211,15 +211,15 @@ ONE_OF: dict[str, tuple[str, ...]] = {
 }
 """Kind -> keys of which exactly one stands in the table."""
 
-_WITH_READ = ("read", "'items' is a function that gives the items themselves")
+_WITH_READ = ("read", "'items' names a function that yields the items itself")
 GOES_WITH: dict[str, dict[str, tuple[str, str]]] = {
     "source": dict.fromkeys(("format", "errors", "block_bytes", "max_record"), _WITH_READ),
-    "step": {"when": ("map", "an item for which it is false passes unchanged")},
+    "step": {"when": ("map", "items for which it is false pass unchanged")},
     "demultiplex": {
-        "unknown": ("keys", "with 'to' every key has its output"),
-        "format": ("to", "the streams of 'keys' have none"),
+        "unknown": ("keys", "with 'to' every key has an output"),
+        "format": ("to", "the streams of 'keys' have no format"),
     },
-    "sink": {"format": ("write", "only a file has one")},
+    "sink": {"format": ("write", "only files have a format")},
     "barrier": {"then": ("each_worker", "it gets the results of that")},
 }
 """Kind -> key -> the key that it says something of, and why."""

@@ -114,7 +114,7 @@ def _define(told: dict[str, int], name: str, token: int | None, names: set[str])
         if is_of_a_handler(error):
             raise
         why = f"{type(error).__name__}: {text_of(error)}"
-        reason = f"`{name}` of the main module can't be sent to a worker ({why}); make it in an initializer"
+        reason = f"`{name}` of the main module can't be sent to a worker ({why}); create it in an initializer"
         return Definition(name, bound.token, is_current, None, reason)
     names |= taken
     return Definition(name, bound.token, is_current, pickled)

@@ -234,7 +234,7 @@ def refuse_daemonic() -> None:
     """
     if process.current_process().daemon:
         raise WorkerStartError(
-            "a daemonic process of multiprocessing may not start workers: start it with daemon=False, or make the pool "
+            "a daemonic process of multiprocessing can't start workers: start it with daemon=False, or make the pool "
             "in a process that is not a worker of multiprocessing.Pool"
         )
 
@@ -257,23 +257,23 @@ def look_for_room() -> None:
 def cannot_start(worker_id: int, error: Exception) -> WorkerStartError:
     """Return the error that says why a worker could not be started, and what to do."""
     number = getattr(error, "errno", None)
-    processes = "look at `ulimit -u` and at the container's limit of processes, or take fewer workers"
+    processes = "check `ulimit -u` and the container's process limit, or use fewer workers"
     if number in {errno.EMFILE, errno.ENFILE}:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         why = (
-            f"too many open files; this process may have {limit:,}, of which a worker takes about 6 and {_SPARE_FDS} "
-            "have to be free. Raise the limit (`ulimit -n`), or take fewer workers"
+            f"too many open files; the limit is {limit:,}, a worker needs about 6, and {_SPARE_FDS} must stay free. "
+            "Raise the limit (`ulimit -n`), or use fewer workers"
         )
     elif number == errno.EAGAIN:
-        why = f"the system refuses another process; {processes}"
+        why = f"the system refused to create another process; {processes}"
     elif number == errno.ENOMEM:
-        why = "there is no memory for another process; take fewer workers"
+        why = "there is no memory for another process; use fewer workers"
     elif number == errno.ENOENT and _folder_is_gone():
-        why = "the current folder was deleted; go to one that exists (os.chdir) before you make the pool"
+        why = "the current folder was deleted; change to one that exists (os.chdir) before you make the pool"
     elif isinstance(error, EOFError | ConnectionError):
         why = (
-            "the server that forks workers ended meanwhile; what it wrote to stderr tells why. Often the system "
-            f"refuses another process: {processes}"
+            "the fork server died; its stderr output says why. Often the system refuses to create another process: "
+            f"{processes}"
         )
     else:
         why = getattr(error, "strerror", None) or str(error)

@@ -73,8 +73,8 @@ def parse_sizing(text: str | int) -> Sizing:
         return Sizing(auto.clip(usable_cpus()), auto=auto)
     if not os.path.exists(words):  # noqa: PTH110 - as the user wrote it
         raise ConfigError(
-            f"{describe(words)} is no number of workers, and there is no file of that name; write 4, 50%, +1, -1, "
-            "auto, auto:2-8, or the name of a file that says one of the first four"
+            f"invalid number of workers: {describe(words)}, and no file has that name; use 4, 50%, +1, -1, auto, "
+            "auto:2-8, or the name of a file that holds one of the first four"
         )
     file = SizeFile(words)
     return Sizing(file.first(), file=file)
@@ -85,7 +85,7 @@ def _bounds(text: str) -> Bounds:
     found = re.fullmatch(r"auto(?::(?:(\d{1,100})-)?(\d{1,100}))?", text)
     least, most = (int(found[1] or 1), int(found[2] or usable_cpus())) if found else (0, 0)
     if not 1 <= least <= most:
-        raise ConfigError(f"{describe(text)} is no range of workers; write auto, auto:8 or auto:2-8, from 1 upwards")
+        raise ConfigError(f"invalid range of workers: {describe(text)}; use auto, auto:8 or auto:2-8, from 1 upwards")
     return Bounds(least, most)
 
 
@@ -101,7 +101,7 @@ def parse_wanted(text: str) -> int:
     try:
         return parse_jobs(words)
     except ConfigError:
-        raise ConfigError(f"{words[:40]!r} is no number of workers; write 4, 50%, +1, -1, or 0 to pause") from None
+        raise ConfigError(f"invalid number of workers: {words[:40]!r}; use 4, 50%, +1, -1, or 0 to pause") from None
 
 
 class SizeFile:
@@ -137,7 +137,7 @@ class SizeFile:
             self._last = text
             return parse_wanted(text)
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"-j {self.path}: it can't be read: {getattr(error, 'strerror', error)}") from None
+            raise ConfigError(f"-j {self.path}: can't read it: {getattr(error, 'strerror', error)}") from None
         except ConfigError as wrong:
             raise ConfigError(f"-j {self.path}: {wrong}") from None
 
@@ -148,9 +148,9 @@ class SizeFile:
         try:
             text = self._read(self.path)
         except OSError as error:
-            text, wrong = f"\0{error.errno}", f"it can't be read: {error.strerror}"
+            text, wrong = f"\0{error.errno}", f"can't read it: {error.strerror}"
         except UnicodeDecodeError:
-            text, wrong = "\0", "it holds no text"
+            text, wrong = "\0", "it is not a text file"
         else:
             wrong = ""
         if text is None or text == self._last:

@@ -31,7 +31,9 @@ _LOOK_BACK_BYTES = 64 * 1024
 class AppendFile:
     """One such file; a descriptor of this process, a FIFO or a device is written to in place."""
 
-    def __init__(self, path: str, what: str, *, goes_on: bool, mode: int = 0o666, hint: str = "make room") -> None:
+    def __init__(
+        self, path: str, what: str, *, goes_on: bool, mode: int = 0o666, hint: str = "free some space"
+    ) -> None:
         """Open it; it is made if it is not there.
 
         Args:
@@ -153,9 +155,9 @@ class AppendFile:
         """
         size, found = state["bytes"], self.size
         if found < size:
-            raise OrchestratorError(f"can't go on with {self._what}: it has {found:,} bytes of {size:,}")
+            raise OrchestratorError(f"can't resume with {self._what}: it has {found:,} bytes of {size:,}")
         if tail_of(self._fd, size) != state["tail"]:
-            raise OrchestratorError(f"can't go on with {self._what}: it holds something else")
+            raise OrchestratorError(f"can't resume with {self._what}: its contents differ")
         self.cut_at(size)
 
     def cut_at(self, size_bytes: int) -> None:

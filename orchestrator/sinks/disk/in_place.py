@@ -112,7 +112,7 @@ class InPlaceFile:
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(f"{self.path} is no regular file, so a run that writes to it can't be resumed")
+        raise ConfigError(f"{self.path} is not a regular file, so a run that writes to it can't be resumed")
 
     def snapshot(self) -> None:
         """Not reached."""
@@ -128,7 +128,7 @@ def _writable(path: str, descriptor: int) -> os.stat_result:
     except OSError:
         raise ConfigError(f"can't write to {path}: descriptor {descriptor} is closed") from None
     if flags & os.O_ACCMODE == os.O_RDONLY:
-        raise ConfigError(f"can't write to {path}: descriptor {descriptor} is closed, or open for reading only")
+        raise ConfigError(f"can't write to {path}: descriptor {descriptor} is closed or open only for reading")
     return status
 
 

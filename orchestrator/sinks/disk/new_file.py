@@ -95,12 +95,12 @@ def reopen(path: str, *, of_anyone: bool = False) -> int:
         fd = os.open(path, flags)
     except OSError as error:
         if os.path.islink(path):  # noqa: PTH114
-            raise NotOurFileError(f"{path} is a link, which no run of ours left there; remove it") from None
+            raise NotOurFileError(f"{path} is a link, so it is not from an earlier run; remove it") from None
         raise error from None
     wrong = _wrong(os.fstat(fd), of_anyone=of_anyone)
     if wrong is not None:
         os.close(fd)
-        raise NotOurFileError(f"{path} {wrong}, so it is not what a run of yours left there; remove it")
+        raise NotOurFileError(f"{path} {wrong}, so it is not from an earlier run of yours; remove it")
     return fd
 
 

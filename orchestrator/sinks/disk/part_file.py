@@ -191,7 +191,7 @@ class PartFile:
 
     def _meddled(self, how: str, path: str) -> OrchestratorError:
         return OrchestratorError(
-            f"can't write {self.path}: somebody else has changed {path}, where it was being written: {how}"
+            f"can't write {self.path}: somebody else has changed {path}, its unfinished output: {how}"
         )
 
     @property
@@ -288,20 +288,20 @@ class PartFile:
         if found < size:
             wrong = f"it has {found:,} bytes of {size:,}"
         elif tail_of(self._fd, size) != state["tail"]:
-            wrong = "it holds something else"
+            wrong = "its contents differ"
         if wrong is not None:
             raise self._gone(wrong)
 
     def _gone(self, why: str | None) -> OrchestratorError:
         self._let_go()
-        return OrchestratorError(f"can't go on with {self._part}, which is what there was of {self.path}: {why}")
+        return OrchestratorError(f"can't resume from {self._part}, the unfinished output of {self.path}: {why}")
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            left = f"what there is of it is in {self._part}" if self._kept else "nothing was left under that name"
+            left = f"the output so far is in {self._part}" if self._kept else "no file was left under that name"
             raise OrchestratorError(f"can't write {self.path}: {error.strerror}; {left}") from None
 
 

@@ -34,7 +34,7 @@ def in_seconds(time: Any) -> float:
     except (ValueError, ArithmeticError):
         pass
     except Exception:
-        raise ValueError(f"a {type_name(type(time))} is no event time; give {KINDS}") from None
+        raise ValueError(f"a {type_name(type(time))} is not an event time; give {KINDS}") from None
     raise ValueError("it is not a finite number of seconds")
 
 
@@ -60,8 +60,8 @@ def length_in_seconds(length: Any, name: str, node: str) -> float:
         ConfigError: it is none.
     """
     if isinstance(length, datetime):
-        raise ConfigError(f"{node}: {name} is a length of time, not a datetime; give seconds or a timedelta")
+        raise ConfigError(f"{node}: {name} must be a duration, not a datetime; give seconds or a timedelta")
     try:
         return in_seconds(length)
     except ValueError:
-        raise ConfigError(f"{node}: {name} is a number of seconds or a timedelta, not {describe(length)}") from None
+        raise ConfigError(f"{node}: {name} must be seconds (a number) or a timedelta, not {describe(length)}") from None

@@ -93,10 +93,10 @@ class Join(Node):
         one_of(f"{name}: overflow", overflow, ("error", "evict", "spill"))
         within_s = None if within_s is None else length_in_seconds(within_s, "within_s", name)
         if (within_s is None) != (at is None) or (within_s is not None and not within_s >= 0):
-            msg = f"{name}: within_s (at least 0 s) and at= belong together; got within_s={within_s}, at={at}"
+            msg = f"{name}: give both within_s (at least 0 s) and at=, or neither; got within_s={within_s}, at={at}"
             raise ConfigError(msg)
         if max_items is not None and max_items < 1:
-            msg = f"{name}: max_items is at least 1, or None; got {max_items}"
+            msg = f"{name}: max_items must be at least 1 or None, not {max_items}"
             raise ConfigError(msg)
         super().__init__(name, inputs=2)
         self.in_turns = 0

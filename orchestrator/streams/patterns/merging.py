@@ -127,7 +127,7 @@ class PriorityMerge(Merge):
         self, priorities: Sequence[float], *, ageing: int | None = None, name: str = "merge_by_priority"
     ) -> None:
         if ageing is not None and ageing < 1:
-            msg = f"{name}: ageing is a number of items, at least 1, or None; got {ageing}"
+            msg = f"{name}: ageing must be at least 1 item or None, not {ageing}"
             raise ConfigError(msg)
         super().__init__(len(priorities), name=name)
         self.priorities = tuple(priorities)

@@ -80,6 +80,6 @@ def _on_disk() -> Iterator[None]:
     except sqlite3.Error as error:
         folder = os.environ.get("SQLITE_TMPDIR") or tempfile.gettempdir()
         raise OrchestratorError(
-            f"can't write the items that wait for their partner in a join to a temporary file in {folder}: {error}; "
-            "make room there, or point SQLITE_TMPDIR to a folder that has more"
+            f"can't write the waiting items of a join to a temporary file in {folder}: {error}; "
+            "free some space there, or point SQLITE_TMPDIR to a larger disk"
         ) from None

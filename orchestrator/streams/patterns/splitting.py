@@ -188,7 +188,7 @@ class Demultiplex(Node):
             msg = f"{name}: unknown={unknown!r} is for declared keys; with make= every key is known"
             raise ConfigError(msg)
         if len(set(keys)) != len(keys):
-            msg = f"{name}: a key is declared twice: {describe(list(keys))}"
+            msg = f"{name}: duplicate key in {describe(list(keys))}"
             raise ConfigError(msg)
         super().__init__(name, outputs=len(keys) + (unknown == "default"))
         self.key = key

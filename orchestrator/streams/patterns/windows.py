@@ -50,7 +50,7 @@ class CountWindow(Node):
 
     def __init__(self, size: int, step: int = 1, *, partial: bool = True, name: str = "window") -> None:
         if size < 1 or step < 1:
-            msg = f"{name}: size and step are at least 1 item; got size={size}, step={step}"
+            msg = f"{name}: size and step must be at least 1 item; got size={size}, step={step}"
             raise ConfigError(msg)
         super().__init__(name)
         self.size = size
@@ -148,7 +148,7 @@ class TimeWindow(Node):
         lateness_s = length_in_seconds(lateness_s, "lateness_s", name)
         if not (0 < length_s < math.inf and 0 < step_s < math.inf and 0 <= lateness_s < math.inf):
             given = f"{length_s}, {step_s}, {lateness_s}"
-            msg = f"{name}: length_s and step_s are more than 0 s, lateness_s is at least 0 s; got {given}"
+            msg = f"{name}: length_s and step_s must be more than 0 s, lateness_s at least 0 s; got {given}"
             raise ConfigError(msg)
         super().__init__(name, outputs=1 + late_outlet)
         self.length_s, self.step_s, self.lateness_s = length_s, step_s, lateness_s
@@ -180,7 +180,7 @@ class TimeWindow(Node):
         times, refused = all_in_seconds(made)
         if refused is not None:
             place = len(times)
-            error = item_error(self, port, items, place, f"{describe(made[place])} is no event time", refused)
+            error = item_error(self, port, items, place, f"{describe(made[place])} is not an event time", refused)
         given: list[Window] = []
         late: list[Any] = []
         self._place(items, times, given, late)
