@@ -93,7 +93,7 @@ def test_the_command_stops_and_goes_on_when_there_is_room(tmp_path, disk, what, 
     assert str(places[what]) in first
     if what != "checkpoint" or "is complete" not in second:  # a slow machine: only the last checkpoint found no room
         assert second == "orchestrator: stopped; to resume:"
-        assert rest == ["  python -m orchestrator " + " ".join(map(str, arguments)) + " --resume"]
+        assert rest == ["  orchestrator " + " ".join(map(str, arguments)) + " --resume"]
         assert not places["output"].exists()
 
     small.grow()

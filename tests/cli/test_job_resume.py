@@ -89,7 +89,7 @@ def test_a_job_is_stopped_refused_and_gone_on_with(job, command, start):
         os.unlink(job / "out" / name)
 
     said = interrupted(start, job)
-    assert "stopped by SIGINT; to resume:\n  python -m orchestrator " + " ".join(RUN) + " --resume\n" in said
+    assert "stopped by SIGINT; to resume:\n  orchestrator " + " ".join(RUN) + " --resume\n" in said
     assert all(name.startswith(".") for name in outputs(job))
     assert "unfinished run; add --resume" in command(*RUN, code=2).stderr
 

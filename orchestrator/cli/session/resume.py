@@ -64,7 +64,9 @@ def look_into(
 
 def resume_command() -> str:
     """Return what goes on with this run, as it would be typed."""
-    words = [word for word in sys.argv[1:] if word not in {"--resume=force", "--accept=function"}]
-    if "--accept" in words:
-        del words[words.index("--accept") : words.index("--accept") + 2]  # it has been accepted
-    return join(["python", "-m", "orchestrator", *words] + ([] if "--resume" in words else ["--resume"]))
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word not in {"--resume", "--resume=force", "--accept=function"}]
+    if "--accept" in options:
+        del options[options.index("--accept") : options.index("--accept") + 2]  # it has been accepted
+    return join(["orchestrator", *options, "--resume", *words[end:]])
