@@ -263,6 +263,6 @@ def refuse_fork_with_threads() -> None:
     if others and os.environ.get("ORCHESTRATOR_FORCE_FORK") != "1":
         raise ConfigError(
             f'start_method="fork" while other threads run ({", ".join(others[:3])}) can hang the workers: a lock '
-            "held by a thread at that moment stays locked for ever in the child. Make the pool before the threads, "
-            'use start_method="forkserver", or set ORCHESTRATOR_FORCE_FORK=1 to fork all the same'
+            "held by a thread at that moment stays locked in the child forever. Make the pool before the threads, "
+            'use start_method="forkserver", or set ORCHESTRATOR_FORCE_FORK=1 to fork anyway'
         )

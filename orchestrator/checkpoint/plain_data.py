@@ -194,10 +194,10 @@ _MARKS: dict[str, Callable[[Any], Any]] = {
 def _record(mark: str, fields: dict[str, Any]) -> Any:
     module, _, name = mark.partition(":")
     if not module.startswith(_OURS):
-        raise ValueError(f"{mark!r} is no record of this package")
+        raise ValueError(f"{mark!r} is not a record type of this package")
     kind: Any = vars(import_module(module)).get(name)
     if not isinstance(kind, type) or not _is_ours(kind) or list(fields) != _field_names(kind):
-        raise ValueError(f"{mark!r} is no record of this package")
+        raise ValueError(f"{mark!r} is not a record type of this package")
     if dataclasses.is_dataclass(kind):
         made: Any = object.__new__(kind)
         for field, value in fields.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.session.exit_codes import EXIT_SIGINT, EXIT_USAGE, complain, warnings_told
+from orchestrator.cli.session.exit_codes import EXIT_SIGINT, EXIT_USAGE, print_error, warnings_told
 
 
 def run_command_line(argv: list[str]) -> int:
@@ -23,7 +23,7 @@ def run_command_line(argv: list[str]) -> int:
         discard_stdout()
         return 0
     except KeyboardInterrupt:
-        complain("interrupted")
+        print_error("interrupted")
         return EXIT_SIGINT
 
 
@@ -35,22 +35,22 @@ def _dispatch(argv: list[str]) -> int:
 
         if argv and not argv[0].startswith("-"):
             hint = did_you_mean(argv[0], commands) or f"; there are {', '.join(commands)}"
-            complain(f"unknown command {argv[0]!r}{hint} (see `orchestrator --help`)")
+            print_error(f"unknown command {argv[0]!r}{hint} (see `orchestrator --help`)")
             return EXIT_USAGE
         if argv and argv[0] not in {"-h", "--help"}:
             near = did_you_mean(argv[0], ("--help", "--version"))
             hint = near or "; options come after the command, as in `orchestrator run --bar`"
-            complain(f"unknown option {argv[0]}{hint} (see `orchestrator --help`)")
+            print_error(f"unknown option {argv[0]}{hint} (see `orchestrator --help`)")
             return EXIT_USAGE
         main_parser().parse_args(argv[:1])
-        complain("no command given: try `orchestrator run TARGET INPUT... -o OUT`, or see `orchestrator --help`")
+        print_error("no command given: try `orchestrator run TARGET INPUT... -o OUT`, or see `orchestrator --help`")
         return EXIT_USAGE
     from orchestrator.errors import ConfigError  # noqa: PLC0415
 
     try:
         return command(argv[1:])
     except ConfigError as mistake:
-        complain(str(mistake))
+        print_error(str(mistake))
         return EXIT_USAGE
 
 

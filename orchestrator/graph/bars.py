@@ -29,7 +29,7 @@ class NodeBars:
         self._full_s = [0.0] * len(nodes)
         self._fullest: int | None = None
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Take in how far the nodes are; draws only when a picture is due."""
         taken = 0
         for row, node in enumerate(self._nodes):
@@ -48,7 +48,7 @@ class NodeBars:
 
     def close(self) -> None:
         """Draw the last state and stop."""
-        self.look()
+        self.poll()
         self._progress.close()
 
     def _mark(self) -> None:
@@ -79,7 +79,7 @@ class ItemBar:
         self._progress = Progress(total, desc=desc)
         self._told = 0
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Take in how far the map is; draws only when a picture is due."""
         done = self._node.items_done
         self._progress.update(done - self._told)
@@ -91,5 +91,5 @@ class ItemBar:
 
     def close(self) -> None:
         """Draw the last state and stop."""
-        self.look()
+        self.poll()
         self._progress.close()

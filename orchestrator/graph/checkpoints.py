@@ -134,7 +134,7 @@ class Checkpoints:
             if self._changed:
                 self.save()  # an output that this run has and the one before had not is known from here on
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Write a checkpoint if one is due."""
         if perf_counter() >= self._due:
             self.save()

@@ -45,7 +45,7 @@ class Bars(Protocol):
     interval_s: float
     """Look at least this often."""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Take in how far the nodes are; draw, if a picture is due."""
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class Runner:
                 if terminal is not None:
                     for items in terminal.take():
                         yield items
-                        self._look()
+                        self._poll()
             self._raise_source_error()
             self._save()
         except NodeError as carrier:
@@ -180,7 +180,7 @@ class Runner:
 
     def turn(self) -> bool:
         """Pump every node once, consumers first; return whether anything moved."""
-        self._look()
+        self._poll()
         if self._left:
             raise ClosedError(
                 "the results were closed, by a signal handler or another thread, while they were read"
@@ -199,9 +199,9 @@ class Runner:
                 moved = True
         self._notice_source_errors()
         if self.bars is not None:
-            self.bars.look()
+            self.bars.poll()
         if moved and self._checkpoints is not None and not self._is_doomed:
-            self._checkpoints.look()
+            self._checkpoints.poll()
         return moved
 
     def _drop_or_raise(self, error: NodeError) -> None:
@@ -261,7 +261,7 @@ class Runner:
 
     # ---- inside -----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Keep the workers supplied while there is much to do here, or the consumer takes its time."""
         if self._coordinator is not None and perf_counter() >= self._look_at:
             self._coordinator.drive(_never, 0)

@@ -13,7 +13,7 @@ class JobFileError(ConfigError):
     """A job file has mistakes; the text has a line for each, "file:line: what is wrong"."""
 
 
-class Mistakes:
+class Diagnostics:
     """Owns what was found wrong so far."""
 
     def __init__(self, file: str, places: dict[Path, int], overridden: Iterable[Path] = ()) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.jobfile.diagnostics import JobFileError, Mistakes
+from orchestrator.jobfile.diagnostics import Diagnostics, JobFileError
 from orchestrator.jobfile.model import Job, JobNode, Ref
 from orchestrator.jobfile.tables import schema
 from orchestrator.jobfile.toml_lines import Path, places
-from orchestrator.jobfile.validation import check_agreement
+from orchestrator.jobfile.validation import check_combinations
 from orchestrator.jobfile.values import Values
 from orchestrator.jobfile.workflows import read_workflows
 from orchestrator.sources.inputs import expand
@@ -43,7 +43,7 @@ def read_job(file: str, overrides: Sequence[str] = ()) -> Job:
     except tomllib.TOMLDecodeError as wrong:
         raise JobFileError(_syntax(file, str(wrong))) from None
     overridden = [_override(document, each) for each in overrides]
-    return _Reader(file, document, Mistakes(file, places(text), overridden)).read()
+    return _Reader(file, document, Diagnostics(file, places(text), overridden)).read()
 
 
 def _syntax(file: str, said: str) -> str:
@@ -74,56 +74,56 @@ def _override(document: dict[str, Any], text: str) -> Path:
 class _Reader:
     """Goes through a document once; owns the nodes found so far."""
 
-    def __init__(self, file: str, document: dict[str, Any], mistakes: Mistakes) -> None:
+    def __init__(self, file: str, document: dict[str, Any], diagnostics: Diagnostics) -> None:
         self._file = file
         self._document = document
-        self._mistakes = mistakes
-        self._values = Values(mistakes, str(FilePath(file).resolve().parent))
+        self._diagnostics = diagnostics
+        self._values = Values(diagnostics, str(FilePath(file).resolve().parent))
         self._nodes: dict[str, JobNode] = {}
 
     def read(self) -> Job:
-        document, mistakes = self._document, self._mistakes
+        document, diagnostics = self._document, self._diagnostics
         for name in document:
             if name not in schema.TOP:
-                mistakes.unknown((name,), name, "a job file has no", schema.TOP)
+                diagnostics.unknown((name,), name, "a job file has no", schema.TOP)
         pool = self._values.table(document.get("pool", {}), schema.POOL, ("pool",), "[pool]")
-        workflows = read_workflows(document.get("workflow", {}), self._values, mistakes)
+        workflows = read_workflows(document.get("workflow", {}), self._values, diagnostics)
         for kind in schema.NODES:
             self._tables(kind)
         self._find_late_streams()
         for node in self._nodes.values():
-            check_agreement(node, workflows, mistakes)
+            check_combinations(node, workflows, diagnostics)
         self._check_reading()
         self._check_writing()
         nodes = self._in_order()
         self._check_consumed()
-        mistakes.raise_if_any()
+        diagnostics.raise_if_any()
         return Job(self._file, pool, nodes, {name: flow for name, flow in workflows.items() if flow is not None})
 
     def _tables(self, kind: str) -> None:
         tables = self._document.get(kind, {})
         if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-            self._mistakes.add((kind,), f"[{kind}] needs a name: [{kind}.some_name]")
+            self._diagnostics.add((kind,), f"[{kind}] needs a name: [{kind}.some_name]")
             return
         for name, table in tables.items():
             path = (kind, name)
             if "." in name:
-                self._mistakes.add(path, f"the name {name!r} has a dot, which separates a node from its output")
+                self._diagnostics.add(path, f"the name {name!r} has a dot, which separates a node from its output")
             key = f"sink.{name}" if kind == "sink" else name
             if key in self._nodes:
                 other = self._nodes[key]
-                self._mistakes.add(path, f"the name {name!r} is taken by [{other.kind}.{name}], line {other.line}")
+                self._diagnostics.add(path, f"the name {name!r} is taken by [{other.kind}.{name}], line {other.line}")
                 continue
             values = self._values.table(table, schema.NODES[kind], path, f"[{kind}.{name}]")
             self._exactly_one(kind, table, path)
-            self._nodes[key] = JobNode(kind, name, values, self._mistakes.line(path))
+            self._nodes[key] = JobNode(kind, name, values, self._diagnostics.line(path))
 
     def _exactly_one(self, kind: str, table: dict[str, Any], path: Path) -> None:
         keys = schema.ONE_OF.get(kind, ())
         given = [key for key in keys if key in table]
         if keys and len(given) != 1:
             name, has = ".".join(map(str, path)), " and ".join(given) or "nothing to do"
-            self._mistakes.add(path, f"[{name}] has {has}; it needs exactly one of {', '.join(keys)}")
+            self._diagnostics.add(path, f"[{name}] has {has}; it needs exactly one of {', '.join(keys)}")
 
     def _find_late_streams(self) -> None:
         """Have `late` of a window name a stream where a table reads that, by "window.name" or by the name alone."""
@@ -147,7 +147,7 @@ class _Reader:
                 try:
                     expand([path])
                 except ConfigError as wrong:
-                    self._mistakes.add(("source", node.name, "read", number), str(wrong))
+                    self._diagnostics.add(("source", node.name, "read", number), str(wrong))
 
     def _check_writing(self) -> None:
         """No path is written twice, or both read and written; its folder is there."""
@@ -168,11 +168,11 @@ class _Reader:
                     if path == "-":
                         continue
                     if final in written and not (key == "dead_letters" and final in letters):  # steps may share them
-                        self._mistakes.add(place, f"{path} is also written by [{written[final]}]")
+                        self._diagnostics.add(place, f"{path} is also written by [{written[final]}]")
                     if final in read:
-                        self._mistakes.add(place, f"{path} is one of the inputs")
+                        self._diagnostics.add(place, f"{path} is one of the inputs")
                     if "{" not in str(final.parent) and not final.parent.is_dir():
-                        self._mistakes.add(place, f"can't write to {path}: there is no folder {final.parent}")
+                        self._diagnostics.add(place, f"can't write to {path}: there is no folder {final.parent}")
                     letters |= {final} if key == "dead_letters" else set()
                     written[final] = f"{node.kind}.{node.name}"
 
@@ -188,7 +188,7 @@ class _Reader:
         except CycleError as cycle:
             names = cycle.args[1][::-1]
             first = self._nodes[names[0]]
-            self._mistakes.add((first.kind, first.name), f"these tables read each other: {' -> '.join(names)}")
+            self._diagnostics.add((first.kind, first.name), f"these tables read each other: {' -> '.join(names)}")
             return {}
 
     def _check_reference(self, node: JobNode, ref: Ref) -> bool:
@@ -197,16 +197,16 @@ class _Reader:
         known = [str(Ref(other.name, output)) for other in self._nodes.values() for output in other.outputs]
         if ref.node not in self._nodes:
             if f"sink.{ref.node}" in self._nodes:
-                self._mistakes.add(place, f"{key!r}: [sink.{ref.node}] has no output")
+                self._diagnostics.add(place, f"{key!r}: [sink.{ref.node}] has no output")
                 return False
-            self._mistakes.unknown(place, str(ref), f"{key!r}: there is no stream", known)
+            self._diagnostics.unknown(place, str(ref), f"{key!r}: there is no stream", known)
             return False
         other = self._nodes[ref.node]
         if not other.outputs:
-            self._mistakes.add(place, f"{key!r}: [{other.kind}.{other.name}] has no output")
+            self._diagnostics.add(place, f"{key!r}: [{other.kind}.{other.name}] has no output")
         elif ref.output not in other.outputs:
             own = [str(Ref(other.name, output)) for output in other.outputs]
-            self._mistakes.unknown(place, str(ref), f"{key!r}: there is no stream", own)
+            self._diagnostics.unknown(place, str(ref), f"{key!r}: there is no stream", own)
         return True
 
     def _check_consumed(self) -> None:
@@ -215,13 +215,13 @@ class _Reader:
             for output in node.outputs:
                 ref = Ref(node.name, output)
                 if ref not in consumed:
-                    self._mistakes.add(
+                    self._diagnostics.add(
                         (node.kind, node.name),
                         f"nothing reads {str(ref)!r}; give it a sink, or [sink.nothing] with "
                         f"from = {str(ref)!r} and discard = true",
                     )
         if not self._nodes:
-            self._mistakes.add((), "nothing to do: there is no [source.…] and no [sink.…]")
+            self._diagnostics.add((), "nothing to do: there is no [source.…] and no [sink.…]")
 
 
 def _holds(value: Any, ref: Ref) -> bool:

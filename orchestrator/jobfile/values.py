@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.jobfile.diagnostics import Mistakes
+from orchestrator.jobfile.diagnostics import Diagnostics
 from orchestrator.jobfile.model import NamedFunction, Ref
 from orchestrator.jobfile.tables.fields import TAKES, Field
 from orchestrator.jobfile.toml_lines import Path
@@ -24,35 +24,35 @@ def _is_count(value: Any) -> bool:
 class Values:
     """Checks values, and turns them into what a `JobNode` holds; functions are loaded once each."""
 
-    def __init__(self, mistakes: Mistakes, folder: str) -> None:
-        """Report to `mistakes`; functions are looked for in `folder`."""
-        self._mistakes = mistakes
+    def __init__(self, diagnostics: Diagnostics, folder: str) -> None:
+        """Report to `diagnostics`; functions are looked for in `folder`."""
+        self._diagnostics = diagnostics
         self._folder = folder
         self._loaded: dict[str, Any] = {}
 
     def table(self, value: Any, fields: dict[str, Field], path: Path, what: str) -> dict[str, Any]:
         """Return the good values of a table, and report the rest: unknown, missing and wrong ones."""
         if not isinstance(value, dict):
-            self._mistakes.add(path, f"{what} must be a table, not {value!r}")
+            self._diagnostics.add(path, f"{what} must be a table, not {value!r}")
             return {}
         for name in value:
             if name not in fields:
-                self._mistakes.unknown((*path, name), name, f"{what} has no key", fields)
+                self._diagnostics.unknown((*path, name), name, f"{what} has no key", fields)
         for name, field in fields.items():
             if field.required and name not in value:
-                self._mistakes.add(path, f"{what} lacks {name!r}: {TAKES[field.kind]}")
+                self._diagnostics.add(path, f"{what} lacks {name!r}: {TAKES[field.kind]}")
         read = {name: self.value(value[name], field, (*path, name)) for name, field in fields.items() if name in value}
         return {name: found for name, found in read.items() if found is not WRONG}
 
     def value(self, value: Any, field: Field, path: Path) -> Any:
         """Return what a value means, WRONG if it means nothing."""
         if field.choices and value not in field.choices:
-            self._mistakes.unknown(path, str(value), f"{path[-1]!r} can't be", field.choices)
+            self._diagnostics.unknown(path, str(value), f"{path[-1]!r} can't be", field.choices)
             return WRONG
         found = getattr(self, f"_{field.kind}", self._plain)(value, field, path)
         if found is None:
             takes = TAKES[field.kind].replace("at least 1", "at least 0" if field.at_least == 0 else "at least 1")
-            self._mistakes.add(path, f"{path[-1]!r} must be {takes}, not {value!r}")
+            self._diagnostics.add(path, f"{path[-1]!r} must be {takes}, not {value!r}")
             return WRONG
         return found
 
@@ -86,14 +86,14 @@ class Values:
         try:
             return parse_size(value)
         except ConfigError as wrong:
-            self._mistakes.add(path, str(wrong))
+            self._diagnostics.add(path, str(wrong))
             return WRONG
 
     def _limit(self, value: Any, _field: Field, path: Path) -> Any:
         try:
             return parse_limit(value)
         except ConfigError as wrong:
-            self._mistakes.add(path, str(wrong))
+            self._diagnostics.add(path, str(wrong))
             return WRONG
 
     def _retries(self, value: Any, _field: Field, path: Path) -> Any:
@@ -105,9 +105,9 @@ class Values:
             try:
                 found[exception_class(name, self._folder)] = times
             except ConfigError as wrong:
-                self._mistakes.add((*path, name), str(wrong))
+                self._diagnostics.add((*path, name), str(wrong))
             if not _is_count(times):
-                self._mistakes.add((*path, name), f"{name!r} must be a whole number of at least 0, not {times!r}")
+                self._diagnostics.add((*path, name), f"{name!r} must be a whole number of at least 0, not {times!r}")
         return found if len(found) == len(value) and all(map(_is_count, value.values())) else WRONG
 
     def _workers(self, value: Any, _field: Field, path: Path) -> Any:
@@ -117,7 +117,7 @@ class Values:
         try:
             parse_sizing(value)
         except ConfigError as wrong:
-            self._mistakes.add(path, str(wrong))
+            self._diagnostics.add(path, str(wrong))
             return WRONG
         return value
 
@@ -131,7 +131,7 @@ class Values:
                 self._loaded[value] = str(wrong)
         found = self._loaded[value]
         if isinstance(found, str):
-            self._mistakes.add(path, found)
+            self._diagnostics.add(path, found)
             return WRONG
         return found
 
@@ -141,7 +141,7 @@ class Values:
         found = {name: self._function(target, field, (*path, name)) for name, target in value.items()}
         for name, function in found.items():
             if function is None:
-                self._mistakes.add((*path, name), f"{name!r} must be {TAKES['function']}, not {value[name]!r}")
+                self._diagnostics.add((*path, name), f"{name!r} must be {TAKES['function']}, not {value[name]!r}")
         return {name: function for name, function in found.items() if function is not None and function is not WRONG}
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.jobfile.diagnostics import Mistakes
+from orchestrator.jobfile.diagnostics import Diagnostics
 from orchestrator.jobfile.tables.schema import WORKFLOW, WORKFLOW_STEP
 from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.values import Values
@@ -16,21 +16,21 @@ _GOES_WITH = {"when": ("map", "filter", "flat_map", "through"), "by": ("branches
               "others_pass": ("branches",), "each_worker": ("barrier",), "then": ("barrier",)}  # fmt: skip
 
 
-def read_workflows(tables: Any, values: Values, mistakes: Mistakes) -> dict[str, Workflow | None]:
-    """Return the workflows by name; None for one that has mistakes, which are reported."""
+def read_workflows(tables: Any, values: Values, diagnostics: Diagnostics) -> dict[str, Workflow | None]:
+    """Return the workflows by name; None for one that has diagnostics, which are reported."""
     if not isinstance(tables, dict):
-        mistakes.add(("workflow",), "[workflow] needs a name: [[workflow.some_name.step]]")
+        diagnostics.add(("workflow",), "[workflow] needs a name: [[workflow.some_name.step]]")
         return {}
-    return _Reader(tables, values, mistakes).read()
+    return _Reader(tables, values, diagnostics).read()
 
 
 class _Reader:
     """Builds workflows, nested ones first; owns those that are done and those begun."""
 
-    def __init__(self, tables: dict[str, Any], values: Values, mistakes: Mistakes) -> None:
+    def __init__(self, tables: dict[str, Any], values: Values, diagnostics: Diagnostics) -> None:
         self._tables = tables
         self._values = values
-        self._mistakes = mistakes
+        self._diagnostics = diagnostics
         self._done: dict[str, Workflow | None] = {}
         self._begun: list[str] = []
 
@@ -44,11 +44,11 @@ class _Reader:
         if name in self._done:
             return self._done[name]
         if name not in self._tables:
-            self._mistakes.unknown(place, name, "there is no workflow", self._tables)
+            self._diagnostics.unknown(place, name, "there is no workflow", self._tables)
             return None
         if name in self._begun:
             circle = " -> ".join([*self._begun[self._begun.index(name) :], name])
-            self._mistakes.add(place, f"these workflows contain each other: {circle}")
+            self._diagnostics.add(place, f"these workflows contain each other: {circle}")
             return None
         self._begun.append(name)
         self._done[name] = self._built(name)
@@ -57,7 +57,7 @@ class _Reader:
 
     def _built(self, name: str) -> Workflow | None:
         path: Path = ("workflow", name)
-        before = len(self._mistakes)
+        before = len(self._diagnostics)
         table = self._values.table(self._tables[name], WORKFLOW, path, f"[workflow.{name}]")
         workflow = Workflow(name)
         for number, step in enumerate(table.get("step", ())):
@@ -65,32 +65,32 @@ class _Reader:
             try:
                 workflow = self._with(workflow, step, place)
             except ConfigError as wrong:
-                self._mistakes.add(place, str(wrong))
-        if len(self._mistakes) > before or "step" not in table:
+                self._diagnostics.add(place, str(wrong))
+        if len(self._diagnostics) > before or "step" not in table:
             return None
         try:
             _ = workflow.stages
         except ConfigError as wrong:
-            self._mistakes.add(path, str(wrong))
+            self._diagnostics.add(path, str(wrong))
             return None
         return workflow
 
     def _with(self, workflow: Workflow, table: Any, path: Path) -> Workflow:
         """Return the workflow with one more step; as it was, if the step has a mistake, which is reported."""
-        mistakes = self._mistakes
-        before = len(mistakes)
+        diagnostics = self._diagnostics
+        before = len(diagnostics)
         values = self._values.table(table, WORKFLOW_STEP, path, "a step of a workflow")
         given = [key for key in _ACTIONS if key in table]
         if len(given) != 1:
             has = " and ".join(given) or "nothing to do"
-            mistakes.add(path, f"a step has {has}; give it one of {', '.join(_ACTIONS)}")
+            diagnostics.add(path, f"a step has {has}; give it one of {', '.join(_ACTIONS)}")
         elif given != ["barrier"] and "name" not in table:
-            mistakes.add(path, "the step lacks 'name': a string")
+            diagnostics.add(path, "the step lacks 'name': a string")
         for key, others in _GOES_WITH.items():
             if key in table and len(given) == 1 and given[0] not in others:
-                mistakes.add((*path, key), f"{key!r} goes with {' or '.join(others)}, not with {given[0]!r}")
+                diagnostics.add((*path, key), f"{key!r} goes with {' or '.join(others)}, not with {given[0]!r}")
         inner = self._inner(values, path)
-        if len(mistakes) > before:
+        if len(diagnostics) > before:
             return workflow
         return _extended(workflow, given[0], values, inner)
 
@@ -103,7 +103,7 @@ class _Reader:
         for label, name in values.get("branches", {}).items():
             found[f"={label}"] = self._named(name, (*path, "branches", label)) if name else None
         if "branches" in values and "by" not in values:
-            self._mistakes.add(path, "the step lacks 'by': a function that gives an item's label")
+            self._diagnostics.add(path, "the step lacks 'by': a function that gives an item's label")
         return found
 
 

@@ -61,7 +61,7 @@ class Deadlines:
         paused_ns = sum(length_ns for began_ns, length_ns in self._pauses if began_ns >= since_ns)
         return monotonic_ns() - since_ns - paused_ns
 
-    def look(self, lanes: Iterable[Lane]) -> None:
+    def poll(self, lanes: Iterable[Lane]) -> None:
         """End the workers that take too long."""
         for lane in lanes:
             self._judge(lane)
@@ -70,19 +70,19 @@ class Deadlines:
         first = self._ledger.first_of(lane.key)
         if first is None or lane.state is LaneState.STARTING or lane.ended is not None:
             return
-        glance = watch.look(lane.slot)
-        chunk = self._ledger.of(lane.key, glance.ident)
+        reading = watch.read_slot(lane.slot)
+        chunk = self._ledger.of(lane.key, reading.ident)
         if chunk is None:
             limit_s = self._calls.timeout_s(first.call)
-            patience_s = _LOADING_S if glance.loads else _STILL_S
-            still_ns = self._run_ns(max(lane.moved_ns, glance.since_ns))
+            patience_s = _LOADING_S if reading.loads else _STILL_S
+            still_ns = self._run_ns(max(lane.moved_ns, reading.since_ns))
             if limit_s is not None and still_ns > (limit_s + patience_s) * 1e9:
                 self._end(lane, Ended("stopped", -1, None, limit_s))
             return
         limit_s = self._calls.timeout_s(chunk.call)
-        patience_s = _BETWEEN_S if glance.between else 0.0
-        if limit_s is None or self._run_ns(glance.since_ns) <= (limit_s + patience_s) * 1e9:
+        patience_s = _BETWEEN_S if reading.between else 0.0
+        if limit_s is None or self._run_ns(reading.since_ns) <= (limit_s + patience_s) * 1e9:
             return
-        if watch.look(lane.slot) == glance:
+        if watch.read_slot(lane.slot) == reading:
             self.missed += 1
-            self._end(lane, Ended("timeout", chunk.ident, glance.position, limit_s, glance.record))
+            self._end(lane, Ended("timeout", chunk.ident, reading.position, limit_s, reading.record))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge
+from orchestrator.engine.core.memory_policy import MemoryAction, MemoryJudge, WorkerMemory
 from orchestrator.engine.protocol.events import Ended
 from orchestrator.errors import WorkerStartError
 from orchestrator.local.transport.lane import Lane, LaneState
@@ -53,38 +53,38 @@ class MemoryWatch:
         """Whether memory is so short that nothing is to be sent while anything is being worked on."""
         return self._judge.short
 
-    def look(self, lanes: Iterable[Lane]) -> None:
+    def poll(self, lanes: Iterable[Lane]) -> None:
         """Have done what has to be, if it is time to look."""
         started = monotonic()
         if self.every_s is None or started < self._at:
             return
         of_key = {lane.key: lane for lane in lanes}
         available = None if self._memory is None else self._memory.available_bytes()
-        burdens = [self._burden(lane) for lane in of_key.values()]
-        held = {each.key: each.own_bytes for each in burdens}
-        for key, deed in self._judge.judge(burdens, available):
-            self._do(of_key[key], deed, held[key], available or 0)
+        workers = [self._memory_of(lane) for lane in of_key.values()]
+        held = {each.key: each.own_bytes for each in workers}
+        for key, action in self._judge.judge(workers, available):
+            self._do(of_key[key], action, held[key], available or 0)
         ended = monotonic()
         self._at = max(started + 0.8 * _TICK_S, ended + _SHARE * (ended - started))
 
     def is_ready(self, lane: Lane) -> None:
         """A worker can begin: if it is above its limit already, no worker could do better."""
         if self._limit is not None and (own := own_bytes(lane.pid)) > self._limit:
-            self._do(lane, Deed.GIVE_UP_POOL, own, 0)
+            self._do(lane, MemoryAction.GIVE_UP_POOL, own, 0)
 
-    def _burden(self, lane: Lane) -> Burden:
+    def _memory_of(self, lane: Lane) -> WorkerMemory:
         first = self._ledger.first_of(lane.key)
         own = 0 if self._limit is None else own_bytes(lane.pid)
         starting = lane.state is LaneState.STARTING
         going, in_step = lane.ended is not None, first is not None and first.in_step
-        return Burden(lane.key, own, None if first is None else first.ident, starting, going, in_step)
+        return WorkerMemory(lane.key, own, None if first is None else first.ident, starting, going, in_step)
 
-    def _do(self, lane: Lane, deed: Deed, own: int, available: int) -> None:
-        if deed is Deed.RETIRE:
+    def _do(self, lane: Lane, action: MemoryAction, own: int, available: int) -> None:
+        if action is MemoryAction.RETIRE:
             self._retire(lane)
-        elif deed is Deed.END:
+        elif action is MemoryAction.END:
             self._end(lane, Ended("memory", -1, None, own, allowed=self._limit or 0))
-        elif deed is Deed.END_LATER_AGAIN:
+        elif action is MemoryAction.END_LATER_AGAIN:
             self._end(lane, Ended("pressure", -1, None, available))
         else:
             self._broke(

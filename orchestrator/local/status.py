@@ -96,10 +96,10 @@ def worker_status(
     since_ns, runs = lane.moved_ns, ""
     if held:
         chunk, position = held[0], None
-        glance = watch.look(lane.slot)
-        watched = next((each for each in held if each.ident == glance.ident), None)
+        reading = watch.read_slot(lane.slot)
+        watched = next((each for each in held if each.ident == reading.ident), None)
         if watched is not None:
-            chunk, position, since_ns = watched, glance.position, glance.since_ns
+            chunk, position, since_ns = watched, reading.position, reading.since_ns
         runs = _described(chunk, position, describe, name_of(chunk.call))
     for_s = max(0.0, (monotonic_ns() - since_ns) / 1e9)
     return WorkerStatus(lane.worker_id, lane.pid, state, rss_bytes(lane.pid), len(held), runs, for_s)

@@ -268,14 +268,14 @@ class Supervisor:
         """A sentinel fired, and its lane is read to the end: put another worker in its place."""
         was_ready = lane.state is not LaneState.STARTING
         expected = lane.state is LaneState.STOPPING or lane.ended is not None
-        glance = watch.look(lane.slot)
+        reading = watch.read_slot(lane.slot)
         exitcode = self._remove(lane)
         chunks = self._ledger.close_lane(lane.key)
         if not expected and not self.closing:
             self.deaths += 1
             if not was_ready:
                 self._died_early(lane, exitcode)
-        lost = _lost(lane, chunks, exitcode, glance)
+        lost = _lost(lane, chunks, exitcode, reading)
         return Death(lost, self._fill_or_break())
 
     def _died_early(self, lane: Lane, exitcode: int | None) -> None:
@@ -305,7 +305,7 @@ class Supervisor:
         Not its part of a step of all workers, nor what carries large buffers: these are in the memory of its lane only.
         """
         held = self._ledger.list_of(lane.key)
-        last = watch.look(lane.slot).last
+        last = watch.read_slot(lane.slot).last
         free = takewhile(lambda chunk: chunk.ident > last and not chunk.in_step and chunk.encoded, reversed(held))
         spare = list(reversed(list(free)))
         if not spare or (lane.taken_back and len(held) - len(spare) > 1):  # it may still skip what is between
@@ -322,10 +322,10 @@ class Supervisor:
             for chunk in self._ledger.list_of(lane.key):
                 if chunk.call != number or chunk.items[0] is not item or lane.ended is not None:
                     continue
-                glance = watch.look(lane.slot)
-                if glance.last < chunk.ident:
+                reading = watch.read_slot(lane.slot)
+                if reading.last < chunk.ident:
                     self.take_back(lane)
-                elif glance.last == chunk.ident and glance.at_work:
+                elif reading.last == chunk.ident and reading.at_work:
                     self._kill(lane, Ended("cancelled", chunk.ident, 0, 0.0))
 
     def returned(self, lane: Lane, ident: int) -> None:
@@ -426,8 +426,8 @@ class Supervisor:
         if every_s is None or now < self._tick_at:
             return self._fatal
         self._tick_at = now + every_s
-        self._deadlines.look(self.all)
-        self._memory.look(self.all)
+        self._deadlines.poll(self.all)
+        self._memory.poll(self.all)
         return self._fill_or_break()
 
     def _end_stragglers(self) -> None:
@@ -440,17 +440,17 @@ class Supervisor:
         end_with_children([lane.pid])
 
 
-def _lost(lane: Lane, chunks: list[Chunk], exitcode: int | None, glance: watch.Glance) -> list[Lost]:
-    """Return what became of the chunks that a worker died with; `glance`: what it said it was at."""
+def _lost(lane: Lane, chunks: list[Chunk], exitcode: int | None, reading: watch.SlotReading) -> list[Lost]:
+    """Return what became of the chunks that a worker died with; `reading`: what it said it was at."""
     held_s = (monotonic_ns() - lane.moved_ns) / 1e9
-    seen = glance if glance.ident >= 0 or glance.loads is not None else None
+    seen = reading if reading.ident >= 0 or reading.loads is not None else None
     shared = shares(
         chunks,
-        last=glance.last,
-        loads=glance.loads,
-        ident=glance.ident,
-        position=glance.position,
-        decoding=glance.decoding,
+        last=reading.last,
+        loads=reading.loads,
+        ident=reading.ident,
+        position=reading.position,
+        decoding=reading.decoding,
     )
     who = (lane.worker_id, lane.pid, exitcode)
     return [

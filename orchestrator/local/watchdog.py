@@ -60,11 +60,11 @@ class Watchdog:
             thread.join(_LEAVE_S)
 
     def _run(self) -> None:
-        while (wait_s := self._look()) is not None:
+        while (wait_s := self._poll()) is not None:
             if self._ended.wait(wait_s):
                 return
 
-    def _look(self) -> float | None:
+    def _poll(self) -> float | None:
         """Take a turn if nobody has for a while; return when to look again, None: there is nothing to be held."""
         loop = self._loop
         with loop.lock:

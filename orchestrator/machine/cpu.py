@@ -26,7 +26,7 @@ class CpuWatch:
         self._used = _cgroup_used_s()
         self._groups: tuple[float, float] | None = None  # when they were looked at, and what they had used
 
-    def look(self) -> tuple[float, float]:
+    def poll(self) -> tuple[float, float]:
         """Return the idle CPUs since the last look, and those that there are to be used."""
         now, idle, used = monotonic(), _idle_s(), _cgroup_used_s()
         passed = max(now - self._at, 1e-3)

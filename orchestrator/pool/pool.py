@@ -453,16 +453,16 @@ class Pool:
         Args:
             describe: gives an item in words, None if it has none; called under the pool's lock.
         """
-        self._look()
+        self._poll()
         return self._coordinator.status(describe)
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
         """The workers now, by id."""
-        self._look()
+        self._poll()
         return workers_of(self._coordinator)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Take in what the workers have told; not in a signal handler that interrupted just that."""
         if not (self._coordinator.closed or self._coordinator.is_interrupted):
             self._coordinator.drive(lambda: False, 0)

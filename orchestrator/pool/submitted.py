@@ -48,9 +48,9 @@ class SubmittedCall(NamedItem):
 
     def __repr__(self) -> str:
         """Tell what is called, and with what."""
-        return self.told()
+        return self.describe()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return "call of work(3, k=4)"; runs nothing of the arguments' and is bounded."""
         args, kwargs = self.submission.args, self.submission.kwargs
         shown = [describe(arg, _SHOWN) for arg in args[:_MOST_SHOWN]]

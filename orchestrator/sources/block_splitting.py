@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     """Which of them is the record that a worker was lost in; None: that is not known."""
 
 
-class Looked(NamedTuple):
+class GivenUpBlock(NamedTuple):
     """A block that is given up."""
 
     place: Place
@@ -44,7 +44,7 @@ class Looked(NamedTuple):
 class Outcomes(Protocol):
     """What comes of blocks, where that is not the list of the results of their records."""
 
-    def gave_up(self, block: Chunk, error: ItemError, looked: Looked) -> Any:
+    def gave_up(self, block: Chunk, error: ItemError, given_up: GivenUpBlock) -> Any:
         """Return the outcome of a block that is given up: the error, or what stands in its place."""
 
     def join(self, block: Chunk, outcomes: list[Any]) -> Any:
@@ -95,24 +95,24 @@ class Divider:
             return replace(block, origin=replace(block.origin, divided=True), paths=paths)
         return _narrowed(block, replace(failed[0].place, end=failed[-1].place.end))
 
-    def known(self, failed: FailedRecord) -> Looked:
+    def known(self, failed: FailedRecord) -> GivenUpBlock:
         """Return what is known of a record that a worker has told of."""
-        return Looked(self.with_line(failed.place), failed.value, 1, failed.raw)
+        return GivenUpBlock(self.with_line(failed.place), failed.value, 1, failed.raw)
 
-    def look(self, block: Chunk) -> Looked:
+    def describe_block(self, block: Chunk) -> GivenUpBlock:
         """Return what is known of a block that is given up; nearly always it is one record."""
         try:
             located = self._located(block)
         except Exception:  # as above
-            return Looked(self.with_line(_whole(block)), None, 1, None)
+            return GivenUpBlock(self.with_line(_whole(block)), None, 1, None)
         values, bad = located.records.values, located.records.bad
         if not values and len(bad) == 1:
             place = located.line_place(bad[0])
             data = located.record_bytes(place)
-            return Looked(self.with_line(place), data, 1, data)
+            return GivenUpBlock(self.with_line(place), data, 1, data)
         if len(values) != 1:
-            return Looked(self.with_line(_whole(block)), None, len(values), None)
-        return Looked(self.with_line(located.place(0)), located.records.value(0), 1, values[0])
+            return GivenUpBlock(self.with_line(_whole(block)), None, len(values), None)
+        return GivenUpBlock(self.with_line(located.place(0)), located.records.value(0), 1, values[0])
 
     # ---- inside -----------------------------------------------------------------------------------------------
 

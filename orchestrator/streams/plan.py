@@ -272,7 +272,7 @@ def _sorted(ends: list[Op]) -> list[Op]:
             stack.append((op, True))
             stack.extend((port.op, False) for port in reversed(op.inputs))
         elif not done[op]:  # depth first: what is begun and not done leads to where we are
-            raise ConfigError(f"the graph has a cycle through {op.name!r}: items would go round for ever")
+            raise ConfigError(f"the graph has a cycle through {op.name!r}: items would circulate forever")
     return order
 
 

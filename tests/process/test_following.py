@@ -71,7 +71,7 @@ def test_a_pool_of_auto_size_follows_the_machine(monkeypatch):
     """As the machine is described, not as it is: the tests share it with others."""
     monkeypatch.setattr(resizing, "LOOK_S", 0.005)
     idle = [3.0]
-    monkeypatch.setattr(cpu.CpuWatch, "look", lambda _: (idle[0], 4.0))
+    monkeypatch.setattr(cpu.CpuWatch, "poll", lambda _: (idle[0], 4.0))
     monkeypatch.setattr(cpu.CpuWatch, "look_at_groups", lambda *_: 0.5)
     sizes = []
 
@@ -102,7 +102,7 @@ def test_what_the_machine_says(tmp_path, monkeypatch):
             assert 0 < watch.look_at_groups({busy.pid}) <= os.cpu_count() + 1
         finally:
             busy.kill()
-    idle, cpus = watch.look()
+    idle, cpus = watch.poll()
     assert 0 <= idle <= cpus <= os.cpu_count()
 
     (tmp_path / "cpu.stat").write_text("usage_usec 1000000\n")
@@ -110,7 +110,7 @@ def test_what_the_machine_says(tmp_path, monkeypatch):
     monkeypatch.setattr(cpu, "cgroup_cpus", lambda: 0.5)
     watch = cpu.CpuWatch()
     (tmp_path / "cpu.stat").write_text("usage_usec 9000000000\n")  # used up
-    assert watch.look() == (0.0, 0.5)
+    assert watch.poll() == (0.0, 0.5)
 
 
 def waits(path):

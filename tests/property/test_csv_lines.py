@@ -91,8 +91,8 @@ def told(block, divider):
     for number in range(len(located.records.values)):
         found = located.place(number)
         line = divider.with_line(found).line
-        looked = divider.look(divider.records(block, [FailedRecord(number, found, None, None, None)]))
-        assert looked.place.line == line
+        given_up = divider.describe_block(divider.records(block, [FailedRecord(number, found, None, None, None)]))
+        assert given_up.place.line == line
         yield line
 
 

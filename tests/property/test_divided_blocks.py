@@ -70,12 +70,12 @@ def test_parts_give_what_the_block_gives(file, data, block_bytes, record_format,
             assert found.parts[-1].origin.last_of_file == block.origin.last_of_file
             if at is not None:
                 assert parts[found.suspect][0] == [whole[at]]
-                looked = divider.look(found.parts[found.suspect])
-                assert looked.raw == whole[at]
-                own = plain[looked.place.start : looked.place.end]
+                given_up = divider.describe_block(found.parts[found.suspect])
+                assert given_up.raw == whole[at]
+                own = plain[given_up.place.start : given_up.place.end]
                 assert record_format == "csv" or own.rstrip(b"\r\n") == whole[at].encode().rstrip(b"\r\n")
-                assert suffix or looked.place.line == 1 + line_ends(plain[: looked.place.start], record_format)
-                alone = divider.records(block, [FailedRecord(at, looked.place, None, None, None)])
+                assert suffix or given_up.place.line == 1 + line_ends(plain[: given_up.place.start], record_format)
+                alone = divider.records(block, [FailedRecord(at, given_up.place, None, None, None)])
                 assert records(alone, record_format)[0] == [whole[at]]
 
 
@@ -85,7 +85,7 @@ def test_paths_are_divided_too():
     found = divider.divide(paths, 1)
     assert [len(part.paths) for part in found.parts] == [1, 1, 1]
     assert found.suspect == 1
-    assert divider.look(found.parts[1]).place.path == __file__
+    assert divider.describe_block(found.parts[1]).place.path == __file__
     assert divider.divide(found.parts[0], 0) is None
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_gone_can_not_be_divided(tmp_path):
     source.close()
     path.unlink()
     assert Divider("lines", "strict").divide(block, 1) is None
-    assert Divider("lines", "strict").look(block).place.told() == f"{path}, bytes 0 to 4"
+    assert Divider("lines", "strict").describe_block(block).place.describe() == f"{path}, bytes 0 to 4"
 
 
 @given(st.lists(st.integers(0, 3_000_000), max_size=20))

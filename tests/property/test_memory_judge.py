@@ -3,30 +3,30 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.core.memory_policy import Burden, Deed, MemoryJudge
+from orchestrator.engine.core.memory_policy import MemoryAction, MemoryJudge, WorkerMemory
 
 LIMIT, FREE = 100, 40
 own = st.sampled_from([0, 50, 100, 101, 125, 126, 1000])
-burdens = st.lists(
+workers = st.lists(
     st.tuples(own, st.none() | st.integers(0, 10**6), st.booleans(), st.booleans(), st.booleans()),
     max_size=6,
     unique_by=lambda each: object() if each[1] is None else each[1],
-).map(lambda rows: [Burden(key, *row) for key, row in enumerate(rows)])
+).map(lambda rows: [WorkerMemory(key, *row) for key, row in enumerate(rows)])
 
 
-@given(burdens, st.none() | st.integers(0, 60), st.sampled_from([None, LIMIT]), st.sampled_from([None, FREE]))
+@given(workers, st.none() | st.integers(0, 60), st.sampled_from([None, LIMIT]), st.sampled_from([None, FREE]))
 def test_who_gets_what(workers, available, limit, free):
     judge = MemoryJudge(limit, free)
     deeds = judge.judge(workers, available)
     assert len({key for key, _ in deeds}) == len(deeds)
     by_key = dict(deeds)
     over = set() if limit is None else {each.key for each in workers if each.own_bytes > limit and not each.going}
-    youngest = {key for key, deed in deeds if deed is Deed.END_LATER_AGAIN}
+    youngest = {key for key, action in deeds if action is MemoryAction.END_LATER_AGAIN}
     assert set(by_key) == over | youngest
     for each in workers:
         if each.key in over:
             far = each.own_bytes > 125 and each.works_on is not None
-            assert by_key[each.key] is (Deed.GIVE_UP_POOL if each.starting else Deed.END if far else Deed.RETIRE)
+            assert by_key[each.key] is (MemoryAction.GIVE_UP_POOL if each.starting else MemoryAction.END if far else MemoryAction.RETIRE)
     assert judge.short == (free is not None and available is not None and available < free)
     working = [each for each in workers if each.works_on is not None]
     may_go = [each for each in working if not each.in_step]
@@ -59,9 +59,9 @@ def test_every_item_comes_through_however_short_memory_is(needs, workers, others
             if work[3] <= 0:
                 del at_work[worker]
         free = 100 - others - sum(work[2] for work in at_work.values())
-        seen = [Burden(worker, work[2], work[1]) for worker, work in at_work.items()]
-        for worker, deed in judge.judge(seen, max(0, free)):
-            assert deed is Deed.END_LATER_AGAIN
+        seen = [WorkerMemory(worker, work[2], work[1]) for worker, work in at_work.items()]
+        for worker, action in judge.judge(seen, max(0, free)):
+            assert action is MemoryAction.END_LATER_AGAIN
             assert len(at_work) > 1
             assert free < FREE / 2
             ended += 1

@@ -23,7 +23,7 @@ from workers.errors.capture import capture
 from workers.records.blocks import FailedRecord
 from workers.records.formats import split
 from workers.records.positions import Located, read
-from workers.transport.watch import Glance
+from workers.transport.watch import SlotReading
 
 MAX_DEATHS = 2
 
@@ -62,13 +62,13 @@ class Player:
             self.runs[number] += 1
             self.accident -= 1
             watched = chunk.watched or self.timeout
-            glance = Glance(chunk.ident, 0, 0, at) if watched else None
+            reading = SlotReading(chunk.ident, 0, 0, at) if watched else None
             if number in self.hangs:
                 ended = Ended("timeout", chunk.ident, 0, 1.0, at)
-                self.recovery.lost(Lost(chunk, 0, 1, -9, True, ended, 1, glance))
+                self.recovery.lost(Lost(chunk, 0, 1, -9, True, ended, 1, reading))
                 return
             if number in self.kills or self.accident == 0:
-                self.recovery.lost(Lost(chunk, 0, 1, -9, True, None, 1, glance))
+                self.recovery.lost(Lost(chunk, 0, 1, -9, True, None, 1, reading))
                 return
             if self.runs[number] <= self.fails.get(number, 0):
                 what = capture(ValueError(number))

@@ -31,7 +31,7 @@ def test_what_a_file_says(tmp_path, text, workers):
     (tmp_path / "size").write_text(text)
     sizing = parse_sizing(str(tmp_path / "size"))
     assert sizing.workers == workers == parse_wanted(text)
-    assert sizing.file.look() is None
+    assert sizing.file.poll() is None
 
 
 @pytest.mark.parametrize("data", [b"", b"many\n", b"4 5", b"\xff\xfe", b"x" * 100_000, b"-", b"auto"])
@@ -55,7 +55,7 @@ def test_a_pipe_is_read_once(tmp_path):
     sizing = parse_sizing(f"/dev/fd/{read}")
     os.close(read)
     assert sizing.workers == 3
-    assert sizing.file.look() is None
+    assert sizing.file.poll() is None
 
 
 def test_looks_tell_what_is_new_and_each_mistake_once():
@@ -71,7 +71,7 @@ def test_looks_tell_what_is_new_and_each_mistake_once():
 
     file = SizeFile("size", read)
     assert file.first() == 2
-    found = [file.look() for _ in contents[1:]]
+    found = [file.poll() for _ in contents[1:]]
     assert [each if not isinstance(each, str) else "told" for each in found] == [
         None, 3, None, 4, None, "told", None, "told", None, 5, "told", None, 5, 0, 6
     ]  # fmt: skip

@@ -90,7 +90,7 @@ class CommandRunner:
         numbers = command.seq + 1, worker + 1
         line = self.template.render(command.arguments, *numbers)
         started_s, clock = time.time(), time.monotonic()
-        if _asked.seen:
+        if _stop_request.seen:
             end = _End(0, signal.SIGTERM, ended=True)
         else:
             end = self._run(self.template.argv(command.arguments, *numbers), command)
@@ -119,7 +119,7 @@ class CommandRunner:
         finally:
             os.close(out)
             os.close(err)
-        return _attend(process, self.timeout_s)
+        return _wait_and_stop(process, self.timeout_s)
 
     def _open(self, fd: int) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC  # emptied: another worker may have died with it
@@ -136,7 +136,7 @@ class _End:
     peak_rss_bytes: int = 0
 
 
-class _Asked:
+class _StopRequest:
     """Whether this worker was asked to end its command; a pipe tells whoever waits for the command just now."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class _Asked:
         self.seen = True
 
 
-_asked = _Asked()
+_stop_request = _StopRequest()
 
 
 def prepare(nice: int = 0) -> None:
@@ -166,12 +166,12 @@ def prepare(nice: int = 0) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
-    _asked.listen()
+    _stop_request.listen()
     if nice:
         os.nice(nice)
 
 
-def _attend(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:
+def _wait_and_stop(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:
     """Wait for a command; end it when its time is over, or when the run is."""
     until = None if timeout_s is None else time.monotonic() + timeout_s
     pidfd = os.pidfd_open(process.pid)
@@ -186,7 +186,7 @@ def _attend(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:
     if came:
         return _End(max(code, 0), max(-code, 0), cpu_s=cpu_s, peak_rss_bytes=rss)
     number = signal.SIGKILL if hard else signal.SIGTERM
-    late = not _asked.seen
+    late = not _stop_request.seen
     return _End(-1 if late else 0, number, late, not late, cpu_s, rss)
 
 
@@ -194,9 +194,9 @@ def _wait(pidfd: int, until: float | None) -> bool:
     """Wait for the end of a process; return False if its time is over, or this worker was asked to end it."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    if _asked.wake_r >= 0:
-        poller.register(_asked.wake_r, select.POLLIN)
-    while not _asked.seen:
+    if _stop_request.wake_r >= 0:
+        poller.register(_stop_request.wake_r, select.POLLIN)
+    while not _stop_request.seen:
         began = time.monotonic()
         left_s = None if until is None else min(max(0.0, until - began), _SLICE_S)
         happened = [fd for fd, _ in poller.poll(None if left_s is None else left_s * 1000)]
@@ -209,7 +209,7 @@ def _wait(pidfd: int, until: float | None) -> bool:
         if not happened and until is not None and time.monotonic() >= until:
             return False
         with suppress(BlockingIOError):
-            os.read(_asked.wake_r, 4096)
+            os.read(_stop_request.wake_r, 4096)
     return False
 
 

@@ -96,7 +96,7 @@ class Place:
     line: int | None = None
     """From 1; None where only the bytes are known."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return it in words: "a.txt, line 3"."""
         name = "standard input" if self.path == "-" else self.path
         if self.line is not None:

@@ -126,7 +126,7 @@ def watching() -> Watch | None:
     return _watching
 
 
-class Glance(NamedTuple):
+class SlotReading(NamedTuple):
     """What a worker was at when it was looked at."""
 
     ident: int
@@ -149,7 +149,7 @@ class Glance(NamedTuple):
     """Whether it is still at that one."""
 
 
-def look(words: memoryview) -> Glance:
+def read_slot(words: memoryview) -> SlotReading:
     """Read a slot; in the coordinator."""
     ident = words[0]
     position = words[1]
@@ -158,9 +158,9 @@ def look(words: memoryview) -> Glance:
     last, at_work = words[4] // 2 - 1, words[4] > 0 and words[4] % 2 == 0
     if not ident or ident == LOADING or words[0] != ident or words[1] != position:
         loads = position if ident == LOADING else None
-        return Glance(-1, None, since_ns, loads=loads, last=last, at_work=at_work)
+        return SlotReading(-1, None, since_ns, loads=loads, last=last, at_work=at_work)
     at = None if record in {0, BETWEEN} else record - 1
-    return Glance(
+    return SlotReading(
         ident - 1,
         position if position < ENCODING else None,
         since_ns,

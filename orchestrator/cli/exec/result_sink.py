@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.protocol.events import Lost
 
 
-class Settling:
+class CommandResultSink:
     """Takes results in the order in which commands end."""
 
     def __init__(  # noqa: PLR0917 - all that a result goes to

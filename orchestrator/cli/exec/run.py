@@ -1,6 +1,6 @@
 """One run of `exec`.
 
-    rows --feed--> commands --pool--> how they ended --settling--> tally, job log, tried again?, halt?, output
+    rows --feed--> commands --pool--> how they ended --result_sink--> tally, job log, tried again?, halt?, output
              ^                                           |
              +-------------- tried again ----------------+             one graph of two nodes (see `graph/`)
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.exec.arguments import Rows
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
-from orchestrator.cli.exec.result_sink import Settling
+from orchestrator.cli.exec.result_sink import CommandResultSink
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.flags.halt import HaltCount
@@ -25,7 +25,7 @@ from orchestrator.cli.logs.attempts import AttemptLogs
 from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.trace import Trace
 from orchestrator.cli.session.console import Console, open_progress
-from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, tell
+from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, print_error, tell
 from orchestrator.cli.session.report_file import pool_part
 from orchestrator.cli.session.run import StoppedError
 from orchestrator.cli.session.summary import tell_failures
@@ -61,7 +61,7 @@ class CommandRun:
         signals: Signals,
         steering: Steering,
     ) -> None:
-        """Take what runs, and the seqs of what a run before this one has done; nothing is opened before `go`."""
+        """Take what runs, and the seqs of what a run before this one has done; nothing is opened before `run`."""
         self.outputs = [settings.output]
         self._done = done
         self._signals = signals
@@ -85,7 +85,7 @@ class CommandRun:
         self._sink: ByteSink | None = None
         self._console: Console | None = None
         self._logs = AttemptLogs([])
-        self._settling: Settling | None = None
+        self._result_sink: CommandResultSink | None = None
         self._pool: Any = None
 
     def report(self, _said: str | None) -> dict[str, Any]:
@@ -106,19 +106,19 @@ class CommandRun:
 
     # ---- the run --------------------------------------------------------------------------------------------------
 
-    def go(self) -> int:
-        """Run all commands, or as many as --halt lets; as `Run.go`."""
-        output, settling = self._open_outputs()
+    def run(self) -> int:
+        """Run all commands, or as many as --halt lets; as `Run.run`."""
+        output, result_sink = self._open_outputs()
         self._pool = self._stopping.pool = self._start_pool()
         self._steering.pool, self._steering.describe = self._pool, self._line_of
         self._steering.counts = self._tally.so_far
-        engine = self._graph(settling)
+        engine = self._graph(result_sink)
         self._stopping.hear_signals()
         try:
             engine.run()
         except OverdueError:
             self._pool.terminate()
-            settling.give_up()
+            result_sink.give_up()
         self._stopping.end()
         self._pool.close()
         self._close_outputs(output)
@@ -126,7 +126,7 @@ class CommandRun:
             return EXIT_HALTED
         return EXIT_FAILURES if self._tally.failed else 0
 
-    def _open_outputs(self) -> tuple[GroupedOutput, Settling]:
+    def _open_outputs(self) -> tuple[GroupedOutput, CommandResultSink]:
         """Open all that results go to; return what takes them there, last step first."""
         settings, done = self._settings, self._done
         self._logs = _open_logs(settings)
@@ -144,11 +144,11 @@ class CommandRun:
             done=done,
             tagged=settings.tag,
         )
-        self._settling = Settling(
+        self._result_sink = CommandResultSink(
             self._feed, output, self._tally, console, self._logs, self._halt,
             halted=self._stopping.halted, line_of=self._line_of,
         )  # fmt: skip
-        return output, self._settling
+        return output, self._result_sink
 
     def _close_outputs(self, output: GroupedOutput) -> None:
         """All has ended that was begun: make the output final."""
@@ -174,7 +174,7 @@ class CommandRun:
             threads_per_worker=settings.threads or 0,
         )
 
-    def _graph(self, settling: Settling) -> Runner:
+    def _graph(self, result_sink: CommandResultSink) -> Runner:
         from orchestrator.graph.runner import Runner  # noqa: PLC0415 - with the pool
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
         from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
@@ -191,11 +191,11 @@ class CommandRun:
 
         def open_stage() -> Any:
             stage = self._pool.open_stage(command_runner, options)
-            stage.on_lost = settling.lost
+            stage.on_lost = result_sink.lost
             return stage
 
         node = FeedNode("", self._feed, open_stage)
-        written = SinkNode("", settling)
+        written = SinkNode("", result_sink)
         node.outlets[0].to(written)
         return Runner([node, written], self._pool.coordinator)
 
@@ -205,9 +205,9 @@ class CommandRun:
         if self._pool is not None:
             with suppress(OrchestratorError):
                 self._pool.terminate()
-        if self._settling is not None:
+        if self._result_sink is not None:
             with suppress(OrchestratorError):  # the log's disk may be what ended the run
-                self._settling.give_up()
+                self._result_sink.give_up()
         if self._sink is not None:
             self._sink.abort()
         self._feed.close()
@@ -217,7 +217,7 @@ class CommandRun:
             self._logs.close()
 
     def close(self) -> None:
-        """Nothing was opened before `go`."""
+        """Nothing was opened before `run`."""
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
@@ -251,9 +251,9 @@ class CommandRun:
             tell(tally.summary(self._pool.stats()))
         if self._halt.reached:
             kept = "" if self._settings.output == "-" else f"; {self._settings.output} has the output so far"
-            complain(f"stopped by {self._halt.reason('commands')}{self._ended()}{kept}")
+            print_error(f"stopped by {self._halt.reason('commands')}{self._ended()}{kept}")
         elif tally.failed:
-            complain(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")
+            print_error(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")
 
 
 def _open_logs(settings: ExecSettings) -> AttemptLogs:

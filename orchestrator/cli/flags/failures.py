@@ -30,7 +30,7 @@ class FailureSettings:
     retry_dead: str | None
     """The file of an earlier run's, which are the input of this one."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return the settings in words, but for those that say nothing."""
         found = [self.on_error]
         if self.retries:
@@ -59,7 +59,7 @@ class LimitSettings:
     finish: str | None = None
     """The function that a worker calls when it leaves, as TARGET is written."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return the limits in words."""
         found = [] if self.memory_bytes is None else [f"{self.memory_bytes / 2**20:,.0f} MiB"]
         found += [] if self.records is None else [f"about {self.records:,} records"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn
 
-from orchestrator.cli.session.exit_codes import EXIT_USAGE, complain
+from orchestrator.cli.session.exit_codes import EXIT_USAGE, print_error
 from workers.errors.nearest import nearest
 
 _FORCE = "--resume=force"
@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong with the arguments, and leave."""
-        complain(f"{_in_our_words(message.replace(_ARGUMENT, ''))} (see `{self.prog} --help`)")
+        print_error(f"{_in_our_words(message.replace(_ARGUMENT, ''))} (see `{self.prog} --help`)")
         raise SystemExit(EXIT_USAGE)
 
 

@@ -11,11 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.session.console import Console
-from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_USAGE, complain, show, tell
+from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_USAGE, print_error, show, tell
 from orchestrator.cli.session.resume import look_into, resume_command
 from orchestrator.cli.session.run import run_command
 from orchestrator.cli.session.summary import tell_failures
-from orchestrator.engine.recovery.item_errors import headline, told
+from orchestrator.engine.recovery.item_errors import describe_failure, headline
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.jobfile.builder import build
 from orchestrator.jobfile.diagnostics import JobFileError
@@ -48,7 +48,7 @@ def run_job(settings: JobSettings) -> int:
         job = read_job(settings.file, settings.overrides)
     except JobFileError as mistakes:
         for line in str(mistakes).splitlines():
-            complain(line)
+            print_error(line)
         return EXIT_USAGE
     if settings.graph is not None:
         show(draw(job, settings.graph))
@@ -56,7 +56,7 @@ def run_job(settings: JobSettings) -> int:
         sizing = settings.sizing or parse_sizing(job.pool.get("workers", "100%"))
         return run_command("job", sizing, settings.report, partial(_made, job, settings))
     elif not settings.quiet:
-        complain(f"{settings.file} is valid: {len(job.nodes)} nodes, {len(job.workflows)} workflows")
+        print_error(f"{settings.file} is valid: {len(job.nodes)} nodes, {len(job.workflows)} workflows")
     return 0
 
 
@@ -91,7 +91,7 @@ def _checkpoints(job: Job, plan: Plan, settings: ResumeSettings, folder: str) ->
         folder, known_by, settings.every_s, libraries=of_libraries(functions), may_change=may_change
     )
     if kept.note is not None:
-        complain(kept.note)
+        print_error(kept.note)
     return kept
 
 
@@ -113,7 +113,7 @@ class JobRun:
         steering: Steering,
         checkpoints: Checkpoints | None,
     ) -> None:
-        """Take the plan; nothing is opened before `go`."""
+        """Take the plan; nothing is opened before `run`."""
         self.outputs = job.written
         self._job = job
         self._plan = plan
@@ -124,8 +124,8 @@ class JobRun:
         self._pool: Any = None
         self._report: Report | None = None
 
-    def go(self) -> int:
-        """Run the graph; as `Run.go`."""
+    def run(self) -> int:
+        """Run the graph; as `Run.run`."""
         import orchestrator  # noqa: PLC0415 - with the engine
         from orchestrator.streams.running import run_plan  # noqa: PLC0415
 
@@ -158,7 +158,7 @@ class JobRun:
         """Return the failure that ended the run: its line, and the traceback of the user's own frames."""
         said = str(error)
         if isinstance(error, ItemError):
-            trace = told(error)[2].rstrip()
+            trace = describe_failure(error)[2].rstrip()
             said = headline(error) + (f"\n{trace}" if trace else "")
         return f"{said}\norchestrator: stopped"
 
@@ -184,6 +184,6 @@ class JobRun:
         assert report is not None  # noqa: S101 - for the type checker
         tell_failures(report.first_failures, report.failed)
         if report.failed:
-            complain(f"finished with failures: {report.failed:,} items were skipped")
+            print_error(f"finished with failures: {report.failed:,} items were skipped")
         if not self._settings.quiet:
             tell(f"{report}\n")

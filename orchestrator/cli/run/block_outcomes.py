@@ -10,7 +10,7 @@ from dataclasses import replace
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.recovery.item_errors import told
+from orchestrator.engine.recovery.item_errors import describe_failure
 from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
 from orchestrator.sinks.columns import Columns
 from workers.pickling.load import HandlerError
@@ -19,7 +19,7 @@ from workers.records.block_runner import keeps
 from workers.records.blocks import Block, BlockResult, Chunk, RecordError, RecordFailure
 
 if TYPE_CHECKING:
-    from orchestrator.sources.block_splitting import Looked
+    from orchestrator.sources.block_splitting import GivenUpBlock
     from workers.records.block_runner import RecordRunner
 
 
@@ -29,11 +29,11 @@ class BlockOutcomes:
     def __init__(self, runner: RecordRunner) -> None:
         self._runner = runner
 
-    def gave_up(self, block: Chunk, error: ItemError, looked: Looked) -> Any:
+    def gave_up(self, block: Chunk, error: ItemError, given_up: GivenUpBlock) -> Any:
         """Return a result that counts the records as failed, with `--on-error skip`; else the error."""
         if isinstance(error.__cause__, RecordError | HandlerError):
             return error  # no record is to blame: the file can't be read, or the function not loaded
-        failure = self._failure(block, error, looked)
+        failure = self._failure(block, error, given_up)
         if self._runner.on_error != "skip":
             error.__cause__ = RecordError(failure, block.origin)
             return error
@@ -41,10 +41,10 @@ class BlockOutcomes:
         return BlockResult(
             origin=block.origin,
             payload=None,
-            records_in=looked.records,
+            records_in=given_up.records,
             records_out=0,
             dropped=0,
-            failed=looked.records,
+            failed=given_up.records,
             failures=(failure,),
             csv_fields=None,
             worker=worker,
@@ -52,15 +52,15 @@ class BlockOutcomes:
             started_s=time.time(),
             run_s=0.0,
             cpu_s=0.0,
-            start=looked.place.start or 0,
-            read_bytes=(looked.place.end or 0) - (looked.place.start or 0),
+            start=given_up.place.start or 0,
+            read_bytes=(given_up.place.end or 0) - (given_up.place.start or 0),
         )
 
-    def _failure(self, block: Chunk, error: ItemError, looked: Looked) -> RecordFailure:
-        place = looked.place
-        name, text, trace = told(error)
+    def _failure(self, block: Chunk, error: ItemError, given_up: GivenUpBlock) -> RecordFailure:
+        place = given_up.place
+        name, text, trace = describe_failure(error)
         extent = None if place.start is None or place.end is None else (place.start, place.end)
-        kept = looked.raw if self._runner.keep_failed and keeps(place, is_read=isinstance(block, Block)) else None
+        kept = given_up.raw if self._runner.keep_failed and keeps(place, is_read=isinstance(block, Block)) else None
         return RecordFailure(
             place.path,
             place.line,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.flags.failures import retries_told
 from orchestrator.cli.run.plan import RunPlan, make_plan
-from orchestrator.cli.session.exit_codes import complain
+from orchestrator.cli.session.exit_codes import print_error
 from orchestrator.cli.session.resume import look_into
 from orchestrator.errors import ConfigError
 from orchestrator.sources.inputs import of_inputs
@@ -55,7 +55,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
         may_change=may_change,
     )
     if kept.note is not None:
-        complain(kept.note)
+        print_error(kept.note)
     if kept.resumes and kept.plan["block_bytes"] != plan.block_bytes:
         # The same cuts as before, whatever the number of workers is now.
         plan = make_plan(replace(settings, block_bytes=kept.plan["block_bytes"]))

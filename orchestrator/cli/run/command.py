@@ -23,7 +23,7 @@ from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_pl
 from orchestrator.cli.run.result_sink import RecordingSink
 from orchestrator.cli.run.tally import RecordTally
 from orchestrator.cli.session.console import Console, open_progress
-from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, complain, show, tell
+from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, print_error, show, tell
 from orchestrator.cli.session.report_file import pool_part
 from orchestrator.cli.session.resume import resume_command
 from orchestrator.cli.session.run import HaltedError, run_command
@@ -67,7 +67,7 @@ class RecordRun:
     def __init__(
         self, plan: RunPlan, signals: Signals, steering: Steering, checkpoints: Checkpoints | None = None
     ) -> None:
-        """Take the plan; nothing is opened before `go`."""
+        """Take the plan; nothing is opened before `run`."""
         self.outputs = [plan.settings.output]
         self._plan = plan
         self._signals = signals
@@ -96,8 +96,8 @@ class RecordRun:
             "failures": [headline(failure, settings.record_format) for failure in tally.first_failures],
         }
 
-    def go(self) -> int:
-        """Send every chunk through the pool, write the results, make the output final; as `Run.go`."""
+    def run(self) -> int:
+        """Send every chunk through the pool, write the results, make the output final; as `Run.run`."""
         self._open_outputs()
         self._pool = _start_pool(self._plan)
         engine = self._graph()
@@ -201,9 +201,9 @@ class RecordRun:
         tally, settings = self._tally, self._plan.settings
         tell_failures([headline(each, settings.record_format) for each in tally.first_failures], tally.failed)
         if self._halting.reached:
-            complain(self._halting.reason + self._something_left())
+            print_error(self._halting.reason + self._something_left())
         elif tally.failed:
-            complain(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were skipped")
+            print_error(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were skipped")
         if not settings.quiet:
             tell(tally.summary(self._pool.stats()))
 

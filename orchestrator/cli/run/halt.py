@@ -41,7 +41,7 @@ class Halting:
         """What met it, in words."""
         return f"stopped by {self._count.reason('records')}"
 
-    def look(self, result: BlockResult) -> None:
+    def poll(self, result: BlockResult) -> None:
         """Count a chunk that was written, and stop the run if that is enough.
 
         Raises:

@@ -148,8 +148,8 @@ def describe(plan: RunPlan) -> str:
         f"workers:      {settings.sizing} ({settings.start_method})\n"
         f"output:       {output}, {'in order' if settings.ordered else 'as ready'}, "
         f"as {plan.runner.output_format or 'the name of each says'}\n"
-        f"on error:     {settings.failing.told()}\n"
-        f"limits:       {settings.limits.told()}\n"
+        f"on error:     {settings.failing.describe()}\n"
+        f"limits:       {settings.limits.describe()}\n"
     )
 
 

@@ -68,7 +68,7 @@ class RecordingSink:
             if self._letters:
                 for failure in result.failures:
                     self._letters.write(failure)
-            self._halting.look(result)
+            self._halting.poll(result)
 
     def _once_a_file(self, result: BlockResult) -> BlockResult:
         """Count a file that can't be read as one failure, though each of its blocks has failed."""

@@ -21,7 +21,7 @@ EXIT_SIGINT = 130
 EXIT_SIGTERM = 143
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Write one message to stderr, unless nobody reads it."""
     tell(f"orchestrator: {text}\n")
 
@@ -38,7 +38,7 @@ def warnings_told() -> Iterator[None]:
     """Have Python's warnings in this process told as messages of ours, in one line each."""
 
     def tell_warning(message: Warning | str, *_: object) -> None:
-        complain("warning: " + " ".join(str(message).split()))
+        print_error("warning: " + " ".join(str(message).split()))
 
     with warnings.catch_warnings():
         warnings.showwarning = tell_warning  # type: ignore[assignment]

@@ -27,7 +27,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.session.exit_codes import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, complain
+from orchestrator.cli.session.exit_codes import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, print_error
 from orchestrator.errors import OrchestratorError
 from orchestrator.sinks.disk.output_file import mode_beside, output_file
 
@@ -85,7 +85,7 @@ class ReportFile:
             self._file.close()
         except OrchestratorError as error:
             self._file.abort()
-            complain(str(error))
+            print_error(str(error))
 
     def __enter__(self) -> Self:
         return self

@@ -20,7 +20,7 @@ from orchestrator.cli.session.exit_codes import (
     EXIT_HALTED,
     EXIT_MISMATCH,
     EXIT_SIGTERM,
-    complain,
+    print_error,
 )
 from orchestrator.cli.session.report_file import ReportFile
 from orchestrator.cli.session.resume import NothingToResumeError
@@ -54,7 +54,7 @@ class Run(Protocol):
     def outputs(self) -> Sequence[str]:
         """The names of what it writes; a report is readable to nobody who may not read them."""
 
-    def go(self) -> int:
+    def run(self) -> int:
         """Run to the end, and return the exit code.
 
         Raises:
@@ -112,17 +112,17 @@ def run_command(
     except Terminated:
         return EXIT_SIGTERM
     except ResumeMismatchError as error:
-        complain(str(error))
+        print_error(str(error))
         return EXIT_MISMATCH
     except NothingToResumeError as done:
-        complain(str(done))
+        print_error(str(done))
         return EXIT_FAILURES if done.failed else 0
 
 
 def _carried_out(run: Run, signals: Signals) -> tuple[int, str | None]:
     """Have it go, and tell how it ended; return the exit code, and why it ended early."""
     try:
-        code = run.go()
+        code = run.run()
     except BaseException as stop:
         signals.end_at_once()
         run.drop(stop)
@@ -130,7 +130,7 @@ def _carried_out(run: Run, signals: Signals) -> tuple[int, str | None]:
             raise
         code, said = _early_end(run, stop, signals)
         if said:
-            complain(said + run.left(stop))
+            print_error(said + run.left(stop))
         return code, said
     run.sum_up()
     return code, None

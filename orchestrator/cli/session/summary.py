@@ -6,7 +6,7 @@ import resource
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.session.exit_codes import complain
+from orchestrator.cli.session.exit_codes import print_error
 from orchestrator.settings import usable_cpus
 from workers.process.peak_memory import peak_bytes
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def tell_failures(first: Sequence[str], failed: int) -> None:
     """Tell the first failures, and how many there are besides."""
     for line in first:
-        complain(line)
+        print_error(line)
     if failed > len(first):
-        complain(f"… and {failed - len(first):,} more failed")
+        print_error(f"… and {failed - len(first):,} more failed")
 
 
 def measured(started_s: float, done: int, what: str, workers_s: float, stats: Any) -> str:

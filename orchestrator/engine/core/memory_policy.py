@@ -17,7 +17,7 @@ _FAR_OVER = 1.25
 """So far above its limit a worker is not waited for."""
 
 
-class Deed(Enum):
+class MemoryAction(Enum):
     """What is to be done with a worker."""
 
     RETIRE = "it gets nothing more, and is replaced when it has finished what it has"
@@ -26,7 +26,7 @@ class Deed(Enum):
     GIVE_UP_POOL = "it is above its limit before it has run anything: no worker could do better"
 
 
-class Burden(NamedTuple):
+class WorkerMemory(NamedTuple):
     """One worker, as it is now."""
 
     key: int
@@ -52,36 +52,36 @@ class MemoryJudge:
         self.short = False
         """Whether nothing is to be sent, unless nothing is being worked on at all."""
 
-    def judge(self, burdens: Sequence[Burden], available_bytes: int | None) -> list[tuple[int, Deed]]:
+    def judge(self, workers: Sequence[WorkerMemory], available_bytes: int | None) -> list[tuple[int, MemoryAction]]:
         """Return what is to be done with which workers.
 
         Args:
-            burdens: all workers.
+            workers: all workers.
             available_bytes: what the machine could still give; None: it was not looked at.
         """
-        deeds = [(each.key, deed) for each in burdens if (deed := self._of_one(each)) is not None]
+        deeds = [(each.key, action) for each in workers if (action := self._of_one(each)) is not None]
         if self._free_bytes is not None and available_bytes is not None:
             self.short = available_bytes < self._free_bytes
             if available_bytes < self._free_bytes / 2:
-                deeds += self._relief(burdens, {key for key, _ in deeds})
+                deeds += self._relief(workers, {key for key, _ in deeds})
         return deeds
 
-    def _of_one(self, worker: Burden) -> Deed | None:
+    def _of_one(self, worker: WorkerMemory) -> MemoryAction | None:
         limit = self._limit_bytes
         if limit is None or worker.going or worker.own_bytes <= limit:
             return None
         if worker.starting:
-            return Deed.GIVE_UP_POOL
+            return MemoryAction.GIVE_UP_POOL
         far = worker.own_bytes > limit * _FAR_OVER and worker.works_on is not None
-        return Deed.END if far else Deed.RETIRE
+        return MemoryAction.END if far else MemoryAction.RETIRE
 
     @staticmethod
-    def _relief(burdens: Sequence[Burden], judged: set[int]) -> list[tuple[int, Deed]]:
+    def _relief(workers: Sequence[WorkerMemory], judged: set[int]) -> list[tuple[int, MemoryAction]]:
         """End the youngest work; none while one is going, whose memory comes free first, and never the last."""
-        if any(each.going for each in burdens):
+        if any(each.going for each in workers):
             return []
-        working = {each.works_on: each for each in burdens if each.works_on is not None}
+        working = {each.works_on: each for each in workers if each.works_on is not None}
         may_go = {number: each.key for number, each in working.items() if not each.in_step}
         if len(working) < 2 or judged or not may_go:
             return []
-        return [(may_go[max(may_go)], Deed.END_LATER_AGAIN)]
+        return [(may_go[max(may_go)], MemoryAction.END_LATER_AGAIN)]

@@ -10,7 +10,7 @@ from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.errors import OrchestratorError
 from workers.transport.arena import ArenaReader
-from workers.transport.watch import Glance
+from workers.transport.watch import SlotReading
 
 
 class Finished(NamedTuple):
@@ -70,7 +70,7 @@ class Lost(NamedTuple):
     """None: it died by itself."""
     begun: int = sys.maxsize
     """Items of the chunk, from its first on, that have begun; all of them, if nobody knows better."""
-    glance: Glance | None = None
+    reading: SlotReading | None = None
     """What the worker was at, if that is known."""
     held_s: float = 0.0
     """Since something last went either way between the coordinator and the worker: about how long it has run."""

@@ -113,4 +113,4 @@ def part_of(chunk: Chunk, position: int, *, ran: bool = False) -> Chunk:
 
 def name_of(place: Place, value: Any) -> str:
     """Return what messages call a record, or a block of them."""
-    return place.told() + ("" if value is None or value == place.path else f" ({describe(value)})")
+    return place.describe() + ("" if value is None or value == place.path else f" ({describe(value)})")

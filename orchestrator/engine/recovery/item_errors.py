@@ -94,13 +94,13 @@ class NamedItem:
 
     __slots__ = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return what messages call it; never raises, and is bounded."""
         raise NotImplementedError
 
 
 def _named(item: Any, index: int) -> str:
-    return item.told() if issubclass(type(item), NamedItem) else f"item {index} ({describe(item)})"
+    return item.describe() if issubclass(type(item), NamedItem) else f"item {index} ({describe(item)})"
 
 
 def item_error(
@@ -132,15 +132,15 @@ def headline(error: ItemError) -> str:
     place = error.place
     if place is None:
         return " ".join(str(error).split())
-    where = place.told()
+    where = place.describe()
     if place.line is None and place.start is not None:
-        where = f"{replace(place, start=None).told()}, the block at byte {place.start}"
-    kind, text, _ = told(error)
+        where = f"{replace(place, start=None).describe()}, the block at byte {place.start}"
+    kind, text, _ = describe_failure(error)
     text = " ".join(text.split())
     return f"{where}: {kind}" + (f": {text}" if text else "")
 
 
-def told(error: ItemError) -> tuple[str, str, str]:
+def describe_failure(error: ItemError) -> tuple[str, str, str]:
     """Return the kind of a failure, what it says, and the traceback in the user's function."""
     if isinstance(error.__cause__, RecordError):  # it could not be read
         failure = error.__cause__.failure

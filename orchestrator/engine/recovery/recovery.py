@@ -43,7 +43,7 @@ from workers.errors.describe import class_names
 from workers.records.blocks import FailedRecord
 
 if TYPE_CHECKING:
-    from orchestrator.sources.block_splitting import Divider, Looked
+    from orchestrator.sources.block_splitting import Divider, GivenUpBlock
     from workers.functions.runner import Failures
 
 _TIMEOUT = class_names(ItemTimeoutError)
@@ -173,7 +173,7 @@ class Recovery:
         """As `item_failed`, for a block that is one record."""
         assert self._divider is not None  # noqa: S101 - for the type checker: only blocks come in pieces
         if not self._tried_again(chunk, failed.what.classes):
-            self.give_up(chunk, partial(item_error, failed.what), chunk.attempt, looked=self._divider.known(failed))
+            self.give_up(chunk, partial(item_error, failed.what), chunk.attempt, block=self._divider.known(failed))
 
     def _records_failed(self, chunk: Chunk, pieces: list[Any]) -> None:
         """Keep what a block gave, and run its records that failed again: neighbours together, if that is to be now."""
@@ -232,25 +232,27 @@ class Recovery:
         """Return the error of an item that failed, a whole block of records too, and that is not tried again."""
         if self._divider is None:
             return item_error(record, item, index, attempts)
-        place = self._divider.look(item).place
-        error = item_error(record, item, index, attempts, place.told())
+        place = self._divider.describe_block(item).place
+        error = item_error(record, item, index, attempts, place.describe())
         error.place = place
         return error
 
-    def give_up(self, chunk: Chunk, make: Callable[..., ItemError], *more: Any, looked: Looked | None = None) -> None:
+    def give_up(
+        self, chunk: Chunk, make: Callable[..., ItemError], *more: Any, block: GivenUpBlock | None = None
+    ) -> None:
         """Settle a single item with its error: what `make` returns for the item, its index, `more` and its name.
 
-        `looked`: what is known of a block already.
+        `block`: what is known of a block already.
         """
         item, index = chunk.items[0], chunk.first_index
         if self._divider is None:
             self.settle(chunk, make(item, index, *more))
             return
-        looked = looked or self._divider.look(item)
-        error = make(item if looked.value is None else looked.value, index, *more, name_of(looked.place, looked.value))
-        error.place = looked.place
+        block = block or self._divider.describe_block(item)
+        error = make(item if block.value is None else block.value, index, *more, name_of(block.place, block.value))
+        error.place = block.place
         outcomes = self._divider.outcomes
-        self.settle(chunk, error if outcomes is None else outcomes.gave_up(item, error, looked))
+        self.settle(chunk, error if outcomes is None else outcomes.gave_up(item, error, block))
 
     def _tried_again(self, chunk: Chunk, classes: tuple[str, ...]) -> bool:
         """Have a single item that failed run again, now or later, if the policy says so."""
@@ -284,7 +286,7 @@ class Recovery:
             self._apart(event, chunk)
         else:
             self._counts.deaths += 1
-            if ended is None and event.glance is not None and event.glance.loads is not None:
+            if ended is None and event.reading is not None and event.reading.loads is not None:
                 self._died_loading(event, chunk)
             elif self._divider is None or not self._divide_lost(event, chunk):
                 self._apart(event, chunk)
@@ -295,8 +297,8 @@ class Recovery:
             part = same_item(chunk, ran=event.begun > 0)
             self._once_more(event, part, suspect=event.to_blame, known=True)
             return
-        glance = event.glance
-        at = glance.position if glance is not None and glance.ident == chunk.ident else None
+        reading = event.reading
+        at = reading.position if reading is not None and reading.ident == chunk.ident else None
         known = at is not None or len(chunk.items) == 1
         self._assemblies[chunk] = Assembly(chunk)
         for position in range(len(chunk.items)):
@@ -343,10 +345,10 @@ class Recovery:
 
         The death counts for that record only, and what is known of the block before it is no suspicion against it.
         """
-        glance = event.glance if event.glance is not None and event.glance.ident == chunk.ident else None
-        if glance is None and not chunk.watched:
+        reading = event.reading if event.reading is not None and event.reading.ident == chunk.ident else None
+        if reading is None and not chunk.watched:
             return False
-        divided = self._divide(chunk, None if glance is None else glance.record)
+        divided = self._divide(chunk, None if reading is None else reading.record)
         if divided is None:
             return False
         parts, suspect = divided

@@ -31,7 +31,7 @@ class FileFollower:
         """Begin to look."""
         self._file = file
         self._coordinator = coordinator
-        self._timer = coordinator.start_timer(LOOK_S, self._look)
+        self._timer = coordinator.start_timer(LOOK_S, self._poll)
 
     def hurry(self) -> None:
         """Look at once; from any thread, or from a signal handler."""
@@ -42,8 +42,8 @@ class FileFollower:
         """Look no more."""
         self._coordinator.cancel_timer(self._timer)
 
-    def _look(self) -> None:
-        found = self._file.look()
+    def _poll(self) -> None:
+        found = self._file.poll()
         if isinstance(found, int):
             _resize(self._coordinator, found)
         elif found is not None:
@@ -60,7 +60,7 @@ class MachineFollower:
         self._memory = memory
         self._sizer = AutoSizer(bounds.least, bounds.most)
         self._cpus: CpuWatch | None = None
-        self._timer = coordinator.start_timer(LOOK_S, self._look)
+        self._timer = coordinator.start_timer(LOOK_S, self._poll)
 
     def hurry(self) -> None:
         """Nothing is read here that could have changed."""
@@ -69,7 +69,7 @@ class MachineFollower:
         """Look no more."""
         self._coordinator.cancel_timer(self._timer)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self._cpus is None:
             from orchestrator.machine.cpu import CpuWatch  # noqa: PLC0415 - psutil, only for pools that want to know
 
@@ -82,7 +82,7 @@ class MachineFollower:
     def _observe(self, watch: CpuWatch) -> Observation:
         coordinator = self._coordinator
         lanes = coordinator.lanes
-        idle, cpus = watch.look()
+        idle, cpus = watch.poll()
         own = None
         if idle < SHRINK_IDLE_CPUS:
             own = watch.look_at_groups({lane.pid for lane in lanes})

@@ -141,7 +141,7 @@ class SizeFile:
         except ConfigError as wrong:
             raise ConfigError(f"-j {self.path}: {wrong}") from None
 
-    def look(self) -> int | str | None:
+    def poll(self) -> int | str | None:
         """Return the workers that it says now, what is wrong with it, or None: nothing new."""
         if not self._followed:
             return None
