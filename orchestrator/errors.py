@@ -106,7 +106,7 @@ class ItemError(OrchestratorError):
         self.step: str | None = None
         """The step of a workflow, or of fused functions, that failed."""
         self.record: ExceptionRecord | None = None
-        """What the worker told of the function's exception."""
+        """What the worker told about the function's exception."""
         self.worker: int | None = None
         """The id of the worker, if it died of the item or was ended because of it; and its `pid`."""
         self.pid: int | None = None

@@ -47,7 +47,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
         zero: whether it may be 0; where it may not, None means that there is no limit.
 
     Raises:
-        ConfigError: it is no finite number of seconds, is negative, or longer than `MOST_SECONDS`.
+        ConfigError: it is not a finite number of seconds, is negative, or longer than `MOST_SECONDS`.
     """
     number = _number(value)
     if not 0 <= number <= MOST_SECONDS or not (number or zero):
@@ -62,7 +62,7 @@ def wait_seconds(name: str, value: object) -> float | None:
     """Return how long a caller is willing to wait; longer than `MOST_SECONDS` is cut to that, None stays None.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: it is not a number.
     """
     if value is None:
         return None
@@ -89,7 +89,7 @@ def arguments(name: str, value: Any) -> tuple[Any, ...]:
     """Return a sequence of arguments as a tuple; a single text is a forgotten comma.
 
     Raises:
-        ConfigError: it is no sequence.
+        ConfigError: it is not a sequence.
     """
     if not isinstance(value, str | bytes | bytearray):
         with suppress(Exception):

@@ -82,7 +82,7 @@ BUFFER_BYTES = 256 * 2**20
 
 
 MAX_WORKERS = 1 << 16
-"""More than any machine runs: merely counting more could take for ever."""
+"""More than any machine runs: merely counting more could take forever."""
 _MOST_SEED = 2**128 - 1
 """What `secrets.randbits(128)` gives, as numpy advises."""
 
@@ -118,7 +118,7 @@ class PoolSettings:
     seed: int | None = None
     """What random numbers in the workers are made from; None: they differ in each worker."""
     finalizer: Callable[[], object] | None = None
-    """Called in each worker when it leaves in order."""
+    """Called in each worker when it exits gracefully."""
     threads_per_worker: int | None = None
     """For BLAS, OpenMP and the like; 0: as many as they please, None: a fair share of the CPUs."""
 

@@ -133,7 +133,7 @@ def _settle_process(start: WorkerStart) -> None:
     """Own session and process group, no Ctrl-C, and what the coordinator's process has now.
 
     In a group of its own within the coordinator's session, a worker that reads the terminal is stopped by the kernel,
-    and the pool would wait for ever. In a session of its own it has no terminal: opening /dev/tty fails at once, and
+    and the pool would wait forever. In a session of its own it has no terminal: opening /dev/tty fails at once, and
     `getpass`, `ssh` and `sudo` say so.
     """
     os.setsid()

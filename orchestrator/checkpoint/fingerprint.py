@@ -1,4 +1,4 @@
-"""What a run is known by, so that it is gone on with only if nothing that shapes its output has changed.
+"""What a run is known by, so that it is resumed only if nothing that shapes its output has changed.
 
 Everything becomes short text under a label that a person understands; the texts are compared one by one.
 """

@@ -48,7 +48,7 @@ class Journal:
         self.state: Any = None
         """The last whole state, pickles in it left closed; None before the first. `load_state` opens them."""
         self.complete = False
-        """Whether that run came to its end."""
+        """Whether that run ended."""
         self._path = os.path.join(folder, _NAME)  # noqa: PTH118
         self._last = _NO_STATE
         """The record of the last state."""
@@ -62,7 +62,7 @@ class Journal:
             raise
 
     def begin(self, head: Any) -> None:
-        """Start anew, with this as the head."""
+        """Start over, with this as the head."""
         self.head, self.state, self.complete, self._last = head, None, False, _NO_STATE
         self._rewrite([_record("head", head)])
 
@@ -85,7 +85,7 @@ class Journal:
             self._rewrite([_record("head", self.head), record])
 
     def load_state(self) -> Any:
-        """Return the last whole state, with its pickles opened: to go on with a run.
+        """Return the last whole state, with its pickles opened: to resume a run.
 
         Raises:
             ConfigError: it has some, and others than this user may have written them; or they can't be opened.
@@ -101,7 +101,7 @@ class Journal:
             raise ConfigError(f"the saved state of the run in {self.folder} can't be unpickled here: {why}") from error
 
     def finish(self) -> None:
-        """Note that the run has come to its end, and all outputs have their final names."""
+        """Note that the run has ended, and all outputs have their final names."""
         self._check_ours()
         self._rewrite([_record("head", self.head), _framed(self._last), _record("complete", None)])
         self.complete = True

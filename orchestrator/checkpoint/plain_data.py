@@ -48,11 +48,11 @@ def dumps(value: Any, *, may_pickle: bool = True) -> bytes:
 
     Args:
         value: of any kind, if it may be pickled.
-        may_pickle: whether what is no plain data is kept as a pickle.
+        may_pickle: whether what is not plain data is kept as a pickle.
 
     Raises:
         Exception: what pickling raises.
-        TypeError: it is no plain data, and may not be pickled.
+        TypeError: it is not plain data, and may not be pickled.
     """
     return json.dumps(_Encoder(may_pickle=may_pickle).encode(value, 0), separators=(",", ":"), allow_nan=False).encode()
 

@@ -1,4 +1,4 @@
-"""What a function reaches, hashed: so that a run is gone on with only by the same function.
+"""What a function reaches, hashed: so that a run is resumed only by the same function.
 
     code and constants · defaults · closure · globals that it reads · attributes · the object that it is bound to
     · classes and functions of the user's own code, likewise · modules of it by content

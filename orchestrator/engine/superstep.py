@@ -256,7 +256,7 @@ class _Attempt:
             self._results[worker_id] = decoded[0]
 
     def _worst(self) -> ItemError:
-        """Return the error to raise: one that is no mere consequence of another's."""
+        """Return the error to raise: one that is not a mere consequence of another's."""
         own = [
             error
             for _, error in sorted(self._errors.items())

@@ -29,7 +29,7 @@ class Together:
         self._inside: set[int] = set()
         """This one, and those that wait for their turn."""
         self._graph: object = None
-        """The graph whose hook it is; None: it is no hook."""
+        """The graph whose hook it is; None: it is not a hook."""
 
     @property
     def busy(self) -> bool:

@@ -95,7 +95,7 @@ class Hold(Node):
         return {"held": self._held, "written": self._written, "at": at, "size": size}
 
     def restore(self, state: Any) -> None:
-        """Go on with the file as it was then."""
+        """Continue with the file as it was then."""
         self._held, self._written = state["held"], state["written"]
         self._held_items = sum(map(len, self._held))
         if self._written and self._path is not None:  # read back to its end, it may be removed already
@@ -141,7 +141,7 @@ class Hold(Node):
         return moved
 
     def close(self) -> None:
-        """Remove the file, unless a later run is to go on with it."""
+        """Remove the file, unless a later run is to resume it."""
         self._held = []
         if self._file is not None:
             self._file.close()

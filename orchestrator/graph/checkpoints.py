@@ -56,13 +56,13 @@ class Checkpoints:
         libraries: Mapping[str, str] | None = None,
         may_change: MayChange = never,
     ) -> None:
-        """Lock the folder; if it holds a run that did not come to its end, prepare to go on with it.
+        """Lock the folder; if it holds a run that did not end, prepare to resume it.
 
         Args:
             folder: made if it is not there.
             fingerprint: what shapes the output, by what a person would call it.
             every_s: seconds from one checkpoint to the next, at least.
-            plan: what a run that goes on with this one has to do as it did.
+            plan: what a run that continues with this one has to do as it did.
             libraries: the versions of what the functions use; if they were others then, `note` says so.
             may_change: says of a label whether the run goes on although what stands under it has changed.
 
@@ -74,10 +74,10 @@ class Checkpoints:
         self._every_s = every_s
         self._changed = False
         self.note: str | None = None
-        """What to tell of the run that is gone on with: libraries whose versions have changed."""
+        """What to tell of the run that is resumed: libraries whose versions have changed."""
         self._due = perf_counter() + every_s
         self.resumes = self._journal.head is not None and not self._journal.complete
-        """Whether the folder holds a run that is gone on with."""
+        """Whether the folder holds a run that is resumed."""
         self.has_state = self.resumes and self._journal.state is not None
         """Whether that run had come to a checkpoint; else it begins anew."""
         try:
@@ -90,7 +90,7 @@ class Checkpoints:
             self._journal.close()
             raise
         self.plan: Any = self._journal.head["plan"]
-        """That of the run that is gone on with, or else of this one."""
+        """That of the run that is resumed, or else of this one."""
         self.saved = 0
         """Checkpoints that this run has written."""
         self.seconds = 0.0
@@ -113,7 +113,7 @@ class Checkpoints:
         """Have every node keep what it must, and take up the state that the journal holds; before the first turn.
 
         Raises:
-            ConfigError: a source can't be read again, a sink can't be gone on with, or the state is pickled and others
+            ConfigError: a source can't be read again, a sink can't be resumed, or the state is pickled and others
                 may have written it.
         """
         try:
@@ -197,7 +197,7 @@ def refuse_another(
 
 
 def _hint(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """Say how to go on with a function that was mended, if that is all that differs."""
+    """Say how to resume a function that was mended, if that is all that differs."""
     differing = [label for label in dict.fromkeys((*old, *new)) if old.get(label) != new.get(label)]
     if not all(map(is_function, differing)):
         return ""

@@ -83,7 +83,7 @@ class Runner:
         self.started = False
         self.closed = False
         self._is_doomed = False
-        """A source has raised. No checkpoint is written any more: in it, the source would have come to its end."""
+        """A source has raised. No checkpoint is written any more: in it, the source would have ended."""
         self._left = False
         """The consumer has closed the results in the middle of the iteration."""
 

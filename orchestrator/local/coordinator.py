@@ -13,7 +13,7 @@ the pickling of definitions that a worker asks for.
 
 Its parts: `loop` has the lock and knows who drives, `transport/lane_io` waits for lanes and reads and writes them,
 `transport/in_flight` knows what lanes hold and tells the calls what became of it, `supervisor` starts and ends workers
-and says what happened to them, `worker_messages` takes in what is no result. What these return is acted upon here.
+and says what happened to them, `worker_messages` takes in what is not a result. What these return is acted upon here.
 
 If a signal handler interrupted a frame that holds the lock, state may be half changed: then `drive` and all that sends
 refuse, and what ends or resizes the pool runs in a thread that waits for the lock.
@@ -335,7 +335,7 @@ class Coordinator:
         return self._at_most(timeout)
 
     def _handle(self, occurred: Occurred) -> None:
-        """Handle what the wait told of. Called under the lock."""
+        """Handle what the wait told about. Called under the lock."""
         self._mind_the_late(quiet=not occurred)
         gone: list[Lane] = []
         for key, mask in occurred:
@@ -412,7 +412,7 @@ class Coordinator:
         self._break_if(death.fatal)
 
     def _hear(self, lane: Lane, frame: Frame) -> None:
-        """Handle a frame that is no result."""
+        """Handle a frame that is not a result."""
         if frame[0] == Kind.READY:
             self._break_if(self._supervisor.ready(lane))
             return
@@ -635,7 +635,7 @@ class Coordinator:
             self._closing = True
             listening = self._calls.abandon_all()
             self._forget_calls()
-            for events in listening:  # after the forgetting, which throws away what they were still told of
+            for events in listening:  # after the forgetting, which throws away what they were still told about
                 events.append(Broken(ClosedError("the pool was closed while this was still running")))
             self._supervisor.stop_all()
         try:

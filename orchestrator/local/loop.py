@@ -44,7 +44,7 @@ class Loop:
         Args:
             io: has the wait.
             begin: called before a wait of so many seconds; returns how many it may take.
-            handle: called with what the wait told of.
+            handle: called with what the wait told about.
             broke: told why nothing can go on.
         """
         self.lock = threading.RLock()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from orchestrator.local.loop import Loop
 
 _LEAVE_S = 5.0
-"""It is in a turn for a moment at most; this may run in a garbage collection, which must not wait for ever."""
+"""It is in a turn for a moment at most; this may run in a garbage collection, which must not wait forever."""
 _MOMENT_S = 0.1
 """Nobody has to look after the workers for so long."""
 _AHEAD_TICK_S = 0.005

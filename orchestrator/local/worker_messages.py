@@ -26,7 +26,7 @@ OutputCallback = Callable[[int, str, str], None]
 
 
 class WorkerMessages:
-    """Takes in every frame that is no result."""
+    """Takes in every frame that is not a result."""
 
     def __init__(self) -> None:
         self.definitions = Definitions()
@@ -81,7 +81,7 @@ class WorkerMessages:
 
     def _keep_print(self, lane: Lane, stream: str, text: str, ended: bool) -> None:
         line = (lane.pid, lane.worker_id, stream)
-        if ended:  # with all that was told of the line before
+        if ended:  # with all that was told about the line before
             self._unfinished.pop(line, None)
             self._printed.append((lane.worker_id, stream, text))
         else:

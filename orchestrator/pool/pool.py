@@ -99,7 +99,7 @@ class Pool:
             never more than twice as many exist, whatever is recycled, killed or resized meanwhile.
         memfree: bytes (or "2G") that are to be free, on the machine and in its control group, before anything is sent,
             as with GNU parallel. At less than half of it the work that was begun last is ended, and runs again later,
-            which is no failure of it. One worker always works on, and gets something to do, however little is free.
+            which is not a failure of it. One worker always works on, and gets something to do, however little is free.
         memory: where to look up what is free, if not in the machine: has `total_bytes()` and `available_bytes()`.
         seed: a whole number that the random numbers in the workers are made from (`random`, `numpy.random`,
             `current().seed`): an item has the same whatever worker, chunk, retry or resumed run it is in, another call
@@ -434,7 +434,7 @@ class Pool:
         workers again. A pool of "auto" size stays at this size from now on.
 
         Raises:
-            ConfigError: it is no whole number of at least 0.
+            ConfigError: it is not a whole number of at least 0.
             ClosedError: the pool is closed.
         """
         whole("workers", workers, 0, MAX_WORKERS)

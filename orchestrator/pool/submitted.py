@@ -80,7 +80,7 @@ def _is_zero(value: object) -> bool:
 
 
 def check_priority(priority: object) -> None:
-    """Raise ConfigError if this is no priority."""
+    """Raise ConfigError if this is not a priority."""
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise ConfigError(f"priority must be a whole number, higher ones run first; not {describe(priority)}")
 

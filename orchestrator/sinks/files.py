@@ -67,7 +67,7 @@ class FileSink:
         """Sync the file and give it its final name."""
         header = self._columns.header_alone() if self._empty else b""
         self._file.write(header)
-        if self._kind and self._empty and not header:  # a compressed file of no bytes is no file of its kind
+        if self._kind and self._empty and not header:  # a compressed file of no bytes is not a file of its kind
             self._file.write(compression.compress(self._kind, b""))
         self._file.close()
 
@@ -77,7 +77,7 @@ class FileSink:
         return self._file.is_final
 
     def abort(self) -> None:
-        """Remove what was written, unless a later run is to go on with it."""
+        """Remove what was written, unless a later run is to resume it."""
         self._file.abort()
 
     def keep_as(self, secret: str) -> None:
@@ -151,11 +151,11 @@ class FolderSink:
         self._secret = secret
 
     def snapshot(self) -> dict[int, Any]:
-        """Make last what was written; return what it takes to go on with the files that are not whole."""
+        """Make last what was written; return what it takes to resume the files that are not whole."""
         return {index: (each.sink.snapshot(), each.written, each.expected) for index, each in self._open.items()}
 
     def restore(self, state: dict[int, Any]) -> None:
-        """Go on with those; one that was made whole since is begun again from where it was."""
+        """Continue with those; one that was made whole since is begun again from where it was."""
         for file_index, (kept, written, expected) in state.items():
             output = self._begin(file_index)
             output.sink.restore(kept)

@@ -45,7 +45,7 @@ class OpenFile:
         """Append a line an item.
 
         Raises:
-            OrchestratorError: an item can't be written in this format, or is no text for a file of text.
+            OrchestratorError: an item can't be written in this format, or is not text for a file of text.
             OSError: the file can't be written to.
         """
         data = self._encoder.encode(items)

@@ -34,7 +34,7 @@ class GivenUpBlock(NamedTuple):
 
     place: Place
     value: Any
-    """The record; None: the block is no single record."""
+    """The record; None: the block is not a single record."""
     records: int
     """How many it has, as far as that is known."""
     raw: Any
@@ -96,7 +96,7 @@ class Divider:
         return _narrowed(block, replace(failed[0].place, end=failed[-1].place.end))
 
     def known(self, failed: FailedRecord) -> GivenUpBlock:
-        """Return what is known of a record that a worker has told of."""
+        """Return what is known of a record that a worker has told about."""
         return GivenUpBlock(self.with_line(failed.place), failed.value, 1, failed.raw)
 
     def describe_block(self, block: Chunk) -> GivenUpBlock:
@@ -133,7 +133,7 @@ class Divider:
             return place
 
     def _part(self, block: Chunk, located: Located, first: int, end: int) -> Chunk:
-        """Return records `first` to `end` of a block; what is no record stays with those before it, or the first."""
+        """Return records `first` to `end` of a block; what is not a record stays with those before it, or the first."""
         if isinstance(block, Paths):
             return replace(block, origin=replace(block.origin, divided=True), paths=block.paths[first:end])
         raw, spans = located.raw, located.spans

@@ -64,7 +64,7 @@ class RowEnds:
     def last_in(self, piece: bytes) -> int:
         """Return the offset behind the last row that ends in the next piece; 0: none does.
 
-        A carriage return at the end of the piece is no row's end yet: a line feed may follow; see `ended_before`.
+        A carriage return at the end of the piece is not a row's end yet: a line feed may follow; see `ended_before`.
         """
         cut = self._take(piece)
         if piece:

@@ -80,7 +80,7 @@ class Pending:
             self._pieces = []
 
     def take(self, rest: bytes | memoryview) -> Cut:
-        """Return the record, `rest` being the end of it (and records behind it, unless it is too long); begin anew."""
+        """Return the record, `rest` being the end of it (and records behind it, unless it is too long); start again."""
         if self.too_long:
             self._count(bytes(rest))
             found: Cut = TooLong(self._size + len(rest), self._line_ends)

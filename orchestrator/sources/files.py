@@ -335,7 +335,7 @@ class FileSource:
         return Paths(self._origin(first, index, 0, size, last=True), tuple(entry.path for entry, _ in held))
 
     def _open_stream(self, entry: Input, *, always: bool = False) -> StdinPieces | None:
-        """Begin to read what is no regular file (`always`: or only looks like one), unless that was done already."""
+        """Begin to read what is not a regular file (`always`: or only looks like one), unless that was done already."""
         names = self._format == "files"
         if self._stream is None and (always or (entry.path == STDIN if names else not entry.is_regular)):
             is_stdin = entry.path == STDIN

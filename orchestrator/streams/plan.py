@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TURN = 256
 """Items that a join takes of one input before it is the other's turn."""
 KEEP_THE_OUTPUT = frozenset({"retries", "retry_delay", "timeout", "chunk"})
-"""Options that say how a step runs, not what it gives: a run may be gone on with after they were changed."""
+"""Options that say how a step runs, not what it gives: a run may be resumed after they were changed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,7 +246,7 @@ def _shaping(options: dict[str, Any]) -> str:
 
 
 def keeps_the_output(key: str, value: Any) -> bool:
-    """Whether an option of a step may be changed before a run is gone on with.
+    """Whether an option of a step may be changed before a run is resumed.
 
     What was written until then has no failed item in it, whether one ends the run or is left out.
     """

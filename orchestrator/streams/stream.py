@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 256
-"""Of all files together, at least; the same on every machine, so that a run can be gone on with on another one."""
+"""Of all files together, at least; the same on every machine, so that a run can be resumed on another one."""
 FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
 DECODING = ("strict", "replace")
 

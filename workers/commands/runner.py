@@ -235,7 +235,7 @@ def _end_group(pid: int) -> bool:
 
 
 def _await_one(pids: Iterable[int], timeout_s: float) -> None:
-    """Wait until one of these processes has ended, but not for ever."""
+    """Wait until one of these processes has ended, but not forever."""
     poller = select.poll()
     fds = []
     for pid in pids:

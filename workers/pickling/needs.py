@@ -1,6 +1,6 @@
 """Which names of `__main__` a piece of code refers to.
 
-The compiler tells of most. Code that looks names up by text (`eval`, `globals()`) may need any of them.
+The compiler knows most of them. Code that looks names up by text (`eval`, `globals()`) may need any of them.
 """
 
 from __future__ import annotations

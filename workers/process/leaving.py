@@ -1,4 +1,4 @@
-"""How a worker leaves in order: the finalizer, threads, exit functions, open files. One that is ended does none of it.
+"""How a worker exits gracefully: the finalizer, threads, exit functions, open files. One that is ended does none of it.
 
 Runs in the worker process, in its main thread, when the coordinator has told it to stop.
 """

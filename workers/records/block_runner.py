@@ -150,7 +150,7 @@ class _ChunkRun:
     def result(
         self, output: Output, payload: bytes, records_in: int, start: int, read_bytes: int
     ) -> BlockResult:
-        """Return what is told of the chunk, or of one piece of it; the failures are told with the first."""
+        """Return what is told about the chunk, or of one piece of it; the failures are told with the first."""
         failed, self.failed = self.failed, 0
         failures, self.failures = tuple(self.failures), []
         started_s, clock, cpu = self._began
@@ -212,7 +212,7 @@ class _ChunkRun:
             raise RecordError(failure, chunk.origin) from None
 
     def _watched(self, call: Callable[[Any], Any], watch: Watch) -> Iterator[Any]:
-        """Give the result of each record, or FAILED; the watch is told of each before it runs.
+        """Give the result of each record, or FAILED; the watch is told about each before it runs.
 
         What is done with a result before the next is asked for is part of that record, too.
         """
@@ -271,7 +271,7 @@ class _ChunkRun:
         self.failures.append(failure)
 
     def _no_record(self, error: SplitError) -> RecordFailure:
-        """Describe a line that is no record, by the byte at fault."""
+        """Describe a line that is not a record, by the byte at fault."""
         place = self._located.line_place(error)
         kept = self._located.record_bytes(place) if self._is_kept(place) else None
         return replace(describe(place, error, kept), byte_offset=self.raw.start + error.byte_index)

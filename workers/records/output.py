@@ -73,7 +73,7 @@ class Output:
                 (a JSON value a line, whatever it is) or "csv" (a row for a dict or a list).
             flat: each result is a list of results.
             raw: bytes are written as they are, without a line end.
-            drop_none: None is no result; else it is a value, written as null.
+            drop_none: None is not a result; else it is a value, written as null.
         """
         self._flat = flat
         self._raw = raw

@@ -38,7 +38,7 @@ class Located:
         return self._at(span.line, span.start, span.end)
 
     def line_place(self, error: SplitError) -> Place:
-        """Return where a line stands that is no record."""
+        """Return where a line stands that is not a record."""
         data = bytes(self.raw.data)
         start, end = line_around(data, error.byte_index, self._format)
         return self._at(error.line_index, start, end)

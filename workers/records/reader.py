@@ -25,7 +25,7 @@ class ReadRecords:
         values, numbers = _parsed(located.records, self._unreadable)
         self.values = values
         self.numbers = numbers
-        """Which of the chunk's records each value is; -1: a line that is no record."""
+        """Which of the chunk's records each value is; -1: a line that is not a record."""
         if located.records.bad:
             self._put_in_bad_lines()
 

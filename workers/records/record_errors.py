@@ -21,7 +21,7 @@ _OUR_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.s
 
 
 def describe(place: Place, error: BaseException, record: Any = None) -> RecordFailure:
-    """Return what is told of a record that failed."""
+    """Return what is told about a record that failed."""
     name, text = _name(error), text_of(error)
     if isinstance(error, SplitError):
         name = "UnicodeDecodeError" if "UTF-8" in text else "CsvError"

@@ -47,7 +47,7 @@ class Barrier:
     Args:
         parties: How many have to arrive, at least 1.
         action: Called by the last to arrive, in its process, before the others go on; it is pickled with the barrier.
-        timeout: Seconds that `wait` waits by default; None: for ever.
+        timeout: Seconds that `wait` waits by default; None: forever.
     """
 
     broken_error: type[threading.BrokenBarrierError] = threading.BrokenBarrierError

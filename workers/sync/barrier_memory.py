@@ -91,7 +91,7 @@ class BarrierMemory(SharedFile):
         self._fence = threading.Lock()
 
     def forget(self) -> None:
-        """Begin anew in a forked child, which is no party by its parent's slots."""
+        """Begin anew in a forked child, which is not a party by its parent's slots."""
         super().forget()
         self._begin()
 
@@ -127,7 +127,7 @@ class BarrierMemory(SharedFile):
         return slot
 
     def leave(self) -> None:
-        """Give all slots back: this process is no party any more, and its end breaks nothing."""
+        """Give all slots back: this process is not a party any more, and its end breaks nothing."""
         for slot in self.mine:
             self.bytes[STATES_AT + slot] = FREE
             self.give_up(_LIFE_AT + slot)

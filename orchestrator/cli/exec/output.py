@@ -152,7 +152,7 @@ class GroupedOutput:
         )
 
     def put(self, running: Running) -> None:
-        """Take what a command wrote that has come to its end."""
+        """Take what a command wrote that has ended."""
         command = running.command
         tag = os.fsencode(" ".join(command.arguments)) + b"\t" if self._tagged else b""
         written = _Written(_output(running.out), _output(running.err), tag)

@@ -47,7 +47,7 @@ class CommandResultSink:
             output: what they wrote.
             tally: the counts.
             console: progress.
-            logs: what is told of each try.
+            logs: what is told about each try.
             halt: counts toward --halt.
             halted: called once, when the run is to halt.
             line_of: gives a command as the shell would get it; for those that nobody can tell of any more.

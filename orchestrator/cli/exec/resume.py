@@ -24,7 +24,7 @@ def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:
     not there yet is an empty one.
 
     Raises:
-        ConfigError: it is no job log.
+        ConfigError: it is not a job log.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:

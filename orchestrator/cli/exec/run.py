@@ -89,7 +89,7 @@ class CommandRun:
         self._pool: Any = None
 
     def report(self, _said: str | None) -> dict[str, Any]:
-        """Return what the report tells of it, when it has ended."""
+        """Return what the report says of it, when it has ended."""
         tally = self._tally
         stats = None if self._pool is None else self._pool.stats()
         return {

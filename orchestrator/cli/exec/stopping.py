@@ -41,11 +41,11 @@ class Stopping:
         self._feed = feed
         self._halt = halt
         self.may_interrupt = False
-        """Set around a write, which may take for ever."""
+        """Set around a write, which may take forever."""
         self._until_s = 0.0
 
     def hear_signals(self) -> None:
-        """From now on have signals stop the run in good order."""
+        """From now on have signals stop the run gracefully."""
         self._signals.listen(self._end_commands)
         self._signals.handle(signal.SIGALRM, self._look_again)
 

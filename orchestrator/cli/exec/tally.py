@@ -50,7 +50,7 @@ class CommandTally:
                 self.first_failures.append(result)
 
     def summary(self, stats: Any) -> str:
-        """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
+        """Return the summary's lines; `stats` is what the closed pool says of its workers."""
         workers_s = (getattr(stats, "worker_cpu_seconds", 0.0) or 0.0) + self.cpu_s
         tried = f", {self.retries:,} retried" if self.retries else ""
         ended = f", {self.ended:,} killed" if self.ended else ""

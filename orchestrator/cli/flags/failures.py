@@ -204,7 +204,7 @@ def threads_of(args: argparse.Namespace) -> int | None:
     """Return what --threads-per-worker means.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: it is not a number.
     """
     given = args.threads_per_worker
     return None if given is None else whole("--threads-per-worker", given, 0, None)

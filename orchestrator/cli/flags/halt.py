@@ -73,7 +73,7 @@ class HaltCount:
         self._counts = {"fail": 0, "success": 0, "done": 0}
 
     def add(self, *, failed: int = 0, succeeded: int = 0) -> bool:
-        """Count what has come to its end; return whether the run is to halt."""
+        """Count what has ended; return whether the run is to halt."""
         counts = self._counts
         counts["fail"] += failed
         counts["success"] += succeeded

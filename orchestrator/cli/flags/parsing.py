@@ -14,7 +14,7 @@ from workers.errors.nearest import nearest
 
 _FORCE = "--resume=force"
 _ARGUMENT = "\0"
-"""Begins what is no option though it may look like one; no argument of a process has this character."""
+"""Begins what is not an option though it may look like one; no argument of a process has this character."""
 _OTHERS = dict.fromkeys(("workers", "processes", "procs", "max-procs", "n-jobs", "parallel"), "--jobs") | {
     "out": "--output",
     "silent": "--quiet",

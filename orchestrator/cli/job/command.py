@@ -167,7 +167,7 @@ class JobRun:
         return "" if self._checkpoints is None else f"; to resume:\n  {resume_command()}"
 
     def report(self, said: str | None) -> dict[str, Any]:
-        """Return what the report tells of it, when it has ended."""
+        """Return what the report says of it, when it has ended."""
         report = self._report
         if report is None:
             return {"failures": [said.partition("\n")[0]] if said else []}

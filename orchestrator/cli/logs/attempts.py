@@ -1,4 +1,4 @@
-"""What the logs are told of each try at a chunk or a command."""
+"""What the logs are told about each try at a chunk or a command."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Joblog:
 
         Args:
             path: its name.
-            resumes: go on with what is there; half a line at its end is cut off.
+            resumes: continue with what is there; half a line at its end is cut off.
             mode: of a log that is made.
 
         Raises:

@@ -25,7 +25,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
 
     Raises:
         ConfigError: the folder can't be used, it holds a run that did not finish and `--resume` was not given, or an
-            input or the output can't be gone on with.
+            input or the output can't be resumed.
         ResumeMismatchError: it holds another run.
         NothingToResumeError: that run was finished.
     """

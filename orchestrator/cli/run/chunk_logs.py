@@ -30,7 +30,7 @@ class ChunkLogs:
 
         Args:
             settings: of the run.
-            goes_on: the job log goes on with that of a run before this one.
+            goes_on: the job log continues with that of a run before this one.
             mode: of files that are made.
 
         Raises:
@@ -80,6 +80,6 @@ class ChunkLogs:
         return None if self._joblog is None else self._joblog.snapshot()
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on with the job log behind what was there then. A trace is always of one run."""
+        """Continue with the job log behind what was there then. A trace is always of one run."""
         if self._joblog is not None and state is not None:
             self._joblog.restore(state)

@@ -82,7 +82,7 @@ class RecordRun:
         self._pool: Any = None
 
     def report(self, _said: str | None) -> dict[str, Any]:
-        """Return what the report tells of it, when it has ended."""
+        """Return what the report says of it, when it has ended."""
         tally, settings = self._tally, self._plan.settings
         return {
             "output": None if self._plan.to_stdout else settings.output,
@@ -188,7 +188,7 @@ class RecordRun:
         return f"; nothing was written to {self._plan.settings.output}"
 
     def _something_left(self) -> str:
-        """Say what there is of the output of a run that came to an early end in good order."""
+        """Say what there is of the output of a run that stopped early and gracefully."""
         if self._is_in_place:
             return ""
         name = self._plan.settings.output

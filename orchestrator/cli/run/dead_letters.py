@@ -93,7 +93,7 @@ class Letters:
         self._file.restore(state)
 
     def refuse_filled(self) -> None:
-        """Make sure that nothing is in the file, as the run that is gone on with had none.
+        """Make sure that nothing is in the file, as the run that is resumed had none.
 
         Raises:
             ConfigError: there is.
@@ -124,7 +124,7 @@ def check_letters(path: str, source: str | None, others: dict[str, str], *, resu
         path: where they are to go.
         source: the dead letters that are run again, if that is the input.
         others: paths of this run, by what they are.
-        resumes: the run goes on with another one, and with its dead letters.
+        resumes: the run continues with another one, and with its dead letters.
 
     Raises:
         ConfigError: it is not good.

@@ -31,7 +31,7 @@ def graph_of(
     checkpoints: Checkpoints | None,
     on_lost: Callable[[Lost], None],
 ) -> Runner:
-    """Return what runs a plan; `on_lost` is told of chunks that a worker was lost with."""
+    """Return what runs a plan; `on_lost` is told about chunks that a worker was lost with."""
     failing = plan.settings.failing
     options = MapOptions(
         ordered=plan.settings.ordered,

@@ -37,7 +37,7 @@ class RecordTally:
             self.first_failures.extend(result.failures[:room])
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the counts, for a run that goes on with this one."""
+        """Return the counts, for a run that continues with this one."""
         names = ("records_in", "records_out", "dropped", "failed", "worker_cpu_s", "first_failures")
         return {name: getattr(self, name) for name in names}
 
@@ -51,7 +51,7 @@ class RecordTally:
         return f"{self.records_in:,} records in, {self.records_out:,} out, {self.failed:,} failed"
 
     def summary(self, stats: Any) -> str:
-        """Return the summary's lines; `stats` is what the closed pool tells of its workers."""
+        """Return the summary's lines; `stats` is what the closed pool says of its workers."""
         workers_s = max(getattr(stats, "worker_cpu_seconds", 0.0) or 0.0, self.worker_cpu_s)
         return (
             f"{self.records_in:,} records in, {self.records_out:,} out, {self.dropped:,} dropped, "

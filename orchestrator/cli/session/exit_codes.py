@@ -49,6 +49,6 @@ def show(text: str) -> None:
     """Write what was asked for to stdout, as it is unless that is a terminal."""
     try:
         sys.stdout.write(for_stream(text, sys.stdout))
-    except UnicodeEncodeError:  # a file name that is no text
+    except UnicodeEncodeError:  # a file name that is not text
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(text))

@@ -59,11 +59,11 @@ class ReportFile:
         self._file = None if path is None else output_file(path, mode_beside(outputs))
 
     def write(self, exit_code: int, *, finished: bool, **told: Any) -> None:
-        """Write it; a disk that refuses is complained of, and changes no exit code.
+        """Write it; a disk that refuses is reported, and changes no exit code.
 
         Args:
             exit_code: of the command.
-            finished: whether the run came to its end, with failures or without.
+            finished: whether the run ended, with failures or without.
             told: what else there is to tell.
         """
         if self._file is None:
@@ -96,7 +96,7 @@ class ReportFile:
 
 
 def pool_part(workers: int, stats: PoolStats | None, cpu_s: float = 0.0) -> dict[str, Any]:
-    """Return what is told of a pool.
+    """Return what is told about a pool.
 
     Args:
         workers: how many were asked for.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NothingToResumeError(Exception):
-    """The run that is to be resumed had come to its end: not a failure now, if it was none then (`failed` records)."""
+    """The run that is to be resumed had ended: not a failure now, if it was none then (`failed` records)."""
 
     def __init__(self, folder: str, failed: int, of_what: str = "records") -> None:
         left_out = f"; {failed:,} {of_what} had failed" if failed else ""
@@ -39,13 +39,13 @@ def look_into(
         known_by: what the run is known by.
         resume: whether `--resume` was given.
         may_change: says what may differ from the run that is resumed.
-        failed: gives the number of failures that a finished run's last state tells of.
+        failed: gives the number of failures that a finished run's last state reports.
         of_what: what failed.
 
     Raises:
         ConfigError: it can't be used, or it holds a run that did not finish and that is not to be resumed.
-        ResumeMismatchError: the run that is to be resumed had come to its end, and was another one.
-        NothingToResumeError: the run that is to be resumed had come to its end.
+        ResumeMismatchError: the run that is to be resumed had ended, and was another one.
+        NothingToResumeError: the run that is to be resumed had ended.
     """
     from orchestrator.checkpoint.journal import Journal  # noqa: PLC0415
     from orchestrator.graph.checkpoints import refuse_another  # noqa: PLC0415 - only for runs that can be resumed
@@ -63,7 +63,7 @@ def look_into(
 
 
 def resume_command() -> str:
-    """Return what goes on with this run, as it would be typed."""
+    """Return what continues with this run, as it would be typed."""
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word not in {"--resume", "--resume=force", "--accept=function"}]

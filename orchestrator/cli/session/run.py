@@ -44,7 +44,7 @@ class HaltedError(OrchestratorError):
 
 
 class StoppedError(OrchestratorError):
-    """A signal has asked the run to stop, and it has stopped in good order."""
+    """A signal has asked the run to stop, and it has stopped gracefully."""
 
 
 class Run(Protocol):
@@ -77,7 +77,7 @@ class Run(Protocol):
         """Tell what the run did, and its first failures."""
 
     def report(self, said: str | None, /) -> dict[str, Any]:
-        """Return what `--report` tells of the run; `said` is why it came to an early end."""
+        """Return what `--report` says of the run; `said` is why it came to an early end."""
 
     def close(self) -> None:
         """Close what was opened to make the run."""

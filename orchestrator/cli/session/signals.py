@@ -1,6 +1,6 @@
 """What SIGINT, SIGTERM and SIGHUP do to a run, step by step.
 
-    the run has a way to stop in good order (`listen`): the first signal asks it to
+    the run has a way to stop gracefully (`listen`): the first signal asks it to
     the next one raises KeyboardInterrupt or Terminated, wherever the run is, and the run is cleaned up
     one that comes during the clean-up ends the process at once
 
@@ -30,7 +30,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
-        """The signal that asked the run to stop in good order."""
+        """The signal that asked the run to stop gracefully."""
         self._ask: Callable[[], object] | None = None
         self._old: dict[int, Any] = {}
 

@@ -30,7 +30,7 @@ def measured(started_s: float, done: int, what: str, workers_s: float, stats: An
         done: how many it has done.
         what: of what.
         workers_s: CPU seconds of the workers.
-        stats: what the closed pool tells of its workers.
+        stats: what the closed pool says of its workers.
     """
     seconds = max(time.perf_counter() - started_s, 1e-9)
     own = resource.getrusage(resource.RUSAGE_SELF)

@@ -39,7 +39,7 @@ class WorkerMemory(NamedTuple):
     going: bool = False
     """It was ended already, and is not gone yet."""
     in_step: bool = False
-    """It works on a step of all workers: to end it would end the work of all, which would only begin anew."""
+    """It works on a step of all workers: to end it would end the work of all, which would only start again."""
 
 
 class MemoryJudge:

@@ -22,7 +22,7 @@ class StageCounts:
     seconds: float = 0.0
     """That chunks ran, in the workers, summed."""
     first_failures: list[str] = field(default_factory=list)
-    """The first few failures, in a line each, as people are told of them."""
+    """The first few failures, in a line each, as people are told about them."""
     steps: dict[str, StepCounts] = field(default_factory=dict)
     """By name, in the order of the steps; empty if the function is one function."""
 

@@ -59,7 +59,7 @@ def _plainly(spec: CallSpec) -> bytes | None:
     """Return the plain pickle of a function that modules define; None if it has to go by value.
 
     What `__main__` defines may be defined anew while the call is open; and cloudpickle, once somebody has loaded it,
-    may have been told of modules that are to go by value.
+    may have been told about modules that are to go by value.
     """
     if "cloudpickle" in sys.modules:
         return None

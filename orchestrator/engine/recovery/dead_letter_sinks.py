@@ -2,7 +2,7 @@
 
 **How safe a file is.** A letter is handed to the kernel in one write, as the item is given up: it outlives this
 process, however that ends. The file is synced to the disk at each checkpoint and at the end, so a power cut may cost
-the letters since. A line that such an end cut short is told of when the file is read.
+the letters since. A line that such an end cut short is told about when the file is read.
 
 Owner: the thread that consumes the results.
 """

@@ -205,7 +205,7 @@ def read_dead_letters(path: str | os.PathLike[str]) -> Iterator[DeadLetter]:
     which runs code that is in it, and is refused if the file belongs to another user or others can write to it.
 
     Raises:
-        ConfigError: the file can't be read, or is no file of dead letters.
+        ConfigError: the file can't be read, or is not a file of dead letters.
     """
     path = os.fspath(path)
     try:

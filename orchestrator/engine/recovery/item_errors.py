@@ -127,7 +127,7 @@ def item_error(
 def headline(error: ItemError) -> str:
     """Return in one line where an item stands and what failed: "in.csv, line 3: KeyError: 'n'".
 
-    An item that is no record of a file is called by its index, as the message does.
+    An item that is not a record of a file is called by its index, as the message does.
     """
     place = error.place
     if place is None:

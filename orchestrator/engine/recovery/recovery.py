@@ -65,7 +65,7 @@ class Recovery:
         Args:
             policy: of the call.
             counts: where retries and deaths are counted.
-            whole: told of each assembly that has all its outcomes.
+            whole: told about each assembly that has all its outcomes.
             divider: knows the records of items that are blocks of them; None: they are none.
         """
         self._policy = policy
@@ -343,7 +343,7 @@ class Recovery:
     def _divide_lost(self, event: Lost, chunk: Chunk) -> bool:
         """Divide a block that a worker died with, if it is more than one record: around the one that ran, or in halves.
 
-        The death counts for that record only, and what is known of the block before it is no suspicion against it.
+        The death counts for that record only, and what is known of the block before it casts no suspicion on it.
         """
         reading = event.reading if event.reading is not None and event.reading.ident == chunk.ident else None
         if reading is None and not chunk.watched:

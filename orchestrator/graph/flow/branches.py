@@ -60,7 +60,7 @@ class Branches:
 
         Args:
             nodes: of the graph, in order, connected.
-            forget: told of nodes that are closed and take no more part.
+            forget: told about nodes that are closed and take no more part.
         """
         self._nodes = nodes
         self._forget = forget

@@ -1,4 +1,4 @@
-"""Buffers grow where branches of one stream meet again: else a graph of bounded buffers could stand still for ever.
+"""Buffers grow where branches of one stream meet again: else a graph of bounded buffers could stand still forever.
 
     route --e (rare)--> merge_sorted      merge_sorted waits for an `e` before it takes more of the rest; its buffer for
           --rest------> merge_sorted      the rest is full, so nothing is read, so there never is an `e`

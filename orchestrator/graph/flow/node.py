@@ -211,10 +211,10 @@ def keep_written(sink: Any, node_name: str, secret: str) -> None:
     Args:
         sink: with `keep_as(secret)` if it writes to a file whose name nobody is to guess, else with `keep()`.
         node_name: for the message.
-        secret: known only to this run, and to those that go on with it.
+        secret: known only to this run, and to those that continue with it.
 
     Raises:
-        ConfigError: it can't be gone on with.
+        ConfigError: it can't be resumed.
     """
     keep_as = getattr(sink, "keep_as", None)
     keep = getattr(sink, "keep", None) if keep_as is None else partial(keep_as, secret)
@@ -312,7 +312,7 @@ class Node:
             secret: of the run; file names that others could otherwise guess are derived from it.
 
         Raises:
-            ConfigError: a sink can't be gone on with.
+            ConfigError: a sink can't be resumed.
         """
         self.secret = secret
         for number, outlet in enumerate(self.outlets):

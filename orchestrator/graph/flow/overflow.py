@@ -138,7 +138,7 @@ class Overflow:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on with the files as they were then.
+        """Continue with the files as they were then.
 
         Raises:
             OrchestratorError: one is gone, or was cut short.
@@ -156,7 +156,7 @@ class Overflow:
                 ) from None
 
     def close(self, *, failed: bool) -> None:
-        """Forget what waits; remove the files, unless a later run is to go on with them."""
+        """Forget what waits; remove the files, unless a later run is to resume them."""
         for segment in self._segments:
             segment.close()
         self._segments.clear()
@@ -179,7 +179,7 @@ class _Segment:
     """One file of lists."""
 
     def __init__(self, path: str | None, size: int = 0, at: int = 0) -> None:
-        """Create it, or go on with what a run before this one has written: `size` bytes of it, read up to `at`."""
+        """Create it, or continue with what a run before this one has written: `size` bytes of it, read up to `at`."""
         self.path = path
         self.size, self.at = size, at
         if path is None:

@@ -64,7 +64,7 @@ class Calls:
         return self._events.get(number)
 
     def timeout_s(self, number: int) -> float | None:
-        """Return how long an item of a call may take; None: for ever."""
+        """Return how long an item of a call may take; None: forever."""
         return self._watched.get(number)
 
     @property

@@ -57,7 +57,7 @@ class NamelessForkServer(_PlacedForkServer):
     _forkserver_pid: int | None
 
     def __init__(self, own: Callable[[int], object]) -> None:
-        """Begin without a server; `own` is told of a descriptor that a forked child must not use."""
+        """Begin without a server; `own` is told about a descriptor that a forked child must not use."""
         super().__init__()
         self._own = own
         self._socket_fd = -1

@@ -82,7 +82,7 @@ class InFlight:
             self.bytes -= size_bytes
 
     def forget(self, number: int, events: StageEvents | None) -> None:
-        """Give back what a call that ended has not consumed, and free what it was still told of."""
+        """Give back what a call that ended has not consumed, and free what it was still told about."""
         self.bytes -= self.calls.unconsumed.pop(number)
         while events:
             try:

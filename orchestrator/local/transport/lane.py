@@ -94,7 +94,7 @@ class Lane:
         self.state = LaneState.STARTING
         self.known_calls: set[int] = set()
         self.names: dict[str, int] = {}
-        """What the worker was told of `__main__`: the token of each name."""
+        """What the worker was told about `__main__`: the token of each name."""
         self.spill: SpillFile | None = None
         """Where the worker writes what is too much for memory of the chunk that it runs."""
         self.chunks_done = 0

@@ -18,7 +18,7 @@ from orchestrator.machine import own_descriptors
 from workers.transport.wire import Frame
 
 Occurred = list[tuple[selectors.SelectorKey, int]]
-"""What a wait told of: the `data` of a key is its lane, None for the wake-up."""
+"""What a wait told about: the `data` of a key is its lane, None for the wake-up."""
 
 
 class LaneIO:

@@ -58,7 +58,7 @@ class Definitions:
         return definitions
 
     def _of_kind(self, told: dict[str, int]) -> list[Definition]:
-        """Return what this worker was not told of, of the kinds of which it wants all there is."""
+        """Return what this worker was not told about, of the kinds of which it wants all there is."""
         if ALL not in told and CODE not in told:
             return []
         names = [name for name in bindings.track_all() if name not in told]

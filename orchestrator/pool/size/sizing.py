@@ -60,10 +60,10 @@ class Sizing:
 
 
 def parse_sizing(text: str | int) -> Sizing:
-    """Return what a text means; one that is no number and not "auto" is the name of a file.
+    """Return what a text means; one that is not a number and not "auto" is the name of a file.
 
     Raises:
-        ConfigError: it can't be; there is no such file, or what stands in it is no number of workers.
+        ConfigError: it can't be; there is no such file, or what stands in it is not a number of workers.
     """
     words = str(text).strip()
     if re.fullmatch(r"[+-]?\d+%?", words):
@@ -150,7 +150,7 @@ class SizeFile:
         except OSError as error:
             text, wrong = f"\0{error.errno}", f"can't read it: {error.strerror}"
         except UnicodeDecodeError:
-            text, wrong = "\0", "it is not a text file"
+            text, wrong = "\0", "it is not text file"
         else:
             wrong = ""
         if text is None or text == self._last:

@@ -61,7 +61,7 @@ class OutputFile(Protocol):
         """Sync what was written so far, if that means something; any thread may call it."""
 
     def discard(self) -> None:
-        """Leave nothing that a later run could go on with either."""
+        """Leave nothing that a later run could continue with either."""
 
     @property
     def is_final(self) -> bool:
@@ -71,10 +71,10 @@ class OutputFile(Protocol):
         """Let what is written outlive this process; before anything is written.
 
         Args:
-            secret: known to the runs that go on with this one, and to nobody else.
+            secret: known to the runs that continue with this one, and to nobody else.
 
         Raises:
-            ConfigError: it can't be gone on with.
+            ConfigError: it can't be resumed.
         """
 
     def snapshot(self) -> Any:

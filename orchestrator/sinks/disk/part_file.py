@@ -74,7 +74,7 @@ class PartFile:
         self._dirty_bytes = 0  # written since the kernel was last told to begin
 
     def open(self) -> None:
-        """Begin an empty file, if none is begun; go on with one that rests.
+        """Begin an empty file, if none is begun; continue with one that rests.
 
         Raises:
             OrchestratorError: it can't be made, or somebody has meddled with it.
@@ -204,7 +204,7 @@ class PartFile:
         return False
 
     def abort(self) -> None:
-        """Remove what was written, unless a later run is to go on with it, or it has its final name already."""
+        """Remove what was written, unless a later run is to resume it, or it has its final name already."""
         if not self._kept and self._part:
             with suppress(OSError):
                 os.unlink(self._part)
@@ -232,7 +232,7 @@ class PartFile:
     # ---- for a run that can be resumed ------------------------------------------------------------------------
 
     def keep_as(self, secret: str) -> None:
-        """Write under a name that a later run finds, and leave it there if this one does not come to its end.
+        """Write under a name that a later run finds, and leave it there if this one does not end.
 
         Before anything is written.
 

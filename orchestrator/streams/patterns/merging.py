@@ -115,7 +115,7 @@ class PriorityMerge(Merge):
     Args:
         priorities: One number an input; the greater goes first, between equals each in turn.
         ageing: After so many items of others while it waits, an input counts one priority more, until it is served;
-            None: an input of low priority may wait for ever.
+            None: an input of low priority may wait forever.
 
     *Emits when* any input brings items. *Backpressures when* an input's buffer is full, that input only.
     *Completes when* all inputs have ended. *Fails when* an input does.

@@ -57,7 +57,7 @@ class Broadcast(Node):
     Args:
         outputs: How many.
         on_failure: What happens when a node of one branch fails: "raise" fails everything, "drop" closes that branch
-            and goes on with the others (see `graph/flow/branches.py`); `dropped` tells which, and why.
+            and continues with the others (see `graph/flow/branches.py`); `dropped` tells which, and why.
 
     *Emits when* items come. *Backpressures when* any output does: the slowest decides.
     *Completes when* its input ends, or all consumers walked away. *Fails when* a consumer does, with "raise"; with
