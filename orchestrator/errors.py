@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OrchestratorError(Exception):
-    """The root: `except OrchestratorError` catches whatever this package raises of its own.
+    """The base of all errors that this package raises.
 
     All of them can be copied and pickled, with their cause; of what they hold that can't be pickled a description.
     """
@@ -79,7 +79,7 @@ class ReentrantCallError(OrchestratorError, RuntimeError):
 
 
 class InternalError(OrchestratorError):
-    """Our bug. Please report it, with the text."""
+    """A bug in orchestrator: please report it with its text."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} (this is a bug in orchestrator; please report it)")
@@ -141,7 +141,7 @@ class WorkerDiedError(ItemError):
 
 
 class ItemTimeoutError(ItemError, TimeoutError):
-    """An item took longer than `timeout`; its worker was ended, with all that the function had started."""
+    """An item timed out; its worker was killed, with all that the function had started."""
 
     limit_s = 0.0
     """What it was allowed to take."""
@@ -152,11 +152,11 @@ class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):
 
 
 class ResourceTimeoutError(OrchestratorError, TimeoutError):
-    """All resources of a pool were taken for as long as you were willing to wait; the text says by which processes."""
+    """No resource became free within your timeout; the text says which processes hold them."""
 
 
 class ResumeMismatchError(OrchestratorError):
-    """A run can't be resumed, because something that shapes its output is not as it was; the text says what."""
+    """A run can't be resumed, as something that shapes its output has changed; the text says what."""
 
 
 class PausedError(OrchestratorError):

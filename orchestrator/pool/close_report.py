@@ -23,18 +23,18 @@ class Farewell:
 
 @dataclass(frozen=True, slots=True)
 class CloseReport:
-    """What the workers said when they left, by worker id and in the order in which they left."""
+    """The results of the finalizers, by worker id and in the order in which the workers exited."""
 
     farewells: tuple[Farewell, ...] = field(default=())
 
     @property
     def results(self) -> list[Any]:
-        """What the finalizers gave that did not fail."""
+        """The return values of the finalizers that succeeded."""
         return [each.result for each in self.farewells if each.error is None]
 
     @property
     def errors(self) -> list[BaseException]:
-        """What the others raised."""
+        """The exceptions of the finalizers that failed."""
         return [each.error for each in self.farewells if each.error is not None]
 
 

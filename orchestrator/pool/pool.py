@@ -332,7 +332,7 @@ class Pool:
         return self._futures.submit(fn, arguments("args", args), _keywords(kwargs), options, priority)
 
     def cancel(self, future: Future[Any]) -> bool:
-        """Cancel a submitted call even if it runs: its worker is ended and replaced; return False if it was done.
+        """Cancel a submitted call, killing its worker if it runs; return False if it had finished.
 
         Other calls that the worker held run again in another worker.
         """
@@ -369,7 +369,7 @@ class Pool:
         return self._together.begin(fn, (), graph)
 
     def share(self, obj: object) -> Shared:
-        """Put `obj` into shared memory once, for all workers, present and future; return a small handle of it.
+        """Put `obj` into shared memory once for all present and future workers; return a small handle.
 
         The handle may be an argument, an item, or part of a function; `.get()` gives the object, in the workers and
         here. Arrays and other large buffers inside it are read-only views of that one memory. The memory is freed when
@@ -422,11 +422,11 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """How many workers the pool is to have; just after `resize` some may still be coming or going."""
+        """The wanted number of workers; right after `resize` some may still be starting or leaving."""
         return 0 if self._coordinator.closed else self._coordinator.size
 
     def resize(self, workers: int) -> None:
-        """Have so many workers from now on; from any thread, while maps and streams run too. Returns at once.
+        """Change the number of workers, from any thread and while maps run; returns at once.
 
         New workers take chunks as soon as they are ready. Those with the highest ids leave: they take nothing more,
         finish what they have, and go, or stay if they are wanted again before; nothing is lost, repeated or reordered.
@@ -443,12 +443,12 @@ class Pool:
             self._follower.stop()
 
     def reread_size(self) -> None:
-        """Look now at the file that says how many workers there are to be, if one does; safe in a signal handler."""
+        """Reread the file that sets the number of workers, if one does; safe in a signal handler."""
         if self._follower is not None:
             self._follower.hurry()
 
     def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
-        """Return what each worker runs and for how long; from any thread. `str()` of it is a text for people.
+        """Return what each worker runs and for how long, from any thread; `str()` makes it readable.
 
         Args:
             describe: gives an item in words, None if it has none; called under the pool's lock.
@@ -468,7 +468,7 @@ class Pool:
             self._coordinator.drive(lambda: False, 0)
 
     def stats(self) -> PoolStats:
-        """Return what the pool has counted so far."""
+        """Return the pool's counters so far."""
         self._coordinator.refuse_if_foreign()
         return self._totals.stats(self._coordinator, self._futures.counts)
 
@@ -484,7 +484,7 @@ class Pool:
     # ---- ending -----------------------------------------------------------------------------------------------
 
     def close(self, timeout: float | None = None) -> CloseReport | None:
-        """Finish the submitted futures, end maps still open, let the workers leave. A second call does nothing more.
+        """Finish submitted futures, end open maps and stop the workers gracefully; a second call does nothing.
 
         Returns what the workers' finalizers gave; None where the pool has no finalizer.
 
@@ -523,7 +523,7 @@ class Pool:
         return self._coordinator.is_interrupted or self._futures.is_interrupted
 
     def terminate(self) -> None:
-        """End every worker now; futures that are not done are given `ClosedError`. A signal handler may call it."""
+        """Kill every worker now; unfinished futures get `ClosedError`. A signal handler may call it."""
         if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):
             return
         if self._is_interrupted:

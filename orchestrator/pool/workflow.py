@@ -117,7 +117,7 @@ class Workflow:
     def barrier(
         self, each_worker: Callable[[], Any] | None = None, *, then: Callable[[list[Any]], object] | None = None
     ) -> Workflow:
-        """Let all items be through the steps so far before the first goes on to the next.
+        """Hold all items until every one has passed the steps so far.
 
         Args:
             each_worker: called once in every worker in between; see `Stream.barrier`.

@@ -84,7 +84,7 @@ class Report:
 
     @property
     def fullest(self) -> str | None:
-        """The node that held the others up longest, None if nothing ever waited."""
+        """The node that blocked the others longest, None if nothing ever waited."""
         name = max(self.nodes, key=lambda name: self.nodes[name].full_s, default=None)
         return name if name is not None and self.nodes[name].full_s > 0 else None
 

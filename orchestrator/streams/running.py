@@ -34,7 +34,7 @@ class Terminal:
         self.op = op
 
     def explain(self) -> str:
-        """Return what would run, as text: a line a node, what is fused in it and where it runs."""
+        """Describe what would run: a line per node, with its fused steps and where it runs."""
         return Plan([self.op], whole=False).explain()
 
 
@@ -45,7 +45,7 @@ def run(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every_s: float = EVERY_S,
 ) -> Report:
-    """Run whole flows together, to their ends; return what each node did.
+    """Run flows together until all have ended; return a report of each node.
 
     Args:
         terminals: what `stream.to(sink)` gives; all that hangs together must be here.

@@ -113,7 +113,7 @@ class Stream:
     # ---- in the workers ---------------------------------------------------------------------------------------
 
     def map(self, fn: Callable[[Any], Any], *, desc: str | None = None, **options: Any) -> Self:
-        """Put `fn(item)` in the place of each item, in the workers; options as of `Pool.map`.
+        """Replace each item by `fn(item)`, in the workers; options as for `Pool.map`.
 
         Neighbouring steps run as one function if their options are the same, or one has none.
 
@@ -137,7 +137,7 @@ class Stream:
         return self._work("filter", pred, desc, options or None)
 
     def flat_map(self, fn: Callable[[Any], Iterable[Any]], *, desc: str | None = None, **options: Any) -> Self:
-        """Put the items of `fn(item)` in the place of each item; in the workers, as `map`.
+        """Replace each item by the items of `fn(item)`, in the workers, as `map`.
 
         An item that fails gives nothing, so all that it gives is made first: beyond 65,536 results it waits in a
         temporary file (`TMPDIR`), not in memory. For an endless iterable there is `flat_map_inline`.
@@ -145,7 +145,7 @@ class Stream:
         return self._work("flat_map", fn, desc, options or None)
 
     def through(self, workflow: Workflow, **options: Any) -> Self:
-        """Run a workflow's steps, in the workers; a barrier in it holds everything back until all are through."""
+        """Run a workflow's steps in the workers; a barrier in it holds all items until every one has arrived."""
         if not isinstance(workflow, Workflow):
             raise ConfigError(f"through needs a Workflow, not {type_name(type(workflow))}; for a function there is map")
         _check(options)
@@ -165,19 +165,19 @@ class Stream:
     # ---- in the coordinator -----------------------------------------------------------------------------------
 
     def map_inline(self, fn: Callable[[Any], Any]) -> Self:
-        """Put `fn(item)` in the place of each item, here."""
+        """Replace each item by `fn(item)`, in the coordinator."""
         return self._node("map_inline", fn, lambda name: inline.MapInline(fn, name=name))
 
     def filter_inline(self, pred: Callable[[Any], Any]) -> Self:
-        """Keep the items for which `pred(item)` is true, here."""
+        """Keep the items for which `pred(item)` is true, in the coordinator."""
         return self._node("filter_inline", pred, lambda name: inline.FilterInline(pred, name=name))
 
     def flat_map_inline(self, fn: Callable[[Any], Iterable[Any]]) -> Self:
-        """Put the items of `fn(item)` in the place of each item, here."""
+        """Replace each item by the items of `fn(item)`, in the coordinator."""
         return self._node("flat_map_inline", fn, lambda name: inline.FlatMapInline(fn, name=name))
 
     def tee(self, *sinks: Any, format: str | None = None) -> Self:  # noqa: A002 - as of `read`
-        """Pass the items on, and write them to the sinks too; sinks and format as of `to`."""
+        """Pass the items on and write them to sinks too; sinks and format as for `to`."""
 
         def make(name: str) -> Node:
             return splitting.Tee(*(as_sink(sink, format) for sink in sinks), name=name)
@@ -186,7 +186,7 @@ class Stream:
         return self._node("tee", None, make)
 
     def broadcast(self, n: int, *, on_failure: str = "raise") -> tuple[Self, ...]:
-        """Give `n` streams that have every item each; the slowest decides the pace.
+        """Return `n` streams that each have every item; the slowest sets the pace.
 
         Args:
             n: how many.
@@ -202,7 +202,7 @@ class Stream:
     def route(
         self, predicates: Mapping[str, Callable[[Any], Any]], default: str = "rest", match: str = "all"
     ) -> dict[str, Self]:
-        """Send each item where its predicates say: {name: stream}, the default's too.
+        """Split by predicates into named streams: {name: stream}, the default's too.
 
         Args:
             predicates: looked at in order.
@@ -329,7 +329,7 @@ class Stream:
         return self._then(Op("join", "join", (self._port, _port_of(other)), make))
 
     def in_step(self, *others: Stream, missing: Any = None) -> Self:
-        """Give tuples of the k-th items of all branches; in the place of one that has ended stands `missing`."""
+        """Give tuples of the k-th items of all branches, with `missing` for a branch that has ended."""
         ports = (self._port, *map(_port_of, others))
         return self._then(
             Op("in_step", "in_step", ports, lambda name: merging.InStep(len(ports), missing=missing, name=name))
@@ -342,7 +342,7 @@ class Stream:
         then: Callable[[list[Any]], object] | None = None,
         desc: str | None = None,
     ) -> Self:
-        """Hold everything back until all items are through the steps so far, in every worker.
+        """Hold all items until every one has passed the steps so far, in every worker.
 
         What functions keep in a worker's memory is lost with that worker: where one dies, is replaced or leaves, and in
         a run that is resumed. So `each_worker` sees all of it only in a run without these. A run that is resumed runs
@@ -441,7 +441,7 @@ class Stream:
         return list(self)
 
     def explain(self) -> str:
-        """Return what would run, as text: a line a node, what is fused in it and where it runs."""
+        """Describe what would run: a line per node, with its fused steps and where it runs."""
         return Plan([], [self._port], whole=False).explain()
 
     if not TYPE_CHECKING:  # type checkers find misspelt names by themselves

@@ -38,7 +38,7 @@ class WorkerContext:
         return self._in_step("barrier").barrier
 
     def all_gather(self, value: object) -> list[Any]:
-        """Give `value` to all workers of this `run_on_all`; return everybody's, by worker id.
+        """Exchange `value` with all workers of this `run_on_all`; return all values by worker id.
 
         All of them have to call it. Arrays of 64 KiB and more are read-only views of shared memory, which may be kept.
 
@@ -49,7 +49,7 @@ class WorkerContext:
         return self._in_step("all_gather").all_gather(value)
 
     def all_reduce(self, value: object, op: Reduction = "sum") -> Any:
-        """Fold everybody's values into one, always in the order of the worker ids; return it in every worker.
+        """Reduce all workers' values to one, in the order of worker ids; return it in every worker.
 
         Args:
             value: this worker's; arrays are folded element by element.

@@ -38,7 +38,7 @@ from workers.sync.shared_file import reach
 
 
 class Barrier:
-    """The point that all parties must reach before any goes on; parties are threads of any number of processes.
+    """A point that all parties must reach before any continues; parties are threads of any processes.
 
     It is `threading.Barrier`, and `resize` beside it. A process is a party from when it first waits, or was given the
     barrier as an argument of a `multiprocessing.Process` or by unpickling, until it ends in order. If it ends

@@ -63,7 +63,7 @@ class _Shown(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One item that was given up on."""
+    """One item that failed for good."""
 
     held: Any
     """The item as it is kept; ask for `item`."""
@@ -88,7 +88,7 @@ class DeadLetter:
 
     @property
     def item(self) -> Any:
-        """The item, unpickled if it has to be: that runs code that is in it.
+        """The item; a pickled one is unpickled, which runs code.
 
         Raises:
             ConfigError: it could not be kept, or only its place in a file is, or it is a pickle that others may have
@@ -113,7 +113,7 @@ class DeadLetter:
 
     @property
     def is_pickled(self) -> bool:
-        """Whether to ask for `item` unpickles it, which runs code."""
+        """Whether reading `item` unpickles it, which runs code."""
         return isinstance(self.held, _Pickled)
 
     @property
@@ -196,7 +196,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def read_dead_letters(path: str | os.PathLike[str]) -> Iterator[DeadLetter]:
-    """Give the letters of a file, in order.
+    """Yield the dead letters of a file, in order.
 
     Their items run again with `pool.map(fn, (letter.item for letter in read_dead_letters(path)))`; give that another
     file for its own dead letters, since these stay where they are. What is appended after the call is not given. A line

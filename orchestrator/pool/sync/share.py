@@ -56,7 +56,7 @@ class Shared(workers.sync.shared_object.Shared):
 
     @property
     def closed(self) -> bool:
-        """Whether its memory was given back."""
+        """Whether its memory was freed."""
         return not self._free.alive
 
     # Not `get` itself: its bound method may be sent to a worker, where the handle is one of
@@ -67,7 +67,7 @@ class Shared(workers.sync.shared_object.Shared):
         return super()._load()
 
     def close(self) -> None:
-        """Give the memory back; views that a process holds stay valid. A second call does nothing."""
+        """Free the memory; views that a process holds stay valid, and a second call does nothing."""
         self._free()
         self._value = workers.sync.shared_object.MISSING
 
