@@ -203,8 +203,7 @@ class MapOptions:
     look_ahead: bool = True
     """Whether a worker may hold chunks that it has not begun; without, those can still be called off."""
     ahead: bool = False
-    """Whether chunks that take long may be encoded before a lane takes them: then they are sent though the consumer is
-    away."""
+    """Whether chunks may be encoded before a lane takes them: then they are sent though the consumer is away."""
     prompt: bool = False
     """Whether a worker gives back each result at once, rather than several short ones together."""
     at_most_once: bool = False
@@ -250,7 +249,11 @@ def map_options(given: dict[str, Any]) -> MapOptions:
         if name not in MAP_OPTIONS:
             hint = did_you_mean(name, MAP_OPTIONS) or f"; there are {', '.join(MAP_OPTIONS)}"
             raise ConfigError(f"map has no option {describe(name)}{hint}")
-    return MapOptions(**{MAP_OPTIONS[name]: value for name, value in given.items()})
+    return MapOptions(ahead=True, **{MAP_OPTIONS[name]: value for name, value in given.items()})
+
+
+STANDBY = "orchestrator-standby"
+"""The name of threads of ours that hold no lock which a forked worker uses."""
 
 
 def refuse_fork_with_threads() -> None:
@@ -259,7 +262,7 @@ def refuse_fork_with_threads() -> None:
     Raises:
         ConfigError: unless ORCHESTRATOR_FORCE_FORK=1 is set.
     """
-    others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+    others = [t.name for t in threading.enumerate() if t is not threading.current_thread() and t.name != STANDBY]
     if others and os.environ.get("ORCHESTRATOR_FORCE_FORK") != "1":
         raise ConfigError(
             f'start_method="fork" while other threads run ({", ".join(others[:3])}) can hang the workers: a lock '

@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.chunking import ChunkSizer
@@ -45,10 +46,12 @@ from workers.transport.wire import Flag
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Divider
 
-_AHEAD_CHUNK_S = 0.01
+_AHEAD_CHUNK_S = 0.0001
 """Chunks that take longer may be encoded ahead of a lane's credit."""
 _AHEAD_S = 10.0
-_MOST_AHEAD = 256
+_MOST_AHEAD = 1024
+_ENCODING_S = 0.0005
+"""So long chunks are encoded ahead before results are looked after again."""
 _WEIGHT = 0.3
 
 
@@ -101,8 +104,10 @@ class Stage:
         self._head: Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
         self._total = total
-        self._ahead = options.look_ahead and options.ahead and settings.start_method != "fork"
-        self._in_lanes = self._put_ahead = self._ahead_bytes = self._freed_bytes = 0
+        self._ahead = options.look_ahead and options.ahead
+        self._in_lanes = self._freed_bytes = 0
+        self._uncounted_bytes = 0
+        """Of chunks that are being put ahead: the coordinator doesn't know of them yet."""
         self._next_seq = 0
         self._closed = False
         self.cut_items = 0
@@ -144,37 +149,52 @@ class Stage:
         if self._workers != self._coordinator.size:
             self._workers = self._sizer.workers = self._window.workers = self._coordinator.size or 1
         depth = self._depth()
-        if not self._ahead:
+        if not self._count_ahead:
             self._fill_lanes(cut, depth)
-            return
-        self._take_ahead(cut)
-        try:
-            self._fill_lanes(cut, depth)
-            if self._may_go_ahead and len(self._backlog) < self._most_ahead and (more := self._encoded(cut)):
-                self._backlog.append((more[0], payload.kept(more[1])))
-        finally:
-            batch = list(self._backlog)
-            self._backlog.clear()
-            self._put_ahead = len(batch)
-            self._in_lanes += len(batch)
-            self._ahead_bytes = sum(encoded.size for _, encoded in batch)
-            if batch:
-                self._coordinator.put_ahead(self._number, batch, depth)
+        if self._ahead:
+            self._go_ahead(cut, depth)
 
-    def _take_ahead(self, cut: Callable[[int], Sequence[Any]]) -> None:
-        """Have what was encoded ahead back, as far as it was not sent meanwhile; what runs again goes before it."""
-        if not self._put_ahead:
+    @property
+    def _count_ahead(self) -> int:
+        """How many chunks are encoded and wait for a credit, wherever this consumer is."""
+        return self._coordinator.count_ahead(self._number) if self._ahead else 0
+
+    def _go_ahead(self, cut: Callable[[int], Sequence[Any]], depth: int) -> None:
+        """Encode chunks that are sent as credits come free, for a moment; what runs again goes before them."""
+        if self._recovery.head is not None and self._count_ahead:
+            while self._recovery.head is not None and (more := self._encoded(_nothing)) is not None:
+                self._backlog.append(more)
+        if self._backlog or self._count_ahead:
+            self._put_ahead(depth, first=True)  # also to have those sent that there are
+        if not self._may_go_ahead:
             return
-        self._backlog.extend(self._coordinator.take_ahead(self._number))
-        self._in_lanes -= len(self._backlog)
-        if self._backlog and self._recovery.head is not None and (again := self._encoded(cut)):
-            self._backlog.appendleft(again)
+        ends, room = perf_counter() + _ENCODING_S, self._most_ahead - self._count_ahead
+        while len(self._backlog) < room and (more := self._encoded(cut)) is not None:
+            self._backlog.append((more[0], payload.kept(more[1])))
+            self._uncounted_bytes += more[1].size
+            if perf_counter() > ends:
+                break
+        if self._backlog:
+            self._put_ahead(depth, first=False)
+
+    def _put_ahead(self, depth: int, *, first: bool) -> None:
+        batch = list(self._backlog)
+        self._coordinator.put_ahead(self._number, batch, depth, first=first)
+        self._backlog.clear()
+        self._in_lanes += len(batch)
+        self._uncounted_bytes = 0
+
+    def drop_ahead(self) -> None:
+        """Send no chunk that no worker has been sent yet: the run is to end, and these will not come back."""
+        if self._ahead:
+            self._ahead = False
+            self._in_lanes -= self._coordinator.drop_ahead(self._number)
 
     @property
     def _may_go_ahead(self) -> bool:
-        """Whether chunks may be encoded before a lane has credit for them: so long ones, that no pause starves workers.
+        """Whether chunks may be encoded before a lane has credit for them, so that no pause starves the workers.
 
-        Short ones would be cut before their best size is known; large payloads are not copied twice.
+        The shortest are not worth it; large payloads are not copied twice.
         """
         return (
             self._ahead
@@ -254,9 +274,14 @@ class Stage:
     def wants_room(self, *, source_ended: bool = False) -> bool:
         """Tell whether there is something to send, and a lane that would take it now."""
         depth = self._depth_wanted(source_ended)
-        if depth > 0 and not source_ended and self._may_go_ahead and self._put_ahead < self._most_ahead:
+        if not depth:
+            return False
+        ahead = self._count_ahead
+        if not source_ended and self._may_go_ahead and ahead < self._most_ahead:
             return True
-        return depth > 0 and self._coordinator.room(depth) > 0
+        if ahead:  # these are next
+            return self._recovery.head is not None
+        return self._coordinator.room(depth) > 0
 
     def is_waiting(self, *, source_ended: bool) -> bool:
         """Tell whether something will happen of its own accord: a chunk comes back, falls due, or gets its credit.
@@ -301,7 +326,7 @@ class Stage:
     @property
     def _may_cut(self) -> bool:
         """Whether the window and the pool's byte budget allow one more chunk."""
-        return self._window.allows(self._coordinator.in_flight_bytes + self._ahead_bytes, self._chunk_s)
+        return self._window.allows(self._coordinator.in_flight_bytes + self._uncounted_bytes, self._chunk_s)
 
     def _cut(self, cut: Callable[[int], Sequence[Any]]) -> Chunk | None:
         if not self._may_cut:
@@ -521,6 +546,10 @@ class Stage:
         self._function = None
         self._coordinator.close_call(self._number)
         self._deliveries.close()
+
+
+def _nothing(_: int) -> Sequence[Any]:
+    return ()
 
 
 def _undecodable(

@@ -264,7 +264,7 @@ class Runner:
     def _poll(self) -> None:
         """Keep the workers supplied while there is much to do here, or the consumer takes its time."""
         if self._coordinator is not None and perf_counter() >= self._look_at:
-            self._coordinator.drive(_never, 0)
+            self._coordinator.look()
             for stage in self._stages:
                 if not stage.outlets[0].cancelled:
                     stage.feed()
@@ -306,6 +306,8 @@ class Runner:
 
     def _has_come_to_rest(self, until: float) -> bool:
         """Whether nothing more is to be waited for, now that nothing is read."""
+        for stage in self._stages:
+            stage.stage.drop_ahead()
         if perf_counter() >= until:
             return True
         at_work = any(node.stage.in_lanes or node.stage.timeout_s is not None for node in self._stages)
@@ -337,10 +339,6 @@ class Runner:
 
 def _of_source(source: Node, error: BaseException) -> NodeError:
     return NodeError(source, error, getattr(source, "source_name", source.name) if source.name else "")
-
-
-def _never() -> bool:
-    return False
 
 
 def _named(carrier: NodeError) -> BaseException:

@@ -33,6 +33,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
+from orchestrator.engine.core.ahead import Ahead
 from orchestrator.engine.core.credits import Credits
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.waiting_line import WaitingLine
@@ -69,8 +70,6 @@ class Coordinator:
         self._settings = settings
         self._patience_s: float | None = LATE_S
         """How long nothing may come back, while a worker is idle, before what waits in others is looked at."""
-        # A worker that is forked has only the thread that forks: what another held locked would stay so.
-        self._has_watchdog = settings.start_method != "fork"
         self._line = WaitingLine()
         self._asked: int | None = None
         """The least depth for which there was no room, while a thread that waits is asked whether it can go on."""
@@ -96,10 +95,20 @@ class Coordinator:
         self._in_flight = InFlight(self._calls)
         self._ledger = self._in_flight.ledger
         self._credits = Credits()
-        self._supervisor = Supervisor(settings, lane_settings, self._in_flight, self._credits, self._io)
+        # A forked worker has only the thread that forks, and what others held locked stays so: the program's threads
+        # fork, never the watchdog, which holds nothing that a worker needs.
+        forks = settings.start_method == "fork"
+        self._supervisor = Supervisor(
+            settings,
+            lane_settings,
+            self._in_flight,
+            self._credits,
+            self._io,
+            may_start=(lambda: not self._watchdog.is_current) if forks else None,
+        )
         self._messages = WorkerMessages()
         self._timers = Timers()
-        self._ahead: dict[int, tuple[int, deque[Sendable]]] = {}  # by call: its depth, and what is encoded ahead
+        self._ahead = Ahead(self._line)
         self._warned = self._closing = False
         self._broken: OrchestratorError | None = None
         self._watches_items = settings.items_per_worker is not None
@@ -122,12 +131,12 @@ class Coordinator:
             self.check_usable()
             self._send_rebound()
             number = self._calls.open(events, function, timeout_s, name)
-            if self._has_watchdog and self._supervisor.every_s is not None:
+            if self._supervisor.every_s is not None:
                 self._watchdog.need()
             return number
 
     def notice_rebound(self) -> None:
-        """Have the workers told of what `__main__` has bound anew; a call that goes on for long asks for it itself."""
+        """Have the workers told about what `__main__` has bound anew; a call that goes on for long asks for it itself."""
         with HeldBack(), self._loop.lock:
             self._send_rebound()
 
@@ -174,40 +183,62 @@ class Coordinator:
             self._patience_s = LATE_S
             return sent
 
-    def put_ahead(self, number: int, batch: list[Sendable], depth: int) -> None:
-        """Keep encoded chunks of a call; they are sent as credits come free, its consumer being here or away."""
-        with HeldBack(), self._loop.lock:
-            self._ahead[number] = (depth, deque(batch))
-            if self._has_watchdog:
+    def put_ahead(self, number: int, batch: list[Sendable], depth: int, *, first: bool = False) -> None:
+        """Take encoded chunks of a call; they are sent as credits come free, its consumer being here or away."""
+        self.refuse_if_interrupted("what sends items to workers")
+        with self._loop.changing():
+            self.check_usable()
+            for chunk, encoded in batch:
+                chunk.size_bytes = encoded.size
+                self._in_flight.bytes += encoded.size
+            self._ahead.put(number, batch, depth, first=first)
+            self._send_ahead()
+            if self._ahead:
                 self._watchdog.need()
 
-    def take_ahead(self, number: int) -> list[Sendable]:
-        """Return the chunks that were put ahead and have not been sent; they are the caller's again."""
+    def count_ahead(self, number: int) -> int:
+        """Count the chunks of a call that were put ahead and have not been sent. Takes no lock."""
+        return self._ahead.count(number)
+
+    def drop_ahead(self, number: int) -> int:
+        """Forget the chunks of a call that were put ahead and have not been sent; return how many there were."""
         with HeldBack(), self._loop.lock:
-            _, kept = self._ahead.pop(number, (0, ()))
-            return list(kept)
+            return self._drop_ahead(number)
+
+    def _drop_ahead(self, number: int) -> int:
+        dropped = self._ahead.drop(number)
+        self._in_flight.bytes -= sum(chunk.size_bytes for chunk, _ in dropped)
+        return len(dropped)
 
     def _send_ahead(self) -> None:
-        """Send what was encoded ahead, a chunk of each call in turn; those who wait in line for credits go first."""
-        if self._line or self._closing:
+        """Send what was put ahead, a chunk of each call in turn, as far as no one else has waited longer."""
+        if self._closing:
             return
         touched: set[Lane] = set()
-        calls = list(self._ahead)
+        calls = self._ahead.calls
         while calls:
             number = calls.pop(0)
-            depth, kept = self._ahead[number]
-            if self._supervisor.holds_back and len(self._ledger):
-                break
-            worker_id = self._credits.take_alone() if kept[0][0].alone else self._credits.take(depth)
+            worker_id = self._take_credit(number)
             if worker_id is None:
                 continue
-            touched.add(self._send(number, *kept.popleft(), worker_id))
-            if kept:
+            chunk, encoded = self._ahead.take(number)
+            self._in_flight.bytes -= chunk.size_bytes
+            touched.add(self._send(number, chunk, encoded, worker_id))
+            if self._ahead.count(number):
                 calls.append(number)
-            else:
-                del self._ahead[number]
         for lane in touched:
             self._io.flush(lane)
+
+    def _take_credit(self, number: int) -> int | None:
+        """Spend a credit on the chunk of a call that was put ahead, if there is one for it."""
+        if self._supervisor.holds_back and len(self._ledger):
+            return None
+        chunk, depth = self._ahead.head(number)
+        if len(self._line) > 1:
+            kept, depth = self._line.before(-number, depth)
+            if self._credits.room(depth) <= kept:
+                return None
+        return self._credits.take_alone() if chunk.alone else self._credits.take(depth)
 
     def worker_ids(self) -> tuple[int, ...]:
         """Return the ids of all workers, in order; none while one is missing, or the pool is paused.
@@ -272,9 +303,16 @@ class Coordinator:
         Raises:
             ReentrantCallError: a signal handler called it in a thread that it interrupted while that held the lock.
         """
+        self._drive(ready, timeout)
+
+    def look(self) -> None:
+        """Take in what has come, without a wait; the caller feeds its own calls next."""
+        self._drive(_never, 0, looks=True)
+
+    def _drive(self, ready: Callable[[], Any], timeout: float | None, *, looks: bool = False) -> None:
         self.refuse_if_interrupted("what waits for workers")
         try:
-            self._loop.drive(lambda: self._can_go_on(ready) or not self._lanes_can_answer(), timeout)
+            self._loop.drive(lambda: self._may_leave(ready), timeout, looks=looks)
         except BaseException:
             with self._loop.lock:
                 self._leave_line()
@@ -283,6 +321,10 @@ class Coordinator:
             with self._loop.lock:
                 self._leave_line()
         self._messages.pass_on()
+
+    def _may_leave(self, ready: Callable[[], Any]) -> bool:
+        self._break_if(self._supervisor.start_owed())
+        return self._can_go_on(ready) or not self._lanes_can_answer()
 
     def _can_go_on(self, ready: Callable[[], Any]) -> bool:
         """Ask a thread that waits; while it lacks nothing but a credit, it stands in line for one."""
@@ -334,8 +376,11 @@ class Coordinator:
             self._forget_calls()
         return self._at_most(timeout)
 
-    def _handle(self, occurred: Occurred) -> None:
-        """Handle what the wait told about. Called under the lock."""
+    def _handle(self, occurred: Occurred, *, looks: bool) -> None:
+        """Handle what the wait told about. Called under the lock.
+
+        Whoever `looks` may have waited longer for a credit than what was put ahead, so it sends none of that.
+        """
         self._mind_the_late(quiet=not occurred)
         gone: list[Lane] = []
         for key, mask in occurred:
@@ -354,7 +399,7 @@ class Coordinator:
         for lane in gone:
             if lane.state is not LaneState.DEAD:
                 self._bury(lane)
-        if self._ahead:
+        if self._ahead and not looks:
             self._send_ahead()
         self._break_if(self._supervisor.tick())
         self._timers.run_due()
@@ -377,7 +422,7 @@ class Coordinator:
     def _watched(self) -> Watched | None:
         """Return what the watchdog is to hold while nobody waits; None: nothing. Called under the lock."""
         every_s = self._supervisor.every_s
-        if self._closing or not self._calls.are_open or (every_s is None and not self._ahead):
+        if self._closing or self._broken or not self._calls.are_open or (every_s is None and not self._ahead):
             return None
         return Watched(every_s, bool(self._ahead))
 
@@ -457,7 +502,7 @@ class Coordinator:
         """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
         for number, events in self._calls.forget():
             self._in_flight.forget(number, events)
-            self._ahead.pop(number, None)
+            self._drop_ahead(number)
             for lane in self._supervisor.all:
                 if number in lane.known_calls:
                     lane.known_calls.discard(number)
@@ -675,6 +720,10 @@ class Coordinator:
             return
         self._io.close()
         self._calls.close()
+
+
+def _never() -> bool:
+    return False
 
 
 _pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()

@@ -17,7 +17,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.errors import ClosedError, InternalError, OrchestratorError
@@ -28,6 +28,13 @@ _STILL_S = 0.1
 """A driver that left ready events alone for so long stands still: a signal handler interrupted it."""
 
 
+class Handle(Protocol):
+    """Handles what a wait told about."""
+
+    def __call__(self, occurred: Occurred, *, looks: bool) -> None:
+        """Handle it; `looks`: whoever waited did not really wait, and goes on at once."""
+
+
 class Loop:
     """The lock, and who of those that wait for something is in the one wait."""
 
@@ -36,7 +43,7 @@ class Loop:
         io: LaneIO,
         *,
         begin: Callable[[float | None], float | None],
-        handle: Callable[[Occurred], None],
+        handle: Handle,
         broke: Callable[[OrchestratorError], None],
     ) -> None:
         """Begin without a driver. What is given is called under the lock.
@@ -44,7 +51,7 @@ class Loop:
         Args:
             io: has the wait.
             begin: called before a wait of so many seconds; returns how many it may take.
-            handle: called with what the wait told about.
+            handle: called with what the wait told about, and whether whoever waited only looks.
             broke: told why nothing can go on.
         """
         self.lock = threading.RLock()
@@ -59,11 +66,16 @@ class Loop:
         self._overtaken: set[int] = set()
         """Turns whose frames were interrupted in the wait, while others drive."""
         self._waiters = 0
+        self._stands_in = False
+        """Whether the driver is there only until somebody waits for something."""
 
     # ---- driving ----------------------------------------------------------------------------------------------
 
-    def drive(self, may_leave: Callable[[], Any], timeout: float | None = None) -> None:
-        """Take turns, or wait for the thread that does, until `may_leave()` or for `timeout` seconds."""
+    def drive(self, may_leave: Callable[[], Any], timeout: float | None = None, *, looks: bool = False) -> None:
+        """Take turns, or wait for the thread that does, until `may_leave()` or for `timeout` seconds.
+
+        `looks` is passed on to what handles a turn.
+        """
         if self._driver == threading.get_ident():
             self.take_over()
         ends = None if timeout is None else time.monotonic() + timeout
@@ -71,6 +83,9 @@ class Loop:
         try:
             while True:
                 with self.lock:
+                    if self._stands_in:
+                        self._stands_in = False
+                        self.wake()
                     if may_leave():
                         break
                     left = None if ends is None else max(0.0, ends - time.monotonic())
@@ -80,7 +95,7 @@ class Loop:
                         turn = 0
                         self._wait_for_driver(left)
                 if turn:
-                    self._turn(turn, wait_s)
+                    self._turn(turn, wait_s, looks=looks)
                 if left is not None and left <= 0:
                     break
         except BaseException:
@@ -90,13 +105,33 @@ class Loop:
 
     def take_turn(self) -> None:
         """Take one turn without a wait, in the place of the driver if there is one. Under the lock."""
-        try:
+        with self._breaking():
             if self._driver is not None:
                 self._overtake()
             turn, _ = self._begin_turn(0)
             occurred = self._io.wait(0)
             self._leave_turn(turn)
-            self._handle(occurred)
+            self._handle(occurred, looks=False)
+
+    def stand_in(self, goes_on: Callable[[], bool]) -> None:
+        """Take turns while nobody waits for anything and `goes_on()`, which is asked under the lock."""
+        with self.lock:
+            self._stands_in = self._driver is None
+        while True:
+            with self.lock:
+                if not (self._stands_in and self._driver is None and goes_on()):
+                    self._stands_in = False
+                    return
+                with self._breaking():
+                    turn, wait_s = self._begin_turn(None)
+            with self._breaking():
+                self._turn(turn, wait_s, looks=False)
+
+    @contextlib.contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """Tell of what is raised in a thread that nobody waits in."""
+        try:
+            yield
         except OrchestratorError as error:
             self._broke(error)
         except BaseException as error:
@@ -109,7 +144,7 @@ class Loop:
         self.turns += 1
         return self.turns, wait_s
 
-    def _turn(self, turn: int, timeout: float | None) -> None:
+    def _turn(self, turn: int, timeout: float | None, *, looks: bool) -> None:
         """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called without the lock."""
         try:
             if self._overtaken:
@@ -122,7 +157,7 @@ class Loop:
             occurred = []  # a signal handler closed the pool, and the selector, in the middle of the wait
         with self.changing():
             self._leave_turn(turn)
-            self._handle(occurred)
+            self._handle(occurred, looks=looks)
 
     def _leave_turn(self, turn: int) -> None:
         self._overtaken.discard(turn)

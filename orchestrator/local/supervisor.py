@@ -14,6 +14,7 @@ Owner of the state: the coordinator, under its lock.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from itertools import takewhile
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
@@ -60,7 +61,14 @@ class Supervisor:
     """
 
     def __init__(
-        self, settings: PoolSettings, lane_settings: LaneSettings, in_flight: InFlight, free: Credits, io: LaneIO
+        self,
+        settings: PoolSettings,
+        lane_settings: LaneSettings,
+        in_flight: InFlight,
+        free: Credits,
+        io: LaneIO,
+        *,
+        may_start: Callable[[], bool] | None = None,
     ) -> None:
         """Begin without a worker.
 
@@ -70,6 +78,7 @@ class Supervisor:
             in_flight: the chunks that lanes hold.
             free: the credits, in which lanes are entered.
             io: reads and writes lanes.
+            may_start: tells whether the present thread may start a worker; None: any may.
         """
         self._settings = settings
         self._lane_settings = lane_settings
@@ -77,6 +86,9 @@ class Supervisor:
         self._ledger = in_flight.ledger
         self._credits = free
         self._io = io
+        self._may_start = may_start
+        self._owes = False
+        """Whether workers are wanted that the thread which noticed it may not start."""
         self.crew = Crew(settings.workers, self._holds, self._steps)
         """Who may begin something."""
         self.lanes: dict[int, Lane] = {}
@@ -105,11 +117,21 @@ class Supervisor:
         """
         try:
             for worker_id in self.crew.wanted():
+                if self._may_start is not None and not self._may_start():
+                    self._owes = True
+                    break
                 self._start(worker_id)
         except WorkerStartError:
             self.balance()
             raise
         self.balance()
+
+    def start_owed(self) -> OrchestratorError | None:
+        """Start the workers that another thread might not start; return why the pool can't go on, if it can't."""
+        if not self._owes:
+            return None
+        self._owes = False
+        return self._fill_or_break()
 
     def _start(self, worker_id: int) -> None:
         key = self._next_key

@@ -1,9 +1,10 @@
-"""The watchdog: looks after the workers while nobody waits for results, so that deadlines and memory limits hold then.
+"""The watchdog: feeds the workers and holds deadlines and memory limits while nobody waits for results.
 
-The loop runs in the thread of whoever waits for results, so a consumer that goes away for a minute would end nobody
-meanwhile. For calls with something to be held there is a thread that wakes a few times a second and takes one turn of
-the loop, without waiting in it, if nobody has taken one since it last looked. It starts when such a call opens and ends
-by itself when there is none any more; no other pool has it.
+The loop runs in the thread of whoever waits for results. While that one is away, chunks that are encoded already would
+lie here and workers would idle, and no deadline would be held. A call that has such chunks, a timeout or a memory limit
+therefore has this thread, which looks a few times a second (200 times while chunks wait) whether anybody has taken a
+turn of the loop since. If not, it drives the loop while chunks wait, or takes one turn where only limits matter. It
+ends by itself when there is nothing to look after; no other pool has it.
 
 Owner of the state: this class, under the loop's lock.
 """
@@ -16,13 +17,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from orchestrator.local.loop import Loop
+from orchestrator.settings import STANDBY
 
 _LEAVE_S = 5.0
 """It is in a turn for a moment at most; this may run in a garbage collection, which must not wait forever."""
 _MOMENT_S = 0.1
 """Nobody has to look after the workers for so long."""
 _AHEAD_TICK_S = 0.005
-"""The same, while chunks that are encoded ahead wait for credits, each of which takes longer than this."""
+"""The same, while chunks that are encoded ahead wait for credits."""
 
 
 class Watched(NamedTuple):
@@ -49,8 +51,13 @@ class Watchdog:
     def need(self) -> None:
         """Have a thread from now on. Under the lock."""
         if self._thread is None and not self._ended.is_set():
-            self._thread = threading.Thread(target=self._run, name="orchestrator-standby", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=STANDBY, daemon=True)
             self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is the present thread."""
+        return self._thread is threading.current_thread()
 
     def end(self) -> None:
         """Have none for good. Not under the lock, which the thread may be waiting for."""
@@ -65,7 +72,7 @@ class Watchdog:
                 return
 
     def _poll(self) -> float | None:
-        """Take a turn if nobody has for a while; return when to look again, None: there is nothing to be held."""
+        """Drive, or take a turn, if nobody has for a while; return when to look again, None: there is nothing to do."""
         loop = self._loop
         with loop.lock:
             watched = self._watched()
@@ -77,13 +84,16 @@ class Watchdog:
             stands = loop.turns == self._turns_seen
             if not stands:
                 self._seen_at = now
-            away = ahead and stands and not loop.is_driven
-            still = every_s is not None and now - self._seen_at >= max(every_s, _MOMENT_S)
-            if away or still:  # a driver, if there is one, stands still
-                loop.take_turn()
-                if still:
-                    self._seen_at = now
-            self._turns_seen = loop.turns
-            watched = self._watched()
-            wait_s = _AHEAD_TICK_S if watched and watched.ahead else _MOMENT_S
-            return wait_s if every_s is None or (watched and watched.ahead) else max(every_s, _MOMENT_S)
+            if every_s is not None and now - self._seen_at >= max(every_s, _MOMENT_S):
+                loop.take_turn()  # a driver, if there is one, stands still
+                self._seen_at = now
+        if ahead and stands:
+            loop.stand_in(self._is_ahead)
+        self._turns_seen = loop.turns
+        if ahead:
+            return _AHEAD_TICK_S
+        return _MOMENT_S if every_s is None else max(every_s, _MOMENT_S)
+
+    def _is_ahead(self) -> bool:
+        watched = self._watched()
+        return watched is not None and watched.ahead

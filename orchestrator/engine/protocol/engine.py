@@ -66,17 +66,26 @@ class Engine(Protocol):
     def dispatch(self, number: int, batch: list[Sendable], depth: int) -> int:
         """Send the chunks in turn while workers have credit; return how many were sent."""
 
-    def put_ahead(self, number: int, batch: list[Sendable], depth: int) -> None:
-        """Keep chunks that are sent as soon as there is room, while the consumer is away."""
+    def put_ahead(self, number: int, batch: list[Sendable], depth: int, *, first: bool = False) -> None:
+        """Take chunks that are sent as soon as there is room, the consumer being here or away.
 
-    def take_ahead(self, number: int) -> list[Sendable]:
-        """Take back what was put ahead and is not sent yet."""
+        They come behind those that wait for it already, or `first`, before them.
+        """
+
+    def count_ahead(self, number: int) -> int:
+        """Count the chunks of a call that were put ahead and are not sent yet."""
+
+    def drop_ahead(self, number: int) -> int:
+        """Forget the chunks of a call that were put ahead and are not sent yet; return how many."""
 
     def consumed(self, number: int, size_bytes: int) -> None:
         """Give back budget: these bytes of a call have left for the consumer. The end of a call gives back the rest."""
 
     def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
         """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds."""
+
+    def look(self) -> None:
+        """Take in what has come, without a wait; the caller feeds its own calls next."""
 
     def wake(self) -> None:
         """End the wait of whoever drives; from any thread."""

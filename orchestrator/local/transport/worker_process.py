@@ -20,6 +20,7 @@ import os
 import resource
 import select
 import sys
+import warnings
 from collections.abc import Callable
 from multiprocessing import (
     context,
@@ -162,7 +163,9 @@ class _SpawnProcess(_WorkerProcess):
 class _ForkProcess(_WorkerProcess):
     @staticmethod
     def _Popen(child: Any) -> Any:  # noqa: N802
-        return popen_fork.Popen(child)
+        with warnings.catch_warnings():  # the standby is harmless: see `refuse_fork_with_threads`
+            warnings.filterwarnings("ignore", ".* multi-threaded, use of fork", DeprecationWarning)
+            return popen_fork.Popen(child)
 
 
 _PROCESSES: dict[str, type[_WorkerProcess]] = {
