@@ -63,8 +63,8 @@ class Watchdog:
         """Have none for good. Not under the lock, which the thread may be waiting for."""
         self._ended.set()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_LEAVE_S)
+        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+            thread.join(_LEAVE_S)  # one that is not started yet finds nothing to do
 
     def _run(self) -> None:
         while (wait_s := self._poll()) is not None:
