@@ -136,7 +136,7 @@ class Coordinator:
             return number
 
     def notice_rebound(self) -> None:
-        """Have the workers told about what `__main__` has bound anew; a call that goes on for long asks for it itself."""
+        """Have the workers told of what `__main__` has bound anew; a call that goes on for long asks for it itself."""
         with HeldBack(), self._loop.lock:
             self._send_rebound()
 
