@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import place
 
 if TYPE_CHECKING:
+    from orchestrator.engine.protocol.status import WorkerInfo
     from orchestrator.engine.recovery.dead_letters import DeadLetter, read_dead_letters
     from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.errors import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.inside import WorkerContext, current
     from orchestrator.pool.close_report import CloseReport
     from orchestrator.pool.pool import Pool
-    from orchestrator.pool.stats import PoolStats, WorkerInfo
+    from orchestrator.pool.stats import PoolStats
     from orchestrator.pool.sync.barrier import Barrier
     from orchestrator.pool.sync.resources import ResourcePool
     from orchestrator.pool.sync.share import Shared
@@ -51,7 +52,7 @@ _HOMES = {
     "CloseReport": "pool.close_report",
     "Pool": "pool.pool",
     "PoolStats": "pool.stats",
-    "WorkerInfo": "pool.stats",
+    "WorkerInfo": "engine.protocol.status",
     "ResourcePool": "pool.sync.resources",
     "Failure": "engine.recovery.item_errors",
     "Report": "streams.report",

@@ -16,13 +16,13 @@ from time import perf_counter
 from typing import Any
 
 from workers.errors.capture import ExceptionRecord, add_note, capture
-from workers.functions.fused import FusedResults, FusedRunner
-from workers.functions.fused_reading import ReadResults, RecordsRunner, reader_of
-from workers.functions.runner import CallRunner, CallSpec, Failures
-from workers.functions.steps import Steps
+from workers.functions.calls import Runner, begin, runner_of
+from workers.functions.fused import FusedResults
+from workers.functions.fused_reading import ReadResults
+from workers.functions.runner import CallSpec, Failures
 from workers.functions.unsendable import unsendable
 from workers.pickling import main_module
-from workers.process import context, leaving, randomness
+from workers.process import leaving
 from workers.process.peak_memory import peak_bytes
 from workers.sync import shared_object
 from workers.transport import payload
@@ -35,9 +35,6 @@ _FLUSH_S = 0.001
 """Results wait at most this long for company before they are written."""
 _QUICK_S = 0.0001
 """Only those of chunks that run shorter wait: the next chunk may run for long, and nothing is written meanwhile."""
-
-
-Runner = CallRunner | FusedRunner | RecordsRunner
 
 
 class ChunkLoop:
@@ -88,11 +85,7 @@ class ChunkLoop:
         self._watch.loading(frame[3])
         try:
             spec: CallSpec = payload.decode(frame[1], frame[2], frame[5], self._lane.inputs)
-            steps = spec.function
-            load = getattr(type(steps), "__load_in_worker__", None)
-            if load is not None:
-                load(steps)
-            self._calls[frame[3]] = self._runner(spec, steps)
+            self._calls[frame[3]] = runner_of(spec, self._lane.file)
             if spec.forward_output:
                 sys.stdout, sys.stderr = self._forwarded
             else:
@@ -101,13 +94,6 @@ class ChunkLoop:
             add_note(error, "can't load the function in the worker")
             self._calls[frame[3]] = capture(error)
         self._watch.loaded()
-
-    def _runner(self, spec: CallSpec, function: Any) -> Runner:
-        if not isinstance(function, Steps):
-            return CallRunner(spec)
-        if reader_of(function) is None:
-            return FusedRunner(spec, function, self._lane.file)
-        return RecordsRunner(spec, function, self._lane.file)
 
     def _chunk(self, frame: Frame) -> None:
         ident = frame[4]
@@ -141,7 +127,7 @@ class ChunkLoop:
                 watch.end()
             self._refuse(ident, capture(error))
             return
-        _begin(call, message)
+        begin(call, message)
         del message
         started = perf_counter()
         done = call.run(items, lambda: self._is_abandoned(number), None if watch is None else watch.item)
@@ -228,20 +214,6 @@ class ChunkLoop:
         goodbye = (time.process_time(), peak_bytes(), farewell)
         self._lane.send(payload.frame(Kind.GOODBYE, payload.encode(goodbye), self._lane.outputs, 0, 0))
         self._lane.flush()
-
-
-def _begin(call: Runner, message: Any) -> None:
-    """Note which try at the items this is; with a seed, have them take their own random numbers.
-
-    A chunk of fused steps is one item for that.
-    """
-    context.begin(message[0])
-    if call.spec.seed is None:
-        return
-    if isinstance(call, CallRunner):
-        call.begin_at(message[2])
-    else:
-        randomness.begin_item(*call.spec.seed, message[2])
 
 
 def _without_unsendable(

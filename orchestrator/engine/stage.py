@@ -24,9 +24,9 @@ from orchestrator.engine.core.reorder import ReorderBuffer
 from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.engine.core.window import SMALL_CHUNK_BYTES, Window
 from orchestrator.engine.protocol.counts import StageCounts
-from orchestrator.engine.protocol.engine import Engine, Sendable
+from orchestrator.engine.protocol.engine import Encoded, Engine, Sendable, unable
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
-from orchestrator.engine.protocol.functions import encoded_function, label_of
+from orchestrator.engine.protocol.functions import label_of
 from orchestrator.engine.protocol.spilled import bound
 from orchestrator.engine.recovery.assembly import Assembly, FailedItem
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
@@ -39,8 +39,6 @@ from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.runner import CallSpec
 from workers.functions.steps import StepCounts, Steps
-from workers.pickling import by_value, memmap
-from workers.transport import payload
 from workers.transport.wire import Flag
 
 if TYPE_CHECKING:
@@ -79,6 +77,8 @@ class Stage:
             ClosedError: the pool is closed.
             ConfigError: dead letters can't be written where they are to go.
         """
+        if options.timeout_s is not None and "deadlines" not in coordinator.capabilities:
+            raise unable(coordinator.name, "timeout", "deadlines")
         self._coordinator = coordinator
         self._seeded = settings.seed is not None
         self._options = options
@@ -95,16 +95,14 @@ class Stage:
         policy = RetryPolicy(retries_by_name(options.retries), options.retry_delay_s, max_deaths, jitter)
         self._recovery = Recovery(policy, self.counts, self._assembled, divider)
         self._workers = coordinator.size or 1
-        self._sizer = ChunkSizer("auto" if self._seeded and self._fused else options.chunk, self._workers, total)
-        if self._seeded and self._fused:
-            self._sizer.pin()  # fused steps run by columns, where no item has numbers of its own
+        self._sizer = self._new_sizer(total, apart=policy.at_most_once)
         self._reorder: ReorderBuffer[Finished | Assembly] = ReorderBuffer(ordered=options.ordered)
         self._window = Window(self._workers, settings.buffer_bytes)
         self._backlog: deque[Sendable] = deque()  # encoded, no lane had credit for them
         self._head: Assembly | None = None  # popped from the reorder buffer, and then had to be run again
         self._chunk_s: float | None = None
         self._total = total
-        self._ahead = options.look_ahead and options.ahead
+        self._ahead = options.look_ahead and options.ahead and self.pickles
         self._in_lanes = self._freed_bytes = 0
         self._uncounted_bytes = 0
         """Of chunks that are being put ahead: the coordinator doesn't know of them yet."""
@@ -116,20 +114,28 @@ class Stage:
         self._function: object = function  # kept, as what it shares (`Pool.share`) lives as long as its handle here
         watched = options.timeout_s is not None or policy.at_most_once
         prompt = options.prompt or policy.at_most_once  # a result that is not written yet is lost with its worker
-        if policy.at_most_once:
-            self._sizer.keep_apart()
         seed = None if settings.seed is None else (settings.seed, order)
         spec = CallSpec(
             function, star, stop_at_failure, forward_output, watched, prompt, seed, options.drop_none
         )
         self._most_items = settings.items_per_worker or sys.maxsize
-        encoded = encoded_function(spec)
+        encoded = coordinator.encode_function(spec)
         self._deliveries = Deliveries(options, function, self._recovery, self.counts, grouped=self._fused)
         try:
             self._number = coordinator.open(self.events, encoded, options.timeout_s, name=label_of(function))
         except BaseException:
             self._deliveries.close()
             raise
+
+    def _new_sizer(self, total: int | None, *, apart: bool) -> ChunkSizer:
+        """Return what says how many items a chunk has."""
+        by_columns = self._seeded and self._fused  # where no item of a chunk would have random numbers of its own
+        sizer = ChunkSizer("auto" if by_columns else self._options.chunk, self._workers, total)
+        if by_columns or "batches" not in self._coordinator.capabilities:
+            sizer.pin()
+        if apart:
+            sizer.keep_apart()
+        return sizer
 
     # ---- into the pool ----------------------------------------------------------------------------------------
 
@@ -170,7 +176,7 @@ class Stage:
             return
         ends, room = perf_counter() + _ENCODING_S, self._most_ahead - self._count_ahead
         while len(self._backlog) < room and (more := self._encoded(cut)) is not None:
-            self._backlog.append((more[0], payload.kept(more[1])))
+            self._backlog.append((more[0], more[1].kept()))
             self._uncounted_bytes += more[1].size
             if perf_counter() > ends:
                 break
@@ -235,7 +241,7 @@ class Stage:
                 # These are still the source's own arrays: placed before the source, which may use them again, goes on.
                 room -= len(backlog)
                 if not self._dispatch(depth):
-                    backlog[0] = (backlog[0][0], payload.kept(backlog[0][1]))
+                    backlog[0] = (backlog[0][0], backlog[0][1].kept())
                     break
         if backlog and room > 0:
             self._dispatch(depth)
@@ -309,6 +315,11 @@ class Stage:
         return depth_for(self._chunk_s, self._window.expected_bytes, self._workers)
 
     @property
+    def pickles(self) -> bool:
+        """Whether items go to other processes, so that the functions get copies of them."""
+        return "processes" in self._coordinator.capabilities
+
+    @property
     def ordered(self) -> bool:
         """Whether results come in the order of the items."""
         return self._options.ordered
@@ -342,12 +353,11 @@ class Stage:
         self.cut_items += len(items)
         return chunk
 
-    @memmap.sends_memmaps_by_name
-    def _encode(self, chunk: Chunk, *, again: bool) -> payload.Encoded | None:
+    def _encode(self, chunk: Chunk, *, again: bool) -> Encoded | None:
         try:
             if self._seeded:
-                return payload.encode((chunk.attempt, chunk.items, chunk.first_index), by_value.dumps)
-            return payload.encode((chunk.attempt, chunk.items), by_value.dumps)
+                return self._coordinator.encode((chunk.attempt, chunk.items, chunk.first_index))
+            return self._coordinator.encode((chunk.attempt, chunk.items))
         except BaseException as error:
             if is_of_a_handler(error):
                 raise
@@ -511,7 +521,7 @@ class Stage:
 
     def _decode(self, event: Finished | Refused) -> Any:
         """Return what a frame carries; of fused steps as of one function, and what the steps counted is entered."""
-        decoded = payload.decode(event.flags, event.buffers, event.body, event.reader)
+        decoded = event.body.decode()
         if not self._fused or type(event) is Refused:
             return decoded
         results, failures, tally = decoded
@@ -541,7 +551,7 @@ class Stage:
         self._closed = True
         for done in self._reorder.drain():
             if isinstance(done, Finished):
-                payload.discard(done.buffers, done.body, done.reader)
+                done.body.discard()
         self._recovery.clear()
         self._function = None
         self._coordinator.close_call(self._number)

@@ -16,19 +16,17 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.engine.protocol.engine import Engine
+from orchestrator.engine.protocol.engine import Encoded, Engine
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
-from orchestrator.engine.protocol.functions import encoded_function, label_of
+from orchestrator.engine.protocol.functions import label_of
 from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
 from orchestrator.errors import ItemError, WorkerDiedError
 from orchestrator.machine import own_descriptors
 from workers.errors.capture import capture
 from workers.functions.run_on_all import Together
 from workers.functions.runner import CallSpec
-from workers.pickling import by_value, memmap
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import ExchangeFile
-from workers.transport import payload
 from workers.transport.wire import Flag
 
 
@@ -67,7 +65,7 @@ class Superstep:
         """By worker id, once `go_on` has said that they are there."""
         forward = coordinator.forwards_output
         spec = CallSpec(Together(function), star=True, stop_at_failure=True, forward_output=forward)
-        self._number = coordinator.open(self._events, encoded_function(spec), name=label_of(function))
+        self._number = coordinator.open(self._events, coordinator.encode_function(spec), name=label_of(function))
 
     def run(self) -> list[Any]:
         """Wait until it is through; return the results by worker id.
@@ -213,10 +211,9 @@ class _Attempt:
             _close(self._exchange)
             self._barrier = self._exchange = None
 
-    @memmap.sends_memmaps_by_name
-    def _encode(self, item: tuple[Any, ...]) -> payload.Encoded:
+    def _encode(self, item: tuple[Any, ...]) -> Encoded:
         try:
-            return payload.encode((self._count, [item]), by_value.dumps)
+            return self._coordinator.encode((self._count, [item]))
         except Exception as error:
             raise unsendable_error(error, self._arguments, 0) from error
 
@@ -242,7 +239,7 @@ class _Attempt:
 
     def _take(self, worker_id: int, event: Finished | Refused) -> None:
         try:
-            decoded = payload.decode(event.flags, event.buffers, event.body, event.reader)
+            decoded = event.body.decode()
         except BaseException as error:
             failed = item_error(capture(error), self._arguments, worker_id, self._count)
             failed.add_note("the function returned, but its result can't be unpickled in the coordinator")

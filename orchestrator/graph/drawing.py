@@ -34,6 +34,8 @@ class Drawer:
         self._kind: type = type(None)
         self._run: Iterator[Any] = iter(())
         self.ended = False
+        self.copies = True
+        """Whether items that may change are pickled as they are drawn."""
         self.drawn: list[Any] = []
         """What the last call has drawn."""
 
@@ -45,7 +47,7 @@ class Drawer:
         """
         self.drawn = []
         while (wanted := size - len(self.drawn)) and not self.ended:
-            if self._kind in _ATOMS or is_ours(self._kind):
+            if self._kind in _ATOMS or is_ours(self._kind) or not self.copies:
                 self.drawn.extend(islice(self._run, wanted))
             else:
                 self._draw_one_by_one(islice(self._run, wanted))

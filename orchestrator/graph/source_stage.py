@@ -39,6 +39,9 @@ class Cutter(Protocol):
     def when_ready(self, call: Callable[[], None]) -> None:
         """Have `call` called, from another thread, whenever `is_ready` may have become true."""
 
+    def keep_items(self) -> None:
+        """Give the items themselves from now on, not copies of those that the source may change."""
+
     def skip(self, items: int) -> None:
         """Read past so many items."""
 
@@ -73,6 +76,12 @@ class FeedNode(MapNode):
         self._paused = False
         self._source = source
         self.cutter: Cutter = _cutter(source)
+
+    def start(self) -> None:
+        """Open the call; where items stay in this process, none of them is copied."""
+        super().start()
+        if not self.stage.pickles:
+            self.cutter.keep_items()
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Have a source that makes its reader wait, as standard input does, tell when it no longer would."""
@@ -188,6 +197,9 @@ class _Slices:
     def when_ready(self, call: Callable[[], None]) -> None:
         pass
 
+    def keep_items(self) -> None:
+        pass
+
     def skip(self, items: int) -> None:
         self._at += items
 
@@ -223,6 +235,9 @@ class _Drawn:
             if not isinstance(error, Exception):
                 raise
         return self._drawer.drawn
+
+    def keep_items(self) -> None:
+        self._drawer.copies = False
 
     def _cut_what_is_ready(self, size: int) -> list[Any]:
         items = self._drawer.draw(1)
@@ -274,6 +289,10 @@ class Resumed:
             self.wanted.appendleft((self._at, length - len(items)))
         self.ended, self.error = self._cutter.ended, self._cutter.error
         return items
+
+    def keep_items(self) -> None:
+        """Give the items themselves."""
+        self._cutter.keep_items()
 
     def skip(self, items: int) -> None:
         """Not needed: a run is resumed once."""

@@ -31,21 +31,22 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, ClassVar
 
 from orchestrator.engine.core.ahead import Ahead
 from orchestrator.engine.core.credits import Credits
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.waiting_line import WaitingLine
-from orchestrator.engine.protocol.engine import Sendable
+from orchestrator.engine.protocol.engine import ALL, Capability, OutputCallback, Sendable
 from orchestrator.engine.protocol.events import Broken, StageEvents
+from orchestrator.engine.protocol.functions import encoded_function
 from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.engine.protocol.reentrancy import run_in_thread
+from orchestrator.engine.protocol.status import Farewell, PoolStatus, Traffic, WorkerInfo, describe_item
 from orchestrator.errors import ClosedError, OrchestratorError, ReentrantCallError
 from orchestrator.local import suspension
 from orchestrator.local.loop import Loop
 from orchestrator.local.process_tree import end_with_children
-from orchestrator.local.status import PoolStatus, describe_item, worker_status
 from orchestrator.local.supervisor import LATE_S, Supervisor
 from orchestrator.local.timers import Timer, Timers
 from orchestrator.local.transport.calls import Calls
@@ -54,8 +55,10 @@ from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.local.transport.lane_io import LaneIO, Occurred
 from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.local.watchdog import Watchdog, Watched
-from orchestrator.local.worker_messages import OutputCallback, WorkerMessages
+from orchestrator.local.worker_messages import WorkerMessages
+from orchestrator.local.worker_status import traffic, worker_info, worker_status
 from orchestrator.settings import PoolSettings
+from workers.pickling import by_value, memmap
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind, pack
 
@@ -121,6 +124,16 @@ class Coordinator:
             raise
 
     # ---- what stages call -------------------------------------------------------------------------------------
+
+    name: ClassVar[str] = "local"
+    capabilities: ClassVar[frozenset[Capability]] = ALL
+    encode_function = staticmethod(encoded_function)
+
+    @staticmethod
+    @memmap.sends_memmaps_by_name
+    def encode(message: Any) -> payload.Encoded:
+        """Pickle what a chunk carries."""
+        return payload.encode(message, by_value.dumps)
 
     def open(
         self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None, *, name: str = ""
@@ -344,6 +357,10 @@ class Coordinator:
             if self._loop.is_driven:
                 self.wake()
 
+    def poll(self) -> None:
+        """Take in what has come, without a wait."""
+        self.drive(_never, 0)
+
     def take_over(self) -> None:
         """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""
         self._loop.take_over()
@@ -544,16 +561,17 @@ class Coordinator:
     # ---- looking and ending -----------------------------------------------------------------------------------
 
     @property
-    def lanes(self) -> tuple[Lane, ...]:
-        """The lanes that take chunks now, by worker id."""
+    def _lanes(self) -> list[Lane]:
         with self._loop.lock:
-            return tuple(lane for _, lane in sorted(self._supervisor.lanes.items()))
+            return [lane for _, lane in sorted(self._supervisor.lanes.items())]
 
-    @property
-    def all_lanes(self) -> tuple[Lane, ...]:
-        """Those too whose workers only finish what they have."""
-        with self._loop.lock:
-            return tuple(self._supervisor.all)
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Return the workers that take chunks now, by id."""
+        return tuple(worker_info(lane) for lane in self._lanes if lane.state is not LaneState.DEAD)
+
+    def traffic(self) -> dict[int, Traffic]:
+        """Return what has gone to and from each worker, by id."""
+        return {lane.worker_id: traffic(lane) for lane in self._lanes}
 
     @property
     def deaths(self) -> int:
@@ -593,9 +611,9 @@ class Coordinator:
             in_flight = len(self._ledger), self._in_flight.bytes
             return PoolStatus(self._supervisor.size, *in_flight, self._supervisor.deaths, workers)
 
-    def worker_pids(self) -> list[int]:
-        """Return the pids of all workers there are; takes no lock."""
-        return [lane.pid for lane in self._supervisor.all]
+    def worker_pids(self, *, ready: bool = False) -> list[int]:
+        """Return the pids of all workers there are, or of those that have begun; takes no lock."""
+        return [lane.pid for lane in list(self._supervisor.all) if not ready or lane.state is LaneState.READY]
 
     def suspended(self, began_ns: int, length_ns: int) -> None:
         """Take note that this process and its workers were stopped for a while; takes no lock."""
@@ -630,9 +648,9 @@ class Coordinator:
         self._messages.say(text)
 
     @property
-    def farewells(self) -> list[tuple[int, int, bool, bytes]]:
-        """Of each worker that left: its id and pid, whether the finalizer went well, its pickled result or error."""
-        return self._messages.farewells
+    def farewells(self) -> list[Farewell]:
+        """What the finalizers of the workers that left in order gave."""
+        return self._messages.farewells()
 
     @property
     def left_workers(self) -> tuple[float, int]:

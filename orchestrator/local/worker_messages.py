@@ -9,10 +9,11 @@ import pickle
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 
+from orchestrator.engine.protocol.engine import OutputCallback
 from orchestrator.engine.protocol.spilled import SpillFile
+from orchestrator.engine.protocol.status import Farewell
 from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.local.transport.lane import Lane
@@ -20,9 +21,6 @@ from orchestrator.local.transport.main_definitions import Definitions
 from orchestrator.machine.terminal import for_stream, visible
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind
-
-OutputCallback = Callable[[int, str, str], None]
-"""Takes (worker id, "stdout" or "stderr", text)."""
 
 
 class WorkerMessages:
@@ -36,8 +34,7 @@ class WorkerMessages:
         """Sum of the peaks of the workers that have left; a page that several share is counted once."""
         self.callback: OutputCallback | None = None
         """Shows what is printed; None: the program's own streams do."""
-        self.farewells: list[tuple[int, int, bool, bytes]] = []
-        """Of each worker that left: its id and pid, whether the finalizer went well, its pickled result or error."""
+        self._farewells: list[tuple[int, int, bool, bytes]] = []  # id, pid, whether it went well, pickled
         self._printed: deque[tuple[int, str, str]] = deque()
         self._unfinished: dict[tuple[int, int, str], str] = {}
         """What workers have printed of lines that have no end yet, by pid, worker id and stream."""
@@ -61,7 +58,7 @@ class WorkerMessages:
         elif kind == Kind.GOODBYE:
             seconds, rss, farewell = payload.decode(flags, buffers, body, lane.outputs)
             if farewell is not None:
-                self.farewells.append((lane.worker_id, lane.pid, *farewell))
+                self._farewells.append((lane.worker_id, lane.pid, *farewell))
             self.cpu_seconds += seconds
             self.peak_rss_bytes += rss
         elif kind == Kind.BROKEN:
@@ -86,6 +83,10 @@ class WorkerMessages:
             self._printed.append((lane.worker_id, stream, text))
         else:
             self._unfinished[line] = self._unfinished.get(line, "") + text
+
+    def farewells(self) -> list[Farewell]:
+        """Return what the finalizers of the workers that left gave; unpickles, so without the lock."""
+        return [_farewell(*each) for each in list(self._farewells)]
 
     def show_by(self, callback: OutputCallback | None) -> None:
         """Have what is printed shown by this callback from now on."""
@@ -113,6 +114,14 @@ class WorkerMessages:
                 target = sys.stdout if stream == "stdout" else sys.stderr
                 if target is not None and not target.closed:
                     target.write(for_stream(text, target))
+
+
+def _farewell(worker: int, pid: int, went_well: bool, pickled: bytes) -> Farewell:
+    try:
+        loaded = pickle.loads(pickled)
+    except Exception as error:
+        return Farewell(worker, pid, error=error)
+    return Farewell(worker, pid, loaded) if went_well else Farewell(worker, pid, error=rebuild(loaded))
 
 
 def _file_for(lane: Lane) -> tuple[str, str]:

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.engine.recovery.item_errors import rebuild
-
-
-@dataclass(frozen=True, slots=True)
-class Farewell:
-    """What a worker's finalizer gave, or raised."""
-
-    worker: int
-    """The worker's id; one that was replaced has its own farewell."""
-    pid: int
-    result: Any = None
-    error: BaseException | None = None
+from orchestrator.engine.protocol.status import Farewell
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +26,9 @@ class CloseReport:
         return [each.error for each in self.farewells if each.error is not None]
 
 
-def close_report(said: list[tuple[int, int, bool, bytes]]) -> CloseReport:
+def close_report(said: list[Farewell]) -> CloseReport:
     """Return the report; warns of finalizers that failed, since few look at it."""
-    report = CloseReport(tuple(_farewell(*each) for each in sorted(said, key=lambda each: each[0])))
+    report = CloseReport(tuple(sorted(said, key=lambda each: each.worker)))
     for each in report.farewells:
         if each.error is not None:
             warnings.warn(
@@ -50,11 +38,3 @@ def close_report(said: list[tuple[int, int, bool, bytes]]) -> CloseReport:
                 stacklevel=4,
             )
     return report
-
-
-def _farewell(worker: int, pid: int, went_well: bool, pickled: bytes) -> Farewell:
-    try:
-        loaded = pickle.loads(pickled)
-    except Exception as error:
-        return Farewell(worker, pid, error=error)
-    return Farewell(worker, pid, loaded) if went_well else Farewell(worker, pid, error=rebuild(loaded))

@@ -12,14 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.protocol.counts import StageCounts
+from orchestrator.engine.protocol.engine import Engine
 from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.engine.protocol.reentrancy import importing
 from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.engine.stage import Stage
 from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
-from orchestrator.local.coordinator import Coordinator
-from orchestrator.pool.submitted import PLAIN, SubmittedCall
+from orchestrator.pool.submitted import PLAIN, SubmittedCall, run_here
 from orchestrator.settings import MapOptions, PoolSettings
 from workers.errors.describe import describe_function, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
@@ -44,9 +44,12 @@ class _Kind:
 class FutureDriver:
     """Owns the stages that futures run in, one for each kind of options, and the thread that drives them."""
 
-    def __init__(self, coordinator: Coordinator, settings: PoolSettings) -> None:
+    def __init__(self, coordinator: Engine, settings: PoolSettings) -> None:
         self._coordinator = coordinator
         self._settings = settings
+        self._stays = "processes" not in coordinator.capabilities
+        """Calls run in this process, and in the thread that submits them."""
+        self._turn_lock = threading.RLock()
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
         self._pending: list[tuple[int, int, Future[Any], SubmittedCall]] = []  # a heap: by priority, then by number
@@ -83,7 +86,8 @@ class FutureDriver:
 
         future = PoolFuture(self.refuse_to_wait, self._end)
         try:
-            call = SubmittedCall(Submission(_portable(function), args, kwargs), options, function)
+            sent = function if self._stays else _portable(function)
+            call = SubmittedCall(Submission(sent, args, kwargs), options, function, stays=self._stays)
         except Exception as error:
             if is_of_a_handler(error):
                 raise
@@ -103,14 +107,32 @@ class FutureDriver:
             number = next(self._numbers)
             heapq.heappush(self._pending, (-priority, number, future, call))
             is_next = self._pending[0][1] == number
-            if not self._has_thread:
+            if not (self._has_thread or self._stays):
                 self._has_thread = True  # first: a signal handler may submit something in the middle of this
                 self._thread = threading.Thread(target=self._run, name="orchestrator-futures", daemon=True)
                 self._thread.start()
             self._more.notify()
             if is_next:  # else the driver waits for something that must happen before, or has been woken
                 self._coordinator.wake()
+        if self._stays:
+            self._run_here(future)
         return future
+
+    def _run_here(self, future: Future[Any]) -> None:
+        """Drive the loop in the caller's thread until its call is done; what ends the program goes through."""
+        try:
+            with self._turn_lock:
+                while not future.done():
+                    self._turn()
+        except BaseException as error:
+            for kind in self._kinds.values():
+                kind.stage.close()
+            undone = [each for kind in self._kinds.values() for each, _ in kind.running.values()]
+            self._kinds.clear()
+            for each in {*undone, future}:
+                with _unless_resolved():
+                    each.set_exception(error)
+            raise
 
     def _end(self, future: Future[Any]) -> None:
         """Have a call ended that was cancelled while it ran; from any thread, and from a signal handler."""
@@ -130,27 +152,32 @@ class FutureDriver:
         try:
             self._open(None, PLAIN)
             while self._wait_for_work():
-                if self._pending:
-                    self._coordinator.notice_rebound()
-                self._end_cancelled()
-                self._feed()
-                some = self._resolve_all()  # what can't be sent is there at once
-                if not some and (self._pending or self._outstanding):  # else all that was left had been cancelled
-                    self._wait_for_news()
-                    for kind in self._kinds.values():
-                        kind.stage.settle()
-                    self._resolve_all()
-                self._close_idle_kinds()
+                self._turn()
         except BaseException as error:
             self.abort(error)
         finally:
             for kind in self._kinds.values():
                 kind.stage.close()
 
+    def _turn(self) -> None:
+        """Send what can be sent, wait for news, and resolve what is done."""
+        if self._pending:
+            self._coordinator.notice_rebound()
+        self._end_cancelled()
+        self._feed()
+        some = self._resolve_all()  # what can't be sent is there at once
+        if not some and (self._pending or self._outstanding):  # else all that was left had been cancelled
+            self._wait_for_news()
+            for kind in list(self._kinds.values()):
+                kind.stage.settle()
+            self._resolve_all()
+        self._close_idle_kinds()
+
     def _open(self, key: object, options: MapOptions) -> _Kind:
         forward = self._coordinator.forwards_output
+        run = run_here if self._stays else run_submission
         stage = Stage(
-            self._coordinator, self._settings, run_submission, options, star=False, total=None, forward_output=forward
+            self._coordinator, self._settings, run, options, star=False, total=None, forward_output=forward
         )
         kind = self._kinds[key] = _Kind(stage)
         return kind
@@ -287,6 +314,9 @@ class FutureDriver:
         with self._lock:
             self._closing = True
             self._more.notify()
+        if self._stays:
+            for kind in self._kinds.values():
+                kind.stage.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._coordinator.wake()
             self._thread.join(timeout)

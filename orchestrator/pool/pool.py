@@ -14,8 +14,10 @@ from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from orchestrator.engine.protocol.engine import Engine, OutputCallback, unable
 from orchestrator.engine.protocol.functions import label_of
 from orchestrator.engine.protocol.reentrancy import is_inside_the_pool, run_in_thread
+from orchestrator.engine.protocol.status import PoolStatus, WorkerInfo, describe_item
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.engine.stage import Stage
@@ -25,16 +27,15 @@ from orchestrator.graph.barrier import Hold
 from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.stage_node import MapNode
-from orchestrator.local.coordinator import Coordinator
-from orchestrator.local.status import PoolStatus, describe_item
 from orchestrator.machine.memory import refuse_unreachable, within_reach
 from orchestrator.option_values import arguments, wait_seconds, whole
+from orchestrator.pool.engines import engine_of
 from orchestrator.pool.futures import FutureDriver
 from orchestrator.pool.map_results import MapResults
 from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
 from orchestrator.pool.size.resizing import MachineFollower, follower_of
 from orchestrator.pool.size.sizing import Sizing, sizing_of
-from orchestrator.pool.stats import PoolStats, Totals, WorkerInfo, workers_of
+from orchestrator.pool.stats import PoolStats, Totals
 from orchestrator.pool.submitted import check_priority, options_of, take_options
 from orchestrator.pool.sync.share import Shared
 from orchestrator.pool.workflow import Workflow
@@ -67,7 +68,7 @@ DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSi
 """Where the items may go that are given up on."""
 _HANDLER_GRACE_S = 0.4
 """For what workers are at when a signal handler closes the pool; programs that get SIGTERM are to end soon."""
-_open_pools: weakref.WeakSet[Coordinator] = weakref.WeakSet()
+_open_pools: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 @atexit.register
@@ -109,6 +110,10 @@ class Pool:
         finalizer: called without arguments in each worker when it leaves in order (`close`, `resize`, a worker that has
             done its share), not when it is ended or dies. `close()` returns what it gave. After it run the worker's
             exit functions (`atexit`, `multiprocessing.util.Finalize`); threads are waited for, open files written out.
+        engine: "local" (default: worker processes), or "serial": functions run in this process and in the thread that
+            asks for results, one item after another, for `breakpoint()` and `pdb`. Nothing is pickled or copied: a
+            function gets the very item, and what it changes stays changed. `submit` returns when its call is done.
+            `workers` is ignored; what needs processes (`timeout`, `memory_limit`, `resize` ...) is refused.
 
     Raises:
         ConfigError: an argument can't be used; nothing was started.
@@ -131,6 +136,7 @@ class Pool:
         seed: int | None = None,
         threads_per_worker: int | None = None,
         finalizer: Callable[[], object] | None = None,
+        engine: str = "local",
     ) -> None:
         sizing = sizing_of(workers)
         settings = PoolSettings(
@@ -148,7 +154,7 @@ class Pool:
             threads_per_worker=threads_per_worker,
             finalizer=finalizer,
         )
-        if start_method == "fork":
+        if start_method == "fork" and engine == "local":
             refuse_fork_with_threads()
         self._settings = settings
         self._close_report: CloseReport | None = None
@@ -157,13 +163,15 @@ class Pool:
 
             self._close_report = CloseReport()
         self._order = itertools.count(1)  # of the calls, for their random numbers
-        self._coordinator = Coordinator(settings)
+        self._coordinator = engine_of(engine, settings)
         self._futures = FutureDriver(self._coordinator, settings)
         self._together = Together(self._coordinator, settings.max_deaths)
         self._totals = Totals()
-        self._follower = follower_of(sizing, self._coordinator, memory)
-        if sizing.workers != settings.workers:
-            self._coordinator.resize(sizing.workers)
+        self._follower = None
+        if "resizing" in self._coordinator.capabilities:
+            self._follower = follower_of(sizing, self._coordinator, memory)
+            if sizing.workers != settings.workers:
+                self._coordinator.resize(sizing.workers)
         _open_pools.add(self._coordinator)
         self._finalizer = weakref.finalize(self, _end_if_ours, self._coordinator, self._futures, os.getpid())
         self._finalizer.atexit = False  # _end_all does it
@@ -414,8 +422,8 @@ class Pool:
         return stage
 
     @property
-    def coordinator(self) -> Coordinator:
-        """The loop that drives this pool; not for programs."""
+    def coordinator(self) -> Engine:
+        """What runs this pool's chunks; not for programs."""
         return self._coordinator
 
     # ---- looking ----------------------------------------------------------------------------------------------
@@ -438,6 +446,8 @@ class Pool:
             ClosedError: the pool is closed.
         """
         whole("workers", workers, 0, MAX_WORKERS)
+        if "resizing" not in self._coordinator.capabilities:
+            raise unable(self._coordinator.name, "resize", "resizing")
         self._coordinator.resize(workers)
         if isinstance(self._follower, MachineFollower):
             self._follower.stop()
@@ -460,12 +470,12 @@ class Pool:
     def workers(self) -> tuple[WorkerInfo, ...]:
         """The workers now, by id."""
         self._poll()
-        return workers_of(self._coordinator)
+        return self._coordinator.workers()
 
     def _poll(self) -> None:
         """Take in what the workers have told; not in a signal handler that interrupted just that."""
         if not (self._coordinator.closed or self._coordinator.is_interrupted):
-            self._coordinator.drive(lambda: False, 0)
+            self._coordinator.poll()
 
     def stats(self) -> PoolStats:
         """Return the pool's counters so far."""
@@ -473,12 +483,12 @@ class Pool:
         return self._totals.stats(self._coordinator, self._futures.counts)
 
     @property
-    def on_output(self) -> Callable[[int, str, str], None] | None:
+    def on_output(self) -> OutputCallback | None:
         """Called with (worker id, "stdout" or "stderr", text) for what user code prints, in the iterating thread."""
         return self._coordinator.output_callback
 
     @on_output.setter
-    def on_output(self, callback: Callable[[int, str, str], None] | None) -> None:
+    def on_output(self, callback: OutputCallback | None) -> None:
         self._coordinator.show_output_by(callback)
 
     # ---- ending -----------------------------------------------------------------------------------------------
@@ -575,7 +585,7 @@ class Pool:
 
             feed, *behind = nodes
             bars = NodeBars(nodes) if behind or not isinstance(feed, FeedNode) else ItemBar(feed, total, desc)
-            if not self._coordinator.forwards_output:
+            if not self._coordinator.forwards_output and "processes" in self._coordinator.capabilities:
                 self._coordinator.show_output_by(lambda _, stream, text: bars.write(text, stream))
             return bars
 
@@ -600,7 +610,7 @@ def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:
     return None if min(lengths) < 0 else min(lengths)
 
 
-def _end_if_ours(coordinator: Coordinator, futures: FutureDriver, pid: int) -> None:
+def _end_if_ours(coordinator: Engine, futures: FutureDriver, pid: int) -> None:
     """End a pool that was dropped without `close`; a forked child only forgets it."""
     if os.getpid() == pid:
         coordinator.terminate()

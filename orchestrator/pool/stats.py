@@ -9,28 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.protocol.counts import StageCounts
-from orchestrator.local.status import rss_bytes
-from orchestrator.local.transport.lane import LaneState
 
 if TYPE_CHECKING:
+    from orchestrator.engine.protocol.engine import Engine
     from orchestrator.engine.stage import Stage
-    from orchestrator.local.coordinator import Coordinator
 
 _KEPT = 64
 """Calls whose counts are kept apart: they may still go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """One worker, as it is now."""
-
-    id: int
-    pid: int
-    state: str
-    """"starting", "ready", "stopping" or "dead"."""
-    rss_bytes: int
-    chunks_done: int
-    items_done: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +64,22 @@ class Totals:
                 folded.add(counts)
             self._calls[: _KEPT // 2] = [folded]
 
-    def stats(self, coordinator: Coordinator, futures: StageCounts) -> PoolStats:
+    def stats(self, engine: Engine, futures: StageCounts) -> PoolStats:
         """Return what the pool has done so far; `futures` are the counts of what was submitted."""
-        lanes = coordinator.lanes
-        cpu_seconds, peak_rss_bytes = coordinator.left_workers
+        traffic = engine.traffic()
+        cpu_seconds, peak_rss_bytes = engine.left_workers
         counted = [*self._calls, futures]
         return PoolStats(
             items=sum(c.items for c in counted),
             failures=sum(c.failures for c in counted),
             retries=sum(c.retries for c in counted),
-            deaths=coordinator.deaths,
+            deaths=engine.deaths,
             chunks=sum(c.chunks for c in counted),
-            chunks_in_flight=coordinator.chunks_in_flight,
-            bytes_in_flight=coordinator.in_flight_bytes,
-            lane_bytes={lane.worker_id: (lane.sent_bytes, lane.received_bytes) for lane in lanes},
-            arena_bytes={lane.worker_id: lane.inputs.reserved_bytes for lane in lanes},
+            chunks_in_flight=engine.chunks_in_flight,
+            bytes_in_flight=engine.in_flight_bytes,
+            lane_bytes={number: (each.sent_bytes, each.received_bytes) for number, each in traffic.items()},
+            arena_bytes={number: each.arena_bytes for number, each in traffic.items()},
             chunk_size=self._latest.chunk_items if self._latest is not None else None,
             worker_cpu_seconds=cpu_seconds,
             worker_peak_rss_bytes=peak_rss_bytes,
         )
-
-
-def workers_of(coordinator: Coordinator) -> tuple[WorkerInfo, ...]:
-    """Return the workers now, by id."""
-    return tuple(
-        WorkerInfo(at.worker_id, at.pid, at.state.value, rss_bytes(at.pid), at.chunks_done, at.items_done)
-        for at in coordinator.lanes
-        if at.state is not LaneState.DEAD
-    )

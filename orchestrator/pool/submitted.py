@@ -11,7 +11,7 @@ from orchestrator.engine.recovery.item_errors import NamedItem
 from orchestrator.errors import ConfigError
 from orchestrator.settings import MapOptions, Retries, retries_by_name
 from workers.errors.describe import describe, short_name
-from workers.functions.submission import Submission
+from workers.functions.submission import Submission, run_submission
 from workers.pickling import by_value, memmap
 from workers.transport import payload
 from workers.transport.sent_item import SentItem
@@ -30,8 +30,10 @@ class SubmittedCall(NamedItem):
 
     __slots__ = ("_function", "_sent", "kind", "options", "submission")
 
-    def __init__(self, submission: Submission, options: MapOptions, function: Callable[..., Any]) -> None:
-        """Pickle the call; runs in the caller's thread.
+    def __init__(
+        self, submission: Submission, options: MapOptions, function: Callable[..., Any], *, stays: bool = False
+    ) -> None:
+        """Pickle the call, unless it stays in this process; runs in the caller's thread.
 
         Raises:
             Exception: whatever says best why it can't be pickled.
@@ -40,11 +42,11 @@ class SubmittedCall(NamedItem):
         self.options = options
         self._function = function  # for messages: the submission may have a pickle of it only
         self.kind = _kind(options)
-        self._sent = _sent(submission)
+        self._sent = None if stays else _sent(submission)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """In a worker it is the submission that was pickled."""
-        return self._sent.__reduce_ex__(protocol)
+        return (self._sent or _sent(self.submission)).__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         """Tell what is called, and with what."""
@@ -59,6 +61,11 @@ class SubmittedCall(NamedItem):
         more = ["…"] if len(args) + len(kwargs) > len(shown) else []
         name = short_name(self._function) or describe(self._function)
         return f"call of {name}({', '.join([*shown, *more])})"
+
+
+def run_here(call: SubmittedCall) -> Any:
+    """Make a call that stays in this process."""
+    return run_submission(call.submission)
 
 
 def options_of(

@@ -19,6 +19,8 @@ from orchestrator.graph.flow.relay import Relay
 from orchestrator.graph.runner import Runner
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.machine.terminal import for_stream
+from orchestrator.option_values import one_of
+from orchestrator.pool.engines import ENGINES
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
 from workers.errors.describe import type_name
@@ -44,6 +46,7 @@ def run(
     progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every_s: float = EVERY_S,
+    engine: str | None = None,
 ) -> Report:
     """Run flows together until all have ended; return a report of each node.
 
@@ -57,17 +60,20 @@ def run(
             same again. The folder is read as data; items that are objects of some class are pickled there, and loaded
             when the run goes on, which runs code: that is refused unless the folder is this user's alone.
         checkpoint_every_s: seconds between two of them, at least; they take two percent of the run at most.
+        engine: of the pool that is made for it, as of `Pool`: "serial" runs all functions in this process, for pdb.
 
     Raises:
         ConfigError: the graph can't run; nothing was started.
         ResumeMismatchError: the folder holds a run of something else.
         Exception: what a function, a source or a sink raised, the node named in a note. Sinks are aborted then.
     """
+    if engine is not None and pool is not None:
+        raise ConfigError("pool and engine exclude each other: a pool has its engine, Pool(engine=...)")
     plan = plan_of(*terminals)
     if checkpoint is None:
-        return run_plan(plan, pool, progress=progress)
+        return run_plan(plan, pool, progress=progress, engine=engine)
     with closing(_checkpoints(plan, os.fspath(checkpoint), checkpoint_every_s)) as kept:
-        return run_plan(plan, pool, progress=progress, kept=kept)
+        return run_plan(plan, pool, progress=progress, kept=kept, engine=engine)
 
 
 def _checkpoints(plan: Plan, folder: str, every_s: float) -> Checkpoints:
@@ -99,6 +105,7 @@ def run_plan(
     progress: bool = False,
     kept: Checkpoints | None = None,
     starting: Callable[[Runner], object] | None = None,
+    engine: str | None = None,
 ) -> Report:
     """Run a plan once, to its end; `run` says what that means.
 
@@ -107,24 +114,30 @@ def run_plan(
         pool: as of `run`.
         progress: as of `run`.
         kept: its checkpoints; the caller closes them.
-        starting: is given the engine before it runs, to be able to stop it.
+        starting: is given the runner before it runs, to be able to stop it.
+        engine: as of `run`.
     """
     started = perf_counter()
     with ExitStack() as stack:
-        workers = stack.enter_context(_Workers(plan, pool))
+        workers = stack.enter_context(_Workers(plan, pool, engine))
         drawn: list[NodeBars] = []
-        if progress and workers is not None and workers.on_output is None:  # before the calls are opened
+        if progress and workers is not None and _prints_elsewhere(workers):  # before the calls are opened
             workers.on_output = partial(_print_above, drawn)
             stack.callback(setattr, workers, "on_output", None)
         nodes, _ = plan.nodes(workers)
         shown = [node for node in nodes if not isinstance(node, Relay)]
         bars = stack.enter_context(closing(NodeBars(shown))) if progress else None
         drawn += [] if bars is None else [bars]
-        engine = Runner(nodes, None if workers is None else workers.coordinator, bars, kept)
+        runner = Runner(nodes, None if workers is None else workers.coordinator, bars, kept)
         if starting is not None:
-            starting(engine)
-        engine.run()
+            starting(runner)
+        runner.run()
         return report_on(nodes, perf_counter() - started)
+
+
+def _prints_elsewhere(pool: Pool) -> bool:
+    """Whether functions run in processes of their own, and nobody shows what they print."""
+    return pool.on_output is None and "processes" in pool.coordinator.capabilities
 
 
 def _print_above(drawn: list[NodeBars], _worker: int, stream: str, text: str) -> None:
@@ -141,26 +154,29 @@ def explain(*terminals: Terminal) -> str:
     return plan_of(*terminals).explain()
 
 
-def iterate(port: Port) -> Iterator[Any]:
+def iterate(port: Port, engine: str | None = None) -> Iterator[Any]:
     """Return an iterator over what comes out of a port; nothing starts before the first item is asked for."""
     plan = Plan([], [port])
-    return chain.from_iterable(_lists(plan, port))
+    return chain.from_iterable(_lists(plan, port, engine))
 
 
-def _lists(plan: Plan, port: Port) -> Generator[list[Any], None, None]:
-    with _Workers(plan, None) as workers:
+def _lists(plan: Plan, port: Port, engine: str | None) -> Generator[list[Any], None, None]:
+    with _Workers(plan, None, engine) as workers:
         nodes, consumed = plan.nodes(workers)
         results = ResultsNode("results")
         node, number = consumed[port]
         node.outlets[number].to(results)
-        engine = Runner([*nodes, results], None if workers is None else workers.coordinator)
-        yield from engine.results(results)
+        runner = Runner([*nodes, results], None if workers is None else workers.coordinator)
+        yield from runner.results(results)
 
 
 class _Workers:
     """The pool of one run: the given one, a new one, or none."""
 
-    def __init__(self, plan: Plan, pool: Pool | None) -> None:
+    def __init__(self, plan: Plan, pool: Pool | None, engine: str | None) -> None:
+        if engine is not None:
+            one_of("engine", engine, tuple(ENGINES))
+        self._engine = engine
         self._plan = plan
         self._given = pool
         self._made: Pool | None = None
@@ -169,7 +185,7 @@ class _Workers:
         if self._given is None and self._plan.needs_pool:
             from orchestrator.pool.pool import Pool  # noqa: PLC0415 - only for a graph with work for workers
 
-            self._made = Pool()
+            self._made = Pool() if self._engine is None else Pool(engine=self._engine)
         return self._given if self._made is None else self._made
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -436,9 +436,9 @@ class Stream:
         """Run, and give the items; a pool is made for it if one is needed. Leaving early frees everything."""
         return iterate(self._port)
 
-    def collect(self) -> list[Any]:
-        """Run, and return all items."""
-        return list(self)
+    def collect(self, *, engine: str | None = None) -> list[Any]:
+        """Run, and return all items; `engine` as of `Pool`: "serial" runs all functions in this process, for pdb."""
+        return list(iterate(self._port, engine))
 
     def explain(self) -> str:
         """Describe what would run: a line per node, with its fused steps and where it runs."""

@@ -27,7 +27,7 @@ LAYERS = (
     ("orchestrator.engine.protocol",),
     ("orchestrator.engine.recovery",),
     ("orchestrator.local.transport",),
-    ("orchestrator.local",),
+    ("orchestrator.local", "orchestrator.serial"),
     ("orchestrator.engine", "orchestrator.progress"),
     ("orchestrator.graph.flow",),
     ("orchestrator.graph",),
@@ -42,8 +42,9 @@ LAYERS = (
 )
 PURE = ("orchestrator.engine.core",)
 PURE_MAY_IMPORT = ("orchestrator.errors", *PURE)
-SEAM = ("orchestrator.engine", "orchestrator.graph", "orchestrator.streams", "orchestrator.jobfile")
-"""What knows engines by their protocol only: no module of these imports `orchestrator.local`."""
+ENGINES = ("orchestrator.local", "orchestrator.serial")
+"""Everybody else knows engines by their protocol only, and only this module imports them:"""
+FACTORY = "orchestrator.pool.engines"
 MOST_ENTRIES = 13
 CROWDED = {"orchestrator"}  # the top, where each folder has its entry
 WORLD = {  # what ties code to a process, a pipe or a clock
@@ -162,10 +163,15 @@ def test_workers_load_only_the_standard_library(name):
         assert found.late, f"{where(name, found)} when it is loaded; import it in the function that needs it"
 
 
-@pytest.mark.parametrize("name", [name for name in ORCHESTRATOR if within(name, SEAM)])
+@pytest.mark.parametrize("name", [name for name in ORCHESTRATOR if name != FACTORY])
 def test_engines_are_known_by_their_protocol(name):
     for found in imports(name):
-        assert not within(found.module, ("orchestrator.local",)), f"{where(name, found)}; see engine/protocol/engine.py"
+        others = [engine for engine in ENGINES if not within(name, (engine,))]
+        assert not within(found.module, others), f"{where(name, found)}; only {FACTORY} does; see engine/protocol/engine.py"
+
+
+def test_the_factory_knows_all_engines_and_only_it_does():
+    assert {engine for engine in ENGINES for found in imports(FACTORY) if within(found.module, (engine,))} == set(ENGINES)
 
 
 def folder_of(name):

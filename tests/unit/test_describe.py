@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.hostile import ITEMS, TEXTS, BadError, Data, RaisesAnything, Text
 
 from orchestrator import ConfigError, Pool, Stream, Workflow
+from orchestrator.engine.protocol.status import describe_item
 from orchestrator.engine.recovery.item_errors import Failure, item_error, unsendable_error
-from orchestrator.local.status import describe_item
 from workers.errors.capture import capture
 from workers.errors.describe import SHOWN, class_names, describe, describe_function
 

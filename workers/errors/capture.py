@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from workers.errors.describe import MOST_TEXT, class_names, cut, cut_middle, describe, text_of, type_name
+from workers.errors.signal_handlers import is_of_a_handler
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120 - pathlib takes long to import, in every worker
 MISSING_NAMES: dict[str, str] = {}
@@ -40,6 +45,14 @@ class ExceptionRecord:
     """The workflow of that step."""
     classes: tuple[str, ...] = ()
     """Its class and those that this derives from, nearest first, as `class_names` calls them."""
+    live: BaseException | None = None
+    """The exception itself, where it has not left its process; `pickled` is None then."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it as a worker would have sent it."""
+        pickled = self.pickled if self.live is None else _survivor(self.live)
+        told = (self.type_name, self.text, self.traceback, self.notes)
+        return ExceptionRecord, (*told, pickled, self.cause, self.step, self.workflow, self.classes)
 
 
 def _user_frames(tb: TracebackType | None) -> TracebackType | None:
@@ -84,8 +97,35 @@ def add_note(exc: BaseException, note: str) -> None:
 _name_that_is_missing: Any = vars(NameError)["name"].__get__  # past what a subclass defines
 
 
+class _Keeping(threading.local):
+    on = False
+
+
+_keeping = _Keeping()
+
+
+@contextmanager
+def keeping_exceptions() -> Iterator[None]:
+    """Have `capture`, within it and in this thread, keep exceptions themselves, with their tracebacks and frames.
+
+    What a signal handler raised (Ctrl-C) goes through it then, and what a debugger raises when its user leaves it.
+    """
+    before, _keeping.on = _keeping.on, True
+    try:
+        yield
+    finally:
+        _keeping.on = before
+
+
+def _ends_the_program(exc: BaseException) -> bool:
+    bdb: Any = sys.modules.get("bdb")
+    return (bdb is not None and isinstance(exc, bdb.BdbQuit)) or is_of_a_handler(exc)
+
+
 def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
-    """Return `exc`, its notes and its chain of causes as data; never raises."""
+    """Return `exc`, its notes and its chain of causes as data; raises nothing but what `keeping_exceptions` lets go."""
+    if _keeping.on and not depth and _ends_the_program(exc):
+        raise exc
     if issubclass(type(exc), NameError) and type(name := _name_that_is_missing(exc)) is str and name in MISSING_NAMES:
         add_note(exc, MISSING_NAMES[name])
     cause = exc.__cause__ if exc.__cause__ is not None or exc.__suppress_context__ else exc.__context__
@@ -94,7 +134,8 @@ def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
         text=text_of(exc),
         traceback=_format(exc),
         notes=notes_of(exc),
-        pickled=_survivor(exc),
+        pickled=None if _keeping.on else _survivor(exc),
         cause=capture(cause, depth + 1) if cause is not None and depth < _MAX_CAUSES else None,
         classes=class_names(type(exc)),
+        live=exc if _keeping.on else None,
     )

@@ -5,6 +5,8 @@ Owner of the state: the worker's loop, which sets `_current` once, before the fi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +96,22 @@ def seeded(number: int) -> None:
     """Note the number that the present item has from the pool's seed."""
     if _current is not None:
         _current.seed = number
+
+
+@contextmanager
+def entered(context: WorkerContext) -> Iterator[None]:
+    """Make `context` what `current()` gives within it; for functions that run in the program's own process."""
+    before = _current
+    enter(context)  # one function runs at a time
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _restore(context: WorkerContext | None) -> None:
+    global _current  # noqa: PLW0603 - as `enter`
+    _current = context
 
 
 def enter(context: WorkerContext) -> None:

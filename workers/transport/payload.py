@@ -31,6 +31,10 @@ class Encoded(NamedTuple):
     size: int
     """Bytes in all."""
 
+    def kept(self) -> Encoded:
+        """Return the same with large buffers of its own: those it views may be changed before they are sent."""
+        return self._replace(buffers=tuple(pickle.PickleBuffer(bytes(buffer.raw())) for buffer in self.buffers))
+
 
 def _by_value(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
     """Pickle what plain pickle can't: lambdas, closures, local classes."""
@@ -70,11 +74,6 @@ def encode(obj: Any, by_value: Dumps = _by_value, threshold_bytes: int = THRESHO
     if not large:
         return Encoded(data, (), len(data))
     return Encoded(data, tuple(large), len(data) + sum(b.raw().nbytes for b in large))
-
-
-def kept(encoded: Encoded) -> Encoded:
-    """Return the same with large buffers of its own: what they are views of may be changed before they are sent."""
-    return encoded._replace(buffers=tuple(pickle.PickleBuffer(bytes(buffer.raw())) for buffer in encoded.buffers))
 
 
 def frame(  # noqa: PLR0917 - a header's fields, in its order

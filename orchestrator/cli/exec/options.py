@@ -107,6 +107,7 @@ def exec_parser() -> Parser:
         "it is compressed if its name ends in .gz .bz2 .xz .zst")
     add("-0", "--null", action="store_true", help="arguments in files and on standard input end with NUL")
     add_jobs(parser)
+    add("--engine", help=argparse.SUPPRESS)
     add_order(parser.add_argument_group("order of the output"))
     _add_failing(parser)
     add_sparing(parser.add_argument_group("limits").add_argument)
@@ -154,6 +155,8 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
     """
     marker = next((at for at, word in enumerate(argv) if word in MARKERS), len(argv))
     args = _parsed(argv[:marker], spelled_out=marker < len(argv))
+    if args.engine not in {None, "local"}:
+        raise ConfigError("--engine is for run and job: exec runs commands, which are processes of their own")
     if (args.resume or args.resume_failed) and not args.joblog:
         raise ConfigError("--resume and --resume-failed need --joblog FILE, the log of the run to resume")
     return ExecSettings(

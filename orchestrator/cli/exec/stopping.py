@@ -78,8 +78,7 @@ class Stopping:
 
     def _ask_workers(self) -> None:
         """Have workers end their commands; one that is only starting would not know the signal, and die of it."""
-        for lane in self.pool.coordinator.all_lanes:
-            if lane.state.value == "ready":
-                with suppress(ProcessLookupError):
-                    os.kill(lane.pid, END_SIGNAL)
+        for pid in self.pool.coordinator.worker_pids(ready=True):
+            with suppress(ProcessLookupError):
+                os.kill(pid, END_SIGNAL)
         self.pool.coordinator.wake()

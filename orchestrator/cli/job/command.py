@@ -130,10 +130,11 @@ class JobRun:
         from orchestrator.streams.running import run_plan  # noqa: PLC0415
 
         bars = self._settings.show is not None
-        pool = self._pool = orchestrator.Pool(**{**self._job.pool, "workers": self._steering.sizing})
+        engine = {} if self._settings.engine is None else {"engine": self._settings.engine}
+        pool = self._pool = orchestrator.Pool(**{**self._job.pool, **engine, "workers": self._steering.sizing})
         self._steering.pool = pool
         if not bars:  # else what is printed comes between them
-            pool.on_output = Console(None, data_on_stdout=any(map(is_standard_output, self.outputs))).printed
+            Console(None, data_on_stdout=any(map(is_standard_output, self.outputs))).show_prints_of(pool)
         self._report = run_plan(self._plan, pool, progress=bars, kept=self._checkpoints, starting=self._listen)
         pool.close()
         return EXIT_FAILURES if self._report.failed else 0

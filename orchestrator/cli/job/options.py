@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.flags.engine import add_engine
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_showing, add_telling
 from orchestrator.cli.flags.resuming import ResumeSettings, add_resuming, resume_settings
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
@@ -61,6 +62,8 @@ class JobSettings:
     overrides: tuple[str, ...]
     sizing: Sizing | None
     """None: as `pool.workers` says."""
+    engine: str | None
+    """None: as `pool.engine` says."""
     check: bool
     graph: str | None
     dry_run: bool
@@ -104,6 +107,7 @@ def job_parser() -> argparse.ArgumentParser:
         help="override a value of the file: --set pool.workers=4 (repeatable)",
     )
     add_jobs(parser)
+    add_engine(parser, None, "default: as the file's [pool] says")
     add("--graph", choices=("mermaid", "dot"), help="print the graph for Mermaid or Graphviz and exit "
         "(imports the functions' modules)")
     add("--dry-run", action="store_true", help="describe the run without starting it (imports the functions' "
@@ -126,6 +130,7 @@ def parse_job(argv: Sequence[str]) -> JobSettings:
         file=args.file,
         overrides=tuple(args.overrides),
         sizing=None if args.jobs is None else parse_sizing(args.jobs),
+        engine=args.engine,
         check=args.check,
         graph=args.graph,
         dry_run=args.dry_run,

@@ -135,7 +135,7 @@ class RecordRun:
         from orchestrator.cli.run.graph import graph_of  # noqa: PLC0415 - with the pool
 
         assert self._console is not None and self._logs is not None  # noqa: S101, PT018 - for the type checker
-        self._pool.on_output = self._console.printed
+        self._console.show_prints_of(self._pool)
         self._steering.pool, self._steering.counts = self._pool, self._tally.so_far
         sink = RecordingSink(
             self._sink, self._tally, self._console, self._logs, self._letters,
@@ -234,7 +234,7 @@ def _start_pool(plan: RunPlan) -> Any:
     options["threads_per_worker"] = settings.limits.threads
     if settings.limits.finish is not None:
         options["finalizer"] = partial(load.call, settings.limits.finish, os.getcwd())  # noqa: PTH109
-    return Pool(workers=settings.sizing, start_method=settings.start_method, **options)
+    return Pool(workers=settings.sizing, start_method=settings.start_method, engine=settings.engine, **options)
 
 
 def _open_letters(plan: RunPlan) -> Letters | None:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.flags.engine import add_engine, engine_of
 from orchestrator.cli.flags.failures import (
     FailureSettings,
     LimitSettings,
@@ -89,6 +90,7 @@ class RunSettings:
     report: str | None
     dry_run: bool
     start_method: StartMethod
+    engine: str
     resuming: ResumeSettings
 
     @property
@@ -191,6 +193,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         default="forkserver",
         help="how workers are started (default: forkserver)",
     )
+    add_engine(group, "local", "default: local")
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:
@@ -242,6 +245,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         report=args.report,
         dry_run=args.dry_run,
         start_method=args.start_method,
+        engine=engine_of(args),
         resuming=resume_settings(args),
     )
 

@@ -15,6 +15,7 @@ from orchestrator.machine.terminal import for_stream
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from orchestrator.pool.pool import Pool
     from orchestrator.progress import Progress
 
 
@@ -40,6 +41,14 @@ class Console:
         self.shown = shown
         if self._progress is not None:
             self._progress.update(shown)
+
+    def show_prints_of(self, pool: Pool) -> None:
+        """Show what functions print.
+
+        Where they run in this process the terminal is theirs, for a debugger, unless results go there.
+        """
+        if self._data_on_stdout or "processes" in pool.coordinator.capabilities:
+            pool.on_output = self.printed
 
     def printed(self, _worker: int, stream: str, text: str) -> None:
         """Pass on what user code printed in a worker; to stderr where stdout carries the data."""

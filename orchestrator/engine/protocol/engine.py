@@ -1,58 +1,98 @@
-"""The engine: what runs encoded chunks, as stages, futures, supersteps and graphs know it.
+"""The engine: what runs chunks, as stages, futures, supersteps, graphs and the pool know it.
 
-The local coordinator is one (`orchestrator.local`). Every dispatched chunk brings exactly one of `Finished`, `Refused`,
-`Lost` into the `events` of its call, or `Returned`, unless the call closes or `Broken` comes. An engine only appends to
-`events`; user code never runs under its lock.
+The coordinator (`orchestrator.local`) runs them in worker processes of this machine, `orchestrator.serial` in this
+process. Every dispatched chunk brings exactly one of `Finished`, `Refused`, `Lost` or `Returned` into the
+`events` of its call, unless the call closes or `Broken` comes. An engine only appends to `events`; user code never runs
+under its lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.events import StageEvents
-from workers.transport import payload
+from orchestrator.engine.protocol.status import Farewell, PoolStatus, Traffic, WorkerInfo
+from orchestrator.errors import ConfigError
+from orchestrator.settings import PoolSettings
+from workers.functions.runner import CallSpec
 
-Sendable = tuple[Chunk, payload.Encoded]
-"""A chunk, encoded and not yet sent."""
+Capability = Literal[
+    "processes",  # functions run in other processes: items are pickled, `submit` does not wait for its call
+    "batches",  # several items a chunk are quicker than one
+    "deadlines",  # an item that takes too long is ended: `timeout`
+    "deaths",  # an item may take its worker down: `max_deaths`
+    "memory limits",  # `memory_limit`, `memfree`
+    "recycling",  # a worker may be replaced: `items_per_worker`
+    "resizing",  # `resize`
+    "start methods",
+    "thread limits",  # of BLAS and the like
+]
+"""What an engine may be able to do. What it can't is refused where it is asked for."""
+ALL: frozenset[Capability] = frozenset(get_args(Capability))
+
+OutputCallback = Callable[[int, str, str], None]
+"""Takes (worker id, "stdout" or "stderr", text)."""
+
+
+def unable(engine: str, what: str, need: Capability) -> ConfigError:
+    """Return the error of an option, called as its user calls it, that an engine can't keep to."""
+    return ConfigError(
+        f"the {engine} engine has no {need}, so it can't do what {what} asks for; leave it out, or use the local engine"
+    )
+
+
+class Encoded(Protocol):
+    """What a chunk or a call carries, made ready for its way to a worker."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all; 0 where nothing is copied."""
+
+    @property
+    def buffers(self) -> Sequence[Any]:
+        """Large buffers that are still the source's own: sent before the source, which may use them again, goes on."""
+
+    def kept(self) -> Encoded:
+        """Return the same with large buffers of its own."""
+
+
+Sendable = tuple[Chunk, Any]
+"""A chunk, and its engine's own `Encoded` of it; not yet sent."""
 
 
 class Engine(Protocol):
     """Runs chunks. Where nothing else is said, a method is called in the thread of whoever consumes the results."""
 
-    @property
-    def in_flight_bytes(self) -> int:
-        """Bytes of chunks and results that are on the way, or not yet consumed."""
+    name: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
 
-    @property
-    def buffer_bytes(self) -> int:
-        """The most bytes that may be in flight."""
+    def __init__(self, settings: PoolSettings) -> None:
+        """Begin; workers, if it has some, are being started when it returns."""
 
-    @property
-    def size(self) -> int:
-        """How many workers are wanted; 0: the engine pauses."""
+    # ---- calls and their chunks -------------------------------------------------------------------------------
 
-    @property
-    def has_workers(self) -> bool:
-        """Whether any worker takes chunks now."""
+    def encode_function(self, spec: CallSpec) -> Any:
+        """Return what a call runs as `open` takes it.
 
-    @property
-    def chunks_in_flight(self) -> int:
-        """Chunks that workers hold now, of all calls."""
+        Raises:
+            ItemError: it can't be sent.
+        """
 
-    @property
-    def forwards_output(self) -> bool:
-        """Whether somebody shows what user code prints."""
+    def encode(self, message: Any) -> Encoded:
+        """Return an `Encoded` of a chunk's message: (attempt, items), or (attempt, items, index of the first).
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing new is accepted any more."""
+        Raises:
+            Exception: an item can't be sent.
+        """
 
-    def open(
-        self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None, *, name: str = ""
-    ) -> int:
-        """Begin a call; return its number. `timeout_s` is per item, `name` what people call the function."""
+    def open(self, events: StageEvents, function: Any, timeout_s: float | None = None, *, name: str = "") -> int:
+        """Begin a call; return its number. `timeout_s` is per item, `name` what people call the function.
+
+        Raises:
+            OrchestratorError: the engine is broken or closed.
+        """
 
     def call_off(self, number: int, item: object) -> None:
         """Take a call's chunk of this one item from its worker, or end the worker if it runs it."""
@@ -81,23 +121,144 @@ class Engine(Protocol):
     def consumed(self, number: int, size_bytes: int) -> None:
         """Give back budget: these bytes of a call have left for the consumer. The end of a call gives back the rest."""
 
-    def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
-        """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds."""
-
-    def look(self) -> None:
-        """Take in what has come, without a wait; the caller feeds its own calls next."""
-
-    def wake(self) -> None:
-        """End the wait of whoever drives; from any thread."""
-
     def worker_ids(self) -> tuple[int, ...]:
-        """Return the ids of the workers that take chunks, in order."""
+        """Return the ids of all workers, in order; none while one is missing."""
 
-    def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
+    def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: Any) -> bool:
         """Send each worker its chunk; return False, nothing sent, if these are not all workers."""
 
     def notice_rebound(self) -> None:
         """Have the workers forget what `__main__` has defined anew."""
 
+    # ---- the loop ---------------------------------------------------------------------------------------------
+
+    def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
+        """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds."""
+
+    def poll(self) -> None:
+        """Take in what has come, without a wait."""
+
+    def look(self) -> None:
+        """As `poll`; the caller feeds its own calls next."""
+
+    def wake(self) -> None:
+        """End the wait of whoever drives; from any thread, and from a signal handler."""
+
+    def take_over(self) -> None:
+        """Let others drive: a signal handler has interrupted the frame of this thread that does."""
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether this thread is in the middle of a change: asked from outside, a signal handler has interrupted it."""
+
+    def refuse_if_interrupted(self, what: str) -> None:
+        """Raise `ReentrantCallError` where a signal handler would wait for what it has interrupted."""
+
+    def refuse_if_foreign(self) -> None:
+        """Raise `ClosedError` in a forked child, whose engine is its parent's."""
+
     def check_usable(self) -> None:
         """Raise what stands in the way of using the engine."""
+
+    # ---- workers ----------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many workers are wanted; 0: the engine pauses."""
+
+    def resize(self, size: int) -> None:
+        """Want so many workers from now on; returns at once. From any thread; where that can be."""
+
+    def start_timer(self, every_s: float, act: Callable[[], None]) -> Any:
+        """Have something done every so often in the loop, under the lock; where there is resizing."""
+
+    def cancel_timer(self, timer: Any) -> None:
+        """Have it done no more."""
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether there are as many workers as are wanted, and any at all."""
+
+    @property
+    def busy_workers(self) -> int:
+        """Workers that hold a chunk. Takes no lock."""
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Return the workers that take chunks now, by id."""
+
+    def worker_pids(self, *, ready: bool = False) -> list[int]:
+        """Return the pids of all worker processes, or of those that have begun. Takes no lock."""
+
+    # ---- looking ----------------------------------------------------------------------------------------------
+
+    @property
+    def buffer_bytes(self) -> int:
+        """The most bytes that may be in flight."""
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of chunks and results that are on the way, or not yet consumed."""
+
+    @property
+    def chunks_in_flight(self) -> int:
+        """Chunks that workers hold now, of all calls."""
+
+    def at_work(self) -> list[tuple[Chunk, int, float]]:
+        """Return the chunk that each worker is at, the worker, and about how many seconds it has been."""
+
+    def status(self, describe: Callable[[Any], str | None]) -> PoolStatus:
+        """Return what each worker is at; from any thread. `describe` gives an item in words."""
+
+    def traffic(self) -> dict[int, Traffic]:
+        """Return what has gone to and from each worker, by id; nothing where there are no processes."""
+
+    @property
+    def deaths(self) -> int:
+        """Workers that died by themselves."""
+
+    @property
+    def left_workers(self) -> tuple[float, int]:
+        """CPU seconds, and the sum of the peaks of resident memory in bytes, of the workers that have left."""
+
+    @property
+    def forwards_output(self) -> bool:
+        """Whether somebody shows what user code prints."""
+
+    @property
+    def output_callback(self) -> OutputCallback | None:
+        """What shows what user code prints; None: the program's own streams do."""
+
+    def show_output_by(self, callback: OutputCallback | None) -> None:
+        """Have what user code prints shown by a callback, in the thread that drives the loop."""
+
+    def say(self, text: str) -> None:
+        """Show a line of our own where the workers' prints are shown."""
+
+    # ---- what is shared, and the end --------------------------------------------------------------------------
+
+    token: bytes
+    """Names the pool among all there are: its workers keep what it shares from call to call."""
+
+    def drop_shared(self, token: bytes) -> None:
+        """Have the workers let go of a shared object. Safe within a garbage collection."""
+
+    @property
+    def owner_pid(self) -> int:
+        """The process that made the engine."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing new is accepted any more."""
+
+    @property
+    def farewells(self) -> list[Farewell]:
+        """What the finalizers of the workers that left in order gave."""
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Let every worker finish what it has and leave; end those that take longer than `timeout` seconds."""
+
+    def terminate(self) -> None:
+        """End every worker now, and free all that the engine holds."""
+
+    def kill(self) -> None:
+        """Kill every worker, and accept nothing more; takes no lock: for signal handlers."""

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.errors import OrchestratorError
-from workers.transport.arena import ArenaReader
 from workers.transport.watch import SlotReading
+
+
+class Body(Protocol):
+    """What a chunk gave, as its engine has brought it. One of the two is called, once, in the consumer's thread."""
+
+    def decode(self) -> Any:
+        """Return it.
+
+        Raises:
+            Exception: it can't be unpickled here.
+        """
+
+    def discard(self) -> None:
+        """Free what it holds."""
 
 
 class Finished(NamedTuple):
@@ -19,10 +32,10 @@ class Finished(NamedTuple):
     chunk: Chunk
     run_s: float
     flags: int
-    buffers: int
-    body: bytes
-    reader: ArenaReader
+    """`Flag.FAILED`: it holds failures too; `Flag.SPILLED`: some of it is in `spill`."""
+    body: Body
     size_bytes: int
+    """Of the body."""
     spill: SpillFile | None = None
     """Where the results are that were too many for memory."""
 
@@ -33,9 +46,8 @@ class Refused(NamedTuple):
     chunk: Chunk
     run_s: float
     flags: int
-    buffers: int
-    body: bytes
-    reader: ArenaReader
+    body: Body
+    """Holds an `ExceptionRecord`."""
     size_bytes: int
     spill: SpillFile | None = None
 

@@ -70,8 +70,11 @@ def dead_letter(error: ItemError, item: Any, index: int, function: str) -> DeadL
 def rebuild(record: ExceptionRecord) -> BaseException:
     """Return the exception that a worker raised, its causes chained; a `RemoteError` where it can't be rebuilt.
 
-    The worker's traceback is attached as a note, so that Python prints it.
+    The worker's traceback is attached as a note, so that Python prints it. An exception that has not left this process
+    is given as it is.
     """
+    if record.live is not None:
+        return record.live
     error: BaseException = RemoteError(record.type_name, record.text)
     if record.pickled is not None:
         try:

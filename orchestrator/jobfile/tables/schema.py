@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.jobfile.tables.fields import Field, text
 from orchestrator.jobfile.tables.signatures import field_of, is_made_of_items, parameters, takes_options
+from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.pool import Pool
 from orchestrator.settings import MAP_OPTIONS, ON_ERROR, START_METHODS
 from orchestrator.streams.stream import FORMATS, Stream
@@ -172,6 +173,7 @@ INPUTS = {kind: inputs_of(fields) for kind, fields in NODES.items()}
 _POOL: dict[str, Field] = {
     "workers": Field("workers"),
     "start_method": text(*START_METHODS),
+    "engine": text(*ENGINES),
     "memory_limit": Field("size"),
     "memfree": Field("size"),
     "buffer_bytes": Field("size"),

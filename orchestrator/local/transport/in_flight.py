@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.engine.protocol.events import Finished, Lost, Refused, Returned, StageEvents
 from orchestrator.local.transport.calls import Calls
+from orchestrator.local.transport.frame_body import FrameBody
 from orchestrator.local.transport.lane import Lane
 from workers.transport import payload
 from workers.transport.wire import Flag, Frame, Kind
@@ -57,7 +58,8 @@ class InFlight:
         chunk.size_bytes += size
         self.calls.unconsumed[chunk.call] += chunk.size_bytes
         made = Finished if kind == Kind.RESULT else Refused
-        events.append(made(chunk, microseconds / 1e6, flags, buffers, body, lane.outputs, size, spill))
+        carried = FrameBody((flags, buffers, body, lane.outputs))
+        events.append(made(chunk, microseconds / 1e6, flags, carried, size, spill))
 
     def give_back(self, lane: Lane, ident: int) -> None:
         """Return a chunk that its worker has not begun, and will not, to its call."""
@@ -90,4 +92,4 @@ class InFlight:
             except IndexError:  # its consumer, in another thread, took it
                 return
             if isinstance(event, (Finished, Refused)):
-                payload.discard(event.buffers, event.body, event.reader)
+                event.body.discard()

@@ -14,7 +14,7 @@ from orchestrator.machine.memory import SystemMemory, own_bytes
 from orchestrator.pool.size.autosize import SHRINK_IDLE_CPUS, AutoSizer, Observation
 
 if TYPE_CHECKING:
-    from orchestrator.local.coordinator import Coordinator
+    from orchestrator.engine.protocol.engine import Engine
     from orchestrator.machine.cpu import CpuWatch
     from orchestrator.pool.size.sizing import Bounds, SizeFile, Sizing
     from orchestrator.settings import Memory
@@ -27,7 +27,7 @@ _LEAST_RESERVE = 128 * 2**20
 class FileFollower:
     """Resizes the pool to what stands in a file, whenever that changes."""
 
-    def __init__(self, file: SizeFile, coordinator: Coordinator) -> None:
+    def __init__(self, file: SizeFile, coordinator: Engine) -> None:
         """Begin to look."""
         self._file = file
         self._coordinator = coordinator
@@ -54,7 +54,7 @@ class FileFollower:
 class MachineFollower:
     """Resizes the pool between bounds, by what the machine has left and what the workers have to do."""
 
-    def __init__(self, bounds: Bounds, coordinator: Coordinator, memory: Memory) -> None:
+    def __init__(self, bounds: Bounds, coordinator: Engine, memory: Memory) -> None:
         """Begin to look."""
         self._coordinator = coordinator
         self._memory = memory
@@ -81,33 +81,33 @@ class MachineFollower:
 
     def _observe(self, watch: CpuWatch) -> Observation:
         coordinator = self._coordinator
-        lanes = coordinator.lanes
+        pids = coordinator.worker_pids()
         idle, cpus = watch.poll()
         own = None
         if idle < SHRINK_IDLE_CPUS:
-            own = watch.look_at_groups({lane.pid for lane in lanes})
+            own = watch.look_at_groups(set(pids))
         else:
             watch.forget_groups()
         return Observation(
             size=coordinator.size,
             working=coordinator.chunks_in_flight > 0,
-            busy=coordinator.busy_workers / max(1, len(lanes)),
+            busy=coordinator.busy_workers / max(1, len(pids)),
             idle_cpus=idle,
             own_cpus=own,
             others_cpus=max(0.0, cpus - idle - (own or 0.0)),
             memory_left=self._memory.available_bytes(),
             reserve=max(self._memory.total_bytes() // 20, _LEAST_RESERVE),
-            worker_bytes=max((own_bytes(lane.pid) for lane in lanes), default=0),
+            worker_bytes=max(map(own_bytes, pids), default=0),
         )
 
 
-def _resize(coordinator: Coordinator, size: int) -> None:
+def _resize(coordinator: Engine, size: int) -> None:
     with suppress(OrchestratorError):  # of a pool that is being closed, or can't go on: who uses it is told
         coordinator.resize(size)
 
 
 def follower_of(
-    sizing: Sizing, coordinator: Coordinator, memory: Memory | None
+    sizing: Sizing, coordinator: Engine, memory: Memory | None
 ) -> FileFollower | MachineFollower | None:
     """Return who keeps a pool at the size that was asked for; None: it has a fixed one."""
     if sizing.file is not None:

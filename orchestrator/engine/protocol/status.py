@@ -1,25 +1,51 @@
-"""What a pool is at: which chunk each worker holds and for how long. Taken in the coordinator, under its lock.
-
-A worker says itself what it is at only in calls with a timeout (`workers.transport.watch`). Of all others the
-coordinator knows what they hold, and when something last went either way: a lane whose chunks are long holds one, so
-that is when it began; where chunks are short it does not matter.
-"""
+"""What an engine tells of itself: its workers, what each is at, and what finalizers gave. Immutable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic_ns
 from typing import Any
 
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.local.transport.lane import Lane, LaneState
 from workers.errors.describe import describe
-from workers.transport import watch
 
 _LONGEST_ITEM = 60
 _PLAIN = (str, bytes, int, float, bool)
 """What is shown as it is: anything else would run code of the user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker, as it is now."""
+
+    id: int
+    pid: int
+    state: str
+    """"starting", "ready", "stopping" or "dead"."""
+    rss_bytes: int
+    chunks_done: int
+    items_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What has gone between the engine and one of its workers."""
+
+    sent_bytes: int
+    received_bytes: int
+    arena_bytes: int
+    """Shared memory reserved for what the worker is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """What a worker's finalizer gave, or raised."""
+
+    worker: int
+    """The worker's id; one that was replaced has its own farewell."""
+    pid: int
+    result: Any = None
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,31 +107,8 @@ def rss_bytes(pid: int) -> int:
         return 0
 
 
-def worker_status(
-    lane: Lane, held: list[Chunk], describe: Callable[[Any], str | None], name_of: Callable[[Any], str]
-) -> WorkerStatus:
-    """Return what a worker is at.
-
-    Args:
-        lane: its lane.
-        held: what it holds, in the order of sending.
-        describe: gives an item in words, None if it has none.
-        name_of: gives the name of a call.
-    """
-    state = "leaving" if not lane.active and lane.state is LaneState.READY else lane.state.value
-    since_ns, runs = lane.moved_ns, ""
-    if held:
-        chunk, position = held[0], None
-        reading = watch.read_slot(lane.slot)
-        watched = next((each for each in held if each.ident == reading.ident), None)
-        if watched is not None:
-            chunk, position, since_ns = watched, reading.position, reading.since_ns
-        runs = _described(chunk, position, describe, name_of(chunk.call))
-    for_s = max(0.0, (monotonic_ns() - since_ns) / 1e9)
-    return WorkerStatus(lane.worker_id, lane.pid, state, rss_bytes(lane.pid), len(held), runs, for_s)
-
-
-def _described(chunk: Chunk, position: int | None, describe: Callable[[Any], str | None], name: str) -> str:
+def describe_chunk(chunk: Chunk, position: int | None, describe: Callable[[Any], str | None], name: str) -> str:
+    """Return in words what a worker is at: a chunk, or the item at `position` of it, of the call with this name."""
     items, first = chunk.items, chunk.first_index
     label = f"chunk {chunk.seq}{f' of {name}' if name else ''}"
     if position is not None or len(items) == 1:

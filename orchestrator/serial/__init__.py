@@ -1,0 +1,1 @@
+"""The engine that runs functions in this process, for debuggers."""

@@ -1,0 +1,437 @@
+"""Runs functions in this process, in the thread that waits for their results: for `breakpoint()`, `pdb` and prints.
+
+    dispatch -> one waiting chunk a thread -> drive: function(item)… -> events of the call
+
+Nothing is pickled or copied: items, results and exceptions are the program's own objects. One function runs at a time,
+as in a pool of one worker. A chunk runs in the thread that sent it; in another one only if that thread has left its
+wait, so that results can be handed from thread to thread.
+
+No lock is held that a signal handler could wait for in vain: shared state is changed by single operations only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import Any, ClassVar
+
+from orchestrator.engine.core.ledger import Chunk
+from orchestrator.engine.protocol.engine import Capability, OutputCallback, Sendable, unable
+from orchestrator.engine.protocol.events import Broken, Finished, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.status import (
+    Farewell,
+    PoolStatus,
+    Traffic,
+    WorkerInfo,
+    WorkerStatus,
+    describe_chunk,
+    rss_bytes,
+)
+from orchestrator.errors import ClosedError, OrchestratorError, WorkerStartError
+from orchestrator.serial.chunks import Direct, OpenCall, Waiting
+from orchestrator.serial.surroundings import prints_shown_by, random_state, set_random_state
+from orchestrator.settings import PoolSettings
+from workers.errors.capture import capture, keeping_exceptions
+from workers.functions.calls import begin, runner_of
+from workers.functions.runner import CallSpec
+from workers.process import context, randomness
+
+
+class SerialEngine:
+    """An `Engine` without workers; it calls itself worker 0."""
+
+    name: ClassVar[str] = "serial"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    def __init__(self, settings: PoolSettings) -> None:
+        """Begin; the initializer runs now."""
+        self._settings = settings
+        self._pid = os.getpid()
+        self.token = os.urandom(16)
+        self._numbers = itertools.count(1)
+        self._calls: dict[int, OpenCall] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._running = threading.RLock()
+        """Held while a function runs."""
+        self._at_work: tuple[Waiting, float] | None = None
+        self._driving: Counter[int] = Counter()  # threads that are in `drive`
+        self._sleepers: dict[SimpleQueue[None], int] = {}
+        self._callback: OutputCallback | None = None
+        self._context = context.WorkerContext(0, 1)
+        self._random_state: Any = None
+        self._broken: OrchestratorError | None = None
+        self.closed = False
+        self.farewells: list[Farewell] = []
+        self._done_chunks = self._done_items = 0
+        self._cpu_s = 0.0
+        if settings.initializer is not None:
+            self._initialize(settings.initializer)
+
+    def _initialize(self, initializer: Callable[..., object]) -> None:
+        try:
+            with self._as_worker():
+                initializer(*self._settings.initargs)
+        except Exception as error:
+            self._broken = WorkerStartError("the initializer failed; see the cause")
+            self._broken.__cause__ = error
+
+    @contextmanager
+    def _as_worker(self) -> Iterator[None]:
+        """Have what runs find what it would find in a worker; afterwards the program finds its own again."""
+        started = time.process_time()
+        with self._running, ExitStack() as stack:
+            stack.enter_context(context.entered(self._context))
+            if self._settings.seed is not None:
+                stack.enter_context(self._own_random_numbers(self._settings.seed))
+            if self._callback is not None:
+                stack.enter_context(prints_shown_by(self._callback))
+            try:
+                yield
+            finally:
+                self._cpu_s += time.process_time() - started
+
+    @contextmanager
+    def _own_random_numbers(self, seed: int) -> Iterator[None]:
+        """Have the generators go on where functions of this pool left them, and then where the program did."""
+        before = random_state()
+        if self._random_state is None:
+            randomness.begin(seed, 0)
+        else:
+            set_random_state(self._random_state)
+        try:
+            yield
+        finally:
+            self._random_state = random_state()
+            set_random_state(before)
+
+    # ---- calls and their chunks -------------------------------------------------------------------------------
+
+    def encode_function(self, spec: CallSpec) -> CallSpec:
+        """Return the function as it is."""
+        return spec
+
+    def encode(self, message: Any) -> Direct:
+        """Return the items as they are."""
+        return Direct(message)
+
+    def open(self, events: StageEvents, function: CallSpec, timeout_s: float | None = None, *, name: str = "") -> int:
+        """Begin a call; return its number."""
+        if timeout_s is not None:
+            raise unable(self.name, "timeout", "deadlines")
+        self.check_usable()
+        number = next(self._numbers)
+        self._calls[number] = OpenCall(events, function, name)
+        return number
+
+    def call_off(self, number: int, item: object) -> None:
+        """Take back the chunk of this one item, if it has not begun; what runs, runs to its end."""
+        for each in list(self._waiting):
+            if each.number == number and each.chunk.items[0] is item and self._take(each):
+                self._calls[number].events.append(Returned(each.chunk))
+
+    def close_call(self, number: int) -> None:
+        """End a call."""
+        self._calls.pop(number, None)
+        for each in list(self._waiting):
+            if each.number == number:
+                self._take(each)
+
+    def room(self, depth: int) -> int:  # noqa: ARG002 - of workers
+        """Return 1, unless this thread has sent a chunk that has not run."""
+        me = threading.get_ident()
+        return 0 if any(each.thread == me for each in list(self._waiting)) else 1
+
+    def dispatch(self, number: int, batch: list[Sendable], depth: int) -> int:
+        """Have the first chunk run as soon as its sender waits; return 1, or 0 if one waits already."""
+        self.check_usable()
+        sent = self.room(depth)
+        for chunk, direct in batch[:sent]:
+            self._waiting.append(Waiting(number, chunk, direct.value))
+        return min(sent, len(batch))
+
+    def put_ahead(self, number: int, batch: list[Sendable], depth: int, *, first: bool = False) -> None:
+        """Not used: nothing runs while the consumer is away."""
+        raise NotImplementedError
+
+    def count_ahead(self, number: int) -> int:  # noqa: ARG002 - none of any call
+        """Return 0: nothing was put ahead."""
+        return 0
+
+    def drop_ahead(self, number: int) -> int:  # noqa: ARG002 - none of any call
+        """Return 0: nothing was put ahead."""
+        return 0
+
+    def consumed(self, number: int, size_bytes: int) -> None:
+        """Do nothing: no copy takes memory."""
+
+    def worker_ids(self) -> tuple[int, ...]:
+        """Return the id of the one that this process stands for."""
+        self.check_usable()
+        return (0,)
+
+    def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: Direct) -> bool:
+        """Have the one chunk run as soon as its sender waits."""
+        self.check_usable()
+        self._waiting.append(Waiting(number, chunks[0], encoded.value))
+        return True
+
+    def notice_rebound(self) -> None:
+        """Do nothing: functions see `__main__` itself."""
+
+    # ---- the loop ---------------------------------------------------------------------------------------------
+
+    def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
+        """Run chunks until `ready()`, at least one of those that wait; without any, wait for `timeout` seconds."""
+        self.refuse_if_foreign()
+        ends = None if timeout is None else time.monotonic() + timeout
+        me, bell = threading.get_ident(), SimpleQueue[None]()
+        self._sleepers[bell] = me  # before `ready` is asked, so that no ring is missed
+        self._driving[me] += 1
+        try:
+            while not (ready() or self.closed):
+                found = self._next(me)
+                if found is not None:
+                    self._run(found)
+                left = None if ends is None else ends - time.monotonic()
+                if left is not None and left <= 0:
+                    return
+                if found is None:
+                    with suppress(Empty):
+                        bell.get(timeout=left)
+        finally:
+            self._driving[me] -= 1
+            del self._sleepers[bell]
+
+    def _next(self, me: int) -> Waiting | None:
+        """Return a chunk of this thread, else one whose thread is elsewhere; it waits no more."""
+        waiting = list(self._waiting)
+        mine = [each for each in waiting if each.thread == me]
+        others = [each for each in waiting if each.thread != me and not self._driving[each.thread]]
+        return next((each for each in mine + others if self._take(each)), None)
+
+    def _take(self, which: Waiting) -> bool:
+        """Have a chunk wait no more; return False if another thread was quicker."""
+        try:
+            self._waiting.remove(which)
+        except ValueError:
+            return False
+        return True
+
+    def _run(self, found: Waiting) -> None:
+        """Run a chunk, and tell its call; what a signal handler raised, and leaving pdb, ends the wait instead."""
+        call, chunk = self._calls.get(found.number), found.chunk
+        if call is None:
+            return
+        with self._as_worker():
+            outer, self._at_work = self._at_work, (found, time.monotonic())
+            try:
+                with keeping_exceptions():
+                    event = self._outcome(call, found)
+            except BaseException:
+                call.events.append(Returned(chunk))
+                raise
+            finally:
+                self._at_work = outer
+        self._done_chunks += 1
+        self._done_items += len(chunk.items)
+        call.events.append(event)
+        self.wake()
+
+    def _outcome(self, call: OpenCall, found: Waiting) -> Finished | Refused:
+        message, chunk = found.message, found.chunk
+        try:
+            runner = call.runner = call.runner or runner_of(call.spec, call.ask_file)
+        except Exception as error:
+            return Refused(chunk, 0.0, 0, Direct(capture(error)), 0)
+        begin(runner, message)
+        started = time.perf_counter()
+        done = runner.run(list(message[1]), lambda: found.number not in self._calls)
+        run_s = time.perf_counter() - started
+        answer, flags = call.answer(done)
+        return Finished(chunk, run_s, flags, Direct(answer), 0, call.take_file())
+
+    def poll(self) -> None:
+        """Do nothing: nothing comes of its own accord."""
+
+    look = poll
+
+    def wake(self) -> None:
+        """End the wait of all who drive."""
+        for bell in list(self._sleepers):
+            bell.put(None)
+
+    def take_over(self) -> None:
+        """Do nothing: everybody drives for himself."""
+
+    @property
+    def is_interrupted(self) -> bool:
+        """False: no change is ever half done."""
+        return False
+
+    def refuse_if_interrupted(self, what: str) -> None:  # noqa: ARG002 - nothing stands in the way
+        """Raise only in a forked child."""
+        self.refuse_if_foreign()
+
+    def refuse_if_foreign(self) -> None:
+        """Raise `ClosedError` in a forked child."""
+        if os.getpid() != self._pid:
+            raise ClosedError(f"this pool belongs to process {self._pid}; make a new one in this forked process")
+
+    def check_usable(self) -> None:
+        """Raise what stands in the way of using the engine."""
+        self.refuse_if_foreign()
+        if self._broken is not None:
+            raise self._broken.with_traceback(None)
+        if self.closed:
+            raise ClosedError("the pool is closed; make a new one")
+
+    # ---- workers, and looking ---------------------------------------------------------------------------------
+
+    size = 1
+    deaths = 0
+    in_flight_bytes = 0
+
+    def resize(self, size: int) -> None:  # noqa: ARG002 - to nothing
+        """Refuse it.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise unable(self.name, "resize", "resizing")
+
+    def start_timer(self, every_s: float, act: Callable[[], None]) -> Any:
+        """Not used: nothing resizes this engine."""
+        raise NotImplementedError
+
+    def cancel_timer(self, timer: Any) -> None:
+        """Not used."""
+        raise NotImplementedError
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether anything runs here any more."""
+        return not self.closed
+
+    @property
+    def busy_workers(self) -> int:
+        """Return 1 while a function runs."""
+        return int(self._at_work is not None)
+
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """Return this process as worker 0."""
+        if self.closed:
+            return ()
+        return (WorkerInfo(0, self._pid, "ready", rss_bytes(self._pid), self._done_chunks, self._done_items),)
+
+    def worker_pids(self, *, ready: bool = False) -> list[int]:  # noqa: ARG002 - there is none
+        """Return nothing: this process is not to be ended as a worker is."""
+        return []
+
+    @property
+    def buffer_bytes(self) -> int:
+        """The byte budget of the pool, which buffers between branches share."""
+        return self._settings.buffer_bytes
+
+    @property
+    def chunks_in_flight(self) -> int:
+        """Chunks that wait or run."""
+        return len(self._waiting) + self.busy_workers
+
+    def at_work(self) -> list[tuple[Chunk, int, float]]:
+        """Return the chunk that runs, if there is one, and since how many seconds."""
+        at_work = self._at_work
+        return [] if at_work is None else [(at_work[0].chunk, 0, time.monotonic() - at_work[1])]
+
+    def status(self, describe: Callable[[Any], str | None]) -> PoolStatus:
+        """Return what runs; from any thread."""
+        at_work, runs, for_s = self._at_work, "", 0.0
+        if at_work is not None:
+            call = self._calls.get(at_work[0].number)
+            runs = describe_chunk(at_work[0].chunk, None, describe, "" if call is None else call.name)
+            for_s = time.monotonic() - at_work[1]
+        worker = WorkerStatus(0, self._pid, "ready", rss_bytes(self._pid), self.chunks_in_flight, runs, for_s)
+        return PoolStatus(1, self.chunks_in_flight, 0, 0, () if self.closed else (worker,))
+
+    def traffic(self) -> dict[int, Traffic]:
+        """Return nothing: there are no pipes."""
+        return {}
+
+    @property
+    def left_workers(self) -> tuple[float, int]:
+        """CPU seconds of what has run; no memory is counted, as it is the program's."""
+        return self._cpu_s, 0
+
+    @property
+    def forwards_output(self) -> bool:
+        """Whether somebody shows what user code prints."""
+        return self._callback is not None
+
+    @property
+    def output_callback(self) -> OutputCallback | None:
+        """What shows what user code prints; None: the program's own streams do."""
+        return self._callback
+
+    def show_output_by(self, callback: OutputCallback | None) -> None:
+        """Have what user code prints from the next chunk on shown by a callback, as it is printed."""
+        self._callback = callback
+
+    def say(self, text: str) -> None:
+        """Show a line of our own."""
+        sys.stderr.write(f"orchestrator: {text}\n")
+
+    # ---- the end ----------------------------------------------------------------------------------------------
+
+    def drop_shared(self, token: bytes) -> None:
+        """Do nothing: no worker keeps it."""
+
+    @property
+    def owner_pid(self) -> int:
+        """The process that made the engine."""
+        return self._pid
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Accept nothing more, and call the finalizer as soon as no function runs, for `timeout` seconds."""
+        if not self._end("closed"):
+            return
+        if self._settings.finalizer is not None and self._broken is None:
+            if not self._running.acquire(timeout=-1 if timeout is None else timeout):
+                return
+            try:
+                self.farewells.append(self._farewell(self._settings.finalizer))
+            finally:
+                self._running.release()
+
+    def _farewell(self, finalizer: Callable[[], object]) -> Farewell:
+        try:
+            with self._as_worker():
+                return Farewell(0, self._pid, finalizer())
+        except Exception as error:
+            return Farewell(0, self._pid, error=error)
+
+    def terminate(self) -> None:
+        """Accept nothing more. What runs in another thread runs to its end, and nobody waits for its result."""
+        if os.getpid() == self._pid:
+            self._end("terminated")
+
+    def kill(self) -> None:
+        """Accept nothing more."""
+        self.terminate()
+
+    def _end(self, how: str) -> bool:
+        """Tell all calls; return False if that was done before."""
+        if self.closed:
+            return False
+        self.closed = True
+        for call in list(self._calls.values()):
+            call.events.append(Broken(ClosedError(f"the pool was {how} while this was still running")))
+        self._calls.clear()
+        self._waiting.clear()
+        self.wake()
+        return True
