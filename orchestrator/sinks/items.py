@@ -54,13 +54,12 @@ class ItemEncoder:
         header, rows = self._columns.fitted(memoryview(payload), output.csv_fields, self._path)
         return header + bytes(rows) if header else rows
 
-    def expect(self, columns: tuple[str, ...]) -> None:
-        """Take the columns of the input."""
-        self._columns.of_input = columns if self._format == "csv" else None
-
-    def header_alone(self) -> bytes:
-        """Return the header of CSV without rows; b"" if there are some, or nobody knows its columns."""
-        return self._columns.header_alone() if self._empty else b""
+    def header_alone(self, columns: Callable[[], tuple[str, ...]]) -> bytes:
+        """Return the header of CSV without rows; b"" if there are some, or nobody knows the columns of the input."""
+        if not self._empty or self._format != "csv":
+            return b""
+        self._columns.of_input = columns()
+        return self._columns.header_alone()
 
     def _refuse(self, _index: int, error: BaseException) -> NoReturn:
         told = f"an item can't be written to {self._path} as {self._format}: {text_of(error)}"
@@ -87,6 +86,7 @@ class ItemFile:
         """
         self.path = path
         self._encoder = ItemEncoder(path, output_format)
+        self._input_columns: Callable[[], tuple[str, ...]] = tuple
         self._file = named_output(path)
         self.abort: Callable[[], None] = self._file.abort
         self.sync_ahead: Callable[[], None] = self._file.sync_ahead
@@ -101,13 +101,13 @@ class ItemFile:
         """
         self._file.write(self._encoder.encode(items))
 
-    def expect(self, columns: tuple[str, ...]) -> None:
-        """Take the columns of the input: they are the header of CSV if no row comes."""
-        self._encoder.expect(columns)
+    def expect(self, columns: Callable[[], tuple[str, ...]]) -> None:
+        """Take what gives the columns of the input at its end: they are the header of CSV if no row comes."""
+        self._input_columns = columns
 
     def close(self) -> None:
         """Make it whole, and give it its name."""
-        if header := self._encoder.header_alone():
+        if header := self._encoder.header_alone(self._input_columns):
             self._file.write(header)
         self._file.close()
 

@@ -57,6 +57,7 @@ class FileSource:
         paths_a_chunk: int = 1,
         max_record_bytes: int = MAX_RECORD_BYTES,
         names_end: bytes = b"\n",
+        on_columns: Callable[[tuple[str, ...]], object] = tuple,
     ) -> None:
         """Plan the reading, and open the first files.
 
@@ -67,6 +68,7 @@ class FileSource:
             paths_a_chunk: for "files", how many go together.
             max_record_bytes: a longer record is not read, and fails; 0: there is no limit.
             names_end: what ends a file's name on standard input.
+            on_columns: is told the columns of each CSV file as it is begun; in the thread that iterates.
         """
         self._inputs = inputs
         self._format = record_format
@@ -90,6 +92,7 @@ class FileSource:
                 _refuse_own(entry)
             self._coming = next((at for at, entry in enumerate(inputs) if entry.path == STDIN), len(inputs))
         self._warned = False
+        self._on_columns = on_columns
         self._on_ready: Callable[[], None] | None = None
         self._chunks = self._cut()
         sizes = [entry.size_bytes for entry in inputs]
@@ -253,6 +256,7 @@ class FileSource:
                 f"repeated names are numbered, as in {name + '.1'!r}",
                 stacklevel=_levels_to_caller(),
             )
+        self._on_columns(header.names)
         return header.names
 
     def _compressed_blocks(self, entry: Input, file_index: int, kind: str, fd: int, file: Identity) -> Iterator[Chunk]:

@@ -163,8 +163,10 @@ def csv_header(fd: int, size_bytes: int) -> Header:
 def columns_of(inputs: Sequence[Input]) -> tuple[str, ...]:
     """Return the columns of the first CSV file; () if only a run can read it: it is compressed, or no regular file."""
     for entry in inputs:
-        if not entry.is_regular or entry.compression or not entry.size_bytes:
+        if not entry.is_regular or entry.compression:
             return ()
+        if not entry.size_bytes:  # it has no header
+            continue
         with suppress(OSError), open(entry.path, "rb") as file:
             return csv_header(file.fileno(), entry.size_bytes).names
     return ()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
 from orchestrator.errors import ConfigError
 from orchestrator.graph.barrier import Hold
-from orchestrator.graph.sinks import SinkNode, as_sink
+from orchestrator.graph.sinks import Sink, SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.option_values import one_of
 from orchestrator.pool.workflow import Workflow, check_hook
@@ -103,8 +103,9 @@ class Stream:
         size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
         most = parse_limit(max_record)
 
-        def open_files() -> FileSource:
-            return FileSource(looked_at_again(inputs), format, size, max_record_bytes=most)
+        def open_files(on_columns: Callable[[tuple[str, ...]], None]) -> FileSource:
+            again = looked_at_again(inputs)
+            return FileSource(again, format, size, max_record_bytes=most, on_columns=on_columns)
 
         source = _Files(open_files, lambda: of_inputs(inputs), lambda: columns_of(inputs) if format == "csv" else ())
         chunks = cls(source, name="files")
@@ -180,7 +181,7 @@ class Stream:
         """Pass the items on and write them to sinks too; sinks and format as for `to`."""
 
         def make(name: str) -> Node:
-            return splitting.Tee(*(as_sink(sink, format) for sink in sinks), name=name)
+            return splitting.Tee(*(_sink_behind(self._port, sink, format) for sink in sinks), name=name)
 
         make("tee")  # refuses what can't be
         return self._node("tee", None, make)
@@ -278,7 +279,7 @@ class Stream:
         windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s)  # refuses what can't be
 
         def make(name: str) -> Node:
-            aside = None if late is None else as_sink(late)
+            aside = None if late is None else _sink_behind(self._port, late)
             return windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s, late=aside, name=name)
 
         return self._node("window_by_time", None, make)
@@ -322,7 +323,7 @@ class Stream:
         }  # fmt: skip
 
         def make(name: str) -> Node:
-            aside = None if unmatched is None else as_sink(unmatched)
+            aside = None if unmatched is None else _sink_behind(self._port, unmatched)
             return joining.Join(key, right_key, **options, unmatched=aside, name=name)
 
         joining.Join(key, right_key, **options).close()  # refuses what can't be
@@ -425,10 +426,7 @@ class Stream:
         called = name or ("sink" if not isinstance(sink, str) else sink)
 
         def make(name: str) -> Node:
-            made, columns = as_sink(sink, format), _columns_of(self._port)
-            if columns and isinstance(made, ItemFile):
-                made.expect(columns)
-            return SinkNode(name, made)
+            return SinkNode(name, _sink_behind(self._port, sink, format))
 
         return Terminal(Op("sink", called, (self._port,), make, ()))
 
@@ -496,13 +494,14 @@ class Stream:
         return cls._at(Port(Op(kind, kind, tuple(map(_port_of, streams)), make), 0))
 
 
-def _columns_of(port: Port) -> tuple[str, ...]:
-    """Return the columns of the CSV files that a stream is read from; () where it is not, or has other inputs too."""
-    op = port.op
+def _sink_behind(port: Port, target: Any, output_format: str | None = None) -> Sink:
+    """Return the sink that a target means. A file knows the columns of the CSV files that the stream is read from."""
+    sink, op = as_sink(target, output_format), port.op
     while len(op.inputs) == 1:
         op = op.inputs[0].op
-    columns: Callable[[], tuple[str, ...]] = getattr(op.iterable, "columns", tuple)
-    return columns()
+    if isinstance(sink, ItemFile) and isinstance(op.iterable, _Files):
+        sink.expect(op.iterable.columns)
+    return sink
 
 
 class _Files:
@@ -510,17 +509,24 @@ class _Files:
 
     def __init__(
         self,
-        open_source: Callable[[], Any],
+        open_source: Callable[[Callable[[tuple[str, ...]], None]], Iterator[Any]],
         fingerprint: Callable[[], dict[str, str]],
-        columns: Callable[[], tuple[str, ...]],
+        columns_of_plain: Callable[[], tuple[str, ...]],
     ) -> None:
         self._open = open_source
+        self._columns: tuple[str, ...] = ()
+        self._columns_of_plain = columns_of_plain
         self.fingerprint = fingerprint
-        self.columns = columns
 
     def __iter__(self) -> Iterator[Any]:
-        source: Iterator[Any] = self._open()
-        return source
+        return self._open(self._note_columns)
+
+    def _note_columns(self, columns: tuple[str, ...]) -> None:
+        self._columns = self._columns or columns
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of the first CSV file that a run has read; of a plain one, whether it was read or not."""
+        return self._columns or self._columns_of_plain()
 
 
 def _check(options: dict[str, Any] | None) -> None:

@@ -203,6 +203,59 @@ def test_a_field_with_a_carriage_return_stays_one_field(tmp_path, folder, comman
     assert again.read_bytes() == written.read_bytes()
 
 
+HEADER, ROWS = b"a,b\n", b"a,b\n1,2\n3,4\n"
+DROPPING_JOB = """
+[source.s]
+read = {names}
+format = "csv"
+[step.d]
+from = "s"
+map = "drop.py:drop"
+drop_none = true
+[sink.o]
+from = "d"
+write = "out.csv.gz"
+"""
+
+
+def inputs_of(folder, shape, data):
+    """Write the inputs; return their names and what is on standard input."""
+    kind = next((kind for kind in ("gz", "bz2", "xz", "zst") if kind in shape), None)
+    packed = compression.compress(kind, data) if kind else data
+    if "stdin" in shape:
+        return ["-"], packed
+    names = [f"in.{kind}" if shape == kind else "in"] * (1 + (shape == "two"))
+    (folder / names[0]).write_bytes(packed)
+    if shape == "an empty one first":
+        (folder / "nothing").touch()
+        names = ["nothing", *names]
+    return names, b""
+
+
+@pytest.mark.parametrize(
+    "shape", ["plain", "gz", "bz2", "xz", "zst", "gz without a name", "stdin", "stdin gz", "two", "an empty one first"]
+)
+def test_csv_without_rows_has_the_header_of_its_input(folder, command, shape, monkeypatch):
+    if shape == "zst":
+        pytest.importorskip("zstandard")
+    monkeypatch.chdir(folder)
+    (folder / "drop.py").write_text("def drop(row):\n    return None\n")
+    names, data = inputs_of(folder, shape, ROWS)
+    command("run", "drop.py:drop", *names, "--format", "csv", "-o", "out.csv", "-q", data=data)
+    assert (folder / "out.csv").read_bytes() == HEADER
+
+    names, data = inputs_of(folder, shape, HEADER)
+    (folder / "job.toml").write_text(DROPPING_JOB.format(names=json.dumps(names)))
+    command("job", "job.toml", "-q", data=data)
+    assert content(folder / "out.csv.gz") == HEADER
+
+    for text in (HEADER, ROWS) * ("-" not in names):  # standard input is the tests' own
+        inputs_of(folder, shape, text)
+        rows = Stream.read(names, "csv").filter_inline(lambda _: False)
+        run(rows.tee("tee.csv").window(3).to("out.csv"))
+        assert [(folder / name).read_bytes() for name in ("tee.csv", "out.csv")] == [HEADER] * 2
+
+
 def test_a_stream_of_csv_without_rows_writes_the_header(tmp_path):
     read, written = tmp_path / "in.csv", tmp_path / "out.csv"
     read.write_text("a,b\n1,2\n")
