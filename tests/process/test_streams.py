@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import ConfigError, Failure, ItemError, Pool, Stream, WorkerDiedError, Workflow, run
+from orchestrator.pool.engines import ENGINES
 
 
-@pytest.fixture(scope="module")
-def pool():
-    with Pool(workers=2) as pool:
+@pytest.fixture(scope="module", params=ENGINES)
+def pool(request):
+    with Pool(workers=2, engine=request.param) as pool:
         yield pool
 
 
@@ -428,13 +429,13 @@ def test_a_branch_that_nobody_consumes():
     ("make", "said"),
     [
         (run, "to\\(sink\\)"),
-        (lambda s: s.to(5), "no sink"),
+        (lambda s: s.to(5), "is not a sink"),
         (lambda s: s.to("/nonexistent/folder/x"), "no folder"),
         (lambda s: s.map(3), "needs a function"),
         (lambda s: s.map(square, retrys=1), "retries"),
         (lambda s: s.map(square, chunk=0), "chunk"),
         (lambda s: s.join([], key=square), "a stream is needed"),
-        (lambda s: s.demultiplex(square), "one of"),
+        (lambda s: s.demultiplex(square), "needs either keys"),
         (lambda s: s.through(square), "Workflow"),
         (lambda s: Stream(5), "iterable"),
         (lambda s: Stream.read("/nonexistent"), "can't read"),
