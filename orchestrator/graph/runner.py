@@ -204,6 +204,10 @@ class Runner:
             self._checkpoints.poll()
         return moved
 
+    def show(self, bars: Bars) -> None:
+        """Have these bars drawn from now on."""
+        self.bars = bars
+
     def _drop_or_raise(self, error: NodeError) -> None:
         if not self._branches.takes(error):
             raise error from error.cause

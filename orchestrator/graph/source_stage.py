@@ -95,7 +95,7 @@ class FeedNode(MapNode):
     @property
     def items_in(self) -> int:
         """Items cut from the source so far."""
-        return self.stage.cut_items
+        return self._next_index
 
     @property
     def wait_s(self) -> float | None:
@@ -142,7 +142,7 @@ class FeedNode(MapNode):
     def snapshot(self) -> Any:
         """Return how far the source is read, and what of that is not settled, by index."""
         unsettled = [(first, len(items)) for first, items in self._unsettled.items()]
-        cutter, cut = self.cutter, self.stage.cut_items
+        cutter, cut = self.cutter, self._next_index
         if isinstance(cutter, Resumed):
             unsettled += cutter.wanted
             cut = max(cut, cutter.cut_before)
@@ -155,16 +155,12 @@ class FeedNode(MapNode):
             self.cutter.ended = True
         self.stage.counts.take_over(state["counts"])
 
-    def _cut(self, size: int) -> Sequence[Any]:
-        if self._paused:
-            return ()
-        stage, cutter = self.stage, self.cutter
-        items = cutter.cut(size)
-        if items:
-            if isinstance(cutter, Resumed):
-                stage.cut_items = cutter.first_index
-            self._unsettled[stage.cut_items] = items
-        return items
+    def _cut(self, size: int) -> tuple[int, Sequence[Any]]:
+        cutter = self.cutter
+        items = () if self._paused else cutter.cut(size)
+        first = cutter.first_index if items and isinstance(cutter, Resumed) else self._next_index
+        self._next_index = first + len(items)
+        return first, items
 
     @property
     def _all_cut(self) -> bool:

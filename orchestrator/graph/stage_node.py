@@ -77,35 +77,42 @@ class MapNode(Node):
         else:
             self._pending += items
         if len(self._pending) - self._at >= self.stage.chunk_items:
-            self.stage.feed(self._cut)
+            self._send()
 
     def feed(self) -> None:
         """Take in what came back, and send what is here while lanes have credit; does not wait."""
         if self.stage.events:
             self.stage.settle()  # first, as it knows how large the next chunk should be
-        self.stage.feed(self._cut)
+        self._send()
 
-    def _cut(self, size: int) -> Sequence[Any]:
+    def _send(self) -> None:
+        stage = self.stage
+        while (size := stage.room()) > 0:
+            first_index, items = self._cut(size)
+            if not items:
+                break
+            self._unsettled[first_index] = items
+            stage.submit(items, first_index)
+        stage.send()
+
+    def _cut(self, size: int) -> tuple[int, Sequence[Any]]:
+        """Return the next items, at most `size`, and the index of the first; none if there are none now."""
         if self._resumed:
             return self._cut_again(size)
         self._next_index, room = self._passing.up_to_the_next(self._next_index)
         start, size = self._at, size if room is None else min(size, room)
         items = self._pending[start : start + size] if start or size < len(self._pending) else self._pending
         self._at = start + len(items)
-        if items:
-            self.stage.cut_items = self._next_index
-            self._unsettled[self._next_index] = items
-            self._next_index += len(items)
-        return items
+        first = self._next_index
+        self._next_index += len(items)
+        return first, items
 
-    def _cut_again(self, size: int) -> Sequence[Any]:
+    def _cut_again(self, size: int) -> tuple[int, Sequence[Any]]:
         first, items = self._resumed.popleft()
         if len(items) > size:
             self._resumed.appendleft((first + size, items[size:]))
             items = items[:size]
-        self.stage.cut_items = first
-        self._unsettled[first] = items
-        return items
+        return first, items
 
     def end(self, port: int) -> None:
         """Note it; the outlet ends when every chunk is back."""

@@ -203,7 +203,7 @@ class Coordinator:
             self.check_usable()
             for chunk, encoded in batch:
                 chunk.size_bytes = encoded.size
-                self._in_flight.bytes += encoded.size
+                self._in_flight.put_ahead(encoded.size)
             self._ahead.put(number, batch, depth, first=first)
             self._send_ahead()
             if self._ahead:
@@ -220,7 +220,7 @@ class Coordinator:
 
     def _drop_ahead(self, number: int) -> int:
         dropped = self._ahead.drop(number)
-        self._in_flight.bytes -= sum(chunk.size_bytes for chunk, _ in dropped)
+        self._in_flight.left_ahead(sum(chunk.size_bytes for chunk, _ in dropped))
         return len(dropped)
 
     def _send_ahead(self) -> None:
@@ -235,7 +235,7 @@ class Coordinator:
             if worker_id is None:
                 continue
             chunk, encoded = self._ahead.take(number)
-            self._in_flight.bytes -= chunk.size_bytes
+            self._in_flight.left_ahead(chunk.size_bytes)
             touched.add(self._send(number, chunk, encoded, worker_id))
             if self._ahead.count(number):
                 calls.append(number)

@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.protocol.counts import StageCounts
@@ -39,6 +38,14 @@ class _Kind:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.running: dict[int, tuple[Future[Any], SubmittedCall]] = {}
+        self._next_index = 0
+
+    def submit(self, future: Future[Any], call: SubmittedCall) -> None:
+        """Put a call into the stage."""
+        index = self._next_index
+        self._next_index += 1
+        self.running[index] = future, call
+        self.stage.submit([call], index)
 
 
 class FutureDriver:
@@ -209,7 +216,7 @@ class FutureDriver:
         for kind in self._kinds.values():
             kind.stage.give_back()
             if kind.stage.timeout_s is not None or kind.stage.wants_room(source_ended=True):  # a retry may be due
-                kind.stage.feed(_nothing)
+                kind.stage.send()
         fed = None
         while True:
             with self._lock:
@@ -219,18 +226,19 @@ class FutureDriver:
             kind = self._kinds.get(head.kind) or self._open(head.kind, head.options)
             if kind is fed:
                 return  # there is no room
-            kind.stage.feed(partial(self._cut, head.kind, kind))
+            while kind.stage.room() > 0 and (found := self._next_of(head.kind)) is not None:
+                kind.submit(*found)
+            kind.stage.send()
             fed = kind
 
-    def _cut(self, key: object, kind: _Kind, _: int) -> list[SubmittedCall]:
-        """Give a stage the call that is next, if it is of its kind."""
+    def _next_of(self, key: object) -> tuple[Future[Any], SubmittedCall] | None:
+        """Take the call that is next, if it is of this kind."""
         with self._lock:
             while (head := self._head()) is not None and head.kind == key:
                 _, _, future, call = heapq.heappop(self._pending)
                 if future.set_running_or_notify_cancel():
-                    kind.running[kind.stage.cut_items] = future, call
-                    return [call]
-        return []
+                    return future, call
+        return None
 
     def _end_cancelled(self) -> None:
         """End the calls that were cancelled while they ran; again in a moment, until nothing of them is left."""
@@ -350,11 +358,6 @@ def _unless_resolved() -> AbstractContextManager[None]:
 def _of_function(error: ItemError) -> BaseException:
     """Return what the function itself raised, as the futures of the standard library do; else our own error."""
     return error.__cause__ if error.raised_by_function and error.__cause__ is not None else error
-
-
-def _nothing(_: int) -> list[SubmittedCall]:
-    """Give a stage no call, so that it sends only what runs again."""
-    return []
 
 
 def _portable(function: Callable[..., Any]) -> Callable[..., Any] | bytes:

@@ -125,7 +125,7 @@ def _lists(
     try:
         yield []
         if open_bars is not None:
-            engine.bars = open_bars()
+            engine.show(open_bars())
         yield from engine.results(results)
     finally:
         if not engine.started and not engine.closed:

@@ -23,7 +23,7 @@ class LazyStage:
 
     def __init__(self):
         self.counts = StageCounts()
-        self.sent, self.done, self.chunk_items, self.cut_items = [], [], 3, 0
+        self.sent, self.done, self.chunk_items = [], [], 3
 
     def wants_room(self, *, source_ended=False):
         return len(self.sent) < 4
@@ -32,10 +32,15 @@ class LazyStage:
     def wanted_items(self):
         return self.chunk_items
 
-    def feed(self, cut):
-        while len(self.sent) < 4 and (items := cut(self.chunk_items)):
-            assert not any(isinstance(item, Failure) for item in items)
-            self.sent.append((self.cut_items, items))
+    def room(self):
+        return self.chunk_items if len(self.sent) < 4 else 0
+
+    def submit(self, items, first_index):
+        assert not any(isinstance(item, Failure) for item in items)
+        self.sent.append((first_index, items))
+
+    def send(self):
+        pass
 
     @property
     def outstanding(self):

@@ -191,7 +191,7 @@ class CommandRun:
 
         def open_stage() -> Any:
             stage = self._pool.open_stage(command_runner, options)
-            stage.on_lost = result_sink.lost
+            stage.tell_lost(result_sink.lost)
             return stage
 
         node = FeedNode("", self._feed, open_stage)

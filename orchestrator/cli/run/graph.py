@@ -47,7 +47,7 @@ def graph_of(
 
     def open_stage() -> Stage:
         stage: Stage = pool.open_stage(plan.runner, options, divider=divider)
-        stage.on_lost = on_lost
+        stage.tell_lost(on_lost)
         return stage
 
     feed = FeedNode("", plan.source, open_stage)

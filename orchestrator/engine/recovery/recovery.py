@@ -76,9 +76,7 @@ class Recovery:
         self._later: list[tuple[float, Chunk]] = []  # (monotonic time, part)
         self._assemblies: dict[Chunk, Assembly] = {}
         self.died_loading: set[int] = set()
-        """Pids of the workers that died while they loaded the function; emptied, by the stage, when one has run it."""
-        self.freed_bytes = 0
-        """Of parts that have their outcome: to be given back to the budget, and set to 0, by the stage."""
+        """Pids of the workers that died while they loaded the function, since one has last run it."""
 
     # ---- what runs again --------------------------------------------------------------------------------------
 
@@ -274,6 +272,10 @@ class Recovery:
         again.alone = again.alone or ran
         self._again.append(again)
 
+    def function_ran(self) -> None:
+        """A worker has loaded the function, and run it: those that died of that before don't count any more."""
+        self.died_loading.clear()
+
     def lost(self, event: Lost) -> None:
         """Take in that a worker died, or was ended, with a chunk: it, or its items, run again, or are given up."""
         chunk, ended = event.chunk, event.ended
@@ -443,11 +445,6 @@ class Recovery:
             assembly = self._assemblies[parent] = Assembly(parent, parent.size_bytes)
         assembly.put(chunk.position, FailedItem(outcome) if isinstance(outcome, ItemError) else outcome)
         self._finish(assembly)
-
-    def free(self, chunk: Chunk) -> None:
-        """Give back what a part that is through held; a whole chunk's is given back when it is consumed."""
-        if chunk.parent is not None:
-            self.freed_bytes += chunk.size_bytes
 
     def _finish(self, assembly: Assembly) -> None:
         chunk = assembly.chunk

@@ -39,6 +39,14 @@ class InFlight:
         self.bytes += encoded.size
         lane.put_object(Kind.CHUNK, encoded, number, ident, Flag.WATCHED if chunk.watched else 0)
 
+    def put_ahead(self, size_bytes: int) -> None:
+        """Count what waits for a credit against the budget."""
+        self.bytes += size_bytes
+
+    def left_ahead(self, size_bytes: int) -> None:
+        """What waited for a credit is sent next, or dropped."""
+        self.bytes -= size_bytes
+
     def finish(self, lane: Lane, frame: Frame) -> None:
         """Take in a result, or that a worker could not read a chunk."""
         kind, flags, buffers, microseconds, ident, body = frame
