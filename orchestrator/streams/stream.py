@@ -29,6 +29,7 @@ from orchestrator.streams.running import Terminal, iterate
 from workers.errors.describe import short_name, type_name
 from workers.errors.nearest import did_you_mean
 from workers.functions.steps import Step, StepKind
+from workers.records.formats import FORMATS
 from workers.records.reader import RecordReader
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 256
 """Of all files together, at least; the same on every machine, so that a run can be resumed on another one."""
-FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
 DECODING = ("strict", "replace")
 
 

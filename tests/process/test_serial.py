@@ -199,6 +199,11 @@ def test_breakpoint_in_a_run_has_the_terminal(folder):
     assert (folder / "out.txt").read_text() == "A\nB\n"
 
 
+def test_a_dry_run_tells_the_engine(folder):
+    done = command(folder, "run", "mine.py:g", "in.txt", "--engine", "serial", "--dry-run")
+    assert "workers:      those of the serial engine\n" in done.stdout
+
+
 def test_prints_keep_out_of_results_on_stdout(folder):
     done = command(folder, "run", "mine.py:g", "in.txt", "--engine", "serial", "-q")
     assert (done.returncode, done.stdout, done.stderr) == (0, "A\nB\n", "saw a\nsaw b\n")

@@ -145,12 +145,18 @@ def describe(plan: RunPlan) -> str:
         f"function:     {settings.target}\n"
         f"inputs:       {len(plan.inputs)} ({amount}), read as {settings.record_format}\n{names}{more}\n"
         f"chunks:       {chunks}\n"
-        f"workers:      {settings.sizing} ({settings.start_method})\n"
+        f"workers:      {_workers(settings)}\n"
         f"output:       {output}, {'in order' if settings.ordered else 'as ready'}, "
         f"as {plan.runner.output_format or 'the name of each says'}\n"
         f"on error:     {settings.failing.describe()}\n"
         f"limits:       {settings.limits.describe()}\n"
     )
+
+
+def _workers(settings: RunSettings) -> str:
+    if settings.engine == "local":
+        return f"{settings.sizing} ({settings.start_method})"
+    return f"those of the {settings.engine} engine"
 
 
 def describe_chunk(chunk: Any) -> str | None:

@@ -15,7 +15,8 @@ from orchestrator.jobfile.tables.signatures import field_of, is_made_of_items, p
 from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.pool import Pool
 from orchestrator.settings import MAP_OPTIONS, ON_ERROR, START_METHODS
-from orchestrator.streams.stream import FORMATS, Stream
+from orchestrator.streams.stream import Stream
+from workers.records.formats import FORMATS
 from workers.records.output import OUTPUT_FORMATS
 
 _FUNCTION = Field("function")
