@@ -7,7 +7,9 @@ Runs in the worker process, in its main thread, which owns all state here.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import struct
 import sys
 import time
@@ -26,7 +28,7 @@ from workers.process import leaving
 from workers.process.peak_memory import peak_bytes
 from workers.sync import shared_object
 from workers.transport import payload
-from workers.transport.lane import WorkerLane
+from workers.transport.lane import SIGNAL, WorkerLane
 from workers.transport.stdio import ForwardedStream
 from workers.transport.watch import Watch
 from workers.transport.wire import MAX_NUMBER, Flag, Frame, Kind, pack
@@ -57,6 +59,10 @@ class ChunkLoop:
         self._forwarded = (ForwardedStream(lane, "stdout", 1), ForwardedStream(lane, "stderr", 2))
         self._flushed_at = perf_counter()
         self._pid = os.getpid()
+        self._running: tuple[int, CallRunner] | None = None
+        """The chunk that runs, if some of its items may be given back, and its call."""
+        signal.signal(SIGNAL, self._give_back)
+        signal.siginterrupt(SIGNAL, False)
 
     def serve(self) -> None:
         """Run until STOP arrives or the coordinator is gone."""
@@ -80,6 +86,18 @@ class ChunkLoop:
             elif kind == Kind.STOP:
                 self._goodbye()
                 return
+
+    def _give_back(self, _signal: int, _frame: object) -> None:
+        """Another worker has nothing to do: write what is through, and give back what of this chunk has not begun."""
+        with contextlib.suppress(OSError):  # the coordinator is gone
+            self._lane.flush_within(self._split)
+
+    def _split(self) -> bytes:
+        if self._running is None:
+            return b""
+        ident, call = self._running
+        begun = call.give_back()
+        return b"" if begun is None else pack(Kind.SPLIT, number=begun, ident=ident)
 
     def _function(self, frame: Frame) -> None:
         self._watch.loading(frame[3])
@@ -130,7 +148,10 @@ class ChunkLoop:
         begin(call, message)
         del message
         started = perf_counter()
+        if isinstance(call, CallRunner):
+            self._running = ident, call
         done = call.run(items, lambda: self._is_abandoned(number), None if watch is None else watch.item)
+        self._running = None
         ended = perf_counter()
         self._after_functions(number, forwards=call.spec.forward_output)
         if watch is not None:

@@ -344,6 +344,10 @@ class Dispatcher:
         if chunk.parent is None:
             self._window.lost(size_bytes)
 
+    def split(self, size_bytes: int) -> None:
+        """A chunk is two now; its worker gave back so many bytes of it."""
+        self._window.split(size_bytes)
+
     def consumed(self, size_bytes: int) -> None:
         """What a chunk gave was taken: its bytes go back to the pool's budget with the next round."""
         self._freed_bytes += size_bytes

@@ -29,7 +29,7 @@ from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.engine.dispatcher import Dispatcher
 from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.engine.protocol.engine import Engine, unable
-from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, Split, StageEvents
 from orchestrator.engine.protocol.functions import label_of
 from orchestrator.engine.protocol.spilled import bound
 from orchestrator.engine.recovery.assembly import Assembly, FailedItem
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 class Stage:
     """One call on the pool."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a list of what a stage has
         self,
         coordinator: Engine,
         settings: PoolSettings,
@@ -81,6 +81,7 @@ class Stage:
         self.events: StageEvents = deque()
         self.counts = StageCounts()
         self._on_lost: Callable[[Lost], None] | None = None
+        self._on_split: Callable[[int, int], None] | None = None
         self._fused = isinstance(function, Steps)
         if isinstance(function, Steps):
             self.counts.steps = {name: StepCounts() for name in function.names}
@@ -111,6 +112,10 @@ class Stage:
             self._deliveries.close()
             raise
         self._dispatcher.begin(self._number)
+
+    def tell_split(self, on_split: Callable[[int, int], None]) -> None:
+        """Have a function told of each chunk that becomes two: its first index, and how many items it keeps."""
+        self._on_split = on_split
 
     def tell_lost(self, on_lost: Callable[[Lost], None]) -> None:
         """Have it told, in the consumer's thread, of each chunk that a worker died with or was ended at.
@@ -224,8 +229,20 @@ class Stage:
                 self._refused(event)
             elif type(event) is Returned:
                 self._returned(event.chunk)
+            elif type(event) is Split:
+                self._split(event)
             elif type(event) is Broken:
                 raise _fresh(event.error)
+
+    def _split(self, event: Split) -> None:
+        """Send the items again that a worker gave back: as a chunk that comes right behind the one they were in."""
+        chunk = event.chunk
+        seq = self._reorder.insert(chunk.seq) if self._options.ordered else chunk.seq
+        first = chunk.first_index + len(chunk.items)
+        self._dispatcher.split(event.size_bytes)
+        self._recovery.send_again(Chunk(chunk.call, seq, event.rest, first, attempt=chunk.attempt))
+        if self._on_split is not None:
+            self._on_split(chunk.first_index, len(chunk.items))
 
     def _finished(self, event: Finished) -> None:
         chunk, run_s = event.chunk, event.run_s

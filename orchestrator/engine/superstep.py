@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.engine import Encoded, Engine
-from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, Split, StageEvents
 from orchestrator.engine.protocol.functions import label_of
 from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
 from orchestrator.errors import ItemError, WorkerDiedError
@@ -225,7 +225,7 @@ class _Attempt:
             return
         if isinstance(event, Broken):
             raise event.error
-        assert not isinstance(event, Returned)  # noqa: S101 - for the type checker: no part of a step is taken back
+        assert not isinstance(event, Returned | Split)  # noqa: S101 - for the type checker: no part of a step is taken back
         if not self._left or isinstance(event, Lost):
             barrier.abort(event.pid if isinstance(event, Lost) else 0)
         worker_id = self._ids[event.chunk.seq]

@@ -57,6 +57,7 @@ class MapNode(Node):
     def start(self) -> None:
         """Open the call on the pool."""
         self.stage = self._open()
+        self.stage.tell_split(self._split)
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
         """Return what the next chunks take, if a lane would take one now."""
@@ -179,6 +180,10 @@ class MapNode(Node):
         self.outlets[0].push(without(delivery.results, skip) if skip else delivery.results)
         if delivery.error is not None:
             raise delivery.error
+
+    def _split(self, first: int, kept: int) -> None:
+        items = self._unsettled[first]
+        self._unsettled[first], self._unsettled[first + kept] = items[:kept], items[kept:]
 
     def _settled(self, delivery: Delivery) -> None:
         self.items_done += delivery.items

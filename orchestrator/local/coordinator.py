@@ -426,7 +426,7 @@ class Coordinator:
         if not quiet:
             self._patience_s = LATE_S
         elif self._patience_s is not None:
-            self._patience_s = self._supervisor.take_back_late()
+            self._patience_s = self._supervisor.take_back_late(splits=not self._watchdog.is_current)
 
     def _at_most(self, timeout: float | None) -> float | None:
         """Return how long the wait may take: until something is to be looked at, if that is sooner."""
@@ -480,6 +480,9 @@ class Coordinator:
             return
         if frame[0] == Kind.RETURNED:
             self._supervisor.returned(lane, frame[4])
+            return
+        if frame[0] == Kind.SPLIT:
+            self._in_flight.split(lane, frame[4], frame[3])
             return
         error = self._messages.take_in(lane, frame)
         self._break_if(error)

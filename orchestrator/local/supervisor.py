@@ -14,6 +14,7 @@ Owner of the state: the coordinator, under its lock.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from itertools import takewhile
 from time import monotonic, monotonic_ns
@@ -30,6 +31,7 @@ from orchestrator.local.transport import worker_process
 from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.settings import PoolSettings
 from workers.transport import watch
+from workers.transport.lane import SIGNAL
 from workers.transport.wire import Kind, pack
 
 if TYPE_CHECKING:
@@ -364,8 +366,11 @@ class Supervisor:
         if lane.active:
             self._credits.give_back(lane.worker_id)
 
-    def take_back_late(self) -> float | None:
+    def take_back_late(self, *, splits: bool) -> float | None:
         """Take back what waits behind something long while a worker has nothing to do.
+
+        Args:
+            splits: whether also what is not begun of a chunk that runs: its consumer is there to send it again.
 
         Returns:
             The seconds until something may be late, 0 if something was, None: nothing will be, as things are.
@@ -375,13 +380,35 @@ class Supervisor:
         soonest: float | None = None
         for lane in self.lanes.values():
             held = self._ledger.held_by(lane.key)
-            if held > 1 or (held and lane.state is LaneState.STARTING):
+            if not held:
+                continue
+            splittable = splits and self._at_several(lane) is not None
+            if held > 1 or splittable or lane.state is LaneState.STARTING:
                 left_s = LATE_S - (monotonic_ns() - lane.moved_ns) / 1e9
+                if left_s <= 0 and splittable:
+                    self._ask_back(lane)
                 if left_s <= 0 and self._relieve(lane):
                     return 0.0
                 if left_s > 0:
                     soonest = left_s if soonest is None else min(soonest, left_s)
         return soonest
+
+    def _at_several(self, lane: Lane) -> int | None:
+        """Return which chunk a worker is at, if it has more that others could do, or results to write; not if asked."""
+        glance = watch.read_slot(lane.slot)
+        chunk = self._ledger.of(lane.key, glance.last) if glance.at_work else None
+        if chunk is None or glance.last == lane.asked_at or chunk.in_step:
+            return None
+        first = self._ledger.first_of(lane.key)
+        return glance.last if len(chunk.items) > 1 or first is not chunk else None
+
+    def _ask_back(self, lane: Lane) -> None:
+        """Have a worker write what is through, and give back what it has not begun of the chunk that it is at."""
+        ident = self._at_several(lane)
+        if ident is not None:
+            lane.asked_at = ident
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(lane.pid, SIGNAL)
 
     def _relieve(self, lane: Lane) -> bool:
         """Take back what waits in a lane, and let it wait for nothing else; return whether there was anything."""

@@ -6,6 +6,7 @@ item at fault is known without a Python statement an item.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
 from time import perf_counter
@@ -18,6 +19,8 @@ from workers.records.blocks import PartlyFailedError
 
 _SLICE_S = 0.005
 """About how long to run between two looks at whether anybody still waits for the chunk."""
+_MOST_LISTED = 4096
+"""A range or tuple of at most so many items is made a list, of which some can be given back; more run too quickly."""
 
 Failures = list[tuple[int, ExceptionRecord | list[Any]]]
 """By position in the chunk: what the function raised; of a block of records, the pieces of what came of them."""
@@ -67,6 +70,22 @@ class CallRunner:
             seeded: Any = spec.function
             self._function = Seeded(seeded, *spec.seed)
         self._pace = Pace()
+        self._running: tuple[list[Any], Iterator[Any]] | None = None
+        """The items of the chunk that runs, and the iterator that gives them to the function."""
+
+    def give_back(self) -> int | None:
+        """Let the chunk that runs end with the item that has begun last; return how many have, None: all of them.
+
+        Called by a signal handler that interrupts the function, in the thread that runs it.
+        """
+        if self._running is None:
+            return None
+        items, given = self._running
+        begun = len(items) - operator.length_hint(given)
+        if begun >= len(items):
+            return None
+        del items[begun:]
+        return begun
 
     def begin_at(self, index: int) -> None:
         """Have the next item take the random numbers of this index in its call."""
@@ -82,10 +101,14 @@ class CallRunner:
         """
         results: list[Any] = []
         failures: Failures = []
-        apply: Iterator[Any] = (starmap if self.spec.star else map)(self._function, items)
-        total, done = len(items), 0
-        while done < total:
-            wanted = min(self._pace.items, total - done)
+        if type(items) is not list and len(items) <= _MOST_LISTED:
+            items = list(items)
+        given = iter(items)
+        self._running = (items, given) if type(items) is list else None
+        apply: Iterator[Any] = (starmap if self.spec.star else map)(self._function, given)
+        done = 0
+        while done < len(items):  # there may be fewer than before: see `give_back`
+            wanted = min(self._pace.items, len(items) - done)
             if began is not None:
                 wanted = 1
                 began(done)
@@ -94,7 +117,8 @@ class CallRunner:
             try:
                 results.extend(islice(apply, wanted))
                 failed: BaseException | None = None
-                if len(results) - before < wanted:  # map takes a StopIteration of the function for the end
+                # Fewer, and none given back: map takes a StopIteration of the function for the end.
+                if len(results) - before < min(wanted, len(items) - done):
                     failed = RuntimeError("the function raised StopIteration")
             except BaseException as error:
                 failed = error
@@ -104,10 +128,11 @@ class CallRunner:
                 done += 1
                 if self.spec.stop_at_failure:
                     break
-            elif done < total or wanted > 1:
+            elif done < len(items) or wanted > 1:
                 self._pace.took(wanted, perf_counter() - started)
-            if done < total and abandoned():
+            if done < len(items) and abandoned():
                 break
+        self._running = None
         return results, failures
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import struct
 import sys
 import threading
@@ -22,6 +23,10 @@ from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 FULL_BYTES = 1 << 16
 """With this much waiting to be written, it is written."""
+
+SIGNAL = signal.SIGURG
+"""What the coordinator sends when another worker has nothing to do; by default it is ignored, and so it is in children
+that user code starts."""
 
 
 class WorkerLane:
@@ -145,6 +150,21 @@ class WorkerLane:
     def send_from_fork(self, frame: bytes) -> None:
         """Write a small frame at once, in a forked child: the kernel keeps it whole, and what waits is the parent's."""
         os.write(self._outbox_fd, frame)
+
+    def flush_within(self, make: Callable[[], bytes]) -> None:
+        """Write everything out, and the frame that is made then; from a signal handler, in the main thread.
+
+        Where that interrupted a write, nothing is made or written.
+        """
+        if os.getpid() != self._pid or not self._writing.acquire(blocking=False):
+            return
+        try:
+            if self._outgoing and not self._flushing:
+                flush_prints()
+            self._outgoing += make()
+            self._write()
+        finally:
+            self._writing.release()
 
     def _write(self) -> None:
         with memoryview(self._outgoing) as data:

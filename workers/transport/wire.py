@@ -43,6 +43,7 @@ class Kind:
     GOODBYE: Final = 22  # (CPU seconds, peak RSS in bytes, what the finalizer gave)
     RETURNED: Final = 23  # ident: chunk; it was taken back, and was skipped
     SPILL: Final = 25  # a file is needed for results that are too many for memory
+    SPLIT: Final = 26  # number: items of the chunk that have begun, ident: chunk; the others are given back
     FORKED: Final = 24  # number: call; from a child that user code has forked, and that came back from the function
     RELEASE: Final = 32  # both ways: offsets of extents whose leases ended, u64 each
 

@@ -13,12 +13,15 @@ T = TypeVar("T")
 class ReorderBuffer(Generic[T]):
     """Gives back in the order 0, 1, 2 … what is put in in any order; or, unordered, as it comes."""
 
-    __slots__ = ("_early", "_next", "_ready", "ordered")
+    __slots__ = ("_behind", "_early", "_inserted", "_next", "_passed", "_ready", "ordered")
 
     def __init__(self, *, ordered: bool = True) -> None:
         self.ordered = ordered
-        self._next = 0  # the lowest seq not yet in _ready
-        self._early: dict[int, T] = {}  # all seqs are above _next
+        self._next = 0  # the first seq not yet in _ready
+        self._passed = 0  # all of at least 0 and below are in _ready
+        self._early: dict[int, T] = {}  # all seqs are behind _next
+        self._behind: dict[int, int] = {}  # what comes behind a seq, where that is not the next number
+        self._inserted = 0
         self._ready: deque[T] = deque()
 
     def put(self, seq: int, value: T) -> None:
@@ -31,16 +34,30 @@ class ReorderBuffer(Generic[T]):
             self._ready.append(value)
             return
         if seq != self._next:
-            if seq < self._next or seq in self._early:
+            if 0 <= seq < self._passed or seq in self._early:
                 raise InternalError(f"chunk {seq} completed twice")
             self._early[seq] = value
             return
         self._ready.append(value)
-        self._next += 1
+        self._pass()
         early = self._early
         while early and self._next in early:
             self._ready.append(early.pop(self._next))
-            self._next += 1
+            self._pass()
+
+    def insert(self, seq: int) -> int:
+        """Return a seq, below 0, that comes right behind this one, which has not been put in yet."""
+        self._inserted -= 1
+        self._behind[self._inserted] = self._behind.get(seq, seq + 1)
+        self._behind[seq] = self._inserted
+        return self._inserted
+
+    def _pass(self) -> None:
+        """Go on to the next seq."""
+        seq = self._next
+        self._next = self._behind.pop(seq, seq + 1) if self._behind else seq + 1
+        if self._next > 0:
+            self._passed = self._next
 
     @property
     def ready(self) -> bool:

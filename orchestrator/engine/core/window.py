@@ -65,6 +65,11 @@ class Window:
         self.expected_result_bytes += weight * (result_bytes - self.expected_result_bytes)
         self.expected_bytes += weight * (whole_bytes - self.expected_bytes)
 
+    def split(self, size_bytes: int) -> None:
+        """A chunk is two now: its worker gave back so many bytes of it, which will go out again."""
+        self.chunks += 1
+        self.size_bytes -= size_bytes
+
     def lost(self, size_bytes: int) -> None:
         """A chunk will not come back from its worker: it, or its items, will go out again; it held `size_bytes`."""
         self.at_work -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from orchestrator.engine.core.ledger import Chunk
@@ -94,10 +95,20 @@ class Returned(NamedTuple):
     chunk: Chunk
 
 
+class Split(NamedTuple):
+    """A worker gave back what it had not begun of a chunk, as another has nothing to do; the chunk is shorter now."""
+
+    chunk: Chunk
+    rest: Sequence[Any]
+    """The items that are to be sent again."""
+    size_bytes: int
+    """About what these took."""
+
+
 class Broken(NamedTuple):
     """The pool can't go on."""
 
     error: OrchestratorError
 
 
-StageEvents = deque[Finished | Refused | Lost | Returned | Broken]
+StageEvents = deque[Finished | Refused | Lost | Returned | Split | Broken]

@@ -266,6 +266,10 @@ class Recovery:
             self._again.append(again)
         return True
 
+    def send_again(self, chunk: Chunk) -> None:
+        """Send a chunk before what was not sent yet."""
+        self._again.append(chunk)
+
     def returned(self, chunk: Chunk, *, ran: bool = False) -> None:
         """Send a chunk again as it is; if it `ran`, nothing else may be in its worker, which might end that, too."""
         again = same_chunk(chunk, ran=ran)

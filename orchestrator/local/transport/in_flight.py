@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.engine.core.ledger import Chunk, Ledger
-from orchestrator.engine.protocol.events import Finished, Lost, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.events import Finished, Lost, Refused, Returned, Split, StageEvents
+from orchestrator.errors import InternalError
 from orchestrator.local.transport.calls import Calls
 from orchestrator.local.transport.frame_body import FrameBody
 from orchestrator.local.transport.lane import Lane
@@ -76,6 +77,19 @@ class InFlight:
         events = self.calls.events(chunk.call)
         if events is not None:
             events.append(Returned(chunk))
+
+    def split(self, lane: Lane, ident: int, begun: int) -> None:
+        """Give back to its call what a worker has not begun of a chunk, of which so many items have."""
+        chunk = self.ledger.of(lane.key, ident)
+        if chunk is None or not 0 < begun < len(chunk.items):
+            raise InternalError(f"lane {lane.key} gave back items of chunk {ident} that it does not hold")
+        rest, freed = chunk.items[begun:], chunk.size_bytes * (len(chunk.items) - begun) // len(chunk.items)
+        chunk.items, chunk.encoded = chunk.items[:begun], None
+        chunk.size_bytes -= freed
+        self.bytes -= freed
+        events = self.calls.events(chunk.call)
+        if events is not None:
+            events.append(Split(chunk, rest, freed))
 
     def lose(self, lost: Iterable[Lost]) -> None:
         """Tell the calls of chunks that a worker died with."""

@@ -83,6 +83,8 @@ class Lane:
         """Whether nothing may be written to it: it waits until one less is at work."""
         self.spent = False
         """Whether it is to be replaced, rather than only one too many."""
+        self.asked_at = -1
+        """Ident of the chunk at which it was last asked to give back what it has not begun of it."""
         self.taken_back: set[int] = set()
         """Idents of chunks that it will say it has skipped, which is known already."""
         self.stopping_s = math.inf
