@@ -21,7 +21,7 @@ from workers.errors.capture import ExceptionRecord, add_note, capture
 from workers.functions.calls import Runner, begin, runner_of
 from workers.functions.fused import FusedResults
 from workers.functions.fused_reading import ReadResults
-from workers.functions.runner import CallSpec, Failures
+from workers.functions.runner import CallRunner, CallSpec, Failures
 from workers.functions.unsendable import unsendable
 from workers.pickling import main_module
 from workers.process import leaving

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 class Stage:
     """One call on the pool."""
 
-    def __init__(  # noqa: PLR0915 - a list of what a stage has
+    def __init__(
         self,
         coordinator: Engine,
         settings: PoolSettings,
