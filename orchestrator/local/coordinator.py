@@ -363,6 +363,8 @@ class Coordinator:
 
     def take_over(self) -> None:
         """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""
+        with self._loop.lock:
+            self._leave_line()  # it could take no credit, so none is to be kept for it
         self._loop.take_over()
 
     @property
