@@ -15,7 +15,7 @@ START_METHODS = (
     # Python 3.12 warns of a fork beside threads, which pytest-xdist has; the tests fork knowingly.
     pytest.param("fork", marks=pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")),
 )
-STARTS_NO_PROCESS = {"unit", "property", "architecture"}
+STARTS_NO_PROCESS = {"unit", "architecture"}
 LEFTOVERS = Path(__file__).parents[1] / ".tests"
 """Where the tests write; whatever they leave stays inside the clone."""
 

@@ -14,7 +14,7 @@ SCENARIOS = {
     "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items: maps, a graph, futures, steps"),
     "troubles": ("test_troubles.py", "10,000 items that raise, die or hang, under memory pressure and resizing"),
     "resize": ("test_resizing.py", "0 to 16 workers every 20 ms while workers are killed, over 200,000 items and more"),
-    "graphs": ("test_random_graphs.py", "20,000 random graphs against plain Python: inline, in workers, killed and resumed"),
+    "graphs": ("../property/test_random_graphs.py", "20,000 random graphs against plain Python: inline, in workers, killed and resumed"),
     "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),
     "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
     "names": ("test_hostile_names.py", "5,000 hostile names in every kind of place of a shell command, in every shell"),

@@ -8,6 +8,7 @@ outputs and its checkpoints in a folder, to be killed and started again.
 from __future__ import annotations
 
 import faulthandler
+import gzip
 import heapq
 import os
 import random
@@ -80,6 +81,12 @@ def nothing():
     return None
 
 
+def breaks(limit, n):
+    if n > limit:
+        raise ValueError(n)
+    return n
+
+
 def total(items):
     return sum(item or 0 for item in items)
 
@@ -142,7 +149,15 @@ def joined(left, right, how, many):
 class RandomGraph:
     """One graph; `ends` has each end's stream, its model, and whether its order is known."""
 
-    def __init__(self, seed: int, *, in_workers: bool, calm: bool = True, most_items: int = SIZES[-1]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        in_workers: bool,
+        calm: bool = True,
+        most_items: int = SIZES[-1],
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Draw it.
 
         Args:
@@ -151,8 +166,11 @@ class RandomGraph:
             calm: False where somebody else kills workers all the time: then no function does, and there are no hooks,
                 which need all workers to live for a moment.
             most_items: of each source.
+            folder: where files to be read are written; None: no source is a file.
         """
         self.seed = seed
+        self._folder = folder
+        self._failing: list[Stream] = []
         self._draw = random.Random(seed)
         self._in_workers = in_workers
         self._calm = calm
@@ -164,8 +182,21 @@ class RandomGraph:
 
     def _source(self) -> Flow:
         items = list(range(self._draw.choice(self._sizes)))
+        if self._folder is not None and self._draw.random() < 0.2:
+            return Flow(self._read(items), items)
         blocks = self._draw.random() < 0.1 and not self._kept
         return Flow(Stream(iter(items), blocking=True) if blocks else Stream(items), items)
+
+    def _read(self, items: list[int]) -> Stream:
+        """Write the items into one or two files, compressed or not, and return the stream that reads them."""
+        ending, opened = self._draw.choice([("", open), (".gz", gzip.open)])
+        cut = self._draw.choice([0, len(items) // 3])
+        paths = [os.path.join(self._folder or "", f"{name}-{len(items)}-{cut}{ending}") for name in ("first", "last")]
+        for path, part in zip(paths, (items[:cut], items[cut:]), strict=True):
+            if not os.path.exists(path):  # a graph that is resumed finds its files as they were
+                with opened(path, "wt") as file:
+                    file.writelines(f"{n}\n" for n in part)
+        return Stream.read(paths, block_bytes=self._draw.choice([100, 4096])).map_inline(int)
 
     _kept = False
 
@@ -278,10 +309,14 @@ class RandomGraph:
 
     def _split(self, flow: Flow) -> list[Flow]:
         draw = self._draw
-        kind = draw.choice(["broadcast", "route", "first", "demultiplex"])
+        kind = draw.choice(["broadcast", "route", "first", "demultiplex", *([] if self._kept else ["drop"])])
         limit = draw.choice([0, 10, 900, 2000])
         if kind == "broadcast":
             return [flow.then(each, flow.items) for each in flow.stream.broadcast(draw.randint(2, 3))]
+        if kind == "drop":
+            *whole, failing = flow.stream.broadcast(3, on_failure="drop")
+            self._failing.append(failing.map_inline(partial(breaks, limit)))
+            return [flow.then(each, flow.items) for each in whole]
         if kind == "demultiplex":
             made = flow.stream.demultiplex(partial(falls_into, 3, 0), keys=[True, False])
             return [flow.then(made[key], [n for n in flow.items if (n % 3 == 0) == key]) for key in (True, False)]
@@ -305,7 +340,10 @@ class RandomGraph:
         if way == "join":
             how, many = self._draw.choice(["inner", "left", "right", "full"]), self._draw.random() < 0.3
             many = many and len(both) < 700
-            made = one.stream.join(other.stream, partial(add, 0), how=how, many=many, combine=paired)
+            limits: dict[str, Any] = self._draw.choice(
+                [{}, {"max_items": 40, "overflow": "spill"}, {"within_s": 10**9, "at": partial(add, 0)}]
+            )
+            made = one.stream.join(other.stream, partial(add, 0), how=how, many=many, combine=paired, **limits)
             return Flow(made, joined(one.items, other.items, how, many), ordered=False)
         made = {
             "merge": lambda: Stream.merge(*streams),
@@ -319,7 +357,8 @@ class RandomGraph:
     def run(self, pool: Pool | None) -> None:
         """Run it and compare each end with its model."""
         got: list[list[int]] = [[] for _ in self.ends]
-        run(*(end.stream.to(sink) for end, sink in zip(self.ends, got, strict=True)), pool=pool)
+        ends = [end.stream.to(sink) for end, sink in zip(self.ends, got, strict=True)]
+        run(*ends, *(failing.to([]) for failing in self._failing), pool=pool)
         self.compare(got)
         for copy, flow in self._tees:
             assert (copy if flow.ordered else sorted(copy)) == (flow.items if flow.ordered else sorted(flow.items))
@@ -371,4 +410,4 @@ def within_deadline(work, seed, deadline_s=DEADLINE_S):
 
 if __name__ == "__main__":
     with Pool(2, buffer_bytes="1M", max_deaths=1000) as the_pool:
-        ResumableGraph(int(sys.argv[1]), in_workers=True).run_in(sys.argv[2], the_pool)
+        ResumableGraph(int(sys.argv[1]), in_workers=True, folder=sys.argv[2]).run_in(sys.argv[2], the_pool)

@@ -31,17 +31,17 @@ def seeds(count, part):
     return range(FIRST + part * 10**6, FIRST + part * 10**6 + count)
 
 
-def test_inline_graphs():
+def test_inline_graphs(tmp_path):
     for seed in seeds(GRAPHS // 2, 1):
-        within_deadline(lambda seed=seed: RandomGraph(seed, in_workers=False).run(None), seed)
+        within_deadline(lambda seed=seed: RandomGraph(seed, in_workers=False, folder=tmp_path).run(None), seed)
 
 
 @pytest.mark.parametrize("buffer_bytes", ["100K", "256M"])
-def test_graphs_in_workers(buffer_bytes):
+def test_graphs_in_workers(tmp_path, buffer_bytes):
     pool = Pool(2, buffer_bytes=buffer_bytes, max_deaths=1000)
     try:
         for seed in seeds(GRAPHS // 4, 2 + len(buffer_bytes)):
-            graph = RandomGraph(seed, in_workers=True)
+            graph = RandomGraph(seed, in_workers=True, folder=tmp_path)
             within_deadline(lambda graph=graph: graph.run(pool), seed)
     finally:
         pool.terminate()
@@ -95,7 +95,7 @@ def test_graphs_that_crash_between_two_turns_and_are_resumed(tmp_path, monkeypat
             folder.mkdir()
             for crash in (True, True, False):
                 left[0] = draw.choice([1, 3, 10, 40]) if crash else 0
-                graph = ResumableGraph(seed, in_workers=seed % 2 == 0)
+                graph = ResumableGraph(seed, in_workers=seed % 2 == 0, folder=folder)
                 try:
                     within_deadline(lambda graph=graph, folder=folder: graph.run_in(str(folder), pool), seed)
                 except CrashError:
