@@ -105,9 +105,9 @@ def absolute(name, node):
 
 @cache
 def engines():
-    """The folders that the factory loads engines from."""
+    """The folders that the factory loads, but for those that have a line of their own."""
     found = (each.module.split(".") for each in imports(FACTORY) if each.late and each.module.startswith("orchestrator."))
-    return sorted({".".join(parts[:2]) for parts in found} - {"orchestrator.engine"})
+    return sorted({".".join(parts[:2]) for parts in found} - {name for names in LAYERS for name in names} - {"orchestrator"})
 
 
 def within(name, packages):
