@@ -1,38 +1,55 @@
 """Draw items from an iterator so that none can change once it was drawn, though the source goes on.
 
-A run of numbers, texts or other immutable items is drawn in one go, in C. What may alias, a view of a buffer or a dict
-in a tuple, is drawn alone and pickled before the source is asked for the next item. What nobody else refers to is kept
-as it is: nobody can change it. Owner of the state: the cutter.
+A run of numbers, texts or other immutable items, or of tuples of such, is drawn in one go, in C. What may alias, a view
+of a buffer or a dict in a tuple, is drawn alone and kept before the source is asked for the next item. What nobody else
+refers to stays as it is: nobody can change it. Owner of the state: whoever draws.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import groupby, islice
+from itertools import chain, filterfalse, groupby, islice
 from sys import getrefcount
 from typing import Any
 
+from orchestrator.graph.flow.ownership import ALONE, ATOMS, are_atoms, are_safe, flat_copy, is_safe
 from workers.errors.describe import full_type_name
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.pickling import by_value, memmap
 from workers.transport import payload
 from workers.transport.sent_item import SentItem, SentItems
 
-_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range, type})
-_are_atoms = _ATOMS.issuperset
-_FRESH = 2
-"""References to an item that nobody else has: the variable that holds it, and the argument of `getrefcount`."""
+
+@memmap.sends_memmaps_by_name
+def sent(item: Any) -> Any:
+    """Return the item as it is now, pickled or copied; if it can't be, itself: that is told when its chunk is sent."""
+    flat = flat_copy(item)
+    if flat is not None:
+        return flat
+    try:
+        return SentItem(payload.encode(item, by_value.dumps))
+    except BaseException as error:
+        if is_of_a_handler(error):
+            raise
+        return item
 
 
 class Drawer:
     """Draws the items of one iterator."""
 
-    def __init__(self, items: Iterator[Any]) -> None:
+    def __init__(self, items: Iterator[Any], keep: Callable[[Any], Any] | None = sent) -> None:
+        """Take the iterator, and what gives the item to keep in place of one that may alias.
+
+        Args:
+            items: what is drawn from.
+            keep: None: such an item stays as it is, and is the last one that a call draws.
+        """
         self._runs = groupby(items, type)
+        self._keep = keep
         self._kind: type = type(None)
         self._run: Iterator[Any] = iter(())
+        self._is_stopped = False
         self.ended = False
         self.copies = True
         """Whether items that may change are pickled as they are drawn."""
@@ -40,38 +57,64 @@ class Drawer:
         """What the last call has drawn."""
 
     def draw(self, size: int) -> list[Any]:
-        """Return the next items, at most `size`; fewer only at the end.
+        """Return the next items, at most `size`; fewer only at the end, or if the last one may alias.
 
         Raises:
             Exception: what the source raised; `drawn` has what it gave before.
         """
-        self.drawn = []
-        while (wanted := size - len(self.drawn)) and not self.ended:
-            if self._kind in _ATOMS or is_ours(self._kind) or not self.copies:
-                self.drawn.extend(islice(self._run, wanted))
-            else:
-                self._draw_one_by_one(islice(self._run, wanted))
-            if len(self.drawn) < size:
+        self.drawn, self._is_stopped = [], False
+        while (wanted := size - len(self.drawn)) and not self.ended and not self._is_stopped:
+            self._draw(wanted)
+            if len(self.drawn) < size and not self._is_stopped:
                 self._next_run()
         return self.drawn
 
+    def _draw(self, wanted: int) -> None:
+        """Draw from the current run."""
+        kind, items, drawn = self._kind, islice(self._run, wanted), self.drawn
+        if kind in ATOMS or is_ours(kind) or not self.copies:
+            drawn.extend(items)
+        elif kind is tuple:
+            # In C as long as all members are atoms; `append` returns None, so what is drawn passes the filter.
+            if not are_atoms(map(type, chain.from_iterable(filterfalse(drawn.append, items)))):
+                self._draw_containers(chain(_taken_back(drawn), items))
+        elif kind is dict or kind is list:
+            self._draw_containers(items)
+        else:
+            self._draw_one_by_one(items)
+
+    def _draw_containers(self, items: Iterator[Any]) -> None:
+        """Draw tuples, lists or dicts, mostly of atoms, or mostly of containers in their turn."""
+        flat = True
+        is_tuple, is_dict = self._kind is tuple, self._kind is dict
+        for item in items:
+            alone = getrefcount(item) <= ALONE
+            members = item.values() if is_dict else item
+            flat = flat and are_atoms(map(type, members))
+            if flat and (alone or is_tuple):
+                self.drawn.append(item)
+            elif flat and self._keep is not None:
+                self.drawn.append(item.copy())
+            elif (alone or is_tuple) and are_safe(members, alone):
+                self.drawn.append(item)
+            elif not self._add(item, safe=False):
+                return
+
     def _draw_one_by_one(self, items: Iterator[Any]) -> None:
-        """Draw items of one type, and pickle those that may change: in between the source is not asked for more."""
-        add, kind = self.drawn.append, self._kind
-        try:
-            if kind is tuple:
-                for item in items:
-                    add(item if _are_atoms(map(type, item)) else _sent(item))
-            elif kind is dict:
-                for item in items:
-                    add(item if getrefcount(item) <= _FRESH and _are_atoms(map(type, item.values())) else _sent(item))
-            else:
-                is_safe = _is_safe_array if kind is getattr(sys.modules.get("numpy"), "ndarray", None) else _is_safe
-                for item in items:
-                    add(item if getrefcount(item) <= _FRESH and is_safe(item) else _sent(item))
-        finally:
-            if SentItem in map(type, self.drawn):
+        for item in items:
+            safe = is_safe(item)  # on a line of its own: the arguments of a call are references
+            if not self._add(item, safe=safe):
+                return
+
+    def _add(self, item: Any, *, safe: bool) -> bool:
+        """Add an item, or what is kept of it; return whether the source may go on."""
+        self._is_stopped = not safe and self._keep is None
+        if not safe and self._keep is not None:
+            item = self._keep(item)
+            if type(item) is SentItem and type(self.drawn) is list:
                 self.drawn = SentItems(self.drawn)
+        self.drawn.append(item)
+        return not self._is_stopped
 
     def skip(self, items: int) -> None:
         """Read past so many items."""
@@ -89,27 +132,14 @@ class Drawer:
             self._kind, self._run = found
 
 
+def _taken_back(drawn: list[Any]) -> Iterator[Any]:
+    """Take back the item that was drawn last, without a reference that stays behind."""
+    yield drawn.pop()
+
+
 @cache
 def is_ours(kind: type) -> bool:
     """Whether it is a class of this package: blocks of files and commands are made anew for each chunk."""
     return full_type_name(kind).startswith(("workers.", "orchestrator."))
 
 
-@memmap.sends_memmaps_by_name
-def _sent(item: Any) -> Any:
-    """Return the item as it is sent; if it can't be pickled, itself: that is told when its chunk is."""
-    try:
-        return SentItem(payload.encode(item, by_value.dumps))
-    except BaseException as error:
-        if is_of_a_handler(error):
-            raise
-        return item
-
-
-def _is_safe_array(array: Any) -> bool:
-    return array.base is None and not array.dtype.hasobject
-
-
-def _is_safe(item: Any) -> bool:
-    """Whether an item that nobody else refers to holds nothing that somebody else may refer to."""
-    return type(item) is bytearray or (type(item) is list and _are_atoms(map(type, item)))

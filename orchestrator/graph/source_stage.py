@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.graph.drawing import Drawer
+from orchestrator.graph.sources import SLICEABLE
 from orchestrator.graph.stage_node import MapNode
 
 if TYPE_CHECKING:
     from orchestrator.engine.stage import Stage
-
-_SLICEABLE = (list, tuple, range)
 
 
 class Cutter(Protocol):
@@ -300,7 +299,7 @@ class Resumed:
 
 
 def _cutter(source: Iterable[Any]) -> Cutter:
-    return _Slices(source) if type(source) in _SLICEABLE else _Drawn(source)  # type: ignore[arg-type]
+    return _Slices(source) if type(source) in SLICEABLE else _Drawn(source)  # type: ignore[arg-type]
 
 
 def _always() -> bool:

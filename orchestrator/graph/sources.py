@@ -19,10 +19,14 @@ from itertools import islice
 from os import fstat
 from typing import Any
 
+from orchestrator.graph.drawing import Drawer
 from orchestrator.graph.flow.node import Node
+from orchestrator.graph.flow.ownership import copied, is_safe
 
 READ_ITEMS = 4096
 """At most so many at a time from one source: the others get their turn."""
+SLICEABLE = (list, tuple, range)
+"""Whose items belong to the program: they are not looked through."""
 BUFFER_ITEMS = 4096
 """A reader thread reads at most so far ahead."""
 
@@ -36,11 +40,13 @@ class SourceNode(Node):
     Fails when: the iterable raises; the run goes on until the items before that are through.
     """
 
-    __slots__ = ("_iterator", "_paused", "_skip", "_source", "error")
+    __slots__ = ("_drawer", "_iterator", "_paused", "_skip", "_source", "error")
 
     def __init__(self, name: str, source: Iterable[Any]) -> None:
         super().__init__(name, inputs=0)
         self._source = source
+        self._drawer: Drawer | None = None
+        """Reads what is no list, tuple or range; what may be changed later is copied, or passed on alone."""
         self._iterator: Iterator[Any] | None = None
         self._paused = False
         self._skip = 0
@@ -89,10 +95,17 @@ class SourceNode(Node):
                 self._iterator = iter(self._source)
                 for _ in islice(self._iterator, self._skip):
                     pass
-            items.extend(islice(self._iterator, room))
+                if type(self._source) not in SLICEABLE:
+                    self._drawer = Drawer(self._iterator, copied if self.copies else None)
+            if self._drawer is not None:
+                items = self._drawer.draw(room)
+                finished = self._drawer.ended
+            else:
+                items.extend(islice(self._iterator, room))
+                finished = len(items) < room  # before the push: from then on the list is the receiver's
         except Exception as error:
-            self.error = error
-        finished = len(items) < room  # before the push: from then on the list is the receiver's
+            self.error, finished = error, True
+            items = items if self._drawer is None else self._drawer.drawn
         self.outlets[0].push(items)
         if finished:
             self.outlets[0].end()
@@ -202,6 +215,8 @@ class BlockingSource(Node):
 
     def _keep(self, item: Any) -> bool:
         """Put an item into the buffer, when there is room; return whether more is wanted."""
+        if self.copies and not is_safe(item, 1):
+            item = copied(item)
         with self._lock:
             while len(self._buffer) >= BUFFER_ITEMS and not self.closed:
                 self._changed.wait()
@@ -246,16 +261,16 @@ def _items_of(source: Any) -> Iterator[Any]:
     elif isinstance(source, multiprocessing.connection.Connection):
         while True:
             try:
-                item = source.recv()
+                got = [source.recv()]
             except EOFError:
                 return
-            yield item
+            yield got.pop()  # nothing here refers to it then
     elif isinstance(source, socket.socket):
         while data := source.recv(1 << 16):
             yield data
     else:
-        while (item := source.get()) is not None:
-            yield item
+        while (got := [source.get()])[0] is not None:
+            yield got.pop()
 
 
 def _of_async(source: AsyncIterable[Any]) -> Iterator[Any]:
@@ -271,10 +286,10 @@ def _of_async(source: AsyncIterable[Any]) -> Iterator[Any]:
         try:
             while True:
                 try:
-                    item = runner.run(following())
+                    got = [runner.run(following())]
                 except StopAsyncIteration:
                     return
-                yield item
+                yield got.pop()
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:

@@ -141,6 +141,9 @@ class Plan:
             nodes.append(node)
             if hasattr(node, "in_turns"):
                 node.in_turns = _TURN if _are_apart(group.inputs) else 0
+        for node in reversed(nodes):
+            consumers = [outlet.consumer for outlet in node.outlets if outlet.consumer is not None]
+            node.copies = any(isinstance(each, MapNode) or each.copies for each in consumers)
         return nodes, {port: (made[port.op], port.number) for port in self._consumed}
 
     def explain(self) -> str:

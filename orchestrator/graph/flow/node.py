@@ -233,7 +233,7 @@ class Node:
     *Emits when*, *Backpressures when*, *Completes when*, *Fails when*.
     """
 
-    __slots__ = ("__weakref__", "closed", "ended", "failed", "full_s", "inlets", "name", "outlets", "secret")
+    __slots__ = ("__weakref__", "closed", "copies", "ended", "failed", "full_s", "inlets", "name", "outlets", "secret")
 
     def __init__(self, name: str, *, inputs: int = 1, outputs: int = 1) -> None:
         self.name = name
@@ -241,6 +241,8 @@ class Node:
         self.outlets = [Outlet(self) for _ in range(outputs)]
         self.ended = [False] * inputs
         self.closed = False
+        self.copies = False
+        """Whether items go from here to workers: then what others may still change is copied before it is passed on."""
         self.failed = False
         """The run fails or was left: what would be made final at the end is to be given up instead."""
         self.secret: str | None = None

@@ -9,6 +9,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ItemError
+from orchestrator.graph.flow.ownership import copied, is_safe
 from workers.errors.describe import describe, text_of, type_name
 
 if TYPE_CHECKING:
@@ -38,18 +39,25 @@ def reached(items: list[Any], iterator: Iterator[Any]) -> int:
 
 
 def apply(
-    node: Node, port: int, fn: Callable[[Any], Any], items: list[Any], what: str
+    node: Node, port: int, fn: Callable[[Any], Any], items: list[Any], what: str, *, copies: bool = False
 ) -> tuple[list[Any], ItemError | None]:
     """Call `fn` for each item; return the results up to the first error, and that error.
 
-    A plain loop, not `map`: a `StopIteration` that the function raises must not pass for the end of the list.
+    A plain loop, not `map`: a `StopIteration` that the function raises must not pass for the end of the list. With
+    `copies`, a result that the function may still change later is copied before it is called again.
     """
     results: list[Any] = []
     add = results.append
     iterator = iter(items)
     try:
-        for item in iterator:
-            add(fn(item))
+        if copies:
+            for item in iterator:
+                result = fn(item)
+                own_references = 2 if result is item else 0  # the list's and the variable's
+                add(result if is_safe(result, own_references) else copied(result))
+        else:
+            for item in iterator:
+                add(fn(item))
     except Exception as cause:
         return results, item_error(node, port, items, reached(items, iterator), f"{what} raised", cause)
     return results, None

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.flow.node import ROOM, Node
+from orchestrator.graph.flow.ownership import copied, is_safe
 from orchestrator.streams.patterns.calls import apply, item_error, reached
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class MapInline(Node):
 
     def receive(self, items: list[Any], port: int) -> None:
         """Pass on the results."""
-        results, error = apply(self, port, self.fn, items, "the function")
+        results, error = apply(self, port, self.fn, items, "the function", copies=self.copies)
         self.outlets[0].push(results)
         if error is not None:
             raise error
@@ -118,7 +119,8 @@ class FlatMapInline(Node):
         while held and len(results) < room:
             if values is None:
                 made = fn(held[0])
-                if type(made) is list and len(made) < ROOM and not self.given:  # short: taken whole
+                whole = type(made) is list and len(made) < ROOM and not self.given  # short: taken whole
+                if whole and (not self.copies or is_safe(made)):
                     results += made
                     done()
                     continue
@@ -126,13 +128,21 @@ class FlatMapInline(Node):
                 for _ in islice(values, self.given):  # given in the run that this one resumes
                     pass
             before = len(results)
-            results.extend(islice(values, room - before))
+            self._extend(results, values, room - before)
             if len(results) < room:  # it has ended
                 values, self.given = None, 0
                 done()
             else:
                 self.given += len(results) - before
         self.values = values
+
+    def _extend(self, results: list[Any], values: Iterator[Any], most: int) -> None:
+        if not self.copies:
+            results.extend(islice(values, most))
+            return
+        for value in islice(values, most):
+            safe = is_safe(value)
+            results.append(value if safe else copied(value))
 
     def pump(self) -> bool:
         """Pass on what there is room for."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
+from orchestrator.graph.flow.ownership import copied, is_safe
 from orchestrator.option_values import one_of
 from orchestrator.streams.patterns.calls import item_error
 from orchestrator.streams.patterns.event_time import in_seconds, length_in_seconds
@@ -231,7 +232,7 @@ class Join(Node):
         partner = waiting.pop(0)[1]
         if not waiting:
             del others[key]
-        results.append(self.combine(partner, item) if side else self.combine(item, partner))
+        results.append(self._combined(partner, item) if side else self._combined(item, partner))
 
     def _meet(self, item: Any, side: int, results: list[Any]) -> None:
         """Match by every rule that was asked for."""
@@ -246,7 +247,7 @@ class Join(Node):
         self.seq += 1
         entry = [self.seq, item, time_s, False]
         for spilled, partner in self._partners(key, time_s, 1 - side):
-            results.append(self.combine(partner[1], item) if side else self.combine(item, partner[1]))
+            results.append(self._combined(partner[1], item) if side else self._combined(item, partner[1]))
             entry[3] = True
             if not self.many:
                 self._leave(spilled, partner, key, 1 - side)
@@ -259,6 +260,10 @@ class Join(Node):
             self._keep(entry, key, side)
         elif not entry[3]:
             self._alone(item, side, results)
+
+    def _combined(self, left: Any, right: Any) -> Any:
+        result = self.combine(left, right)
+        return result if not self.copies or self.combine is merged or is_safe(result) else copied(result)
 
     def _keep(self, entry: list[Any], key: Any, side: int) -> None:
         """Have an item wait for partners that may still come."""
@@ -290,7 +295,7 @@ class Join(Node):
     def _alone(self, item: Any, side: int, results: list[Any], *, report_only: bool = False) -> None:
         """An item without a partner: a result of an outer join, else told to the sink."""
         if self.outer[side] and not report_only:
-            results.append(self.combine(None, item) if side else self.combine(item, None))
+            results.append(self._combined(None, item) if side else self._combined(item, None))
         elif self.unmatched:
             self.unmatched[0].write([(SIDES[side], item)])
 
