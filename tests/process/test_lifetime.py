@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 
+import psutil
 import pytest
 from support.scripts import TIMEOUT_S, run_script, start_script, succeeded
 from support.waiting import Gate, is_running, until
@@ -21,6 +22,11 @@ def method(request):
 
 def pids_of(process):
     return [int(word) for word in process.stdout.readline().split()]
+
+
+def waits_for_its_workers(process):
+    """Wait until it sleeps: a Ctrl-C in the middle of the pool's own work ends the pool, which another test holds."""
+    until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
 
 
 def test_coordinator_killed(tmp_path, method):
@@ -67,6 +73,7 @@ def test_interrupted_twice(tmp_path, method, body):
     with start_script(tmp_path, text) as process:
         pids = pids_of(process)[:2]
         Gate(tmp_path / "begun").wait()
+        waits_for_its_workers(process)
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.readline() == "first\n"
         assert all(map(is_running, pids)), "workers ignore Ctrl-C"
