@@ -145,9 +145,9 @@ def test_a_job_file_keeps_dead_letters(tmp_path, monkeypatch):
     assert [(each.item, each.attempts) for each in read_dead_letters("dead")] == [(1, 3), (5, 3)]
     text = Path("flow.toml").read_text()
     for was, becomes, said in [
-        ('write = "out"', 'write = "dead"', "dead is written by"),
+        ('write = "out"', 'write = "dead"', "dead is also written by"),
         ("TimeoutError = 1", "TimoutError = 1", "flow.toml:10: there is no exception 'TimoutError'; did you mean 'TimeoutError'"),
-        ("TimeoutError = 1", "TimeoutError = -1", "'TimeoutError' is a whole number of at least 0, not -1"),
+        ("TimeoutError = 1", "TimeoutError = -1", "'TimeoutError' must be a whole number of at least 0, not -1"),
     ]:
         Path("flow.toml").write_text(text.replace(was, becomes))
         with pytest.raises(ConfigError, match=said):

@@ -263,7 +263,7 @@ def test_recursion_without_end(two):
 @pytest.mark.parametrize(
     ("die", "exitcode", "says"),
     [
-        (lambda: os._exit(7), 7, "exit code 7"),
+        (lambda: os._exit(7), 7, "exited with code 7"),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), -9, "SIGKILL"),
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), -11, "SIGSEGV"),
     ],
@@ -361,7 +361,7 @@ class DiesInWorkers:
 
 
 def test_a_function_that_kills_as_it_is_loaded_is_to_blame_and_no_item(pool):
-    with pytest.raises(WorkerStartError, match=r"3 workers in a row died while they loaded the function.*exit code 9"):
+    with pytest.raises(WorkerStartError, match=r"3 workers in a row died while they loaded the function.*exited with code 9"):
         list(pool.map(DiesInWorkers(), range(1000), on_error="skip"))
     assert list(pool.map(str, range(3))) == ["0", "1", "2"]
 
@@ -369,7 +369,7 @@ def test_a_function_that_kills_as_it_is_loaded_is_to_blame_and_no_item(pool):
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_an_initializer_that_dies(workers):
     with Pool(workers=workers, initializer=os._exit, initargs=(9,)) as pool:
-        with pytest.raises(WorkerStartError, match="exit code 9"):
+        with pytest.raises(WorkerStartError, match="exited with code 9"):
             list(pool.map(same, range(3)))
         with pytest.raises(WorkerStartError):
             pool.submit(same, 1).result()

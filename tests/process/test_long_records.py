@@ -58,8 +58,8 @@ def test_the_others_are_read_and_it_is_named(pool, tmp_path, record_format, pack
     assert found == good
     [letter] = letters
     assert letter.place.line == line
-    assert "more than the 5,000 bytes" in str(letter.error)
-    with pytest.raises(ItemError, match=f"{path}, line {line}\\b.*more than the 5,000 bytes"):
+    assert "larger than 5,000 bytes" in str(letter.error)
+    with pytest.raises(ItemError, match=f"{path}, line {line}\\b.*larger than 5,000 bytes"):
         run(read.map(keep).to(None), pool=pool)
 
 

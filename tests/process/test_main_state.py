@@ -260,7 +260,7 @@ def test_what_can_not_be_sent_is_told_where_it_is_missed(tmp_path):
     """
     assert succeeded(run_script(tmp_path, text)) == (
         "made here\n`lock` of the main module can't be sent to a worker (TypeError: cannot pickle '_thread.lock' "
-        "object); make it in an initializer\n"
+        "object); create it in an initializer\n"
     )
 
 

@@ -98,7 +98,7 @@ def loads_a_model():
 def test_an_item_beyond_the_limit_is_named_with_what_it_held():
     with Pool(2, memory_limit="150M", max_deaths=2) as pool:
         results = pool.map(holds_for_long, range(6), chunk=1)
-        with pytest.raises(WorkerDiedError, match=r"held \d{3} MiB, far above its memory_limit of 150 MiB, while it ran item 3"):
+        with pytest.raises(WorkerDiedError, match=r"used \d{3} MiB, far above its memory_limit of 150 MiB, while it ran item 3"):
             list(results)
 
 
@@ -110,7 +110,7 @@ def holds_for_long(x):
 
 
 def test_workers_that_are_too_large_before_they_begin_say_so():
-    said = r"holds \d{3} MiB before it has run anything.*memory_limit allows \(150 MiB\).*initializer"
+    said = r"uses \d{3} MiB before it has run anything.*memory_limit allows \(150 MiB\).*initializer"
     with pytest.raises(WorkerStartError, match=said), Pool(2, memory_limit="150M", initializer=loads_a_model) as pool:
         list(pool.map(abs, range(10)))
 
