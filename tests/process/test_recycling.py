@@ -12,8 +12,7 @@ from tests.support.waiting import Gate, Tally, until
 
 WORKERS = 2
 def workers_there(pool):
-    lanes = pool.coordinator.all_lanes
-    return sum(psutil.pid_exists(lane.pid) for lane in lanes)
+    return sum(map(psutil.pid_exists, pool.coordinator.worker_pids()))
 
 
 @pytest.mark.parametrize(
