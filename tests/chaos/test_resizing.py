@@ -50,10 +50,10 @@ class ResizeStorm:
         while not self._done.wait(EVERY_S):
             self.pool.resize(self._chance.randrange(MOST + 1))
             self.rounds += 1
-            for lane in self.pool.coordinator.lanes:
+            for pid in self.pool.coordinator.worker_pids():
                 if self._chance.random() < KILLED:
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(lane.pid, signal.SIGKILL)
+                        os.kill(pid, signal.SIGKILL)
                         self.kills += 1
 
 
