@@ -238,6 +238,7 @@ def test_a_call_is_ended_in_any_state(tmp_path):
         large = pool.submit(same, bytes(1 << 20))
         assert not pool.cancel(done)
         assert all(pool.cancel(future) for future in [*behind[::2], later, large])
+        until(lambda: not (pool._futures._to_end or pool._futures._ending))  # they are called off in a thread of its own
         gate.open()
         assert running.result(30) == "a"
         assert [future.result(30) for future in behind[1::2]] == [None] * 100

@@ -39,7 +39,7 @@ def test_files_in_the_current_folder_are_not_run(tmp_path):
 def test_modules_that_only_a_worker_would_load_are_the_standard_librarys(tmp_path):
     """What our own package loads in a worker is loaded before the folder of the program counts."""
     (tmp_path / "program.py").write_text(PROGRAM)
-    done = run(["-c", "import sys, orchestrator.local.coordinator; sys.stdout.write(' '.join(sys.modules))"], cwd=tmp_path)
+    done = run(["-c", "import sys, orchestrator.pool.pool, orchestrator.local.coordinator; sys.stdout.write(' '.join(sys.modules))"], cwd=tmp_path)
     loaded = set(succeeded(done).split())
     for name in {"faulthandler", "resource", "fcntl", "queue", "random"} - loaded:
         (tmp_path / f"{name}.py").write_text(HOSTILE)
