@@ -55,7 +55,7 @@ def test_ctrl_c_while_a_pool_starts(tmp_path):
 
 AT_WORK = """
 import os, random, signal, sys
-from orchestrator import ClosedError, Pool, Stream, run
+from orchestrator import ClosedError, ItemError, Pool, Stream, run
 
 FOLDERS = tuple(os.sep + os.path.join("orchestrator", name) + os.sep for name in ("local", "engine", "graph", "pool"))
 
@@ -82,6 +82,9 @@ def interrupted(pool, work, point):
     try:
         work(pool)
     except (KeyboardInterrupt, Own):
+        return True
+    except ItemError as error:  # it was raised where a function of the user's runs inline, as if by that function
+        assert isinstance(error.__cause__, Own)
         return True
     finally:
         sys.setprofile(None)

@@ -25,6 +25,9 @@ class LazyStage:
         self.counts = StageCounts()
         self.sent, self.done, self.chunk_items = [], [], 3
 
+    def tell_split(self, on_split):
+        pass
+
     def wants_room(self, *, source_ended=False):
         return len(self.sent) < 4
 
