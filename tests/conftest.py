@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.leaks import Snapshot, leaks_since, own_temporary_folder
+from support.seed import DRAWN
 
 START_METHODS = (
     "forkserver",
@@ -20,8 +21,9 @@ LEFTOVERS = Path(__file__).parents[1] / ".tests"
 """Where the tests write; whatever they leave stays inside the clone."""
 
 
-settings.register_profile("no-clock", deadline=None)  # a machine that is busy with something else fails no test
-settings.load_profile("no-clock")
+# No deadline: a machine that is busy with something else fails no test.
+settings.register_profile("suite", deadline=None, derandomize=not DRAWN)
+settings.load_profile("suite")
 
 
 def pytest_configure():

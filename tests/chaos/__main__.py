@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PROPERTIES = "properties"
 SCENARIOS = {
     "matrix": ("test_crash_matrix.py", "where a worker dies, how it dies, and how it was started: all of them"),
     "storm": ("test_storm.py", "a random worker is killed every 50 ms over 200,000 items: maps, a graph, futures, steps"),
@@ -18,12 +19,13 @@ SCENARIOS = {
     "resume": ("test_resume.py", "the coordinator is killed at 200 random instants of each run, and the run resumed"),
     "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
     "names": ("test_hostile_names.py", "5,000 hostile names in every kind of place of a shell command, in every shell"),
+    PROPERTIES: ("..", "every property of the suite, with examples that are drawn anew"),
     "barrier": ("test_barrier_kills.py", "a party of the barrier is killed at every line of a round"),
 }
 
 
 def options():
-    told = "\n".join(f"  {name:8} {what}" for name, (_, what) in SCENARIOS.items())
+    told = "\n".join(f"  {name:11} {what}" for name, (_, what) in SCENARIOS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/chaos", description=__doc__, epilog=f"scenarios:\n{told}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -57,11 +59,15 @@ def run(chosen, seed):
     }
     if chosen.runs:
         environment["CHAOS_RUNS"] = chosen.runs.replace(",", " ")
-    files = [str(HERE / SCENARIOS[name][0]) for name in chosen.scenario or SCENARIOS]
-    command = [sys.executable, "-m", "pytest", "-q", "-rP", "-n", "2", *files]
+    named = chosen.scenario or list(SCENARIOS)
+    parts = [[str(HERE / SCENARIOS[name][0]) for name in named if name != PROPERTIES]]
     if chosen.runs:
-        command += ["-k", "graph"]
-    return subprocess.run(command, env=environment, check=False).returncode
+        parts[0] += ["-k", "graph"]
+    if PROPERTIES in named:
+        parts.append([str(HERE.parent), "-m", "hypothesis", f"--hypothesis-seed={seed}"])
+    # Within a scenario a single test may run for hours: what hangs is told by the scenarios' own deadlines.
+    pytest = [sys.executable, "-m", "pytest", "-q", "-rP", "-n", "2", "-o", "faulthandler_timeout=0"]
+    return max(subprocess.run([*pytest, *part], env=environment, check=False).returncode for part in parts if part)
 
 
 def main():

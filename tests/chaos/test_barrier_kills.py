@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from support.seed import SEED
 
 from orchestrator import Barrier, BrokenBarrierError
 from workers.sync import barrier, barrier_memory, shared_file
@@ -160,8 +161,7 @@ def go_round(barrier, join):
 
 
 def test_killed_at_random_instants():
-    seed = random.randrange(2**32)
-    chance = random.Random(seed)
-    instants_s = {f"seed {seed}, number {number}": chance.expovariate(500) for number in range(40)}
+    chance = random.Random(SEED)
+    instants_s = {f"seed {SEED}, number {number}": chance.expovariate(500) for number in range(40)}
     cases = {label: lambda after=after: case(go_round, "any", after) for label, after in instants_s.items()}
     assert wrong_in(cases) == {}

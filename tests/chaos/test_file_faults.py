@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 from support.faults import Faults
+from support.seed import SEED
 
 from orchestrator import Stream, run
 from orchestrator.checkpoint import journal as journal_module
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.graph import barrier, checkpoints
 
-SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 POINTS = os.environ.get("CHAOS_POINTS", "12")
 ITEMS = 4_000
 

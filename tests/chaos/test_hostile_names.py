@@ -10,10 +10,10 @@ import shutil
 import subprocess
 
 import pytest
+from support.seed import SEED
 
 from workers.commands.template import TemplateError, parse
 
-SEED = int(os.environ.get("CHAOS_SEED", "7"))
 NAMES = int(os.environ.get("CHAOS_NAMES", "30"))
 LINES = int(os.environ.get("CHAOS_LINES", "30"))
 SHELLS = [shell for shell in (["dash"], ["bash"], ["bash", "--posix"]) if shutil.which(shell[0])]

@@ -1,10 +1,10 @@
 """Ctrl-C at any line of the start of a pool: it is raised as it is, and what was started ends with the program."""
 
-import os
 
 import psutil
 import pytest
 from support.scripts import run_script
+from support.seed import SEED
 from support.waiting import until
 
 SCRIPT = """
@@ -45,9 +45,7 @@ print(point)
 
 
 def test_ctrl_c_while_a_pool_starts(tmp_path):
-    seed = int.from_bytes(os.urandom(4))
-    print(f"seed {seed}")
-    done = run_script(tmp_path, SCRIPT, str(seed))
+    done = run_script(tmp_path, SCRIPT, str(SEED))
     assert done.returncode == 0, done.stderr  # a worker that got nothing to begin with may say so
     assert int(done.stdout) > 200
     until(lambda: not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())])
@@ -117,8 +115,6 @@ print(points)
 )
 def test_an_interrupt_at_any_call_leaves_the_pool_at_work(tmp_path, method, handler):
     """Python's own handler; one of the program's own that raises may leave it broken, which is told."""
-    seed = int.from_bytes(os.urandom(4))
-    print(f"seed {seed}")
-    done = run_script(tmp_path, AT_WORK, str(seed), method, handler)
+    done = run_script(tmp_path, AT_WORK, str(SEED), method, handler)
     assert done.returncode == 0, done.stderr  # "Exception ignored in" may stand there: see AT_WORK
     assert int(done.stdout) > 30

@@ -12,13 +12,13 @@ from functools import partial
 from itertools import count
 from operator import eq, mul
 
+from support.seed import SEED
 from support.waiting import is_at_rest, until
 
 from orchestrator import Pool
 
 ITEMS = int(os.environ.get("CHAOS_ITEMS", "2000"))
 ROUNDS = max(50, ITEMS // 200)
-SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 EVERY_S = 0.02
 MOST = 16
 WORK = partial(mul, 7)

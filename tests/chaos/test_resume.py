@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from support.seed import SEED
 
 from orchestrator import read_dead_letters
 from tests.support.resumable import ANY_ORDER, RUNS
@@ -31,7 +32,6 @@ COMMANDS = [
     ("a.jsonl b.jsonl.gz", "out.csv.gz", []),
     ("a.jsonl c.jsonl", "out/", ["--unordered"]),
 ]
-SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 
 
 def outputs(folder, *, any_order=False):

@@ -4,15 +4,14 @@
 """
 
 import os
-import random
 
+from support.seed import SEED
 from support.storm import Storm, step, work
 from support.waiting import is_at_rest, until
 
 from orchestrator import Pool, Stream, run
 
 ITEMS = int(os.environ.get("CHAOS_ITEMS", "4000"))
-SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 MAX_DEATHS = 1000
 """The storm blames the innocent: whoever runs is killed."""
 

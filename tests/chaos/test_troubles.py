@@ -9,11 +9,12 @@ import signal
 import threading
 import time
 
+from support.seed import SEED
+
 import workers
 from orchestrator import Pool, read_dead_letters
 
 ITEMS = min(int(os.environ.get("CHAOS_ITEMS", "100")), 10_000)
-SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 PLENTY, LITTLE, NOTHING = 200 << 20, 80 << 20, 10 << 20
 RETRIES = {ValueError: 2, ConnectionError: 4, TimeoutError: 1}
 GIVEN_UP = {3, 45, 73}

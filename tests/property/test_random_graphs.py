@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.random_graphs import DEADLINE_S, RandomGraph, ResumableGraph, within_deadline
+from support.seed import SEED
 from support.storm import Storm
 
 from orchestrator import Pool
@@ -21,14 +22,13 @@ from orchestrator.graph.flow import overflow
 from orchestrator.graph.runner import Runner
 
 GRAPHS = int(os.environ.get("CHAOS_GRAPHS", "300"))
-FIRST = int(os.environ.get("CHAOS_SEED", "1000"))
 THREADS = 5
 OF_A_THREAD = 3 if GRAPHS <= 300 else GRAPHS // 50
 
 
 def seeds(count, part):
     """Return seeds of this part's own."""
-    return range(FIRST + part * 10**6, FIRST + part * 10**6 + count)
+    return range(SEED + part * 10**6, SEED + part * 10**6 + count)
 
 
 def test_inline_graphs(tmp_path):
@@ -59,9 +59,9 @@ def test_graphs_of_several_threads_on_one_pool_with_deaths_and_resizes():
             errors.append(error)
 
     threads = [threading.Thread(target=use, args=(number,), daemon=True) for number in range(THREADS)]
-    draw = random.Random(FIRST)
+    draw = random.Random(SEED)
     try:
-        with Storm(pool, FIRST, every_s=0.3):
+        with Storm(pool, SEED, every_s=0.3):
             for thread in threads:
                 thread.start()
             while any(thread.is_alive() for thread in threads):
