@@ -1,5 +1,7 @@
 """What has not begun of a chunk that runs is given back, and each item has one result, in order."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,40 @@ def test_the_chunk_ends_with_the_item_that_has_begun(kind, asked_at):
     assert not failures
     assert given_back == [asked_at + 1 if asked_at < 9 else None, None]
     assert functions[-1].give_back() is None
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_asked_before_any_line(watched):
+    """A signal comes when it likes: what is told to have begun is what has a result, and that is never none."""
+
+    def asked_before(line):
+        runner = CallRunner(CallSpec(abs, star=False, stop_at_failure=False, forward_output=False))
+        begun, seen = [], 0
+
+        def traced(frame, event, argument):
+            nonlocal seen
+            if frame.f_code is CallRunner.run.__code__ and event == "line":
+                seen += 1
+                if seen == line:
+                    begun.append(runner.give_back())
+            return traced
+
+        before = sys.gettrace()
+        sys.settrace(traced)
+        try:
+            results, failures = runner.run(list(range(-9, 0)), lambda: False, (lambda _: None) if watched else None)
+        finally:
+            sys.settrace(before)
+        return seen, begun, results, failures
+
+    line, told = 0, set()
+    while (line := line + 1) <= asked_before(0)[0]:
+        _, [begun], results, failures = asked_before(line)
+        assert begun is None or 0 < begun < 9
+        assert results == list(range(9, 0, -1))[: begun or 9]
+        assert not failures
+        told.add(begun)
+    assert told >= {None, 1}
 
 
 def test_failures_keep_their_places():

@@ -76,12 +76,14 @@ class CallRunner:
     def give_back(self) -> int | None:
         """Let the chunk that runs end with the item that has begun last; return how many have, None: all of them.
 
+        If none has, the first will, and counts.
+
         Called by a signal handler that interrupts the function, in the thread that runs it.
         """
         if self._running is None:
             return None
         items, given = self._running
-        begun = len(items) - operator.length_hint(given)
+        begun = max(1, len(items) - operator.length_hint(given))
         if begun >= len(items):
             return None
         del items[begun:]
