@@ -26,6 +26,9 @@ def obey(name, what):
 def line(text): return obey(*text.split(" ")) if " " in text else text
 def row(record): return {"n": obey(record["n"], record["what"]), "text": record["text"]}
 def path(name): return obey(os.path.basename(name), open(name).read()) + "\\n"
+"""
+PRIORITY = """
+import os
 def priority(text): return f"{os.getpriority(os.PRIO_PROCESS, 0)} {os.getpid()}"
 """
 
@@ -125,8 +128,9 @@ def test_the_run_stops_at_a_record_that_kills_and_names_it(folder, command):
 
 
 def test_the_limits_of_workers(folder, command):
+    (folder / "limits.py").write_text(PRIORITY)
     (folder / "in.txt").write_text("x\n" * 1000)
-    out = command("run", "hurt:priority", "in.txt", "-j", 1, "--nice", 7, "--items-per-worker", 100, "--mem-per-worker", "1G")
+    out = command("run", "limits:priority", "in.txt", "-j", 1, "--nice", 7, "--items-per-worker", 100, "--mem-per-worker", "1G")
     priorities, pids = zip(*(line.split() for line in out.stdout.decode().splitlines()), strict=True)
     assert set(priorities) == {"7"}
     assert 5 <= len(set(pids)) <= 12
