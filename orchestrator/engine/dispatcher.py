@@ -27,6 +27,8 @@ from workers.errors.signal_handlers import is_of_a_handler
 
 _AHEAD_CHUNK_S = 0.0001
 """Chunks that take longer may be encoded ahead of a lane's credit."""
+_COPIED_AHEAD_BYTES_PER_S = 100_000_000
+"""A large chunk is copied to wait if it has at most this, in and out, for each second that it runs: 5 % at 2 GB/s."""
 _AHEAD_S = 10.0
 _MOST_AHEAD = 1024
 _ENCODING_S = 0.0005
@@ -271,13 +273,13 @@ class Dispatcher:
     def _may_go_ahead(self) -> bool:
         """Whether chunks may be encoded before a lane has credit for them, so that no pause starves the workers.
 
-        The shortest are not worth it; large payloads are not copied twice.
+        The shortest are not worth it; large payloads only if the copy costs little against the work on them.
         """
         return (
             self._ahead
             and self._chunk_s is not None
             and self._chunk_s >= _AHEAD_CHUNK_S
-            and self._window.expected_bytes <= SMALL_CHUNK_BYTES
+            and self._window.expected_bytes <= max(SMALL_CHUNK_BYTES, _COPIED_AHEAD_BYTES_PER_S * self._chunk_s)
             and self._recovery.head is None
         )
 
