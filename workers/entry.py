@@ -24,6 +24,7 @@ from workers.errors.capture import capture
 from workers.loop import ChunkLoop
 from workers.pickling import main_module
 from workers.process import context, leaving, randomness, threads
+from workers.process.interpreter import Interpreter
 from workers.process.moment import Moment
 from workers.sync import shared_object
 from workers.transport import payload, watch
@@ -70,6 +71,7 @@ class WorkerStart(NamedTuple):
     forked: bool
     """It has all that the program has."""
     moment: Moment
+    interpreter: Interpreter
     seed: int | None
     main: dict[str, Any]
     """What the worker's `__main__` says of itself: `__file__` and the like."""
@@ -142,6 +144,7 @@ def _settle_process(start: WorkerStart) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _leave_with(start.lifeline)
     start.moment.take_over()
+    start.interpreter.take_over()
     if start.forked or "numpy" in sys.modules:  # of such libraries the fork server preloads only numpy's
         threads.limit_loaded()
     with contextlib.suppress(Exception):

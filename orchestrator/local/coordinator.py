@@ -59,6 +59,7 @@ from orchestrator.local.worker_messages import WorkerMessages
 from orchestrator.local.worker_status import traffic, worker_info, worker_status
 from orchestrator.settings import PoolSettings
 from workers.pickling import by_value, memmap
+from workers.process.interpreter import decimal_contexts
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind, pack
 
@@ -94,6 +95,7 @@ class Coordinator:
             beginning=Beginning(settings.initializer, settings.initargs, settings.finalizer),
             seed=settings.seed,
             threads_per_worker=settings.threads_per_worker,
+            decimals=decimal_contexts(),
         )
         self._in_flight = InFlight(self._calls)
         self._ledger = self._in_flight.ledger

@@ -1,9 +1,17 @@
 """What a worker has of the program's process: the state of the moment when it is started, and random numbers of its own."""
 
+import contextlib
+import decimal
+import gc
+import locale
 import os
 import random
 import resource
+import signal
+import sys
+import threading
 import time
+import warnings
 
 import pytest
 
@@ -56,6 +64,120 @@ def test_a_worker_has_the_state_of_the_moment_when_it_is_started(changed_process
         os.dup2(kept, 1)
         os.close(kept)
     assert (tmp_path / "stdout").read_text() == "from a child\n"
+
+
+def of_the_interpreter(_=None):
+    """Return all that a forked child would have of its parent's interpreter."""
+    return {
+        "recursion limit": sys.getrecursionlimit(),
+        "switch interval": sys.getswitchinterval(),
+        "digits of an int": sys.get_int_max_str_digits(),
+        "gc": (gc.isenabled(), gc.get_threshold(), gc.get_debug()),
+        "flags of libraries": sys.getdlopenflags(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "warnings": [
+            (action, getattr(text, "pattern", text), kind, getattr(module, "pattern", module), line)
+            for action, text, kind, module, line in warnings.filters
+            if kind.__module__ == "builtins"
+        ],
+        "decimals": (repr(decimal.getcontext()), repr(decimal.DefaultContext)),
+        "signals": [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1)],
+        "folder": os.getcwd(),
+        "path": sys.path[-1],
+        "arguments": sys.argv[-1],
+    }
+
+
+@contextlib.contextmanager
+def signal_set(number, disposition):
+    before = signal.signal(number, disposition)
+    yield
+    signal.signal(number, before)
+
+
+@contextlib.contextmanager
+def warning_filters():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "never .* seen", RuntimeWarning, r"no\.module")
+        warnings.simplefilter("always", BytesWarning, append=True)
+        yield
+
+
+@contextlib.contextmanager
+def decimals():
+    default = decimal.DefaultContext.prec
+    decimal.DefaultContext.prec = 41
+    with decimal.localcontext() as context:
+        context.prec, context.rounding, context.traps[decimal.Inexact] = 50, decimal.ROUND_UP, True
+        yield
+    decimal.DefaultContext.prec = default
+
+
+@contextlib.contextmanager
+def value_set(read, put, value):
+    before = read()
+    put(value)
+    yield
+    put(before)
+
+
+def gc_enabled(wanted):
+    (gc.enable if wanted else gc.disable)()
+
+
+CHANGES = {
+    "recursion limit": lambda: value_set(sys.getrecursionlimit, sys.setrecursionlimit, 2500),
+    "switch interval": lambda: value_set(sys.getswitchinterval, sys.setswitchinterval, 0.0625),
+    "digits of an int": lambda: value_set(sys.get_int_max_str_digits, sys.set_int_max_str_digits, 0),
+    "gc disabled": lambda: value_set(gc.isenabled, gc_enabled, False),
+    "gc thresholds": lambda: value_set(gc.get_threshold, lambda given: gc.set_threshold(*given), (900, 7, 5)),
+    "flags of libraries": lambda: value_set(sys.getdlopenflags, sys.setdlopenflags, os.RTLD_NOW | os.RTLD_GLOBAL),
+    "locale": lambda: value_set(
+        lambda: locale.setlocale(locale.LC_ALL), lambda given: locale.setlocale(locale.LC_ALL, given), "C"
+    ),
+    "warnings": warning_filters,
+    "decimals": decimals,
+    "a signal ignored": lambda: signal_set(signal.SIGHUP, signal.SIG_IGN),
+    "another one ignored": lambda: signal_set(signal.SIGUSR1, signal.SIG_IGN),
+    "a signal not ignored": lambda: signal_set(signal.SIGPIPE, signal.SIG_DFL),
+    "folder": lambda: contextlib.chdir("/"),
+    "path": lambda: value_set(lambda: list(sys.path), lambda given: sys.path.__setitem__(slice(None), given), [*sys.path, "/x"]),
+    "arguments": lambda: value_set(lambda: sys.argv, lambda given: setattr(sys, "argv", given), ["program", "--flag"]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_worker_has_what_a_forked_child_would_have_of_the_interpreter(change, start_method):
+    Pool(1).close()  # the fork server has run since before
+    before = of_the_interpreter()
+    with CHANGES[change]():
+        wanted = of_the_interpreter()
+        assert wanted != before
+        with Pool(1, start_method=start_method) as pool:
+            assert pool.submit(of_the_interpreter).result() == wanted
+    assert of_the_interpreter() == before
+
+
+def decimals_in_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(decimal.getcontext().prec))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_replaced_workers_and_their_threads_have_it_too(start_method):
+    with decimals(), Pool(1, start_method=start_method, items_per_worker=1) as pool:
+        assert [pool.submit(lambda: decimal.getcontext().prec).result() for _ in range(3)] == [50] * 3
+        assert pool.submit(decimals_in_thread).result() == 41
+
+
+def test_the_recursion_limit_lets_a_deep_function_run_in_a_worker(start_method):
+    def depth(n):
+        return n and 1 + depth(n - 1)
+
+    with value_set(sys.getrecursionlimit, sys.setrecursionlimit, 5000), Pool(1, start_method=start_method) as pool:
+        assert list(pool.map(depth, [3000])) == [3000]
 
 
 def drawn(_):

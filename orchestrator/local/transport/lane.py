@@ -24,6 +24,7 @@ from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.machine import own_descriptors
 from orchestrator.settings import usable_cpus
 from workers.entry import WorkerStart
+from workers.process.interpreter import Interpreter
 from workers.process.moment import Moment
 from workers.process.threads import limited, loaded
 from workers.transport import payload
@@ -57,6 +58,8 @@ class LaneSettings(NamedTuple):
     beginning: Beginning
     seed: int | None
     threads_per_worker: int | None
+    decimals: tuple[Any, Any] | None
+    """Contexts of decimals, those of the thread that made the pool: not every thread that starts workers has them."""
 
 
 class Lane:
@@ -142,6 +145,7 @@ class Lane:
             lease_share_bytes=share,
             forked=settings.start_method == "fork",
             moment=_moment(settings),
+            interpreter=Interpreter.now(settings.decimals),
             seed=settings.seed,
             main=attributes_of_main(),
             beginning=worker_process.inherited(beginning.pickled) if settings.start_method == "fork" else beginning,
