@@ -14,6 +14,7 @@ import pytest
 from support.waiting import until
 
 from orchestrator import read_dead_letters
+from workers.records import compression
 
 STRAY = "a,b\n" + "".join(f'{i},5" disk\n"{i}, ""q"",\n""",x"y"z,"more\n' for i in range(300)) + '"\n1,2\n'
 JOB = """
@@ -129,6 +130,14 @@ def files(folder):
     (folder / "b.gz").write_bytes(whole[:-100])
     (folder / "c").write_text("3\n")
     return folder
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_compressed_input_is_known_without_a_name(folder, command, kind):
+    """On standard input, and in a file whose name tells nothing."""
+    data = compression.compress(kind, b"one\ntwo\n")
+    (folder / "data").write_bytes(data)
+    assert command("run", "f:upper", "data", "-", data=data).stdout == b"ONE\nTWO\nONE\nTWO\n"
 
 
 @pytest.mark.parametrize("skipping", [("--on-error", "skip"), ("--dead-letter", "dead")])

@@ -19,6 +19,7 @@ _PIECE_BYTES = 128 * 1024
 _BEGINNINGS = {
     b"\x1f\x8b\x08": "gz",
     b"BZh1AY&SY": "bz2",  # without the digit behind "h", the size of its blocks
+    b"BZh\x17rE8P\x90": "bz2",  # one that holds nothing
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zst",
 }
@@ -47,7 +48,7 @@ def may_be(head: bytes) -> bool:
 
 
 def _without_digit(head: bytes) -> bytes:
-    return b"BZh1" + head[4:] if head[:3] == b"BZh" and head[3:4].isdigit() else head
+    return b"BZh" + head[4:] if head[:3] == b"BZh" and head[3:4].isdigit() else head
 
 
 def reader(raw: IO[bytes], kind: str) -> IO[bytes]:
