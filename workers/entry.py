@@ -27,7 +27,7 @@ from workers.process import context, leaving, randomness, threads
 from workers.process.interpreter import Interpreter
 from workers.process.moment import Moment
 from workers.sync import shared_object
-from workers.transport import payload, watch
+from workers.transport import forks, payload, watch
 from workers.transport.arena import Arena, ArenaReader
 from workers.transport.lane import WorkerLane
 from workers.transport.wire import Kind, pack
@@ -201,6 +201,8 @@ def main(start: WorkerStart) -> None:
     context.enter(context.WorkerContext(start.worker_id, start.pool_size))
     if start.forked:
         leaving.forget_the_programs_own()
+    forks.present.worker_id = start.worker_id
+    os.register_at_fork(after_in_child=forks.present.forked)
     randomness.begin(start.seed, start.worker_id)
     leaving.settle_in()
     try:

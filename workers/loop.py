@@ -27,7 +27,7 @@ from workers.pickling import main_module
 from workers.process import leaving
 from workers.process.peak_memory import peak_bytes
 from workers.sync import shared_object
-from workers.transport import payload
+from workers.transport import forks, payload
 from workers.transport.lane import SIGNAL, WorkerLane
 from workers.transport.stdio import ForwardedStream
 from workers.transport.watch import Watch
@@ -153,7 +153,7 @@ class ChunkLoop:
         done = call.run(items, lambda: self._is_abandoned(number), None if watch is None else watch.item)
         self._running = None
         ended = perf_counter()
-        self._after_functions(number, forwards=call.spec.forward_output)
+        self._after_functions(ident, forwards=call.spec.forward_output)
         if watch is not None:
             watch.encoding()
         del items
@@ -171,23 +171,17 @@ class ChunkLoop:
             self._lane.flush()
             self._flushed_at = ended
 
-    def _after_functions(self, number: int, *, forwards: bool) -> None:
+    def _after_functions(self, ident: int, *, forwards: bool) -> None:
         """Leave if this is a child that they forked; tell what they printed, so that it comes before the results."""
         if os.getpid() != self._pid:
-            self._leave_fork(number)
+            forks.leave(self._pid, say=not self._watch.forked(ident))
         if forwards:
             for stream in self._forwarded:
                 stream.tell_rest()
 
-    def _leave_fork(self, number: int) -> None:
-        """End a child that the function has forked and let return: it must not serve the lane of its parent."""
-        try:
-            self._lane.send_from_fork(pack(Kind.FORKED, number=number))
-        finally:
-            os._exit(1)
-
     def _is_abandoned(self, number: int) -> bool:
-        return bool(self._abandoned_calls[number % self._slots] == number)
+        """Tell whether nobody waits for the call any more: nor for what a forked child does of it."""
+        return bool(self._abandoned_calls[number % self._slots] == number) or os.getpid() != self._pid
 
     def _refuse(self, ident: int, record: ExceptionRecord) -> None:
         parts = payload.frame(Kind.REFUSED, payload.encode(record), self._lane.outputs, 0, ident)
@@ -225,6 +219,8 @@ class ChunkLoop:
         self._send_result(ident, microseconds, encoded, spilled | (Flag.FAILED if failures else 0))
 
     def _send_result(self, ident: int, microseconds: int, encoded: payload.Encoded, flags: int) -> None:
+        if self._watch.has_forked(ident):
+            flags |= Flag.FORKED
         self._lane.send(payload.frame(Kind.RESULT, encoded, self._lane.outputs, microseconds, ident, flags))
 
     def _goodbye(self) -> None:

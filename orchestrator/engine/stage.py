@@ -390,7 +390,10 @@ def _undecodable(
     error: BaseException, item: Any, index: int, attempts: int, name: str | None = None
 ) -> ItemError:
     failed = item_error(capture(error), item, index, attempts, name)
-    failed.add_note("the function returned, but its result can't be unpickled in the coordinator")
+    if isinstance(error, OrchestratorError):
+        failed.__cause__ = error.with_traceback(None)
+    else:
+        failed.add_note("the function returned, but its result can't be unpickled in the coordinator")
     return failed
 
 

@@ -20,7 +20,7 @@ from orchestrator.engine.protocol.engine import Encoded, Engine
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, Split, StageEvents
 from orchestrator.engine.protocol.functions import label_of
 from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, unsendable_error
-from orchestrator.errors import ItemError, WorkerDiedError
+from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
 from orchestrator.machine import own_descriptors
 from workers.errors.capture import capture
 from workers.functions.run_on_all import Together
@@ -242,7 +242,10 @@ class _Attempt:
             decoded = event.body.decode()
         except BaseException as error:
             failed = item_error(capture(error), self._arguments, worker_id, self._count)
-            failed.add_note("the function returned, but its result can't be unpickled in the coordinator")
+            if isinstance(error, OrchestratorError):
+                failed.__cause__ = error.with_traceback(None)
+            else:
+                failed.add_note("the function returned, but its result can't be unpickled in the coordinator")
             self._errors[worker_id] = failed
             return
         if isinstance(event, Refused):

@@ -66,12 +66,6 @@ class WorkerMessages:
             error = WorkerStartError(f"the initializer failed in {where}; see the cause")
             error.__cause__ = rebuild(payload.decode(flags, buffers, body, lane.outputs))
             return error
-        elif kind == Kind.FORKED:
-            return OrchestratorError(
-                f"a function forked in worker {lane.worker_id} (pid {lane.pid}), and the child returned from it too, "
-                "which would duplicate results; the child was stopped. Leave the child with os._exit() inside the "
-                "function, or use subprocess or multiprocessing"
-            )
         else:
             raise InternalError(f"worker {lane.worker_id} sent a frame of unknown kind {kind}")
         return None

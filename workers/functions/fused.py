@@ -29,6 +29,7 @@ from workers.functions.lazy import FEW, MANY, FailedLazily, Lazy, Room, has_lazy
 from workers.functions.runner import CallSpec, Failures, Pace
 from workers.functions.spill import Spill
 from workers.functions.steps import Step, StepCounts, Steps, UnknownLabelError
+from workers.transport.forks import present
 
 Tally = tuple[float, ...]
 """The fields of `StepCounts`, step after step in the order of `Steps.names`."""
@@ -132,6 +133,7 @@ class FusedRunner:
             if done < total and abandoned():
                 break
         self._spill.close()
+        present.values = ()
         return FusedResults(flows, failures, taken(self._counts))
 
     def _through(self, items: Sequence[Any], abandoned: Callable[[], bool]) -> Flow | Written:
@@ -178,13 +180,16 @@ class Chain:
 
     def run(self, flow: Flow, first: int = 0) -> None:
         """Take a slice through all steps, from the one with the number `first` on."""
-        at = perf_counter()
+        at, forks = perf_counter(), present.forks
         operators = self._operators[first:] if first else self._operators
         for number, (operator, drops_none) in enumerate(operators, first + 1):
             arrived = len(flow.values)
             if not arrived:
                 return
+            present.values = flow.values
             bad = operator.run(flow)
+            if present.forks != forks:  # a child that the function has forked, and that returned from it, too
+                return
             if drops_none:
                 flow.drop_none()
             counts = operator.counts

@@ -28,6 +28,7 @@ from workers.functions.runner import CallSpec, Pace
 from workers.functions.spill import Extent, Parts, Spill
 from workers.functions.steps import StepCounts, Steps
 from workers.records.blocks import FailedRecord
+from workers.transport.forks import present
 from workers.transport.watch import watching
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ class RecordsRunner:
             if (failed and self.spec.stop_at_failure) or abandoned():
                 break
         self._spill.close()
+        present.values = ()
         return ReadResults(blocks, taken(self._counts))
 
     def _block(self, item: Any, abandoned: Callable[[], bool]) -> ReadBlock | ExceptionRecord:

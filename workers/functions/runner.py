@@ -16,6 +16,7 @@ from workers.errors.capture import ExceptionRecord, capture
 from workers.functions.steps import Steps
 from workers.process.randomness import Seeded
 from workers.records.blocks import PartlyFailedError
+from workers.transport.forks import present
 
 _SLICE_S = 0.005
 """About how long to run between two looks at whether anybody still waits for the chunk."""
@@ -107,6 +108,7 @@ class CallRunner:
             items = list(items)
         given = iter(items)
         self._running = (items, given) if type(items) is list else None
+        present.values = items
         apply: Iterator[Any] = (starmap if self.spec.star else map)(self._function, given)
         done = 0
         while done < len(items):  # there may be fewer than before: see `give_back`
@@ -135,6 +137,7 @@ class CallRunner:
             if done < len(items) and abandoned():
                 break
         self._running = None
+        present.values = ()
         return results, failures
 
 

@@ -31,6 +31,7 @@ from workers.records.output import FAILED, Output, ResultError
 from workers.records.positions import Located, UnreadableError, read
 from workers.records.ranges import Raw
 from workers.records.record_errors import describe, described
+from workers.transport.forks import present
 from workers.transport.watch import watching
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class _ChunkRun:
 
         What is done with a result before the next is asked for is part of that record, too.
         """
-        parse = self.records.parse
+        parse, present.values = self.records.parse, self.records.values
         for index, value in enumerate(self.records.values):
             watch.record(index)
             try:
@@ -303,7 +304,7 @@ def apply(
     StopIteration, which `map` would otherwise pass off as the end of the records.
     """
     results: list[Any] = []
-    values = records.values
+    values = present.values = records.values
     feed = iter(values) if records.parse is None else map(records.parse, iter(values))
     while True:
         try:

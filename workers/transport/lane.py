@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers.pickling.main_module import Definition, Wanted
-from workers.transport import payload
+from workers.transport import forks, payload
 from workers.transport.arena import Arena, ArenaReader
 from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
@@ -133,8 +133,10 @@ class WorkerLane:
         """Write everything out, and report the input leases that have ended.
 
         What user code printed goes first: whatever an item printed that counts as finished is there, however this
-        process ends.
+        process ends. A child that user code has forked, and that came here, ends: the lane is not its own.
         """
+        if os.getpid() != self._pid:
+            forks.leave(self._pid)
         if self._outgoing and not self._flushing and threading.current_thread() is threading.main_thread():
             self._flushing = True  # the user's own stream may print to ours, and so come here again
             flush_prints()
@@ -146,10 +148,6 @@ class WorkerLane:
                 self._outgoing += pack(Kind.RELEASE, struct.pack(f"<{len(offsets)}Q", *offsets))
             if self._outgoing:
                 self._write()
-
-    def send_from_fork(self, frame: bytes) -> None:
-        """Write a small frame at once, in a forked child: the kernel keeps it whole, and what waits is the parent's."""
-        os.write(self._outbox_fd, frame)
 
     def flush_within(self, make: Callable[[], bytes]) -> None:
         """Write everything out, and the frame that is made then; from a signal handler, in the main thread.

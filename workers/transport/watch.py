@@ -4,9 +4,10 @@
     word 2: since when, in ns                                          word 3: the record's index in that item + 1,
     word 4: twice (ident + 1) of the chunk begun last, + 1 once                BETWEEN: it is a run of records, or 0
             its answer stands behind what is to be written
+    word 7: ident + 1 of the chunk whose function has forked a child that returned from it, too, or 0
     words 5, 6: the worker skips chunks with idents from the one up to the other: they were taken back
 
-The worker writes words 0 to 4, the coordinator 5 and 6.
+The worker writes words 0 to 4, the coordinator 5 and 6, such a child word 7.
 
 Words 0 to 3 are used where somebody needs to know more than which chunk: calls with a timeout, or whose items must not
 run twice, and runs of records that a worker was lost with and that run again; and, of every call, while its function is
@@ -59,6 +60,16 @@ class Watch:
     def answered(self, ident: int) -> None:
         """Say that this chunk is through, and its answer only has to be written."""
         self._words[4] = 2 * ident + 3
+
+    def forked(self, ident: int) -> bool:
+        """In a child: say that it returned from the function, too; return False if its parent has answered already."""
+        words = self._words
+        words[7] = ident + 1
+        return bool(words[4] == 2 * ident + 2)
+
+    def has_forked(self, ident: int) -> bool:
+        """Tell whether a child has said so."""
+        return bool(self._words[7] == ident + 1)
 
     def loading(self, call: int) -> None:
         """Say that the function of this call is being loaded, with all that its module imports."""

@@ -44,7 +44,6 @@ class Kind:
     RETURNED: Final = 23  # ident: chunk; it was taken back, and was skipped
     SPILL: Final = 25  # a file is needed for results that are too many for memory
     SPLIT: Final = 26  # number: items of the chunk that have begun, ident: chunk; the others are given back
-    FORKED: Final = 24  # number: call; from a child that user code has forked, and that came back from the function
     RELEASE: Final = 32  # both ways: offsets of extents whose leases ended, u64 each
 
 
@@ -55,6 +54,7 @@ class Flag:
     FAILED: Final = 2  # a result of which some items failed
     ABANDONED: Final = 4  # a result that nobody waits for; its items were not all run
     SPILLED: Final = 16  # a result, by item, of which some are an `Extent` of the file that was made last
+    FORKED: Final = 32  # a result of a function that a forked child has returned from, too
     WATCHED: Final = 8  # a chunk: the coordinator has to know, should the worker die, where in it that was
 
 

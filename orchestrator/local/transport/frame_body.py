@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+from orchestrator.errors import OrchestratorError
 from workers.transport import payload
 from workers.transport.arena import ArenaReader
 
@@ -24,3 +25,24 @@ class FrameBody(tuple[int, int, bytes, ArenaReader]):
         """Give back its shared memory."""
         _, buffers, body, reader = self
         payload.discard(buffers, body, reader)
+
+
+class Refusal(FrameBody):
+    """Stands for a body that must not be used."""
+
+    def __new__(cls, body: FrameBody, why: str) -> Self:
+        """Take the body, and what is wrong with it."""
+        made = super().__new__(cls, body)
+        made.why = why
+        return made
+
+    why: str
+
+    def decode(self) -> Any:
+        """Say why.
+
+        Raises:
+            OrchestratorError: always.
+        """
+        self.discard()
+        raise OrchestratorError(self.why)

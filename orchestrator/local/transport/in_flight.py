@@ -13,9 +13,9 @@ from orchestrator.engine.core.ledger import Chunk, Ledger
 from orchestrator.engine.protocol.events import Finished, Lost, Refused, Returned, Split, StageEvents
 from orchestrator.errors import InternalError
 from orchestrator.local.transport.calls import Calls
-from orchestrator.local.transport.frame_body import FrameBody
+from orchestrator.local.transport.frame_body import FrameBody, Refusal
 from orchestrator.local.transport.lane import Lane
-from workers.transport import payload
+from workers.transport import forks, payload
 from workers.transport.wire import Flag, Frame, Kind
 
 
@@ -68,6 +68,8 @@ class InFlight:
         self.calls.unconsumed[chunk.call] += chunk.size_bytes
         made = Finished if kind == Kind.RESULT else Refused
         carried = FrameBody((flags, buffers, body, lane.outputs))
+        if flags & Flag.FORKED:
+            carried, flags, spill = Refusal(carried, forks.told(lane.worker_id, lane.pid)), 0, None
         events.append(made(chunk, microseconds / 1e6, flags, carried, size, spill))
 
     def give_back(self, lane: Lane, ident: int) -> None:

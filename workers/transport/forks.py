@@ -1,0 +1,46 @@
+"""Children that a function forks in a worker, and that return from it, too: they must do nothing of their parent's.
+
+Owner of the state: the worker's main thread.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NoReturn
+
+_ADVICE = "Leave the child with os._exit() inside the function, or use subprocess or multiprocessing"
+
+
+class Present:
+    """What the function is called with, value after value, and how many forks this process is away from a worker."""
+
+    def __init__(self) -> None:
+        self.values: Any = ()
+        self.forks = 0
+        self.worker_id = -1
+
+    def forked(self) -> None:
+        """In a child: have the function called with nothing more, if it returns here."""
+        self.forks += 1
+        if type(self.values) is list:
+            self.values.clear()
+
+
+present = Present()
+
+
+def told(worker_id: int, pid: int) -> str:
+    """Say what such a function did; `pid` is the worker's."""
+    return (
+        f"a function forked in worker {worker_id} (pid {pid}), and the child returned from it too, which would "
+        f"duplicate results; the child was stopped. {_ADVICE}"
+    )
+
+
+def leave(pid: int, *, say: bool = True) -> NoReturn:
+    """End such a child of the worker that has this pid."""
+    try:
+        if say:
+            os.write(2, f"orchestrator: {told(present.worker_id, pid)}\n".encode())
+    finally:
+        os._exit(1)
