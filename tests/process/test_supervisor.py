@@ -67,7 +67,7 @@ HOARD = []
 
 def hoards(x):
     HOARD.append(b"x" * (8 << 20))
-    time.sleep(0.02)
+    time.sleep(0.02 if len(HOARD) < 25 else 1)  # a supervisor that gets no processor has the time to look
     return (x, os.getpid(), psutil.Process().memory_info().rss)
 
 
