@@ -252,8 +252,8 @@ def map_options(given: dict[str, Any]) -> MapOptions:
     return MapOptions(ahead=True, **{MAP_OPTIONS[name]: value for name, value in given.items()})
 
 
-STANDBY = "orchestrator-standby"
-"""The name of threads of ours that hold no lock which a forked worker uses."""
+WATCHDOG = "orchestrator-watchdog"
+"""The name of the threads that enforce deadlines; they hold no lock which a forked worker uses."""
 
 
 def refuse_fork_with_threads() -> None:
@@ -262,7 +262,7 @@ def refuse_fork_with_threads() -> None:
     Raises:
         ConfigError: unless ORCHESTRATOR_FORCE_FORK=1 is set.
     """
-    others = [t.name for t in threading.enumerate() if t is not threading.current_thread() and t.name != STANDBY]
+    others = [t.name for t in threading.enumerate() if t is not threading.current_thread() and t.name != WATCHDOG]
     if others and os.environ.get("ORCHESTRATOR_FORCE_FORK") != "1":
         raise ConfigError(
             f'start_method="fork" while other threads run ({", ".join(others[:3])}) can hang the workers: a lock '

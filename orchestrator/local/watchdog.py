@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from orchestrator.local.loop import Loop
-from orchestrator.settings import STANDBY
+from orchestrator.settings import WATCHDOG
 
 _LEAVE_S = 5.0
 """It is in a turn for a moment at most; this may run in a garbage collection, which must not wait forever."""
@@ -51,7 +51,7 @@ class Watchdog:
     def need(self) -> None:
         """Have a thread from now on. Under the lock."""
         if self._thread is None and not self._ended.is_set():
-            self._thread = threading.Thread(target=self._run, name=STANDBY, daemon=True)
+            self._thread = threading.Thread(target=self._run, name=WATCHDOG, daemon=True)
             self._thread.start()
 
     @property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from orchestrator.engine.protocol.engine import Engine, OutputCallback, unable
 from orchestrator.engine.protocol.functions import label_of
-from orchestrator.engine.protocol.reentrancy import is_inside_the_pool, run_in_thread
+from orchestrator.engine.protocol.reentrancy import calls_around, run_in_thread
 from orchestrator.engine.protocol.status import PoolStatus, WorkerInfo, describe_item
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.engine.recovery.dead_letters import DeadLetter
@@ -157,6 +157,7 @@ class Pool:
         if start_method == "fork" and engine == "local":
             refuse_fork_with_threads()
         self._settings = settings
+        self._made_inside = calls_around(sys._getframe())  # noqa: SLF001 - as in `close`
         self._close_report: CloseReport | None = None
         if settings.finalizer is not None:
             from orchestrator.pool.close_report import CloseReport  # noqa: PLC0415 - most pools have no finalizer
@@ -508,7 +509,7 @@ class Pool:
         timeout = wait_seconds("timeout", timeout)
         if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):
             return self._close_report
-        if is_inside_the_pool(sys._getframe()):  # noqa: SLF001 - the one way to see the frame that was interrupted
+        if calls_around(sys._getframe()) > self._made_inside:  # noqa: SLF001 - the one way to see what was interrupted
             timeout = _HANDLER_GRACE_S if timeout is None else timeout
         if self._is_interrupted:
             run_in_thread(partial(self._close, timeout))

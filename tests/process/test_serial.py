@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from functools import partial
 
@@ -45,6 +46,17 @@ def second_time(x):
 
 def above(limit, x):
     return x > limit
+
+
+def of_a_pool_of_its_own(x):
+    with Pool(1) as inner:
+        future = inner.submit(slowly, x)
+    return future.result()  # closed, not cut short
+
+
+def slowly(x):
+    time.sleep(1)  # longer than a signal handler would give it
+    return x
 
 
 # ---- beside the local engine ----------------------------------------------------------------------------------
@@ -197,6 +209,10 @@ def test_breakpoint_in_a_run_has_the_terminal(folder):
     assert done.returncode == 0, done.stderr
     assert "'aaa'" in done.stdout
     assert (folder / "out.txt").read_text() == "A\nB\n"
+
+
+def test_a_function_closes_a_pool_of_its_own_as_everybody_does(pool):
+    assert list(pool.map(of_a_pool_of_its_own, [3])) == [3]
 
 
 def test_a_dry_run_tells_the_engine(folder):

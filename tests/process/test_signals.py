@@ -37,6 +37,7 @@ INSIDE = {
     "close": "pool.submit(nap, 1); pool.close()",
     "with": "\n        with pool: list(pool.map(nap, [1, 1], chunk=1))",
     "run_on_all": "pool.run_on_all(nap, 1)",
+    "serial engine": 'Pool(engine="serial", initializer=lambda: (pool.submit(nap, 1), nap(1)))',
 }
 
 

@@ -50,8 +50,8 @@ def pids(tmp_path, monkeypatch):
     return lambda: list(map(int, until(lambda: path.exists() and path.read_text()).split()))
 
 
-def standbys():
-    return [thread for thread in threading.enumerate() if thread.name == "orchestrator-standby"]
+def watchdogs():
+    return [thread for thread in threading.enumerate() if thread.name == "orchestrator-watchdog"]
 
 
 def test_a_deadline_is_held_while_the_consumer_is_away_and_no_child_is_left(pids):
@@ -61,9 +61,9 @@ def test_a_deadline_is_held_while_the_consumer_is_away_and_no_child_is_left(pids
         for pid in pids():  # nobody looks at the pool meanwhile
             until(lambda pid=pid: not is_running(pid))
         assert [each for each in results if not isinstance(each, Failure)] == [2, 3, 4, 5]
-        until(lambda: not standbys())  # no call has a deadline any more
+        until(lambda: not watchdogs())  # no call has a deadline any more
         assert list(pool.map(abs, range(3))) == [0, 1, 2]
-        assert not standbys()
+        assert not watchdogs()
 
 
 def test_a_memory_limit_is_held_while_the_consumer_is_away(pids):
@@ -73,4 +73,4 @@ def test_a_memory_limit_is_held_while_the_consumer_is_away(pids):
         [pid] = pids()
         until(lambda: not is_running(pid))
         assert [each for each in results if not isinstance(each, Failure)] == [2, 3]
-    assert not standbys()
+    assert not watchdogs()

@@ -11,7 +11,7 @@ from orchestrator.errors import ReentrantCallError
 
 _NAMES = (
     "local.coordinator", "local.loop", "pool.futures", "pool.pool_future", "graph.runner", "engine.superstep",
-    "engine.together",
+    "engine.together", "serial.engine",
 )  # fmt: skip
 _INSIDE = frozenset(f"orchestrator.{name}" for name in _NAMES)
 """Modules that run while a call on a pool is under way, and in none of which a program's own call begins."""
@@ -34,10 +34,14 @@ def importing(what: str) -> Iterator[None]:
         raise ReentrantCallError(what) from error
 
 
-def is_inside_the_pool(frame: FrameType | None) -> bool:
-    """Tell whether a frame was called, by way of others, out of the middle of a call on a pool."""
+def calls_around(frame: FrameType | None) -> int:
+    """Count the frames of calls on a pool that a frame was called out of the middle of, by way of others.
+
+    A pool that a function makes for itself is made, used and closed in the middle of such a call, where the serial
+    engine runs the function; only more of them than where it was made say that a call on it is interrupted.
+    """
+    count = 0
     while frame is not None:
-        if frame.f_globals.get("__name__") in _INSIDE:
-            return True
+        count += frame.f_globals.get("__name__") in _INSIDE
         frame = frame.f_back
-    return False
+    return count

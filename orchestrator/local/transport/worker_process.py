@@ -163,7 +163,7 @@ class _SpawnProcess(_WorkerProcess):
 class _ForkProcess(_WorkerProcess):
     @staticmethod
     def _Popen(child: Any) -> Any:  # noqa: N802
-        with warnings.catch_warnings():  # the standby is harmless: see `refuse_fork_with_threads`
+        with warnings.catch_warnings():  # the watchdog is harmless: see `refuse_fork_with_threads`
             warnings.filterwarnings("ignore", ".* multi-threaded, use of fork", DeprecationWarning)
             return popen_fork.Popen(child)
 
