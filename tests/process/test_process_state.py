@@ -15,7 +15,7 @@ import warnings
 
 import pytest
 
-from orchestrator import Pool, Stream, current
+from orchestrator import ItemError, Pool, Stream, current
 from orchestrator import run as orchestrate
 
 
@@ -241,20 +241,41 @@ def test_a_seed_holds_in_streams():
     assert run(1) == run(3)
 
 
+def goes_on(numbers):
+    if str(numbers[0]) == os.environ.get("STOPS_AT"):
+        raise InterruptedError
+    return repr(numbers)
+
+
+def test_a_seed_holds_in_a_resumed_run(tmp_path, monkeypatch):
+    def drawn(name):
+        stream = Stream(range(400)).map(pid_and_numbers, chunk=10).map_inline(goes_on).to(str(tmp_path / f"{name}.txt"))
+        with Pool(2, seed=3) as pool:
+            orchestrate(stream, pool=pool, checkpoint=tmp_path / name, checkpoint_every_s=0.01)
+        return (tmp_path / f"{name}.txt").read_text()
+
+    with monkeypatch.context() as less, pytest.raises(ItemError, match="InterruptedError"):
+        less.setenv("STOPS_AT", "300")
+        drawn("stopped")
+    assert drawn("stopped") == drawn("whole")
+
+
 def thread_variables(_):
     return {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 def test_each_worker_has_its_share_of_threads(start_method, monkeypatch):
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ENABLE_IPC"):
         monkeypatch.delenv(name, raising=False)
     share = str(max(1, len(os.sched_getaffinity(0)) // 2))
     with Pool(2, start_method=start_method) as pool:
         assert set(pool.submit(thread_variables, 0).result().values()) == {share}
     with Pool(2, start_method=start_method, threads_per_worker=3) as pool:
         assert set(pool.submit(thread_variables, 0).result().values()) == {"3"}
+        assert pool.submit(os.getenv, "ENABLE_IPC").result() == "1"  # TBB's threads: shared by all processes
     with Pool(2, start_method=start_method, threads_per_worker=0) as pool:
         assert set(pool.submit(thread_variables, 0).result().values()) == {None}
+        assert pool.submit(os.getenv, "ENABLE_IPC").result() is None
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     with Pool(2, start_method=start_method) as pool:
         found = pool.submit(thread_variables, 0).result()

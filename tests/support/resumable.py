@@ -6,6 +6,7 @@ Each is slow enough to be hit in the middle, and gives the same in every undistu
 """
 
 import gc
+import random
 import sys
 import time
 from contextlib import closing, nullcontext
@@ -98,8 +99,26 @@ def with_dead_letters(folder):
     return [first.filter_inline(is_even).map(fails_at_6, **both).to(f"{folder}/out.txt")]
 
 
-RUNS = {each.__name__: each for each in (one_stage, patterns, behind_a_barrier, unordered, with_dead_letters)}
-ANY_ORDER = {"unordered"}
+def draws(x):
+    """Return an item with what the pool's seed has it draw."""
+    return [pace(x), random.random()]
+
+
+def draws_again(pair):
+    return [*pair, random.randrange(1000)]
+
+
+def seeded(folder):
+    """Stages that draw random numbers, one of them ended before the other begins."""
+    steps = Workflow("drawn").step("first", draws).barrier().step("second", draws_again)
+    return [
+        Stream(numbers(5_000)).through(steps).to(f"{folder}/steps.txt"),
+        Stream(range(4_000)).filter(is_even).map(draws, ordered=False).map(draws_again).to(f"{folder}/fused.txt"),
+    ]
+
+
+RUNS = {each.__name__: each for each in (one_stage, patterns, behind_a_barrier, unordered, with_dead_letters, seeded)}
+ANY_ORDER = {"unordered", "seeded"}
 
 if __name__ == "__main__":
     name, where, *weather = sys.argv[1:]
@@ -109,5 +128,6 @@ if __name__ == "__main__":
         if journal.complete:  # killed behind its end: once more would add to the dead letters
             sys.exit()
         assert not has_pickles(journal.state), "items that are plain data are kept as data"
-    with Pool(2, max_deaths=1000) as shared, Storm(shared, weather[0]) if weather else nullcontext():
+    seed = 7 if name == "seeded" else None
+    with Pool(2, max_deaths=1000, seed=seed) as shared, Storm(shared, weather[0]) if weather else nullcontext():
         run(*RUNS[name](output), pool=shared, checkpoint=Path(where, "journal"), checkpoint_every_s=0.02)

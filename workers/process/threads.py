@@ -22,6 +22,8 @@ _VARIABLES = (
 )
 _FALL_BACK = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 """Where these are not set, their libraries go by OMP_NUM_THREADS."""
+_SHARED = "ENABLE_IPC"
+"""TBB counts no threads by a variable; with this one, all processes together use as many as there are CPUs."""
 _found: tuple[int, list[str]] = (0, [])
 """How many modules were loaded when the libraries were looked for, and which there were."""
 _SETTERS = (
@@ -50,6 +52,7 @@ def limited(environ: Mapping[str, str], threads: int | None, share: int) -> dict
             found[name] = str(threads)
         elif name not in environ and not (name in _FALL_BACK and _GENERAL in environ):
             found[name] = str(share)
+    found.setdefault(_SHARED, "1")
     return found
 
 
