@@ -20,6 +20,7 @@ SCENARIOS = {
     "files": ("test_file_faults.py", "the power goes, or the disk fails, at every system call of checkpoints"),
     "names": ("test_hostile_names.py", "5,000 hostile names in every kind of place of a shell command, in every shell"),
     PROPERTIES: ("..", "every property of the suite, with examples that are drawn anew"),
+    "model": ("../unit/test_barrier_model.py", "millions of interleavings of the barrier's model: more phases"),
     "barrier": ("test_barrier_kills.py", "a party of the barrier is killed at every line of a round"),
 }
 
