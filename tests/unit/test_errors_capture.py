@@ -212,4 +212,4 @@ def test_a_folder_whose_name_begins_like_ours_is_the_users():
     name = sys.modules["workers.errors.capture"]._OURS.rstrip("/") + "_of_mine/code.py"
     with pytest.raises(ZeroDivisionError) as caught:
         code(name, "def f(): 1 / 0")()
-    assert sys.modules["workers.errors.capture"]._user_frames(caught.value.__traceback__.tb_next) is caught.value.__traceback__.tb_next
+    assert sys.modules["workers.errors.capture"].users_part(caught.value.__traceback__.tb_next) is caught.value.__traceback__.tb_next

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from workers.functions import runner
+from workers.functions import slices
 from workers.functions.runner import CallRunner, CallSpec
 
 
@@ -128,7 +128,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(runner, "perf_counter", clock)
+    monkeypatch.setattr(slices, "perf_counter", clock)
     return clock
 
 

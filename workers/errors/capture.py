@@ -55,12 +55,17 @@ class ExceptionRecord:
         return ExceptionRecord, (*told, pickled, self.cause, self.step, self.workflow, self.classes)
 
 
-def _user_frames(tb: TracebackType | None) -> TracebackType | None:
-    """Skip our own frames at the head of `tb`; keep it whole if there is nothing else."""
-    found = tb
-    while found is not None and found.tb_frame.f_code.co_filename.startswith(_OURS):
-        found = found.tb_next
-    return found or tb
+def users_part(tb: TracebackType | None, *, parsed_by_us: bool = False) -> TracebackType | None:
+    """Return `tb` from the user's first frame on; None if all frames are ours.
+
+    With `parsed_by_us`, the frames of the JSON parser, which we called, are ours, too.
+    """
+    while tb is not None:
+        is_ours = tb.tb_frame.f_code.co_filename.startswith(_OURS)
+        if not is_ours and not (parsed_by_us and str(tb.tb_frame.f_globals.get("__name__")).startswith("json.")):
+            return tb
+        tb = tb.tb_next
+    return None
 
 
 def notes_of(exc: BaseException) -> tuple[str, ...]:
@@ -74,7 +79,7 @@ def notes_of(exc: BaseException) -> tuple[str, ...]:
 
 def _format(exc: BaseException) -> str:
     try:
-        lines = traceback.format_exception(type(exc), exc, _user_frames(exc.__traceback__))
+        lines = traceback.format_exception(type(exc), exc, users_part(exc.__traceback__) or exc.__traceback__)
         return cut_middle("".join(lines), MOST_TEXT)
     except BaseException:
         return f"{type_name(type(exc))}: {text_of(exc)}\n"

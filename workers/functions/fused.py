@@ -26,7 +26,8 @@ from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.describe import describe
 from workers.functions.flow import Bad, Flow
 from workers.functions.lazy import FEW, MANY, FailedLazily, Lazy, Room, has_lazy, in_pieces, read
-from workers.functions.runner import CallSpec, Failures, Pace
+from workers.functions.runner import CallSpec, Failures
+from workers.functions.slices import Slices
 from workers.functions.spill import Spill
 from workers.functions.steps import Step, StepCounts, Steps, UnknownLabelError
 from workers.transport.forks import present
@@ -105,7 +106,7 @@ class FusedRunner:
         self._room = Room(sys.maxsize if ask_file is None else steps.most_held)
         self._spill = Spill(ask_file or no_file)
         self._chain = Chain(steps.steps, self._counts, stop=spec.stop_at_failure, room=self._room)
-        self._pace = Pace()
+        self._slices = Slices()
 
     def run(
         self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None
@@ -116,22 +117,15 @@ class FusedRunner:
         """
         flows: list[Flow | Written] = []
         failures: Failures = []
-        total, done = len(items), 0
-        while done < total:
-            wanted = min(self._pace.items, total - done)
-            if began is not None:
-                wanted = 1
-                began(done)
-            started = perf_counter()
+        total = len(items)
+
+        def run(done: int, wanted: int) -> tuple[int, bool]:
             flow = self._through(items if wanted == total else items[done : done + wanted], abandoned)
             flows.append(flow)
-            failures += [(done + position, record) for position, record in sorted(flow.failures.items())]
-            done += wanted
-            if failures and self.spec.stop_at_failure:
-                break
-            self._pace.took(wanted, perf_counter() - started)
-            if done < total and abandoned():
-                break
+            failures.extend((done + position, record) for position, record in sorted(flow.failures.items()))
+            return wanted, not (failures and self.spec.stop_at_failure)
+
+        self._slices.run(items, run, abandoned, began)
         self._spill.close()
         present.values = ()
         return FusedResults(flows, failures, taken(self._counts))

@@ -24,7 +24,8 @@ from workers.errors.capture import ExceptionRecord, capture
 from workers.functions.flow import Bad, Flow
 from workers.functions.fused import Chain, Tally, Written, no_file, taken
 from workers.functions.lazy import SLICE_VALUES, FailedLazily, Room
-from workers.functions.runner import CallSpec, Pace
+from workers.functions.runner import CallSpec
+from workers.functions.slices import Slices
 from workers.functions.spill import Extent, Parts, Spill
 from workers.functions.steps import StepCounts, Steps
 from workers.records.blocks import FailedRecord
@@ -156,7 +157,7 @@ class RecordsRunner:
         self._room = Room(self._most_held)
         self._spill = Spill(ask_file or no_file)
         self._chain = Chain(steps.steps[1:], self._counts, stop=spec.stop_at_failure, room=self._room)
-        self._pace = Pace()
+        self._slices = Slices()
 
     def run(
         self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None
@@ -217,33 +218,29 @@ class RecordsRunner:
         if block.failed:
             values = [values[position] for position in good]
         watch = watching()
-        total, done, held = len(values), 0, 0
-        while done < total:
-            wanted = min(self._pace.items, total - done)
-            if watch is not None:
-                wanted = 1
-                watch.record(block.read.numbers[good[done]])
-            started = perf_counter()
+        total, held = len(values), 0
+
+        def run(done: int, wanted: int) -> tuple[int, bool]:
+            nonlocal held
             flow = self._slice(values if wanted == total else values[done : done + wanted], abandoned)
-            self._pace.took(wanted, perf_counter() - started)
             block.flows.append(flow)
             failures = {done + position: what for position, what in flow.failures.items()}
-            done += wanted
             held += self._room.weight(flow.values, wanted)
             if held > _MOST_OF_A_BLOCK * self._most_held:
                 failures.update(self._relieve(block, abandoned))
                 held = 0
-            if failures:
-                if self.spec.stop_at_failure:
-                    block.failed = {}
-                block.failed.update((good[position], what) for position, what in failures.items())
-                if self.spec.stop_at_failure:
-                    break
-            if done < total and abandoned():
-                break
+            if failures and self.spec.stop_at_failure:
+                block.failed = {}
+            block.failed.update((good[position], what) for position, what in failures.items())
+            return wanted, not (failures and self.spec.stop_at_failure)
+
+        def began(at: int) -> None:
+            if watch is not None:
+                watch.record(block.read.numbers[good[at]])
+
+        self._slices.run(values, run, abandoned, None if watch is None else began)
         if watch is not None:
             watch.between()
-
 
     def _slice(self, records: Sequence[Any], abandoned: Callable[[], bool]) -> Flow | Written:
         flow = Flow(records)
@@ -265,7 +262,6 @@ class RecordsRunner:
                 failures.update((at + position, what) for position, what in written.failures.items())
             at = end
         return failures
-
 
     def _written(self, flow: Flow, abandoned: Callable[[], bool], *, together: bool) -> Written:
         """Write what all records of a slice gave; `together` if none of them is at fault, or stands between them."""

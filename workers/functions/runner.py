@@ -9,17 +9,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
-from time import perf_counter
 from typing import Any, NamedTuple
 
 from workers.errors.capture import ExceptionRecord, capture
+from workers.functions.slices import Slices
 from workers.functions.steps import Steps
 from workers.process.randomness import Seeded
 from workers.records.blocks import PartlyFailedError
 from workers.transport.forks import present
 
-_SLICE_S = 0.005
-"""About how long to run between two looks at whether anybody still waits for the chunk."""
 _MOST_LISTED = 4096
 """A range or tuple of at most so many items is made a list, of which some can be given back; more run too quickly."""
 
@@ -47,20 +45,6 @@ class CallSpec(NamedTuple):
     """Whether results that are None are left out, unless an item of the chunk failed; not for steps."""
 
 
-class Pace:
-    """How many items of a call fill a slice of time; learnt from every slice."""
-
-    __slots__ = ("items",)
-
-    def __init__(self) -> None:
-        self.items = 1
-
-    def took(self, items: int, seconds: float) -> None:
-        """Take in how long a slice took."""
-        fits = int(items * _SLICE_S / seconds) if seconds > 0 else items * 8
-        self.items = max(1, min(fits, items * 8))
-
-
 class CallRunner:
     """One call in this worker: its function, and how many items of it fill a slice of time."""
 
@@ -70,7 +54,7 @@ class CallRunner:
         if spec.seed is not None:
             seeded: Any = spec.function
             self._function = Seeded(seeded, *spec.seed)
-        self._pace = Pace()
+        self._slices = Slices()
         self._running: tuple[list[Any], Iterator[Any]] | None = None
         """The items of the chunk that runs, and the iterator that gives them to the function."""
 
@@ -110,32 +94,23 @@ class CallRunner:
         self._running = (items, given) if type(items) is list else None
         present.values = items
         apply: Iterator[Any] = (starmap if self.spec.star else map)(self._function, given)
-        done = 0
-        while done < len(items):  # there may be fewer than before: see `give_back`
-            wanted = min(self._pace.items, len(items) - done)
-            if began is not None:
-                wanted = 1
-                began(done)
+
+        def run(done: int, wanted: int) -> tuple[int, bool]:
             before = len(results)
-            started = perf_counter()
             try:
                 results.extend(islice(apply, wanted))
-                failed: BaseException | None = None
-                # Fewer, and none given back: map takes a StopIteration of the function for the end.
-                if len(results) - before < min(wanted, len(items) - done):
-                    failed = RuntimeError("the function raised StopIteration")
+                through = len(results) - before
+                # There may be fewer items than before: see `give_back`.
+                if through >= min(wanted, len(items) - done):
+                    return through, True
+                told = _told(RuntimeError("the function raised StopIteration"))  # which map takes for the end
             except BaseException as error:
-                failed = error
-            done += len(results) - before
-            if failed is not None:
-                failures.append((done, _told(failed)))
-                done += 1
-                if self.spec.stop_at_failure:
-                    break
-            elif done < len(items) or wanted > 1:
-                self._pace.took(wanted, perf_counter() - started)
-            if done < len(items) and abandoned():
-                break
+                through = len(results) - before
+                told = _told(error)
+            failures.append((done + through, told))
+            return through + 1, not self.spec.stop_at_failure
+
+        self._slices.run(items, run, abandoned, began)
         self._running = None
         present.values = ()
         return results, failures

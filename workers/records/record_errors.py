@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workers.errors.capture import capture
+from workers.errors.capture import capture, users_part
 from workers.errors.describe import MOST_TEXT, cut_middle, text_of, type_name
 from workers.records.blocks import Place, RecordFailure
 from workers.records.formats import SplitError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from workers.errors.capture import ExceptionRecord
-
-_OUR_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120
 
 
 def describe(place: Place, error: BaseException, record: Any = None) -> RecordFailure:
@@ -32,7 +27,7 @@ def describe(place: Place, error: BaseException, record: Any = None) -> RecordFa
 def described(error: BaseException) -> ExceptionRecord:
     """Return an exception as data, with the user's frames only."""
     record = capture(error)
-    trace = "" if _users_part(error.__traceback__) is None else record.traceback
+    trace = "" if users_part(error.__traceback__, parsed_by_us=True) is None else record.traceback
     return replace(record, type_name=_name(error), traceback=trace)
 
 
@@ -42,24 +37,10 @@ def _name(error: BaseException) -> str:
 
 def _trace(error: BaseException) -> str:
     """Return the traceback from the user's first frame on; empty if there is none."""
-    trace = None if isinstance(error, SplitError) else _users_part(error.__traceback__)
+    trace = None if isinstance(error, SplitError) else users_part(error.__traceback__, parsed_by_us=True)
     if trace is None:
         return ""
     try:
         return cut_middle("".join(traceback.TracebackException(type(error), error, trace).format()), MOST_TEXT)
     except Exception:
         return "".join(traceback.format_tb(trace)) + _name(error) + "\n"
-
-
-def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """Leave out our own frames, and those of the JSON parser that we called."""
-    while trace is not None:
-        filename = trace.tb_frame.f_code.co_filename
-        if not filename.startswith(_OUR_FOLDER) and not _is_our_parser(trace):
-            return trace
-        trace = trace.tb_next
-    return None
-
-
-def _is_our_parser(trace: TracebackType) -> bool:
-    return str(trace.tb_frame.f_globals.get("__name__")).startswith("json.")
