@@ -1,7 +1,7 @@
 """`broadcast(n, on_failure="drop")`: one branch fails, in any node and any way; the others give all, the report tells."""
 
 import os
-from functools import reduce
+from functools import partial, reduce
 
 import pytest
 
@@ -175,6 +175,14 @@ def test_an_interrupt_is_no_failure_of_a_branch():
         run(one.to([]), other.map_inline(interrupt).to([]))
 
 
+def last_digit(x):
+    return x % 10
+
+
+def path_by_key(folder, key):
+    return str(folder / f"key-{key}")
+
+
 def test_after_a_resume_it_is_still_dropped(tmp_path):
     stopped = []
 
@@ -185,10 +193,11 @@ def test_after_a_resume_it_is_still_dropped(tmp_path):
         return x
 
     def go():
-        one, bad, other = Stream(ITEMS).broadcast(3, on_failure="drop")
+        one, bad, by_key, other = Stream(ITEMS).broadcast(4, on_failure="drop")
         return run(
             one.map_inline(once).to(str(tmp_path / "one")),
             bad.map_inline(fail).to(str(tmp_path / "bad")),
+            by_key.map_inline(fail).demultiplex(last_digit, to=partial(path_by_key, tmp_path)),
             other.to(str(tmp_path / "other")),
             checkpoint=tmp_path / "kept", checkpoint_every_s=0,
         )  # fmt: skip
@@ -196,7 +205,7 @@ def test_after_a_resume_it_is_still_dropped(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         go()
     report = go()
-    assert [each.branch for each in report.dropped] == [1]
+    assert sorted(each.branch for each in report.dropped) == [1, 2]
     wanted = "".join(f"{x}\n" for x in ITEMS)
     assert (tmp_path / "one").read_text() == (tmp_path / "other").read_text() == wanted
     assert sorted(os.listdir(tmp_path)) == ["kept", "one", "other"]

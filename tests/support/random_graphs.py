@@ -87,6 +87,10 @@ def breaks(limit, n):
     return n
 
 
+def path_by_key(stem, key):
+    return f"{stem}-{key}"
+
+
 def total(items):
     return sum(item or 0 for item in items)
 
@@ -170,7 +174,7 @@ class RandomGraph:
         """
         self.seed = seed
         self._folder = folder
-        self._failing: list[Stream] = []
+        self._failing: list[tuple[Flow, bool]] = []  # branches that are dropped, if they come to the item that fails
         self._draw = random.Random(seed)
         self._in_workers = in_workers
         self._calm = calm
@@ -309,13 +313,14 @@ class RandomGraph:
 
     def _split(self, flow: Flow) -> list[Flow]:
         draw = self._draw
-        kind = draw.choice(["broadcast", "route", "first", "demultiplex", *([] if self._kept else ["drop"])])
+        kind = draw.choice(["broadcast", "route", "first", "demultiplex", "drop"])
         limit = draw.choice([0, 10, 900, 2000])
         if kind == "broadcast":
             return [flow.then(each, flow.items) for each in flow.stream.broadcast(draw.randint(2, 3))]
         if kind == "drop":
             *whole, failing = flow.stream.broadcast(3, on_failure="drop")
-            self._failing.append(failing.map_inline(partial(breaks, limit)))
+            breaks_off = max(flow.items, default=0) > limit
+            self._failing.append((flow.then(failing.map_inline(partial(breaks, limit)), flow.items), breaks_off))
             return [flow.then(each, flow.items) for each in whole]
         if kind == "demultiplex":
             made = flow.stream.demultiplex(partial(falls_into, 3, 0), keys=[True, False])
@@ -358,7 +363,7 @@ class RandomGraph:
         """Run it and compare each end with its model."""
         got: list[list[int]] = [[] for _ in self.ends]
         ends = [end.stream.to(sink) for end, sink in zip(self.ends, got, strict=True)]
-        run(*ends, *(failing.to([]) for failing in self._failing), pool=pool)
+        run(*ends, *(failing.stream.to([]) for failing, _ in self._failing), pool=pool)
         self.compare(got)
         for copy, flow in self._tees:
             assert (copy if flow.ordered else sorted(copy)) == (flow.items if flow.ordered else sorted(flow.items))
@@ -367,8 +372,16 @@ class RandomGraph:
         """Run it, or go on with it, with outputs and checkpoints in a folder; compare at the end."""
         paths = [os.path.join(folder, f"out-{number}") for number in range(len(self.ends))]
         ends = [end.stream.to(path) for end, path in zip(self.ends, paths, strict=True)]
+        for number, (failing, _) in enumerate(self._failing):
+            to = os.path.join(folder, f"failing-{number}")
+            by_key = failing.stream.demultiplex(partial(falls_into, 3, 0), to=partial(path_by_key, to))
+            ends.append(failing.stream.to(to) if number % 2 else by_key)
         run(*ends, pool=pool, checkpoint=os.path.join(folder, "kept"), checkpoint_every_s=0.0, **options)
         self.compare([[int(line) for line in Path(path).read_text().split()] for path in paths])
+        for number, (failing, breaks_off) in enumerate(self._failing):
+            left = [path for path in Path(folder).iterdir() if f"failing-{number}" in path.name]
+            found = sorted(int(line) for path in left for line in path.read_text().split())
+            assert (left == []) if breaks_off else (found == sorted(failing.items)), (self.seed, left)
 
     def compare(self, got: list[list[int]]) -> None:
         for number, (end, items) in enumerate(zip(self.ends, got, strict=True)):

@@ -326,6 +326,13 @@ class Node:
         """Return the sinks that this node writes to, those aside too."""
         return []
 
+    def sink_keys(self) -> list[Any]:
+        """Return what the sinks that came with the items were made for; when the node is closed, too."""
+        return []
+
+    def make_sinks(self, keys: list[Any]) -> None:
+        """Make those sinks again, in another process."""
+
     def snapshot(self) -> Any:
         """Return this node's own state, picklable; None if it has none."""
         return None
@@ -333,18 +340,22 @@ class Node:
     def restore(self, state: Any) -> None:
         """Take up a state that `snapshot` gave."""
 
-    def checkpoint(self) -> dict[str, Any] | None:
-        """Return all that this node needs to go on from here in another process; None: its branch was dropped."""
+    def checkpoint(self) -> dict[str, Any]:
+        """Return all that this node needs to go on from here in another process.
+
+        If its branch was dropped, that is what its sinks have written, which the last of the processes removes.
+        """
         if self.closed:
-            return None
+            return {"dropped": self.sink_keys()}
         outlets = [outlet.snapshot() for outlet in self.outlets]
         own = self.snapshot()  # first: a node of many sinks syncs them together
         sinks = [sink.snapshot() for sink in self.own_sinks()]
         return {"own": own, "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
 
-    def resume(self, state: dict[str, Any] | None) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `checkpoint` gave; before the first turn."""
-        if state is None:
+        if "dropped" in state:
+            self.make_sinks(state["dropped"])
             return
         self.ended = list(state["ended"])
         for outlet, kept in zip(self.outlets, state["outlets"], strict=True):

@@ -242,21 +242,27 @@ class Demultiplex(Node):
         """Return those that are made."""
         return list(self.sinks.values())
 
+    def sink_keys(self) -> list[Any]:
+        """Return the keys that have a sink."""
+        return list(self.sinks)
+
+    def make_sinks(self, keys: list[Any]) -> None:
+        """Make the sinks of these keys."""
+        for key in keys:
+            self._meet(key)
+
     def snapshot(self) -> list[Any]:
         """Return the keys that have a sink; what these hold is synced side by side first."""
         sync_ahead(self.sinks.values())
-        return list(self.sinks)
+        return self.sink_keys()
 
     def restore(self, state: list[Any]) -> None:
         """Make their sinks."""
-        for key in state:
-            self._meet(key)
+        self.make_sinks(state)
 
     def close(self) -> None:
         """Close the sinks, when every node has completed; abort them if one has failed."""
-        sinks = list(self.sinks.values())
-        self.sinks = {}
-        close_all(sinks, failed=self.failed)
+        close_all(list(self.sinks.values()), failed=self.failed)
 
 
 class Tee(Node):
