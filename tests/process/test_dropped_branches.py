@@ -6,6 +6,7 @@ from functools import partial, reduce
 import pytest
 
 from orchestrator import ConfigError, ItemError, Pool, Stream, Workflow, run
+from orchestrator.graph import checkpoints
 
 ITEMS = list(range(3000))
 
@@ -183,7 +184,8 @@ def path_by_key(folder, key):
     return str(folder / f"key-{key}")
 
 
-def test_after_a_resume_it_is_still_dropped(tmp_path):
+def test_after_a_resume_it_is_still_dropped(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_SHARE", 0)  # one a turn
     stopped = []
 
     def once(x):
