@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +14,8 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing heavy is imported before it is needed."""
+    if argv is None:
+        _handle(_stop, signal.SIG_DFL)
     try:
         from orchestrator.cli import run_command_line  # noqa: PLC0415
         from orchestrator.cli.session.closed_streams import hold_closed_streams  # noqa: PLC0415
@@ -22,9 +25,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # while that was imported
         sys.stderr.write("orchestrator: interrupted\n")
         code = _INTERRUPTED
-    if code == _INTERRUPTED and argv is None:
-        _leave(code)
+    except _StoppedError as stop:
+        number = signal.Signals(stop.args[0])
+        sys.stderr.write(f"orchestrator: stopped by {number.name}\n")
+        code = 128 + number
+    if argv is None:
+        _handle(signal.SIG_DFL, _stop)
+        if code == _INTERRUPTED:
+            _leave(code)
     return code
+
+
+class _StoppedError(BaseException):
+    """A signal came before there was a run, or after it; a run has handlers of its own."""
+
+
+def _handle(handler: Any, instead_of: Any) -> None:
+    """Have the signals that end a command do this, unless they do anything else, such as nothing (`nohup`)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is instead_of:
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    raise _StoppedError(number)
 
 
 def _leave(code: int) -> None:

@@ -27,7 +27,7 @@ def assert_ends(watch):
     os.close(watch)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_end_the_workers_and_leave_no_partial_file(folder, start, number, code):
     (folder / "in.txt").write_bytes(b"x\n" * 100_000)
     os.mkfifo(folder / "gate")
@@ -94,10 +94,24 @@ def test_a_slow_producer_sees_its_lines_come_back_one_by_one(start):
         process.wait()
 
 
+ENDS = [
+    (signal.SIGINT, 130, b"orchestrator: interrupted\n"),
+    (signal.SIGTERM, 143, b"orchestrator: stopped by SIGTERM\n"),
+    (signal.SIGHUP, 129, b"orchestrator: stopped by SIGHUP\n"),
+]
+
+
+@pytest.mark.parametrize("ours", ["", "argparse"])
 @pytest.mark.parametrize("arguments", [("run", "slow:f", "in.txt"), ("job", "job.toml", "--check")], ids=lambda words: words[0])
-def test_ctrl_c_while_the_functions_module_is_imported_is_one_line_and_130(folder, start, arguments):
-    """In the middle of an `exec` of text, too, which has Python end by the signal though the exception was caught."""
-    (folder / "slow.py").write_text("exec('import time; open(\"here\", \"w\").close(); time.sleep(600)')\n")
+@pytest.mark.parametrize(("number", "code", "said"), ENDS)
+def test_while_modules_are_imported_it_is_one_line(folder, start, environment, arguments, ours, number, code, said):
+    """In the middle of an `exec` of text, too, which has Python end by SIGINT though the exception was caught."""
+    waits = "import time; open('here', 'w').close(); time.sleep(600)\n"
+    (folder / "slow.py").write_text(f"exec({waits!r})\n" if not ours else "")
+    if ours:  # a module that our own code imports
+        (folder / "shim").mkdir()
+        (folder / "shim" / f"{ours}.py").write_text(waits)
+        environment["PYTHONPATH"] = f"{folder / 'shim'}{os.pathsep}{environment['PYTHONPATH']}"
     (folder / "in.txt").write_text("a\n")
     (folder / "job.toml").write_text(
         '[source.s]\nread = "in.txt"\n[step.t]\nfrom = "s"\nmap = "slow:f"\n[sink.u]\nfrom = "t"\nwrite = "out"\n'
@@ -105,12 +119,29 @@ def test_ctrl_c_while_the_functions_module_is_imported_is_one_line_and_130(folde
     process = start(*arguments, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         until(lambda: (folder / "here").exists() or process.poll() is not None)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=DEADLINE_S)
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, out, err) == (130, b"", b"orchestrator: interrupted\n")
+    assert (process.returncode, out, err) == (code, b"", said)
+
+
+def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(folder, start, environment):
+    (folder / "in.txt").write_bytes(b"x\n")
+    os.mkfifo(folder / "gate")
+    gate = os.open(folder / "gate", os.O_RDWR)
+    process = start("run", "f:wait", "in.txt", "-j", "1", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    try:
+        read_pids(gate, 1)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    os.close(gate)
+    assert process.returncode == 143, err
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGKILL,), (signal.SIGINT, signal.SIGINT)], ids=str)

@@ -214,7 +214,7 @@ def test_a_failing_item_ends_it_with_its_name(job, command):
     assert "orchestrator/" not in done.stderr.replace(str(job), "")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_it(job, start, number, code):
     (job / "job.toml").write_text(JOB.replace("f.py:upper", "f.py:wait"))
     process = start("job", "job.toml")

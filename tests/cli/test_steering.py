@@ -91,7 +91,7 @@ def test_commands_that_run_and_their_number(folder, gate, ended):
 
 
 @pytest.mark.parametrize("command", [("run", "--block=64K", "f:upper"), ("exec", "cat {}")])  # a pipe holds 64 KiB
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_it_ends_though_nobody_reads_its_output_and_says_how_it_is_before(folder, ended, command, number, code):
     (folder / "in.txt").write_bytes(b"some line\n" * 100_000)
     process = ended(*command, "in.txt", "-j", "1")
@@ -107,7 +107,7 @@ def test_it_ends_though_nobody_reads_its_output_and_says_how_it_is_before(folder
     assert process.wait(DEADLINE_S) == code
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_it_ends_though_the_function_is_being_imported(folder, gate, ended, number, code):
     (folder / "in.txt").write_bytes(b"x\n")
     (folder / "slow.py").write_text("import f\nf.wait('')\n")

@@ -56,7 +56,7 @@ running command gets SIGTERM, then SIGKILL a second later, with all it started. 
 ends with the run. A command whose worker dies runs again. `kill -USR1 PID` prints what is running.
 
 exit codes: 0 success, 1 finished with failures (GNU parallel gives their number), 2 a mistake in the command (nothing
-was started), 3 stopped by --halt, 130 Ctrl-C, 143 SIGTERM
+was started), 3 stopped by --halt, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
 """
 
 

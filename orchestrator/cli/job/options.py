@@ -50,7 +50,7 @@ a step with drop_none = true drops it, as `run` does
 a step that runs in workers also takes: OPTIONS
 
 exit codes: 0 success, 1 finished with failures or stopped by one, 2 a mistake in the file or an option (nothing was
-started), 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM
+started), 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
 """
 
 

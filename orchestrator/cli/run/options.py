@@ -53,7 +53,7 @@ examples:
 during the run, `kill -USR1 PID` prints what each worker is doing
 
 exit codes: 0 success, 1 finished with failures or stopped by one, 2 a mistake in the command (nothing was
-started), 3 stopped by --halt, 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM
+started), 3 stopped by --halt, 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
 """
 
 

@@ -19,6 +19,7 @@ EXIT_HALTED = 3
 EXIT_MISMATCH = 4
 EXIT_SIGINT = 130
 EXIT_SIGTERM = 143
+EXIT_SIGHUP = 129
 
 
 def print_error(text: str) -> None:

@@ -6,7 +6,7 @@
     started       UTC, as 2026-01-31T23:59:59Z
     seconds       from there to the end
     exit_code     that of the command
-    ended         "well", "with failures", "stopped" (at a failure or an error), "halted", "by SIGINT", "by SIGTERM"
+    ended         "well", "with failures", "stopped" (at a failure or an error), "halted", "by SIGINT", "by SIGTERM", "by SIGHUP"
     output        the name behind -o; null: standard output, or the job file's sinks
     pool          workers, deaths, retries, cpu_seconds and peak_rss_bytes (of the workers)
     records       of `run`: in, out, dropped, failed
@@ -27,7 +27,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.session.exit_codes import EXIT_HALTED, EXIT_SIGINT, EXIT_SIGTERM, print_error
+from orchestrator.cli.session.exit_codes import EXIT_HALTED, EXIT_SIGHUP, EXIT_SIGINT, EXIT_SIGTERM, print_error
 from orchestrator.errors import OrchestratorError
 from orchestrator.sinks.disk.output_file import mode_beside, output_file
 
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
     from orchestrator.pool.stats import PoolStats
 
-_ENDS = {0: "well", EXIT_HALTED: "halted", EXIT_SIGINT: "by SIGINT", EXIT_SIGTERM: "by SIGTERM"}
+_ENDS = {
+    0: "well", EXIT_HALTED: "halted", EXIT_SIGINT: "by SIGINT", EXIT_SIGTERM: "by SIGTERM", EXIT_SIGHUP: "by SIGHUP",
+}  # fmt: skip
 
 
 class ReportFile:

@@ -19,7 +19,6 @@ from orchestrator.cli.session.exit_codes import (
     EXIT_FAILURES,
     EXIT_HALTED,
     EXIT_MISMATCH,
-    EXIT_SIGTERM,
     print_error,
 )
 from orchestrator.cli.session.report_file import ReportFile
@@ -109,8 +108,9 @@ def run_command(
                 code, said = _carried_out(run, signals)
                 file.write(code, finished=said is None, **run.report(said))
                 return code
-    except Terminated:
-        return EXIT_SIGTERM
+    except Terminated as stop:  # while the run was made
+        print_error(f"stopped by {stop.signal.name}")
+        return 128 + stop.signal
     except ResumeMismatchError as error:
         print_error(str(error))
         return EXIT_MISMATCH
@@ -147,7 +147,7 @@ def _early_end(run: Run, stop: BaseException, signals: Signals) -> tuple[int, st
             return EXIT_HALTED, str(stop)
         case OrchestratorError() if not isinstance(stop, PausedError | StoppedError):
             return EXIT_FAILURES, run.why(stop)
-    number = signals.asked or (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
+    number = signals.asked or (stop.signal if isinstance(stop, Terminated) else signal.SIGINT)
     if isinstance(stop, PausedError):
         return 128 + number, f"stopped by {number.name}"
     return 128 + number, "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"

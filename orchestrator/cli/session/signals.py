@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ENDING = {signal.SIGINT, signal.SIGTERM}
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; not an Exception, so that nothing on the way takes it for a failure."""
+    """SIGTERM or SIGHUP arrived; not an Exception, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
 
 
 class Signals:
@@ -64,7 +68,7 @@ class Signals:
 
     def _arrived(self, number: int, _frame: object) -> None:
         if self._ask is None or self.asked is not None:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
         self.asked = signal.Signals(number)
         self._ask()
 
