@@ -105,3 +105,21 @@ def test_rows_of_csv_files_with_carriage_returns_are_told_by_their_lines(folder,
         assert sorted(letter["line"] for letter in letters) == [5, 5006]
         for line in (5, 5006):
             assert f"{shown}, line {line}: ZeroDivisionError" in done.stderr
+
+
+def test_workers_that_were_killed_are_told_though_nothing_failed(folder, command):
+    (folder / "k.py").write_text(
+        "import os, signal, workers\n"
+        "def once(line):\n"
+        "    if line == '7' and workers.current().attempt == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return line\n"
+    )
+    (folder / "in.txt").write_text("".join(f"{n}\n" for n in range(20)))
+    (folder / "job.toml").write_text(
+        '[source.s]\nread = "in.txt"\n[step.t]\nfrom = "s"\nmap = "k.py:once"\n[sink.u]\nfrom = "t"\nwrite = "job.txt"\n'
+    )
+    assert "\n1 worker died and was replaced\n" in command("run", "k.py:once", "in.txt", "-o", "run.txt").stderr
+    assert "\n1 worker died and was replaced\n" in command("job", "job.toml").stderr
+    assert "died" not in command("run", "f:upper", "in.txt", "-o", "run.txt").stderr
+    assert "died" not in command("exec", "echo {}", "in.txt").stderr
+    assert (folder / "job.txt").read_text() == (folder / "in.txt").read_text()

@@ -6,7 +6,7 @@
     started       UTC, as 2026-01-31T23:59:59Z
     seconds       from there to the end
     exit_code     that of the command
-    ended         "well", "with failures", "stopped" (at a failure or an error), "halted", "by SIGINT", "by SIGTERM", "by SIGHUP"
+    ended         "well", "with failures", "stopped" (at a failure or an error), "halted", "by SIGINT" (SIGTERM, SIGHUP)
     output        the name behind -o; null: standard output, or the job file's sinks
     pool          workers, deaths, retries, cpu_seconds and peak_rss_bytes (of the workers)
     records       of `run`: in, out, dropped, failed

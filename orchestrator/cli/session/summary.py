@@ -40,5 +40,13 @@ def measured(started_s: float, done: int, what: str, workers_s: float, stats: An
     return (
         f"{seconds:.2f} s, {done / seconds:,.0f} {what}/s\n"
         f"{min(used, 1.0):.0%} of {cpus} CPU{'s' if cpus > 1 else ''} used; "
-        f"peak memory {peak / 2**20:,.0f} MiB in all processes\n"
+        f"peak memory {peak / 2**20:,.0f} MiB in all processes\n" + deaths_told(stats)
     )
+
+
+def deaths_told(stats: Any) -> str:
+    """Return the line on workers that were killed, by a function, somebody else or a limit; "": none was."""
+    deaths = getattr(stats, "deaths", 0) or 0
+    if deaths == 1:
+        return "1 worker died and was replaced\n"
+    return f"{deaths:,} workers died and were replaced\n" if deaths else ""
