@@ -13,7 +13,10 @@ _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code; nothing heavy is imported before it is needed."""
+    """Run the command line and return the exit code.
+
+    Nothing heavy is imported before it is needed.
+    """
     if argv is None:
         _handle(_stop, signal.SIG_DFL)
     try:
@@ -37,11 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _StoppedError(BaseException):
-    """A signal came before there was a run, or after it; a run has handlers of its own."""
+    """A signal came before there was a run, or after it.
+
+    A run has handlers of its own.
+    """
 
 
 def _handle(handler: Any, instead_of: Any) -> None:
-    """Have the signals that end a command do this, unless they do anything else, such as nothing (`nohup`)."""
+    """Install a handler for the signals that end a command.
+
+    A signal that has another handler, or is ignored (`nohup`), keeps that.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is instead_of:
             signal.signal(number, handler)

@@ -1,4 +1,7 @@
-"""Every error that this package raises, each saying whose fault it is and what happens next."""
+"""The errors that this package raises.
+
+Each says whose fault it is and what happens next.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def _rebuilt(kind: type[OrchestratorError], args: tuple[Any, ...], state: dict[s
 
 
 def _made(kind: type[OrchestratorError], args: tuple[Any, ...]) -> OrchestratorError:
-    """Make an error without its `__init__`: by the built-in of its bases that is the largest, the others refuse."""
+    """Make an error without its `__init__`, by the largest built-in among its bases.
+
+    The other built-ins refuse.
+    """
     for base in kind.__mro__:
         try:
             made: OrchestratorError = base.__new__(kind, *args)
@@ -56,11 +62,14 @@ def _can_be_pickled(value: object) -> bool:
 
 
 class ConfigError(OrchestratorError, ValueError):
-    """A setting, argument or name that can't be used; nothing was started."""
+    """A setting, argument or name is invalid.
+
+    Nothing was started.
+    """
 
 
 class ClosedError(OrchestratorError, RuntimeError):
-    """You closed it (a pool, an iterator) and used it afterwards."""
+    """A pool or iterator was used after you closed it."""
 
 
 class ReentrantCallError(OrchestratorError, RuntimeError):
@@ -86,11 +95,16 @@ class InternalError(OrchestratorError):
 
 
 class WorkerStartError(OrchestratorError):
-    """The workers can't start (the initializer raises, or they die before they run anything, as in an import)."""
+    """The workers can't start.
+
+    The initializer raises, or they die before they run anything, as in an import.
+    """
 
 
 class ItemError(OrchestratorError):
-    """Your function failed for one item; the exception that it raised is this one's `__cause__`.
+    """Your function failed for one item.
+
+    The exception that it raised is this one's `__cause__`.
 
     Not `WorkerDiedError`: there the whole process went down.
     """
@@ -141,34 +155,55 @@ class WorkerDiedError(ItemError):
 
 
 class ItemTimeoutError(ItemError, TimeoutError):
-    """An item timed out; its worker was killed, with all that the function had started."""
+    """An item timed out.
+
+    Its worker was killed, with all that the function had started.
+    """
 
     limit_s = 0.0
     """What it was allowed to take."""
 
 
 class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):
-    """The barrier can't fill: a party died (it is named) or timed out, the action raised, it was aborted or reset."""
+    """The barrier can't fill.
+
+    A party died (it is named) or timed out, the action raised, or it was aborted or reset.
+    """
 
 
 class ResourceTimeoutError(OrchestratorError, TimeoutError):
-    """No resource became free within your timeout; the text says which processes hold them."""
+    """No resource became free within your timeout.
+
+    The text says which processes hold them.
+    """
 
 
 class ResumeMismatchError(OrchestratorError):
-    """A run can't be resumed, as something that shapes its output has changed; the text says what."""
+    """A run can't be resumed, as something that shapes its output has changed.
+
+    The text says what.
+    """
 
 
 class PausedError(OrchestratorError):
-    """The run was asked to stop, and has; with checkpoints it can be resumed."""
+    """The run was asked to stop, and has stopped.
+
+    With checkpoints it can be resumed.
+    """
 
 
 class SharedMemoryError(OrchestratorError, MemoryError):
-    """There is no shared memory for what you share, or for what the workers exchange; nothing was started or kept."""
+    """There is no shared memory for what you share, or for what the workers exchange.
+
+    Nothing was started or kept.
+    """
 
 
 class RemoteError(OrchestratorError):
-    """Stands in for a worker's exception that can't be rebuilt here; `type_name` is its class."""
+    """A worker's exception that can't be rebuilt here.
+
+    `type_name` is its class.
+    """
 
     def __init__(self, type_name: str, text: str) -> None:
         super().__init__(f"{type_name}: {text}" if text else type_name)
@@ -176,7 +211,7 @@ class RemoteError(OrchestratorError):
 
 
 def describe_exit(exitcode: int | None) -> str:
-    """Tell in words how a process ended: "was killed by SIGKILL (often the out-of-memory killer)"."""
+    """Describe how a process ended, as in "was killed by SIGKILL (often the out-of-memory killer)"."""
     if exitcode is None:
         return "disappeared"
     if exitcode >= 0:

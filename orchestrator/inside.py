@@ -1,4 +1,4 @@
-"""What user code asks inside a worker; the same as in the package `workers`."""
+"""The functions that user code calls inside a worker, as the package `workers` has them."""
 
 from workers.process.context import WorkerContext, current
 

@@ -1,4 +1,6 @@
-"""Checks of single option values: one ConfigError that names the option and says what to write.
+"""Checks of single option values.
+
+A mistake is one ConfigError that names the option and says what to write.
 
 What users pass may be of any type and size: a check runs no comparison that their class could define, and what it
 returns is safe to compute with.
@@ -59,7 +61,9 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
 
 
 def wait_seconds(name: str, value: object) -> float | None:
-    """Return how long a caller is willing to wait; longer than `MOST_SECONDS` is cut to that, None stays None.
+    """Return how long a caller is willing to wait, at most `MOST_SECONDS`.
+
+    None stays None.
 
     Raises:
         ConfigError: it is not a number.
@@ -86,7 +90,9 @@ def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def arguments(name: str, value: Any) -> tuple[Any, ...]:
-    """Return a sequence of arguments as a tuple; a single text is a forgotten comma.
+    """Return a sequence of arguments as a tuple.
+
+    A single text is refused: a comma was forgotten.
 
     Raises:
         ConfigError: it is not a sequence.
@@ -98,7 +104,10 @@ def arguments(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def text_of_number(value: object) -> str | None:
-    """Return the digits of a number of any type, or a text as it is; None: it is neither, or absurdly long."""
+    """Return the digits of a number of any type, or a text as it is.
+
+    None: it is neither, or absurdly long.
+    """
     if isinstance(value, str):
         return value if len(value) <= 1000 else None
     if isinstance(value, float):
@@ -110,7 +119,7 @@ def text_of_number(value: object) -> str | None:
 
 
 def _number(value: object) -> float:
-    """Return a number as a float, infinite if it is too large for one; not a number for anything else."""
+    """Return a number as a float: infinite if it is too large for one, NaN for anything else."""
     if isinstance(value, bool | str | bytes | bytearray):
         return math.nan
     try:

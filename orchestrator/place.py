@@ -1,4 +1,4 @@
-"""Where this package lies, so that it and `workers` are found there whatever `sys.path` holds.
+"""Finds this package and `workers` where they lie, whatever `sys.path` holds.
 
 A file `workers.py` beside a program, or in the folder that it is started in, would else be imported in the place of
 ours, and run. Loaded by `import orchestrator`, so it imports next to nothing. State: an entry in `sys.meta_path`.
@@ -31,12 +31,12 @@ class Ours:
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG004 - of the protocol
-        """Return where a package is; None: it is none of ours."""
+        """Return where a package of ours is, or None for any other."""
         return PathFinder.find_spec(name, [ROOT]) if name in NAMES else None
 
 
 def claim() -> None:
-    """Have both packages found here from now on.
+    """Make Python find both packages here from now on.
 
     Raises:
         ImportError: another module called `workers` was imported before.

@@ -1,4 +1,4 @@
-"""Progress on stderr: one tqdm renderer, in the coordinator.
+"""Draws progress on stderr, by tqdm, in the coordinator.
 
 Nobody imports this module unless progress is wanted, so that a silent run never pays for tqdm.
 
@@ -94,7 +94,7 @@ class Progress:
         self._closed = False
 
     def update(self, n: int) -> None:
-        """Count `n` more; draws only when a picture is due.
+        """Count `n` more, and draw if a picture is due.
 
         `update(0)` keeps the clock of an idle bar going.
         """
@@ -103,7 +103,10 @@ class Progress:
             self._draw()
 
     def worker(self, worker_id: int, n: int) -> None:
-        """Count `n` more for one worker's own bar; the overall bar is `update`'s alone."""
+        """Count `n` more for one worker's own bar.
+
+        `update` counts for the overall bar.
+        """
         if not self._shows_workers:
             return
         self._done_by_worker[worker_id] = self._done_by_worker.get(worker_id, 0) + n
@@ -111,7 +114,7 @@ class Progress:
             self._draw()
 
     def name_row(self, row: int, name: str) -> None:
-        """Call a row something else from the next picture on."""
+        """Rename a row from the next picture on."""
         if row < len(self._look.rows):
             self._look.rows[row] = _in_one_line(name)
             self._screen.rename(row)
@@ -134,7 +137,9 @@ class Progress:
 
     @contextmanager
     def aside(self, stream: StreamName) -> Iterator[bool]:
-        """Take the bars away while somebody else writes to a stream; give whether they share its terminal.
+        """Hide the bars while somebody else writes to a stream.
+
+        Gives whether they share its terminal.
 
         If they do, what is written has to end with a line end: the bars come back at the start of the cursor's line.
         """
@@ -145,7 +150,10 @@ class Progress:
             self._screen.redraw()
 
     def close(self) -> None:
-        """Draw the final state and stop; again is fine."""
+        """Draw the final state and stop.
+
+        Calling it again does nothing.
+        """
         if self._closed:
             return
         self._closed = True
@@ -217,7 +225,10 @@ class _Screen(Protocol):
 
 
 class _Bars:
-    """tqdm bars on a terminal, or its widgets in a notebook; bar 0 is the overall one."""
+    """tqdm bars on a terminal, or its widgets in a notebook.
+
+    Bar 0 is the overall one.
+    """
 
     interval_s = BAR_INTERVAL_S
 
@@ -260,7 +271,7 @@ class _Bars:
             bar.close()
 
     def _count_by_row(self, done_by_worker: dict[int, int]) -> dict[int, int]:
-        """Workers that don't fit on the terminal share its last row."""
+        """Count by row: workers that don't fit on the terminal share its last row."""
         counts: dict[int, int] = {}
         for worker_id, n in done_by_worker.items():
             row = min(worker_id, self._most_rows - 1)
@@ -311,7 +322,7 @@ class _Bars:
 
 
 class _Lines:
-    """A line now and then, and one at the end, for a stderr that is a file or a pipe."""
+    """Prints a line now and then, and one at the end, where stderr is a file or a pipe."""
 
     def __init__(self, look: _Look, file: TextIO) -> None:
         self._look = look
@@ -383,7 +394,7 @@ def _extra_fields(fields: dict[str, Any]) -> dict[str, str]:
 
 
 def _in_one_line(name: str) -> str:
-    """Return a name that may be a file's as it may stand beside a bar."""
+    """Return a name, which may be a file's, in a form that can stand beside a bar."""
     return visible(name).replace("\n", " ").replace("\t", " ")
 
 
@@ -404,7 +415,7 @@ def _has_kernel() -> bool:
 
 
 def _notebook_bar_class() -> Any:
-    """The widget, or the text bar where ipywidgets is missing (tqdm then warns; the bar says it all)."""
+    """Return the widget, or the text bar where ipywidgets is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm as auto_tqdm  # noqa: PLC0415 - pulls in asyncio and IPython
@@ -413,7 +424,10 @@ def _notebook_bar_class() -> Any:
 
 
 def _terminal_size(file: TextIO | None) -> os.terminal_size | None:
-    """The size, or None when it is unknown: some pseudo-terminals say that they are 0 by 0."""
+    """Return the size, or None when it is unknown.
+
+    Some pseudo-terminals say that they are 0 by 0.
+    """
     try:
         size = os.get_terminal_size(file.fileno() if file is not None else 2)
     except (OSError, ValueError):

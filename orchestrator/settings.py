@@ -1,4 +1,4 @@
-"""Settings: read from what the user wrote, validated once at the edge, frozen afterwards."""
+"""The settings of pools and maps: read from what the user wrote, and validated once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse_size(text: str | int) -> int:
 
 
 def parse_limit(text: str | int) -> int:
-    """Return the bytes that a size means, or 0 for "0": no limit."""
+    """Return the bytes that a size means, or 0 (no limit) for "0"."""
     return 0 if (text_of_number(text) or "").strip() == "0" else parse_size(text)
 
 
@@ -56,7 +56,10 @@ def cgroup_cpus() -> float | None:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity mask, cut by the cgroup's quota; at least 1."""
+    """Return how many CPUs this process may use, at least 1.
+
+    That is its affinity mask, cut by the cgroup's quota.
+    """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_cpus()
     return max(1, min(cpus, round(quota)) if quota else cpus)
@@ -91,15 +94,15 @@ class Memory(Protocol):
     """Tells how much memory there is."""
 
     def total_bytes(self) -> int:
-        """Return what there is in all for this process and its workers."""
+        """Return the memory that this process and its workers may use in all."""
 
     def available_bytes(self) -> int:
-        """Return what could be had now without swapping, or being killed for it."""
+        """Return the memory that can be used now without swapping or being killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """What a pool was asked for, checked."""
+    """The checked settings of a pool."""
 
     workers: int
     start_method: StartMethod
@@ -155,7 +158,7 @@ def _check_retries(retries: Retries) -> None:
 
 
 def exception_class(name: str, folder: str | None = None) -> type[BaseException]:
-    """Return the class that a name in a job file, or on the command line, means.
+    """Return the class that a name in a job file or on the command line means.
 
     Args:
         name: of a built-in exception or one of ours, or "module:Class", "path/file.py:Class".
@@ -189,7 +192,7 @@ def retries_by_name(retries: Retries) -> int | dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class MapOptions:
-    """What one `map` was asked for, checked."""
+    """The checked options of one `map`."""
 
     ordered: bool = True
     chunk: int | Literal["auto"] = "auto"
@@ -257,7 +260,9 @@ WATCHDOG = "orchestrator-watchdog"
 
 
 def refuse_fork_with_threads() -> None:
-    """Refuse to fork while other threads run: a lock that one of them holds stays locked in the child.
+    """Refuse to fork while other threads run.
+
+    A lock that one of them holds stays locked in the child.
 
     Raises:
         ConfigError: unless ORCHESTRATOR_FORCE_FORK=1 is set.

@@ -1,4 +1,4 @@
-"""From the description of a graph to its nodes: what is checked before anything starts, and what is fused.
+"""Turns the description of a graph into nodes: checks it before anything starts, and fuses steps.
 
 A description is made of `Op`s, which never change and know only what they get items from. A plan begins at the
 terminals, finds all that leads to them, and refuses what can't run: a stream that is consumed twice, a branch that
@@ -46,7 +46,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Op:
-    """One step as it was written; it becomes a node, or a part of one."""
+    """One step as the user wrote it.
+
+    It becomes a node, or a part of one.
+    """
 
     kind: str
     name: str
@@ -86,10 +89,13 @@ class _Group:
 
 
 class Plan:
-    """A checked graph; its nodes are made once, by `nodes`."""
+    """A checked graph.
+
+    Its nodes are made once, by `nodes`.
+    """
 
     def __init__(self, ends: Iterable[Op], consumed: Iterable[Port] = (), *, whole: bool = True) -> None:
-        """Find and check all that leads to `ends`, and to the ports that are consumed otherwise.
+        """Find and check all that leads to `ends`, and to the ports that have other consumers.
 
         Args:
             ends: the ops of the terminals.
@@ -147,7 +153,7 @@ class Plan:
         return nodes, {port: (made[port.op], port.number) for port in self._consumed}
 
     def explain(self) -> str:
-        """Return the graph as text: a line a node, what is fused in it, where it runs, where its items come from."""
+        """Return the graph as text: for each node a line with its fused steps, its place and its inputs."""
         where = {op: group.name for group in self._groups for op in group.ops}
         lines = []
         for group in self._groups:
@@ -236,7 +242,7 @@ class Plan:
 
 
 def _are_apart(ports: tuple[Port, ...]) -> bool:
-    """Tell whether nothing that leads to one port leads to another too, and no source of theirs may block."""
+    """Tell whether ports share no ancestor, and no source of theirs may block."""
     leading = [set(_sorted([port.op])) for port in ports]
     together: set[Op] = set().union(*leading)
     apart = sum(map(len, leading)) == len(together)
@@ -249,7 +255,7 @@ def _shaping(options: dict[str, Any]) -> str:
 
 
 def keeps_the_output(key: str, value: Any) -> bool:
-    """Whether an option of a step may be changed before a run is resumed.
+    """Tell whether an option of a step may change before a run is resumed.
 
     What was written until then has no failed item in it, whether one ends the run or is left out.
     """

@@ -1,4 +1,4 @@
-"""What a run has done, node by node."""
+"""The report of a run, node by node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What one node has done."""
+    """The report of one node."""
 
     items_in: int
     items_out: int
@@ -34,7 +34,7 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class GrownEdge:
-    """An edge whose buffer had to grow, as branches of one stream met again and one was far behind the other."""
+    """An edge whose buffer had to grow where branches of one stream meet again."""
 
     items: int
     """The most that ever waited there."""
@@ -44,7 +44,10 @@ class GrownEdge:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run has done; also readable node by node: `report.nodes["parse"].items_out`."""
+    """The report of a run.
+
+    It is also readable node by node: `report.nodes["parse"].items_out`.
+    """
 
     seconds: float
     items_in: int
@@ -62,7 +65,7 @@ class Report:
     """The first few of the items that failed, in a line each: where it stands, and the error."""
 
     def __str__(self) -> str:
-        """Return it as a table: a line a node, then the sums."""
+        """Return the report as a table: a line for each node, then the sums."""
         width = max(map(len, self.nodes), default=0)
         lines = []
         for name, node in self.nodes.items():
@@ -125,7 +128,7 @@ def _free_name(name: str, taken: dict[str, NodeReport]) -> str:
 
 
 def _entries(node: Node) -> Iterator[tuple[str, NodeReport]]:
-    """Yield what a node has done, by name: the source that it cuts from, then it, or each step that is fused in it."""
+    """Yield the reports of a node, by name: its source, then itself or each step that is fused in it."""
     if isinstance(node, Relay):  # stands in no description
         return
     if isinstance(node, FeedNode):

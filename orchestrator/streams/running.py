@@ -1,4 +1,7 @@
-"""Run graphs: `run` for terminals, `iterate` for a stream's consumer. Makes a pool where none is given."""
+"""Runs graphs: `run` for terminals, `iterate` for a stream's consumer.
+
+Makes a pool where none is given.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Terminal:
         self.op = op
 
     def explain(self) -> str:
-        """Describe what would run: a line per node, with its fused steps and where it runs."""
+        """Describe what would run, with a line for each node, its fused steps and where it runs."""
         return Plan([self.op], whole=False).explain()
 
 
@@ -48,7 +51,7 @@ def run(
     checkpoint_every_s: float = EVERY_S,
     engine: str | None = None,
 ) -> Report:
-    """Run flows together until all have ended; return a report of each node.
+    """Run flows together until all have ended, and return a report.
 
     Args:
         terminals: what `stream.to(sink)` gives; all that hangs together must be here.
@@ -107,7 +110,7 @@ def run_plan(
     starting: Callable[[Runner], object] | None = None,
     engine: str | None = None,
 ) -> Report:
-    """Run a plan once, to its end; `run` says what that means.
+    """Run a plan once, to its end, as `run` does.
 
     Args:
         plan: of `plan_of`.
@@ -136,12 +139,15 @@ def run_plan(
 
 
 def _prints_elsewhere(pool: Pool) -> bool:
-    """Whether functions run in processes of their own, and nobody shows what they print."""
+    """Whether functions run in other processes whose prints nobody shows."""
     return pool.on_output is None and "processes" in pool.coordinator.capabilities
 
 
 def _print_above(drawn: list[NodeBars], _worker: int, stream: str, text: str) -> None:
-    """Show what user code has printed above the bars, if they are drawn by now: other threads may use the pool, too."""
+    """Print what user code printed above the bars, if they are drawn by now.
+
+    Other threads may use the pool, too.
+    """
     if drawn:
         drawn[0].write(text, stream)
     else:
@@ -150,12 +156,15 @@ def _print_above(drawn: list[NodeBars], _worker: int, stream: str, text: str) ->
 
 
 def explain(*terminals: Terminal) -> str:
-    """Return what `run` would do with these, as text: a line a node, what is fused in it and where it runs."""
+    """Describe what `run` would do with these: a line for each node, its fused steps and where it runs."""
     return plan_of(*terminals).explain()
 
 
 def iterate(port: Port, engine: str | None = None) -> Iterator[Any]:
-    """Return an iterator over what comes out of a port; nothing starts before the first item is asked for."""
+    """Return an iterator over the items of a port.
+
+    Nothing starts before the first item is asked for.
+    """
     plan = Plan([], [port])
     return chain.from_iterable(_lists(plan, port, engine))
 

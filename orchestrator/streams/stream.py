@@ -1,4 +1,4 @@
-"""Streams: whole flows of items, described step by step and run together over a pool.
+"""Streams describe flows of items step by step, and run together over a pool.
 
     lines = Stream.read("logs/*.jsonl.gz", format="jsonl")
     good, bad = lines.map(clean, retries=2).route({"good": is_good}, default="bad").values()
@@ -45,7 +45,7 @@ DECODING = ("strict", "replace")
 
 
 class Stream:
-    """A flow of items; see the module. Made from an iterable, or by `read` and the merging methods.
+    """A flow of items, made from an iterable, or by `read` and the merging methods.
 
     Args:
         iterable: what gives the items. Queues (up to None), connections, sockets, pipes and async iterables, which make
@@ -74,7 +74,9 @@ class Stream:
         block_bytes: int | None = None,
         max_record: int | str = "256M",
     ) -> Self:
-        """Read the records of files, plain or .gz .bz2 .xz (.zst as an extra); patterns and "-" too.
+        """Read the records of files, patterns and standard input ("-"), plain or compressed.
+
+        Compressed is .gz, .bz2, .xz, and .zst as an extra.
 
         Plain files travel as byte ranges: the workers read them, and run the steps that follow at once. Pipes and the
         like are read here, as they come; nothing else in the graph waits for them. Each run reads what the files hold
@@ -114,7 +116,9 @@ class Stream:
     # ---- in the workers ---------------------------------------------------------------------------------------
 
     def map(self, fn: Callable[[Any], Any], *, desc: str | None = None, **options: Any) -> Self:
-        """Replace each item by `fn(item)`, in the workers; options as for `Pool.map`.
+        """Replace each item by `fn(item)`, in the workers.
+
+        The options are those of `Pool.map`.
 
         Neighbouring steps run as one function if their options are the same, or one has none.
 
@@ -134,7 +138,7 @@ class Stream:
         return self._work("map", fn, desc, options or None)
 
     def filter(self, pred: Callable[[Any], Any], *, desc: str | None = None, **options: Any) -> Self:
-        """Keep the items for which `pred(item)` is true; in the workers, as `map`."""
+        """Keep the items for which `pred(item)` is true, in the workers, as `map`."""
         return self._work("filter", pred, desc, options or None)
 
     def flat_map(self, fn: Callable[[Any], Iterable[Any]], *, desc: str | None = None, **options: Any) -> Self:
@@ -146,7 +150,10 @@ class Stream:
         return self._work("flat_map", fn, desc, options or None)
 
     def through(self, workflow: Workflow, **options: Any) -> Self:
-        """Run a workflow's steps in the workers; a barrier in it holds all items until every one has arrived."""
+        """Run a workflow's steps in the workers.
+
+        A barrier in it holds all items until every one has arrived.
+        """
         if not isinstance(workflow, Workflow):
             raise ConfigError(f"through needs a Workflow, not {type_name(type(workflow))}; for a function there is map")
         _check(options)
@@ -178,7 +185,10 @@ class Stream:
         return self._node("flat_map_inline", fn, lambda name: inline.FlatMapInline(fn, name=name))
 
     def tee(self, *sinks: Any, format: str | None = None) -> Self:  # noqa: A002 - as of `read`
-        """Pass the items on and write them to sinks too; sinks and format as for `to`."""
+        """Pass the items on and write them to sinks too.
+
+        Sinks and format are those of `to`.
+        """
 
         def make(name: str) -> Node:
             return splitting.Tee(*(_sink_behind(self._port, sink, format) for sink in sinks), name=name)
@@ -187,7 +197,9 @@ class Stream:
         return self._node("tee", None, make)
 
     def broadcast(self, n: int, *, on_failure: str = "raise") -> tuple[Self, ...]:
-        """Return `n` streams that each have every item; the slowest sets the pace.
+        """Return `n` streams that each have every item.
+
+        The slowest sets the pace.
 
         Args:
             n: how many.
@@ -203,7 +215,9 @@ class Stream:
     def route(
         self, predicates: Mapping[str, Callable[[Any], Any]], default: str = "rest", match: str = "all"
     ) -> dict[str, Self]:
-        """Split by predicates into named streams: {name: stream}, the default's too.
+        """Split by predicates into named streams.
+
+        Returns {name: stream}, the default's too.
 
         Args:
             predicates: looked at in order.
@@ -226,7 +240,7 @@ class Stream:
         unknown: str = "error",
         format: str | None = None,  # noqa: A002 - as of `read`
     ) -> Any:
-        """Split by key: a stream for each of `keys`, or a sink for each key as it appears.
+        """Split by key into a stream for each of `keys`, or a sink for each key as it appears.
 
         Args:
             key: item to key.
@@ -253,7 +267,10 @@ class Stream:
         return dict(zip((*declared, *(None for _ in others)), made, strict=True))
 
     def window(self, size: int, step: int = 1, partial: bool = True) -> Self:
-        """Give lists of `size` items, from items 0, step, 2·step … on; `partial`: those cut short too."""
+        """Collect items into lists of `size`, starting at items 0, step, 2·step ….
+
+        With `partial`, lists that are cut short too.
+        """
         windows.CountWindow(size, step, partial=partial)
         return self._node("window", None, lambda name: windows.CountWindow(size, step, partial=partial, name=name))
 
@@ -265,7 +282,9 @@ class Stream:
         lateness_s: float | timedelta = 0.0,
         late: Any = None,
     ) -> Self:
-        """Give `Window(start_s, end_s, items)` by event time; empty ones are left out.
+        """Collect items into a `Window(start_s, end_s, items)` by event time.
+
+        Empty windows are left out.
 
         Args:
             length_s: seconds a window, or a timedelta, as `step_s` and `lateness_s` may be too.
@@ -291,7 +310,7 @@ class Stream:
         step_s: float | timedelta | None = None,
         lateness_s: float | timedelta = 0.0,
     ) -> tuple[Self, Self]:
-        """Give what `window_by_time` gives, and a second stream of the items that came too late."""
+        """Return what `window_by_time` returns, and a second stream of the items that came too late."""
 
         def make(name: str) -> Node:
             return windows.TimeWindow(
@@ -316,7 +335,10 @@ class Stream:
         overflow: str = "error",
         unmatched: Any = None,
     ) -> Self:  # fmt: skip
-        """Join with another stream by key; see `streams.joining.Join` for each argument."""
+        """Join with another stream by key.
+
+        See `streams.patterns.joining.Join` for each argument.
+        """
         options: dict[str, Any] = {
             "how": how, "many": many, "combine": combine, "within_s": within_s, "at": at,
             "max_items": max_items, "overflow": overflow,
@@ -330,7 +352,7 @@ class Stream:
         return self._then(Op("join", "join", (self._port, _port_of(other)), make))
 
     def in_step(self, *others: Stream, missing: Any = None) -> Self:
-        """Give tuples of the k-th items of all branches, with `missing` for a branch that has ended."""
+        """Combine the k-th items of all branches into tuples, with `missing` for a branch that has ended."""
         ports = (self._port, *map(_port_of, others))
         return self._then(
             Op("in_step", "in_step", ports, lambda name: merging.InStep(len(ports), missing=missing, name=name))
@@ -371,19 +393,25 @@ class Stream:
 
     @classmethod
     def merge(cls, *streams: Stream) -> Self:
-        """Give the items of all streams as they are ready, each in turn; of no streams, nothing."""
+        """Merge streams as their items are ready, each in turn.
+
+        Of no streams, nothing comes.
+        """
         return cls._merged("merge", streams, lambda name: merging.Merge(len(streams), name=name))
 
     @classmethod
     def merge_sorted(cls, *streams: Stream, key: Callable[[Any], Any] | None = None) -> Self:
-        """Merge streams that are sorted, as `heapq.merge` does: sorted, and stable; of no streams, nothing."""
+        """Merge sorted streams into a sorted one, as `heapq.merge` does.
+
+        Of equal keys the earlier stream's come first. Of no streams, nothing comes.
+        """
         return cls._merged(
             "merge_sorted", streams, lambda name: sorted_merging.MergeSorted(len(streams), key=key, name=name)
         )
 
     @classmethod
     def merge_by_priority(cls, streams: Iterable[tuple[Stream, float]], *, ageing: int | None = None) -> Self:
-        """Give the items of the streams that have some ready, those of the highest priority first.
+        """Merge streams, those of the highest priority that have items ready first.
 
         Args:
             streams: pairs of a stream and its priority; the greater goes first.
@@ -399,7 +427,7 @@ class Stream:
 
     @classmethod
     def multiplex(cls, streams: Mapping[Hashable, Stream]) -> Self:
-        """Give (tag, item) of all streams, as they are ready."""
+        """Merge streams into (tag, item), as they are ready."""
         return cls._merged(
             "multiplex", list(streams.values()), lambda name: merging.Multiplex(list(streams), name=name)
         )
@@ -407,7 +435,7 @@ class Stream:
     # ---- ends -------------------------------------------------------------------------------------------------
 
     def to(self, sink: Any, *, name: str | None = None, format: str | None = None) -> Terminal:  # noqa: A002 - as of `read`
-        """End in a sink.
+        """End the stream in a sink.
 
         Args:
             sink: a path (whole under its name, or not there; compressed if the name ends in .gz .bz2 .xz .zst; "-",
@@ -431,15 +459,21 @@ class Stream:
         return Terminal(Op("sink", called, (self._port,), make, ()))
 
     def __iter__(self) -> Iterator[Any]:
-        """Run, and give the items; a pool is made for it if one is needed. Leaving early frees everything."""
+        """Run, and yield the items.
+
+        A pool is made for it if one is needed. Leaving early frees everything.
+        """
         return iterate(self._port)
 
     def collect(self, *, engine: str | None = None) -> list[Any]:
-        """Run, and return all items; `engine` as of `Pool`: "serial" runs all functions in this process, for pdb."""
+        """Run, and return all items.
+
+        `engine` is that of `Pool`: "serial" runs all functions in this process, for pdb.
+        """
         return list(iterate(self._port, engine))
 
     def explain(self) -> str:
-        """Describe what would run: a line per node, with its fused steps and where it runs."""
+        """Describe what would run, with a line for each node, its fused steps and where it runs."""
         return Plan([], [self._port], whole=False).explain()
 
     if not TYPE_CHECKING:  # type checkers find misspelt names by themselves
@@ -449,7 +483,10 @@ class Stream:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __repr__(self) -> str:
-        """Tell the steps so far, by name; nothing is run."""
+        """Return the steps so far, by name.
+
+        Nothing is run.
+        """
         names, op = [], self._port.op
         while True:
             names.append(op.name)
@@ -495,7 +532,10 @@ class Stream:
 
 
 def _sink_behind(port: Port, target: Any, output_format: str | None = None) -> Sink:
-    """Return the sink that a target means. A file knows the columns of the CSV files that the stream is read from."""
+    """Return the sink that a target means.
+
+    A file knows the columns of the CSV files that the stream is read from.
+    """
     sink, op = as_sink(target, output_format), port.op
     while len(op.inputs) == 1:
         op = op.inputs[0].op
@@ -525,17 +565,20 @@ class _Files:
         self._columns = self._columns or columns
 
     def columns(self) -> tuple[str, ...]:
-        """Return the columns of the first CSV file that a run has read; of a plain one, whether it was read or not."""
+        """Return the columns of the first CSV file that a run has read.
+
+        Those of a plain file are known whether it was read or not.
+        """
         return self._columns or self._columns_of_plain()
 
 
 def _check(options: dict[str, Any] | None) -> None:
-    """Refuse options of a map that can't be, before anything starts."""
+    """Refuse invalid options of a map, before anything starts."""
     refuse_unwritable(map_options(options or {}).dead_letters)
 
 
 def _apart(options: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
-    """Return whether a step drops None, which is its own affair, and the options that neighbours have to share."""
+    """Return whether a step drops None, and the options that fused neighbours must share."""
     rest = {name: value for name, value in options.items() if name != "drop_none"}
     return options.get("drop_none", False), rest or None
 

@@ -1,4 +1,6 @@
-"""Calls of user functions from a node: an error names the node and the item, and what came before it still counts.
+"""Calls of user functions from a node.
+
+An error names the node and the item, and results before it are kept.
 
 Owns no state. Runs in the coordinator process.
 """
@@ -41,7 +43,9 @@ def reached(items: list[Any], iterator: Iterator[Any]) -> int:
 def apply(
     node: Node, port: int, fn: Callable[[Any], Any], items: list[Any], what: str, *, copies: bool = False
 ) -> tuple[list[Any], ItemError | None]:
-    """Call `fn` for each item; return the results up to the first error, and that error.
+    """Call `fn` for each item.
+
+    Return the results up to the first error, and that error.
 
     A plain loop, not `map`: a `StopIteration` that the function raises must not pass for the end of the list. With
     `copies`, a result that the function may still change later is copied before it is called again.

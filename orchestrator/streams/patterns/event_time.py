@@ -1,4 +1,7 @@
-"""Event times and lengths of time, as seconds: what people have them as, and what is refused. Owns no state."""
+"""Converts event times and lengths of time to seconds.
+
+Owns no state.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def in_seconds(time: Any) -> float:
 
 
 def all_in_seconds(times: list[Any]) -> tuple[list[float], ValueError | None]:
-    """Return event times in seconds, up to the first that is none, and why that is none."""
+    """Return event times in seconds, up to the first that is invalid, and why that is."""
     try:
         if _PLAIN.issuperset(map(type, times)) and all(map(math.isfinite, times)):
             return times, None

@@ -1,4 +1,7 @@
-"""Functions that run in the coordinator: for what is quicker than the way to a worker. Owns no state."""
+"""Nodes that call functions in the coordinator, which is quicker than the way to a worker for short ones.
+
+Own no state.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,7 @@ class FlatMapInline(Node):
         self.given = 0  # of the first
 
     def capacity(self, port: int) -> int:
-        """Return nothing while items wait here."""
+        """Return no capacity while items wait here."""
         return 0 if self.held else super().capacity(port)
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
@@ -150,26 +153,26 @@ class FlatMapInline(Node):
         return self._drain() or moved
 
     def end(self, port: int) -> None:
-        """Give the rest."""
+        """Emit the rest."""
         self.ended[port] = True
         self._drain()
 
     def cancelled(self, outlet: Outlet) -> None:
-        """Nobody reads."""
+        """Stop: the consumer has left."""
         self.close()
         super().cancelled(outlet)
 
     def close(self) -> None:
-        """Close the iterable that is being read, if that can be closed."""
+        """Close the iterable that is being read, if it can be closed."""
         values, self.values = self.values, None
         self.held.clear()
         if values is not None and hasattr(values, "close") and not isinstance(values, io.IOBase):
             values.close()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the items that are not read to their ends, and how much the first has given."""
+        """Return the items whose iterables are not exhausted, and how much the first has given."""
         return {"held": list(self.held), "given": self.given}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.held, self.given = deque(state["held"]), state["given"]

@@ -125,12 +125,12 @@ class Join(Node):
         self.spill: Spill | None = None
 
     def capacity(self, port: int) -> int:
-        """Return what every outlet takes; in turns, what this input may run ahead of the other."""
+        """Return what every outlet takes, or in turns how far this input may run ahead of the other."""
         room = super().capacity(port)
         return min(room, ROOM - len(self.held[port])) if self.in_turns else room
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Look for partners, at once or when it is this input's turn."""
+        """Match items, at once or when it is this input's turn."""
         if self.in_turns:
             self.held[port] += items
             self._take_turns()
@@ -138,7 +138,10 @@ class Join(Node):
             self._match(items, port)
 
     def _take_turns(self) -> bool:
-        """Match what there is, some items of one input and then of the other; an input that is due is waited for."""
+        """Match what there is, some items of one input and then of the other.
+
+        An input that is due is waited for.
+        """
         moved = False
         while self.outlets[0].capacity() > 0:
             side, held = self.side, self.held[self.side]
@@ -170,7 +173,7 @@ class Join(Node):
         return (bool(self.in_turns) and self._take_turns()) or moved
 
     def end(self, port: int) -> None:
-        """Give the rest, once both inputs have ended."""
+        """Emit the rest, once both inputs have ended."""
         if self.in_turns:
             self.ended[port] = True
             self._take_turns()
@@ -179,7 +182,7 @@ class Join(Node):
             super().end(port)
 
     def _over(self, side: int) -> None:
-        """Nothing more comes on this side: what waits on the other has had all its partners, and leaves."""
+        """Release what waits on the other side, as nothing more comes on this one."""
         self.over[side] = True
         other, results = 1 - side, list[Any]()
         spilled = self.spill.of_side(other) if self.spill is not None else ()
@@ -194,7 +197,7 @@ class Join(Node):
         self.outlets[0].push(results)
 
     def _match(self, items: list[Any], port: int) -> None:
-        """Look for partners; wait where there is none, or where many are wanted."""
+        """Match items, and keep those that have no partner yet, or may have more."""
         results: list[Any] = []
         simple = self.at is None and self.max_items is None and not self.many
         place = -1
@@ -211,7 +214,7 @@ class Join(Node):
         self.outlets[0].push(results)
 
     def _pair(self, item: Any, side: int, results: list[Any]) -> None:
-        """One to one, without time and bound: the quick way."""
+        """Match one to one, without time and bound, on the quick path."""
         key = self.keys[side](item)
         if key is None:
             self._alone(item, side, results)
@@ -266,7 +269,7 @@ class Join(Node):
         return result if not self.copies or self.combine is merged or is_safe(result) else copied(result)
 
     def _keep(self, entry: list[Any], key: Any, side: int) -> None:
-        """Have an item wait for partners that may still come."""
+        """Keep an item for partners that may still come."""
         self.state[side].setdefault(key, []).append(entry)
         if self.max_items is not None or self.within_s is not None:
             self.order[side][entry[0]] = key
@@ -293,14 +296,17 @@ class Join(Node):
         self.order[side].pop(entry[0], None)
 
     def _alone(self, item: Any, side: int, results: list[Any], *, report_only: bool = False) -> None:
-        """An item without a partner: a result of an outer join, else told to the sink."""
+        """Emit an item without a partner in an outer join, else write it to the sink."""
         if self.outer[side] and not report_only:
             results.append(self._combined(None, item) if side else self._combined(item, None))
         elif self.unmatched:
             self.unmatched[0].write([(SIDES[side], item)])
 
     def _advance(self, time_s: float, side: int, results: list[Any]) -> None:
-        """Let go what of the other side this time leaves behind; its entries stand in order of arrival."""
+        """Release the entries of the other side that this time leaves behind.
+
+        They stand in order of arrival.
+        """
         self.seen_s[side] = max(self.seen_s[side], time_s)
         within_s = self.within_s or 0.0
         other = 1 - side
@@ -350,7 +356,10 @@ class Join(Node):
         close_all(self.unmatched, failed=self.failed)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state between two lists, picklable; what is on disk is read into it."""
+        """Return the state between two lists, picklable.
+
+        What is on disk is read into it.
+        """
         waiting = [
             (side, key, list(entry)) for side in (0, 1) for key, all_of in self.state[side].items() for entry in all_of
         ]
@@ -361,7 +370,7 @@ class Join(Node):
         return {"waiting": waiting, "spilled": spilled, **known}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.seq, self.seen_s, self.over = state["seq"], list(state["seen_s"]), list(state["over"])
         self.side, self.quota, left, right = state["turns"]
         self.held = [left, right]

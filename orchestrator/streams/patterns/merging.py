@@ -1,4 +1,6 @@
-"""Several inputs, one output. Each node owns the bounded buffers of its inputs.
+"""Nodes of several inputs and one output.
+
+Each owns the bounded buffers of its inputs.
 
 An input's buffer takes `ROOM` items; `receive` may overshoot it by one list. Where the consumer has no room the items
 wait in these buffers, not in the outlet, so that the rule of the pattern decides who goes first when there is room.
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class Merge(Node):
-    """Passes items on as they come, fair between the inputs that have some ready; order is kept within an input.
+    """Passes items on as they come, fair between the inputs that have some ready.
+
+    Order is kept within an input.
 
     *Emits when* any input brings items. *Backpressures when* an input's buffer is full, that input only.
     *Completes when* all inputs have ended. *Fails when* an input does.
@@ -35,7 +39,7 @@ class Merge(Node):
         return max(0, ROOM - len(self.held[port]))
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Pass on at once if nobody waits and there is room, else hold."""
+        """Pass items on at once if nobody waits and there is room, else hold them."""
         outlet = self.outlets[0]
         if not any(self.held) and outlet.capacity() >= len(items):
             outlet.push(items)
@@ -44,12 +48,12 @@ class Merge(Node):
             self.drain()
 
     def pump(self) -> bool:
-        """Release what there is room for."""
+        """Emit what there is room for."""
         moved = super().pump()
         return self.drain() or moved
 
     def drain(self) -> bool:
-        """Release held items while there is room; end behind the last of them."""
+        """Emit held items while there is room, and end behind the last of them."""
         outlet = self.outlets[0]
         moved = False
         while any(self.held) and (room := outlet.capacity()) > 0:
@@ -64,7 +68,10 @@ class Merge(Node):
         return moved
 
     def choose(self, room: int) -> tuple[int, int]:
-        """Return the input that goes first, and how many of its items: each in turn, an equal share of the room."""
+        """Return the input that goes first, and how many of its items.
+
+        Inputs take turns, with an equal share of the room each.
+        """
         ports = len(self.held)
         port = next(p for p in (*range(self.turn, ports), *range(self.turn)) if self.held[p])
         self.turn = (port + 1) % ports
@@ -77,7 +84,7 @@ class Merge(Node):
         self.drain()
 
     def cancelled(self, outlet: Any) -> None:
-        """Nobody reads: drop what is held, walk away from every input."""
+        """Drop what is held and leave every input, as the consumer has left."""
         self.held = [[] for _ in self.held]
         super().cancelled(outlet)
 
@@ -86,13 +93,13 @@ class Merge(Node):
         return {"held": [list(held) for held in self.held], "turn": self.turn}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.held = [list(held) for held in state["held"]]
         self.turn = state["turn"]
 
 
 class Multiplex(Merge):
-    """Merges inputs as they come and tags each item with its source: gives (tag, item).
+    """Merges inputs as they come and emits (tag, item).
 
     *Emits when* any input brings items. *Backpressures when* an input's buffer is full, that input only.
     *Completes when* all inputs have ended. *Fails when* an input does.
@@ -105,12 +112,14 @@ class Multiplex(Merge):
         self.tags = tuple(tags)
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Tag, then merge."""
+        """Tag the items, then merge them."""
         super().receive(list(zip(repeat(self.tags[port]), items, strict=False)), port)
 
 
 class PriorityMerge(Merge):
-    """Of the inputs that have an item ready, the one of the highest priority goes first; order is kept within an input.
+    """Passes on items of the input of the highest priority that has some ready.
+
+    Order is kept within an input.
 
     Args:
         priorities: One number an input; the greater goes first, between equals each in turn.
@@ -135,7 +144,10 @@ class PriorityMerge(Merge):
         self.waited = [0] * len(priorities)  # items of others that went ahead since this input was served last
 
     def choose(self, room: int) -> tuple[int, int]:
-        """Return the input of the highest priority now; with ageing one item at a time, so that age can tell."""
+        """Return the input of the highest priority now.
+
+        With ageing, one item at a time, so that age counts.
+        """
         ports = len(self.held)
         ready = [p for p in (*range(self.turn, ports), *range(self.turn)) if self.held[p]]
         if self.ageing is None:
@@ -156,13 +168,15 @@ class PriorityMerge(Merge):
         return {**super().snapshot(), "waited": list(self.waited)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         super().restore(state)
         self.waited = list(state["waited"])
 
 
 class InStep(Merge):
-    """Gives tuples of the k-th items of all inputs; an input that ends earlier leaves without stopping the rest.
+    """Emits tuples of the k-th items of all inputs.
+
+    An input that ends earlier leaves without stopping the rest.
 
     Args:
         missing: Stands in the place of an input that has left.
@@ -178,12 +192,12 @@ class InStep(Merge):
         self.missing = missing
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Hold until the others are as far."""
+        """Hold items until the others are as far."""
         self.held[port] += items
         self.drain()
 
     def drain(self) -> bool:
-        """Release the rounds that are complete while there is room."""
+        """Emit the rounds that are complete while there is room."""
         outlet = self.outlets[0]
         moved = False
         while True:

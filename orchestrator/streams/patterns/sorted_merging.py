@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class MergeSorted(Node):
-    """Merges sorted inputs into one sorted output; stable: of equal keys the lower input comes first, as `heapq.merge`.
+    """Merges sorted inputs into one sorted output, as `heapq.merge` does.
+
+    Of equal keys the lower input comes first.
 
     *Emits when* every unfinished input has shown how far it is. *Backpressures when* an input's buffer is full, that
     input only. *Completes when* all inputs have ended. *Fails when* the key function raises, or an input isn't sorted.
@@ -35,12 +37,12 @@ class MergeSorted(Node):
         self.last: list[list[Any]] = [[] for _ in range(inputs)]  # the greatest key an input showed; empty: none yet
 
     def capacity(self, port: int) -> int:
-        """Return the room in this input's buffer; nothing while merged items wait for the consumer."""
+        """Return the room in this input's buffer, none while merged items wait for the consumer."""
         outlet = self.outlets[0]
         return 0 if outlet.backlog and outlet.capacity() <= 0 else max(0, ROOM - len(self.held[port]))
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Hold, and release what is safe now."""
+        """Hold items, and emit what is safe now."""
         if self.key is None:
             keys, error = items, None
         else:
@@ -108,17 +110,17 @@ class MergeSorted(Node):
         return moved
 
     def pump(self) -> bool:
-        """Release what there is room for."""
+        """Emit what there is room for."""
         moved = super().pump()
         return self._drain() or moved
 
     def end(self, port: int) -> None:
-        """This input bounds nothing any more."""
+        """Note that this input ended: it holds back nothing any more."""
         self.ended[port] = True
         self._drain()
 
     def cancelled(self, outlet: Any) -> None:
-        """Nobody reads: drop what is held, walk away from every input."""
+        """Drop what is held and leave every input, as the consumer has left."""
         for held in (*self.held, *self.keys):
             held.clear()
         super().cancelled(outlet)
@@ -128,7 +130,7 @@ class MergeSorted(Node):
         return {name: [list(part) for part in getattr(self, name)] for name in ("held", "keys", "last")}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.held = [list(part) for part in state["held"]]
         self.keys = self.held if self.key is None else [list(part) for part in state["keys"]]
         self.last = [list(part) for part in state["last"]]

@@ -1,4 +1,6 @@
-"""Waiting items on disk: a private temporary SQLite database, which the system removes when it is closed.
+"""Keeps waiting items on disk, in a private temporary SQLite database.
+
+The system removes it when it is closed.
 
 Owned by one `Join`. Keys are looked up by their hash, and compared as Python compares them.
 """
@@ -27,7 +29,10 @@ class Spill:
         self.count = [0, 0]  # entries by side
 
     def add(self, side: int, key: Any, entry: list[Any]) -> None:
-        """Put one entry on disk; its first field is its place in the order of arrival."""
+        """Put one entry on disk.
+
+        Its first field is its place in the order of arrival.
+        """
         row = (entry[0], side, hash(key), pickle.dumps((key, entry), pickle.HIGHEST_PROTOCOL))
         with _on_disk():
             self._database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?)", row)
@@ -63,13 +68,13 @@ class Spill:
         self.count[side] = 0
 
     def of_side(self, side: int) -> Any:
-        """Give (key, entry) of a side, oldest first."""
+        """Yield (key, entry) of a side, oldest first."""
         with _on_disk():
             for (what,) in self._database.execute("SELECT what FROM entry WHERE side = ? ORDER BY seq", (side,)):
                 yield pickle.loads(what)
 
     def close(self) -> None:
-        """Close, which removes the file."""
+        """Close the database, which removes its file."""
         self._database.close()
 
 

@@ -1,4 +1,7 @@
-"""One input, several outputs. A node owns the sinks that it was given or made: it ends each exactly once."""
+"""Nodes of one input and several outputs.
+
+A node owns the sinks that it was given or made: it ends each exactly once.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,19 @@ if TYPE_CHECKING:
 
 
 class SideSink(Protocol):
-    """What a node writes to aside."""
+    """A sink that a node writes to besides its output."""
 
     def write(self, items: list[Any], /) -> object:
-        """Take items; the list is the sink's own."""
+        """Take a list of items, which the sink may keep."""
 
     def close(self) -> object:
         """Flush and close."""
 
 
 def close_all(sinks: list[SideSink], *, failed: bool) -> None:
-    """Close each and empty the list; if the run has failed, abort those that can be instead.
+    """Close each and empty the list.
+
+    If the run has failed, those that can be are aborted instead.
 
     An error of one doesn't keep the rest open, and the first is raised.
     """
@@ -50,7 +55,9 @@ def close_all(sinks: list[SideSink], *, failed: bool) -> None:
 
 
 class Broadcast(Node):
-    """Gives every item to every output; an output whose consumer walks away is dropped, the rest goes on.
+    """Gives every item to every output.
+
+    An output whose consumer leaves is dropped, the others continue.
 
     Without an output the items are discarded.
 
@@ -73,7 +80,7 @@ class Broadcast(Node):
         self.dropped: list[DroppedBranch] = []
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
-        """Give each output a list of its own."""
+        """Pass a list of its own to each output."""
         for outlet in self.outlets:
             if not outlet.cancelled:
                 outlet.push(items[:])
@@ -83,12 +90,14 @@ class Broadcast(Node):
         return [astuple(each) for each in self.dropped]
 
     def restore(self, state: list[tuple[Any, ...]]) -> None:
-        """Take that up."""
+        """Restore the branches that were dropped."""
         self.dropped = [DroppedBranch(*each) for each in state]
 
 
 class Route(Node):
-    """Gives an item to the outputs whose predicate is true for it; what matches none goes to the default output.
+    """Gives an item to the outputs whose predicate is true for it.
+
+    What matches none goes to the default output.
 
     Args:
         predicates: By name, in order; output k belongs to the k-th name, one more to the default.
@@ -119,7 +128,10 @@ class Route(Node):
         self.first_only = match == "first"
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Sort the items into a list an output; the lists are passed on even if a predicate raises further on."""
+        """Sort the items into a list for each output.
+
+        The lists are passed on even if a predicate raises for a later item.
+        """
         lists: list[list[Any]] = [[] for _ in self.outlets]
         iterator = iter(items)
         failure = None
@@ -158,7 +170,9 @@ class Route(Node):
 
 
 class Demultiplex(Node):
-    """Gives each item to the output of its key; all end when the input ends.
+    """Gives each item to the output of its key.
+
+    All end when the input ends.
 
     Args:
         key: Item to key.
@@ -198,7 +212,7 @@ class Demultiplex(Node):
         self.sinks: dict[Any, SideSink] = {}  # made so far
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Gather a list a key, then pass each on."""
+        """Gather a list for each key, then pass each on."""
         keys, error = apply(self, port, self.key, items, "the key function")
         lists: dict[Any, list[Any]] = {}
         iterator = iter(keys)
@@ -234,12 +248,15 @@ class Demultiplex(Node):
             self.outlets[self.keys.get(key, -1)].push(items)
 
     def cancelled(self, outlet: Outlet) -> None:
-        """Walk away only if nobody is left; sinks that are made still want their items."""
+        """Leave the input only if no consumer is left.
+
+        Sinks that are made still get their items.
+        """
         if self.make is None:
             super().cancelled(outlet)
 
     def own_sinks(self) -> list[SideSink]:
-        """Return those that are made."""
+        """Return the sinks that are made."""
         return list(self.sinks.values())
 
     def sink_keys(self) -> list[Any]:
@@ -252,21 +269,23 @@ class Demultiplex(Node):
             self._meet(key)
 
     def snapshot(self) -> list[Any]:
-        """Return the keys that have a sink; what these hold is synced side by side first."""
+        """Return the keys that have a sink, after syncing those."""
         sync_ahead(self.sinks.values())
         return self.sink_keys()
 
     def restore(self, state: list[Any]) -> None:
-        """Make their sinks."""
+        """Make the sinks of these keys."""
         self.make_sinks(state)
 
     def close(self) -> None:
-        """Close the sinks, when every node has completed; abort them if one has failed."""
+        """Close the sinks when every node has completed, or abort them if one has failed."""
         close_all(list(self.sinks.values()), failed=self.failed)
 
 
 class Tee(Node):
-    """Passes items on and writes each to side sinks; these are flushed and closed exactly once.
+    """Passes items on and writes each to side sinks.
+
+    These are flushed and closed exactly once.
 
     *Emits when* items come, after the sinks took them. *Backpressures when* its consumer does, and while a sink writes.
     *Completes when* its input ends; the sinks are closed when every node has completed. *Fails when* a sink raises.
@@ -289,5 +308,5 @@ class Tee(Node):
         return self.sinks
 
     def close(self) -> None:
-        """Close the sinks, when every node has completed; abort them if one has failed."""
+        """Close the sinks when every node has completed, or abort them if one has failed."""
         close_all(self.sinks, failed=self.failed)

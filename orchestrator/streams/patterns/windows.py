@@ -1,4 +1,6 @@
-"""Sliding windows, by count and by event time. Each node owns the items that its open windows hold.
+"""Sliding windows, by count and by event time.
+
+Each node owns the items that its open windows hold.
 
 A window of time starts at k * step_s for a whole number k: starts are computed from k, never added up, so that a
 thousand steps of 0.1 s end where they should.
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The items whose event time lies in [start_s, end_s), in the order in which they came."""
+    """The items of one window: their event time lies in [start_s, end_s), in the order in which they came."""
 
     start_s: float
     end_s: float
@@ -35,7 +37,7 @@ class Window:
 
 
 class CountWindow(Node):
-    """Gives lists of `size` items that start at items 0, step, 2 * step, and so on.
+    """Emits lists of `size` items that start at items 0, step, 2 * step, and so on.
 
     Args:
         size: Items a window.
@@ -64,7 +66,7 @@ class CountWindow(Node):
         return 0 if len(self.held) >= self.size else super().capacity(port)
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
-        """Hold, and give what windows are full."""
+        """Hold items, and emit the windows that are full."""
         if self.skip:
             skipped = min(self.skip, len(items))
             self.skip -= skipped
@@ -73,7 +75,10 @@ class CountWindow(Node):
         self._drain()
 
     def _drain(self) -> bool:
-        """Give full windows while there is room; behind the end, the partial ones too."""
+        """Emit full windows while there is room.
+
+        Behind the end, the partial ones too.
+        """
         outlet = self.outlets[0]
         held, size, step = self.held, self.size, self.step
         ready = (len(held) - size) // step + 1 if len(held) >= size else 0
@@ -90,17 +95,17 @@ class CountWindow(Node):
         return count > 0
 
     def pump(self) -> bool:
-        """Give what there is room for."""
+        """Emit what there is room for."""
         moved = super().pump()
         return self._drain() or moved
 
     def end(self, port: int) -> None:
-        """Give the rest."""
+        """Emit the rest."""
         self.ended[port] = True
         self._drain()
 
     def cancelled(self, outlet: Outlet) -> None:
-        """Nobody reads."""
+        """Stop: the consumer has left."""
         self.held.clear()
         super().cancelled(outlet)
 
@@ -109,12 +114,14 @@ class CountWindow(Node):
         return {"held": list(self.held), "skip": self.skip}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.held, self.skip = list(state["held"]), state["skip"]
 
 
 class TimeWindow(Node):
-    """Gives `Window(start_s, end_s, items)` by event time, in order of start; empty windows are left out.
+    """Emits `Window(start_s, end_s, items)` by event time, in order of start.
+
+    Empty windows are left out.
 
     Args:
         length_s: Seconds a window.
@@ -160,7 +167,10 @@ class TimeWindow(Node):
         self.seen_s = -math.inf  # the latest event time
 
     def first_and_last(self, time_s: float) -> tuple[int, int]:
-        """Return the least and the greatest k whose windows hold this time; none if the least is greater."""
+        """Return the least and the greatest k whose windows hold this time.
+
+        There are none if the least is greater.
+        """
         step_s, length_s = self.step_s, self.length_s
         last = math.floor(time_s / step_s)
         while last * step_s > time_s:
@@ -175,7 +185,7 @@ class TimeWindow(Node):
         return first, last
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Put each item into its windows; give those that the watermark passed."""
+        """Put each item into its windows, and emit those that the watermark passed."""
         made, error = apply(self, port, self.at, items, "the function `at`")
         times, refused = all_in_seconds(made)
         if refused is not None:
@@ -233,7 +243,7 @@ class TimeWindow(Node):
         return [Window(k * step_s, k * step_s + length_s, self.open.pop(k)) for k in over]
 
     def finish(self) -> None:
-        """Give the windows that are open."""
+        """Emit the windows that are open."""
         self.outlets[0].push(self._close(math.inf))
 
     def own_sinks(self) -> list[SideSink]:
@@ -250,6 +260,6 @@ class TimeWindow(Node):
         return {"open": opened, "seen_s": self.seen_s, "late_items": self.late_items}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `snapshot` gave."""
+        """Restore a state that `snapshot` returned."""
         self.open = {k: list(items) for k, items in state["open"].items()}
         self.seen_s, self.late_items = state["seen_s"], state["late_items"]
