@@ -1,4 +1,4 @@
-"""Where results go: a file, a folder with one output an input file, standard output.
+"""Where results go: a file, a folder with an output for each input file, or standard output.
 
 A sink is anything with `write(result)`, `close()` (keep what was written) and `abort()` (leave nothing
 behind).
@@ -25,4 +25,4 @@ class Sink(Protocol):
         """Make the output final."""
 
     def abort(self) -> None:
-        """Leave nothing under the final name."""
+        """Abandon the output: leave nothing under the final name."""

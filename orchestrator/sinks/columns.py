@@ -1,4 +1,7 @@
-"""The header row of CSV output, written once, and the check that all blocks have its columns. Pure."""
+"""Writes the header row of CSV output once, and checks that all blocks have its columns.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from workers.records.output import csv_row
 
 
 class Columns:
-    """The columns of one output; the first block that has rows settles them."""
+    """The columns of one output.
+
+    The first block that has rows settles them.
+    """
 
     def __init__(self, kind: str | None) -> None:
         """Remember how the output is compressed."""
@@ -21,13 +27,13 @@ class Columns:
         """The columns of the first input: they are the header where no row was written."""
 
     def header_alone(self) -> bytes:
-        """Return the header of an output without rows; b"" if it has some, or nobody knows its columns."""
+        """Return the header of an output without rows, or b"" if it has rows or unknown columns."""
         return b"" if self.fields is not None or not self.of_input else self._packed(_row(self.of_input))
 
     def fitted(
         self, payload: memoryview, fields: tuple[str, ...], path: str
     ) -> tuple[bytes, memoryview | bytes]:
-        """Return what is to be written: the header, if this is the first block with rows, and the block.
+        """Return the bytes to write: the block, after the header if it is the first with rows.
 
         Raises:
             OrchestratorError: the block's rows have other columns.
@@ -46,7 +52,10 @@ class Columns:
         return b"", self._reordered(bytes(payload), fields, self.fields)
 
     def _reordered(self, payload: bytes, fields: tuple[str, ...], wanted: tuple[str, ...]) -> bytes:
-        """Put a block's columns in the header's order; dicts of one function may differ in it."""
+        """Put a block's columns in the header's order.
+
+        Dicts of one function may differ in it.
+        """
         data = compression.decompress(self._kind, payload) if self._kind else payload
         places = [fields.index(name) for name in wanted]
         rows = csv.reader(io.StringIO(data.decode(), newline=""))

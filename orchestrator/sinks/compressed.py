@@ -1,4 +1,4 @@
-"""Compress an output on its way, such that a run that is resumed writes the same bytes as one that was never stopped.
+"""Compresses an output so that a resumed run writes the same bytes as an undisturbed one.
 
 The bytes are cut into pieces of one size, whatever the writes were, and each is a member of its own: gzip, bzip2, xz
 and Zstandard all define a file as a row of members. What does not fill a piece yet belongs to the snapshot.
@@ -23,7 +23,9 @@ _PIECE_BYTES = 64 * 1024
 
 
 def named_output(path: str) -> OutputFile:
-    """Return the output of this name, compressed if the name says so; nothing is opened or made yet.
+    """Return the output of this name, compressed if the name says so.
+
+    Nothing is opened or made yet.
 
     Raises:
         ConfigError: it can't be written to, or the compression needs a package that isn't installed.
@@ -39,10 +41,10 @@ def named_output(path: str) -> OutputFile:
 
 
 class CompressedFile:
-    """An output that gets what is written to this one compressed."""
+    """Compresses what is written to it, and passes that to another output."""
 
     def __init__(self, file: OutputFile, kind: str) -> None:
-        """Take the output, which this one owns from now on, and how it is compressed."""
+        """Take over an output, and how it is compressed."""
         self.path, self.in_place = file.path, file.in_place
         self._file = file
         self._kind = kind
@@ -52,7 +54,7 @@ class CompressedFile:
         self.sync_ahead = file.sync_ahead
 
     def write(self, data: memoryview | bytes) -> None:
-        """Append.
+        """Append data.
 
         Raises:
             OrchestratorError: the disk is full or broken.
@@ -64,7 +66,10 @@ class CompressedFile:
         del self._pending[:whole]
 
     def close(self) -> None:
-        """Compress what is left, and make the output final; one of no bytes is a valid file of its kind, too."""
+        """Compress what is left, and make the output final.
+
+        An empty one is a valid file of its kind, too.
+        """
         if self._pending or self._empty:
             self._put(bytes(self._pending))
             self._pending.clear()
@@ -72,16 +77,16 @@ class CompressedFile:
 
     @property
     def is_final(self) -> bool:
-        """Whether it is whole, under its final name."""
+        """Whether the output is whole, under its final name."""
         return self._file.is_final
 
     def snapshot(self) -> dict[str, Any]:
-        """Make last what was written; return what it takes to go on from here."""
+        """Make what was written durable, and return what is needed to resume from here."""
         pending = base64.b64encode(self._pending).decode()
         return {"file": self._file.snapshot(), "pending": pending, "empty": self._empty}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `snapshot` gave."""
+        """Resume from what `snapshot` returned."""
         self._file.restore(state["file"])
         self._pending, self._empty = bytearray(base64.b64decode(state["pending"])), state["empty"]
 

@@ -1,4 +1,4 @@
-"""The command's results into one file, or one an input file.
+"""Writes the command's results into one file, or one for each input file.
 
 Owner of the state: the coordinator's thread. Invariant: a regular file has its final name only when it is
 whole.
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 
 class FileSink:
-    """One output file; compressed if its name says so."""
+    """One output file, compressed if its name says so."""
 
     def __init__(self, path: str) -> None:
-        """Take the final name, or "-" for standard output; nothing is opened yet.
+        """Take the final name, or "-" for standard output.
+
+        Nothing is opened yet.
 
         Raises:
             ConfigError: it can't be written to.
@@ -40,7 +42,7 @@ class FileSink:
         self._empty = True
 
     def open(self) -> None:
-        """Open it before the first write, so that a place that can't be written to is known.
+        """Open the output before the first write, so that an unwritable place is found early.
 
         Raises:
             OrchestratorError: it can't be written to.
@@ -81,28 +83,34 @@ class FileSink:
         self._file.abort()
 
     def keep_as(self, secret: str) -> None:
-        """Let what is written outlive this process; `secret` is the run's."""
+        """Let what is written outlive this process.
+
+        `secret` is the run's.
+        """
         self._file.keep_as(secret)
 
     def snapshot(self) -> dict[str, Any]:
-        """Make last what was written; return what it takes to go on from here."""
+        """Make what was written durable, and return what is needed to resume from here."""
         columns = {"fields": self._columns.fields, "of_input": self._columns.of_input}
         return {"file": self._file.snapshot(), "empty": self._empty, **columns}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `snapshot` gave."""
+        """Resume from what `snapshot` returned."""
         self._file.restore(state["file"])
         self._columns.fields, self._empty = state["fields"], state["empty"]
         self._columns.of_input = state["of_input"]
 
 
 class FolderSink:
-    """One output file for each input file, under its name; each is closed with its last chunk."""
+    """One output file for each input file, under its name.
+
+    Each is closed with its last chunk.
+    """
 
     in_place = False
 
     def __init__(self, folder: str, inputs: Sequence[str]) -> None:
-        """Make the folder if it isn't there and check the names.
+        """Create the folder if it isn't there, and check the names.
 
         Raises:
             ConfigError: the folder can't be written to, or two inputs have the same name.
@@ -143,26 +151,35 @@ class FolderSink:
         return output
 
     def close(self) -> None:
-        """Nothing is left to do: every file was closed with its last chunk."""
+        """Do nothing, as every file was closed with its last chunk."""
         self.abort()
 
     def keep_as(self, secret: str) -> None:
-        """Let what is written outlive this process; `secret` is the run's."""
+        """Let what is written outlive this process.
+
+        `secret` is the run's.
+        """
         self._secret = secret
 
     def snapshot(self) -> dict[int, Any]:
-        """Make last what was written; return what it takes to resume the files that are not whole."""
+        """Make what was written durable, and return what is needed to resume the unfinished files."""
         return {index: (each.sink.snapshot(), each.written, each.expected) for index, each in self._open.items()}
 
     def restore(self, state: dict[int, Any]) -> None:
-        """Continue with those; one that was made whole since is begun again from where it was."""
+        """Resume the unfinished files.
+
+        One that was finished since starts again from where it was.
+        """
         for file_index, (kept, written, expected) in state.items():
             output = self._begin(file_index)
             output.sink.restore(kept)
             output.written, output.expected = written, expected
 
     def abort(self) -> None:
-        """Remove the files that are not whole; those that are stay."""
+        """Remove the unfinished files.
+
+        Finished ones stay.
+        """
         while self._open:
             self._open.popitem()[1].sink.abort()
 

@@ -1,4 +1,4 @@
-"""Items into a file of lines, JSON lines or CSV rows, as its name says.
+"""Writes items into a file of lines, JSON lines or CSV rows, as its name says.
 
 Owner of the state: the engine's thread.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ItemEncoder:
-    """Turns items into the bytes of one output, a list after the other."""
+    """Encodes items into the bytes of one output, list by list."""
 
     def __init__(self, path: str, output_format: str | None = None) -> None:
         """Choose the format.
@@ -55,7 +55,7 @@ class ItemEncoder:
         return header + bytes(rows) if header else rows
 
     def header_alone(self, columns: Callable[[], tuple[str, ...]]) -> bytes:
-        """Return the header of CSV without rows; b"" if there are some, or nobody knows the columns of the input."""
+        """Return the header of CSV without rows, or b"" if there are rows or unknown columns."""
         if not self._empty or self._format != "csv":
             return b""
         self._columns.of_input = columns()
@@ -66,20 +66,22 @@ class ItemEncoder:
         raise OrchestratorError(told) from error
 
     def snapshot(self) -> Any:
-        """Return the columns, if there are some yet; () if rows without names were written."""
+        """Return the columns, if there are some yet, or () if rows without names were written."""
         return self._columns.fields if self._empty or self._columns.fields else ()
 
     def restore(self, state: Any) -> None:
-        """Go on from what `snapshot` gave."""
+        """Resume from what `snapshot` returned."""
         self._columns.fields = tuple(state) if state else None
         self._empty = state is None
 
 
 class ItemFile:
-    """A file of items. Whole under its name, or not there."""
+    """A file of items, whole under its name or not there."""
 
     def __init__(self, path: str, output_format: str | None = None) -> None:
-        """Take the name; nothing is opened or made yet. Arguments as of `ItemEncoder`.
+        """Take the name.
+
+        Nothing is opened or made yet. The arguments are those of `ItemEncoder`.
 
         Raises:
             ConfigError: it can't be written to, or there is no such format.
@@ -94,7 +96,7 @@ class ItemFile:
         self.keep_as: Callable[[str], None] = self._file.keep_as
 
     def write(self, items: list[Any]) -> None:
-        """Append a line an item.
+        """Append a line for each item.
 
         Raises:
             OrchestratorError: the disk is full, or an item can't be written in the output's format.
@@ -102,20 +104,20 @@ class ItemFile:
         self._file.write(self._encoder.encode(items))
 
     def expect(self, columns: Callable[[], tuple[str, ...]]) -> None:
-        """Take what gives the columns of the input at its end: they are the header of CSV if no row comes."""
+        """Take a function that returns the input's columns, the header of CSV if no row comes."""
         self._input_columns = columns
 
     def close(self) -> None:
-        """Make it whole, and give it its name."""
+        """Finish the file, and give it its name."""
         if header := self._encoder.header_alone(self._input_columns):
             self._file.write(header)
         self._file.close()
 
     def snapshot(self) -> dict[str, Any]:
-        """Make last what was written; return what it takes to go on from here."""
+        """Make what was written durable, and return what is needed to resume from here."""
         return {"file": self._file.snapshot(), "columns": self._encoder.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `snapshot` gave."""
+        """Resume from what `snapshot` returned."""
         self._file.restore(state["file"])
         self._encoder.restore(state["columns"])

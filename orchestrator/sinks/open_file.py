@@ -1,4 +1,4 @@
-"""Items into a file that the user has opened, text or binary: sys.stdout, gzip.open(...), io.StringIO().
+"""Writes items into a file that the user has opened: sys.stdout, gzip.open(...), io.StringIO().
 
 It is flushed at the end and stays open: who opened it closes it. Owner of the state: the engine's thread.
 """
@@ -16,15 +16,17 @@ from orchestrator.sinks.items import ItemEncoder
 
 
 def is_open_file(target: Any) -> bool:
-    """Tell whether an object is a file, which writes text or bytes, and not a sink, which writes lists of items."""
+    """Tell whether an object is a file (of text or bytes) rather than a sink (of lists of items)."""
     return hasattr(target, "write") and hasattr(target, "writelines")
 
 
 class OpenFile:
-    """Writes a line an item to an open file."""
+    """Writes a line for each item to an open file."""
 
     def __init__(self, file: Any, output_format: str | None = None) -> None:
-        """Take the file, and the format; None: as its name says, else "lines".
+        """Take the file, and the format.
+
+        None: as its name says, else "lines".
 
         Raises:
             ConfigError: it is closed, or not open for writing, or there is no such format.
@@ -42,7 +44,7 @@ class OpenFile:
         self._is_raw = isinstance(file, io.RawIOBase)
 
     def write(self, items: list[Any]) -> None:
-        """Append a line an item.
+        """Append a line for each item.
 
         Raises:
             OrchestratorError: an item can't be written in this format, or is not text for a file of text.
@@ -61,7 +63,7 @@ class OpenFile:
             self._file.write(text)
 
     def _write_all(self, left: memoryview) -> None:
-        """A raw file may take less than it is given, and one that must not wait may take nothing."""
+        """Write all of it, though a raw file may take less than it is given, or nothing."""
         while left:
             taken = self._file.write(left)
             if taken is None:
@@ -72,13 +74,13 @@ class OpenFile:
                 left = left[taken:]
 
     def close(self) -> None:
-        """Flush; the file stays open."""
+        """Flush, and leave the file open."""
         flush = getattr(self._file, "flush", None)
         if flush is not None:
             flush()
 
     def abort(self) -> None:
-        """Flush what was written before the run failed, if that can still be done."""
+        """Flush what was written before the run failed, if that is still possible."""
         with suppress(Exception):
             self.close()
 

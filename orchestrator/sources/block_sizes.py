@@ -1,4 +1,6 @@
-"""How large the blocks are that files are cut into, where nobody has said it. Pure.
+"""Sizes of the blocks that files are cut into, where the user gave none.
+
+Pure.
 
 Small enough that every worker gets several, or a short file of records that take long would be one worker's work; large
 enough that what a block costs by itself, a tenth of a millisecond, is little beside what is done with it.
@@ -19,7 +21,10 @@ _UNPACKED = 4
 
 
 def block_bytes_for(inputs: Iterable[Input], blocks: int, most_bytes: int, least_bytes: int = SMALLEST_BYTES) -> int:
-    """Return a size that makes about so many blocks of all inputs; the most where the size of one isn't known."""
+    """Return a size that makes about so many blocks of all inputs.
+
+    The largest size, where the size of an input isn't known.
+    """
     total = 0
     for entry in inputs:
         if entry.size_bytes is None:

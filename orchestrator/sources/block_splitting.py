@@ -1,4 +1,4 @@
-"""Blocks of records that a worker was lost with: cut into parts, so that the record at fault is known, and joined.
+"""Splits blocks that were lost with a worker, to find the record at fault, and joins the parts' outcomes.
 
     block, worker lost in record k  ->  records before k · record k · records behind it
     what came of the parts          ->  what came of the block
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Parts(NamedTuple):
-    """What runs in the place of a block."""
+    """The parts that run in the place of a block."""
 
     parts: list[Chunk]
     suspect: int | None
@@ -42,13 +42,13 @@ class GivenUpBlock(NamedTuple):
 
 
 class Outcomes(Protocol):
-    """What comes of blocks, where that is not the list of the results of their records."""
+    """How outcomes of blocks are joined, where they aren't lists of the records' results."""
 
     def gave_up(self, block: Chunk, error: ItemError, given_up: GivenUpBlock) -> Any:
-        """Return the outcome of a block that is given up: the error, or what stands in its place."""
+        """Return the outcome of a block that is given up: the error, or its replacement."""
 
     def join(self, block: Chunk, outcomes: list[Any]) -> Any:
-        """Return the outcome of a block, given those of its parts: results, and `ItemError`s."""
+        """Return the outcome of a block from those of its parts, which are results and `ItemError`s."""
 
 
 class Divider:
@@ -70,7 +70,10 @@ class Divider:
         self._lines = LineNumbers(AT_A_TIME_BYTES)
 
     def divide(self, block: Chunk, at: int | None) -> Parts | None:
-        """Return the parts of a block: around record `at`, or halves; None: it is one record, or can't be read."""
+        """Return the parts of a block: around record `at`, or halves.
+
+        None: it is one record, or can't be read.
+        """
         try:
             located = self._located(block)
         except Exception:  # whatever the worker would make of it
@@ -96,11 +99,14 @@ class Divider:
         return _narrowed(block, replace(failed[0].place, end=failed[-1].place.end))
 
     def known(self, failed: FailedRecord) -> GivenUpBlock:
-        """Return what is known of a record that a worker has told about."""
+        """Describe a record that a worker has reported."""
         return GivenUpBlock(self.with_line(failed.place), failed.value, 1, failed.raw)
 
     def describe_block(self, block: Chunk) -> GivenUpBlock:
-        """Return what is known of a block that is given up; nearly always it is one record."""
+        """Describe a block that is given up.
+
+        Nearly always it is one record.
+        """
         try:
             located = self._located(block)
         except Exception:  # as above
@@ -124,7 +130,7 @@ class Divider:
         return Located(block, raw, records, self._format)
 
     def with_line(self, place: Place) -> Place:
-        """Add the number of the line: workers know only the bytes of what they read in the middle of a file."""
+        """Add the number of the line, as workers know only the position in bytes."""
         if place.line is not None or place.start is None or self._format in {"blocks", "files"}:
             return place
         try:
@@ -133,7 +139,10 @@ class Divider:
             return place
 
     def _part(self, block: Chunk, located: Located, first: int, end: int) -> Chunk:
-        """Return records `first` to `end` of a block; what is not a record stays with those before it, or the first."""
+        """Return records `first` to `end` of a block.
+
+        What is not a record stays with those before it, or the first.
+        """
         if isinstance(block, Paths):
             return replace(block, origin=replace(block.origin, divided=True), paths=block.paths[first:end])
         raw, spans = located.raw, located.spans

@@ -1,4 +1,4 @@
-"""Standard input, pipes and pseudo-files: read ahead by a thread into a bounded buffer, as things arrive.
+"""Reads standard input, pipes and pseudo-files ahead, in a thread, into a bounded buffer.
 
 Owner of the state: `StdinPieces`, behind its condition. The thread only reads, decompresses, cuts and appends. It waits
 for the descriptor or for `close`, whichever is first; it is a daemon, because another reader of the same pipe may take
@@ -28,7 +28,10 @@ _READ_BYTES = 256 * 1024
 
 
 class StdinPieces:
-    """What arrives on a file descriptor, as it arrives: slow producers' lines don't wait for a full block."""
+    """The pieces that arrive on a file descriptor, as they arrive.
+
+    A slow producer's lines don't wait for a full block.
+    """
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class StdinPieces:
         threading.Thread(target=self._read, name="orchestrator-stdin", daemon=True).start()
 
     def ready(self) -> bool:
-        """Say whether a whole line or record is here, or the end, or as much as is read ahead.
+        """Tell whether a whole line or record is here, or the end, or as much as is read ahead.
 
         Half a line does not count: who takes that has to wait for the other half.
         """
@@ -86,14 +89,14 @@ class StdinPieces:
             return self._whole > 0 or self._ended or self._held >= self._limit
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Have `call` called by the reading thread after each piece, and at the end."""
+        """Have the reading thread call `call` after each piece, and at the end."""
         with self._lock:
             self._on_ready = call
         if self.ready():
             call()
 
     def take(self, most_bytes: int) -> Cut:
-        """Return what there is, one byte to about `most_bytes`; b"" at the end. Waits if there is nothing.
+        """Wait for data, and return one byte to about `most_bytes`, or b"" at the end.
 
         What stands for a record that is too long comes alone.
 
@@ -125,13 +128,16 @@ class StdinPieces:
         return b"".join(taken)
 
     def take_bytes(self, most_bytes: int) -> bytes:
-        """Do what `take` does, where nothing is cut into records."""
+        """Take bytes as `take` does, where nothing is cut into records."""
         piece = self.take(most_bytes)
         assert isinstance(piece, bytes)  # noqa: S101 - only a cutter makes anything else
         return piece
 
     def close(self) -> None:
-        """Stop reading: the thread ends at once if it waits for the descriptor."""
+        """Stop reading.
+
+        The thread ends at once if it waits for the descriptor.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -213,7 +219,7 @@ def _held(piece: Cut) -> int:
 
 
 class _Waiting(io.RawIOBase):
-    """A descriptor that is read when it has something; at its end when the other descriptor is closed by its writer."""
+    """A descriptor that is read when it has data, until the writer of another descriptor closes that."""
 
     def __init__(self, fd: int, wake: int) -> None:
         self._fd = fd
@@ -228,7 +234,7 @@ class _Waiting(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return what there is, at most `size` bytes; waits if there is nothing."""
+        """Wait for data, and return at most `size` bytes."""
         if self.head:
             data, self.head = self.head, b""
             if 0 < size < len(data):

@@ -1,4 +1,6 @@
-"""Find where CSV rows end, exactly as the csv module reads them. Pure: no file, no process.
+"""Finds where CSV rows end, exactly as the csv module reads them.
+
+Pure: no file, no process.
 
 A quotation mark opens a quoted field only at the field's start; inside an unquoted field it is a character like any
 other. So counting marks is not enough: whether one counts depends on all that stands before it. One regular expression
@@ -34,7 +36,7 @@ _AFTER_MARK = {_At.START: _At.QUOTED, _At.UNQUOTED: _At.UNQUOTED, _At.QUOTED: _A
 
 
 class RowEnds:
-    """Follows a file from its first row on, a piece of any length at a time."""
+    """Finds the ends of a file's rows, a piece of any length at a time, from the first row on."""
 
     def __init__(self) -> None:
         self._at = _At.START
@@ -42,7 +44,7 @@ class RowEnds:
         """Whether the last piece ended with a carriage return that ends a row, unless a line feed follows."""
 
     def copy(self) -> RowEnds:
-        """Return one that goes on from here on its own."""
+        """Return a copy that continues from here on its own."""
         other = RowEnds()
         other._at, other._behind_bare_return = self._at, self._behind_bare_return
         return other
@@ -52,7 +54,10 @@ class RowEnds:
         return self._behind_bare_return and piece[:1] not in {b"", b"\n"}
 
     def first_in(self, piece: bytes) -> int:
-        """Return the offset behind the first row that ends in the next piece; 0: none does. Slow; this is used up."""
+        """Return the offset behind the first row that ends in the next piece, or 0.
+
+        Slow. This object can't be used afterwards.
+        """
         taken = 0
         while taken < len(piece):
             end = _next_line_end(piece, taken)
@@ -62,7 +67,7 @@ class RowEnds:
         return 0
 
     def last_in(self, piece: bytes) -> int:
-        """Return the offset behind the last row that ends in the next piece; 0: none does.
+        """Return the offset behind the last row that ends in the next piece, or 0 if none does.
 
         A carriage return at the end of the piece is not a row's end yet: a line feed may follow; see `ended_before`.
         """
@@ -122,13 +127,16 @@ class RowEnds:
 
 
 def _behind_quoted(data: bytes, at: int) -> int:
-    """Return where the rest of a quoted field, from `at` on, has ended; more than there is: not in this piece."""
+    """Return where the rest of a quoted field, from `at` on, ends.
+
+    More than there is: not in this piece.
+    """
     found = _QUOTED.match(data, at)
     return len(data) + 1 if found is None else found.end() + 1
 
 
 def last_line_end(data: bytes, start: int, end: int) -> int:
-    """Return the offset behind the last line end in data[start:end]; 0: there is none.
+    """Return the offset behind the last line end in data[start:end], or 0 if there is none.
 
     A carriage return at the end of `data` is none: a line feed may follow.
     """
@@ -151,7 +159,7 @@ def _next_line_end(data: bytes, start: int) -> int:
 
 
 def _last_outside(data: bytes, start: int, end: int) -> int:
-    """Return the offset behind the last line end that an even number of marks stands before; 0: there is none."""
+    """Return the offset behind the last line end that has an even number of marks before it, or 0."""
     at = last_line_end(data, start, end)
     odd = data.count(_MARK, start, at) % 2
     while odd and at:

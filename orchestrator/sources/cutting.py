@@ -1,4 +1,7 @@
-"""Cut bytes at record boundaries. Pure: no file, no process."""
+"""Cuts bytes at record boundaries.
+
+Pure: no file, no process.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _HEADER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """Stands for a record that is longer than is allowed, and was not kept."""
+    """A record that is longer than is allowed, and was not kept."""
 
     size_bytes: int
     line_ends: int
@@ -36,21 +39,27 @@ class Cutter(Protocol):
     """Whether the bytes are text: what isn't may look compressed by chance."""
 
     def feed(self, piece: bytes) -> list[Cut]:
-        """Add a piece; return the blocks that are whole now, and what stands for records that are too long."""
+        """Add a piece, and return the blocks that are whole now, and placeholders of records that are too long."""
 
     def finish(self) -> Cut:
         """Return what is left when the input has ended."""
 
 
 def cutter(record_format: str, block_bytes: int, max_record_bytes: int = 0) -> Cutter:
-    """Return the cutter for a record format; a longer record than `max_record_bytes` is not kept (0: no limit)."""
+    """Return the cutter for a record format.
+
+    A record longer than `max_record_bytes` is not kept (0: no limit).
+    """
     if record_format == "blocks":
         return SizeCutter(block_bytes)
     return CsvCutter(max_record_bytes) if record_format == "csv" else LineCutter(max_record_bytes)
 
 
 class Pending:
-    """The begin of a record whose end has not come yet; of one that is too long only the length is kept."""
+    """The beginning of a record whose end has not come yet.
+
+    Of one that is too long only the length is kept.
+    """
 
     def __init__(self, max_record_bytes: int, record_format: str) -> None:
         self._limit = max_record_bytes
@@ -80,7 +89,10 @@ class Pending:
             self._pieces = []
 
     def take(self, rest: bytes | memoryview) -> Cut:
-        """Return the record, `rest` being the end of it (and records behind it, unless it is too long); start again."""
+        """Return the record that `rest` ends, with the records behind it, and start again.
+
+        Those behind are left out if it is too long.
+        """
         if self.too_long:
             self._count(bytes(rest))
             found: Cut = TooLong(self._size + len(rest), self._line_ends)
@@ -104,7 +116,7 @@ class LineCutter:
         self._pending = Pending(max_record_bytes, "lines")
 
     def feed(self, piece: bytes) -> list[Cut]:
-        """Add a piece; return the lines that are whole now, as one block."""
+        """Add a piece, and return the lines that are whole now, as one block."""
         found: list[Cut] = []
         if self._pending.too_long and (end := piece.find(b"\n") + 1):
             found.append(self._pending.take(piece[:end]))
@@ -121,7 +133,7 @@ class LineCutter:
 
 
 class SizeCutter:
-    """Cuts blocks of exactly one size, whatever is in them; the last may be shorter."""
+    """Cuts blocks of exactly one size, except the last."""
 
     header: Header | None = None
     text = False
@@ -131,7 +143,7 @@ class SizeCutter:
         self._pending = bytearray()
 
     def feed(self, piece: bytes) -> list[Cut]:
-        """Add a piece; return the full blocks."""
+        """Add a piece, and return the full blocks."""
         self._pending += piece
         whole = len(self._pending) // self._size * self._size
         blocks: list[Cut] = [bytes(self._pending[at : at + self._size]) for at in range(0, whole, self._size)]
@@ -157,7 +169,7 @@ class CsvCutter:
         """Bytes with which it is worth looking for the end of the header again: it may have a long quoted field."""
 
     def feed(self, piece: bytes) -> list[Cut]:
-        """Add a piece; return the rows that are whole now, as one block."""
+        """Add a piece, and return the rows that are whole now, as one block."""
         if self.header is None:
             self._head.append(piece)
             piece = self._behind_header(ended=False)
@@ -183,7 +195,7 @@ class CsvCutter:
         return self._behind_header(ended=True)
 
     def _behind_header(self, *, ended: bool) -> bytes:
-        """Look for the header in what is pending; return what stands behind it."""
+        """Look for the header in what is pending, and return what stands behind it."""
         if not ended and sum(map(len, self._head)) < self._wanted:
             return b""
         data = b"".join(self._head)

@@ -1,4 +1,4 @@
-"""Input files as chunks: plain files as byte ranges that workers read, all others as blocks of records.
+"""Gives input files as chunks: byte ranges of plain files, blocks of records of all others.
 
 Owner of the state: whoever iterates; a source is iterated once. Runs in the coordinator. Every file gives at
 least one chunk, an empty one too, so that a sink hears of it.
@@ -108,7 +108,10 @@ class FileSource:
         return sum(max(1, -(-(entry.size_bytes or 0) // self._block_bytes)) for entry in self._inputs)
 
     def ready(self) -> bool:
-        """Say whether the next chunk can be had without waiting; only what is read as a stream makes anyone wait."""
+        """Tell whether the next chunk is available without waiting.
+
+        Only what is read as a stream makes anyone wait.
+        """
         if self._stream is None and self._coming < len(self._inputs):
             try:
                 self._open_stream(self._inputs[self._coming])
@@ -117,13 +120,16 @@ class FileSource:
         return self._stream is None or self._stream.ready()
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Have `call` called, from another thread, whenever `ready` may have become true."""
+        """Have another thread call `call` whenever `ready` may have become true."""
         self._on_ready = call
         if self._stream is not None:
             self._stream.when_ready(call)
 
     def close(self) -> None:
-        """Let go of standard input and of open files; from the thread that iterates, when no chunk is at work."""
+        """Close standard input and open files.
+
+        Called from the thread that iterates, when no chunk is at work.
+        """
         self._coming = len(self._inputs)
         self._end_stream()
         self._chunks.close()
@@ -152,7 +158,10 @@ class FileSource:
                 yield self._unreadable(entry, index, str(error))
 
     def _unreadable(self, entry: Input, file_index: int, why: str) -> Block:
-        """Stand for the rest of a file that can't be read: whether the run goes on is not the source's to say."""
+        """Return a placeholder for the rest of a file that can't be read.
+
+        Whether the run continues is decided elsewhere.
+        """
         left = max(0, (entry.size_bytes or 0) - self._cut_bytes)
         origin = self._origin(entry, file_index, self._cut_chunks, left, last=True)
         return Block(origin, b"", 0, 1, unreadable=why)
@@ -191,7 +200,10 @@ class FileSource:
         return origin
 
     def _ranges(self, entry: Input, file_index: int, file: Identity) -> Iterator[Chunk]:
-        """Cut a plain file anywhere; the workers find the records."""
+        """Cut a plain file anywhere.
+
+        The workers find the records.
+        """
         size, block = file.size_bytes, self._block_bytes
         exact = self._format == "blocks" or not size
         for index, start in enumerate(range(0, max(size, 1), block)):
@@ -211,7 +223,10 @@ class FileSource:
             )  # fmt: skip
 
     def _row_spans(self, entry: Input, fd: int, begin: int, size: int) -> Iterator[tuple[int, int, bool]]:
-        """Cut [begin, size) between rows: (start, end, whether it is one row that is too long), at least one span."""
+        """Cut [begin, size) between rows into spans, at least one.
+
+        A span is (start, end, whether it is one row that is too long).
+        """
         rows, at, start, row = RowEnds(), begin, begin, begin  # the row that begins at `row` has not ended before `at`
 
         def spans_to(end: int) -> list[tuple[int, int, bool]]:
@@ -247,7 +262,7 @@ class FileSource:
             begin += len(piece)
 
     def _columns(self, entry: Input, header: Header) -> tuple[str, ...]:
-        """Return the columns of a CSV file; warn once a run of names that stand there twice."""
+        """Return the columns of a CSV file, and warn once in a run of duplicate names."""
         if header.repeated and not self._warned:
             self._warned = True
             name = header.repeated[0]
@@ -287,7 +302,7 @@ class FileSource:
         yield from self._blocks(entry, file_index, cut, checked(), lambda: raw.at)
 
     def _stream_blocks(self, entry: Input, file_index: int) -> Iterator[Chunk]:
-        """Take what standard input or a pipe has, as soon as it has a whole record."""
+        """Yield what standard input or a pipe has, as soon as it has a whole record."""
         pieces = self._open_stream(entry, always=True)
         assert pieces is not None and pieces.cut is not None  # noqa: S101, PT018 - for the type checker
         blocks = iter(lambda: pieces.take(self._block_bytes), b"")
@@ -296,7 +311,10 @@ class FileSource:
     def _blocks(
         self, entry: Input, file_index: int, cut: Cutter, blocks: Iterator[Cut], position: Callable[[], int]
     ) -> Iterator[Chunk]:
-        """Give blocks of whole records; the last is empty where nothing was left over."""
+        """Yield blocks of whole records.
+
+        The last is empty where nothing was left over.
+        """
         index, offset, line, counted, names, last = 0, 0, 1, 0, None, False
         while not last:
             found = next(blocks, b"")
@@ -314,7 +332,10 @@ class FileSource:
             index, offset, line = index + 1, offset + size_bytes, line + line_ends
 
     def _path_chunks(self) -> Iterator[Chunk]:
-        """Give the files' names, several to a chunk; names come from standard input too, one a line."""
+        """Yield the files' names, several to a chunk.
+
+        Names come from standard input too, one a line.
+        """
         held: list[tuple[Input, int]] = []
         for index, entry in enumerate(self._inputs):
             names = [entry.path] if entry.path != STDIN else self._names_from_stdin()
@@ -339,7 +360,10 @@ class FileSource:
         return Paths(self._origin(first, index, 0, size, last=True), tuple(entry.path for entry, _ in held))
 
     def _open_stream(self, entry: Input, *, always: bool = False) -> StdinPieces | None:
-        """Begin to read what is not a regular file (`always`: or only looks like one), unless that was done already."""
+        """Begin to read what is not a regular file, unless that was done already.
+
+        With `always`, also what only looks like one.
+        """
         names = self._format == "files"
         if self._stream is None and (always or (entry.path == STDIN if names else not entry.is_regular)):
             is_stdin = entry.path == STDIN
@@ -383,14 +407,14 @@ class FileSource:
 
 
 def _measured(found: Cut, record_format: str) -> tuple[bytes, int, int]:
-    """Return the bytes that are there of what was cut, how many it had, and how many line ends."""
+    """Return the bytes left of what was cut, how many it had, and how many line ends."""
     if isinstance(found, TooLong):
         return b"", found.size_bytes, found.line_ends
     return found, len(found), count_line_ends(found, record_format)
 
 
 class _KeptOpen:
-    """The descriptors of the files that were opened last."""
+    """Keeps the descriptors of the files that were opened last."""
 
     def __init__(self) -> None:
         self._descriptors: deque[int] = deque()
@@ -409,7 +433,7 @@ class _KeptOpen:
 
 
 class _UpTo(io.RawIOBase):
-    """A file as far as it went when the run began."""
+    """Reads a file up to its size at the start of the run."""
 
     def __init__(self, fd: int, size_bytes: int) -> None:
         self._fd = fd
@@ -428,7 +452,7 @@ class _UpTo(io.RawIOBase):
 
 
 def _why_not(entry: Input, file: Identity, fd: int, error: BaseException) -> str:
-    """Say why a compressed file can't be read: because it was changed, or because it is damaged."""
+    """Say why a compressed file can't be read: it was changed, or it is damaged."""
     try:
         file.check(entry.path, fd)
     except FileChangedError as changed:
@@ -438,7 +462,7 @@ def _why_not(entry: Input, file: Identity, fd: int, error: BaseException) -> str
 
 
 def _levels_to_caller() -> int:
-    """Return how many frames the code is away that uses this package: a warning names its line, not ours."""
+    """Return how many frames away the code is that uses this package, so that a warning names its line."""
     levels, frame = 1, sys._getframe(1)  # noqa: SLF001 - there is no public name
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("orchestrator"):
         levels, frame = levels + 1, frame.f_back
@@ -446,7 +470,7 @@ def _levels_to_caller() -> int:
 
 
 def _refuse_own(entry: Input) -> Input:
-    """Return an input whose name a worker gets.
+    """Return an input whose name a worker gets, unless it means a descriptor of this process.
 
     Raises:
         ConfigError: the name means something else in a worker.
@@ -464,7 +488,7 @@ def _told(entry: Input) -> str:
 
 
 def _read_full(stream: IO[bytes], size: int) -> bytes:
-    """Read `size` bytes; fewer only at the end."""
+    """Read `size` bytes, or fewer at the end."""
     data = stream.read(size)
     while 0 < len(data) < size:
         more = stream.read(size - len(data))

@@ -1,4 +1,4 @@
-"""The files that a run reads: found, looked at, opened.
+"""Finds, checks and opens the files that a run reads.
 
 A file is what its path meant when the run began: `Input.file` knows it again.
 """
@@ -94,12 +94,12 @@ def look_at(path: str) -> Input:
 
 
 def _is_pseudo(path: str, status: os.stat_result) -> bool:
-    """Tell whether a regular file is the kernel's, or is reached by a name such as /dev/fd/3."""
+    """Tell whether a regular file belongs to the kernel, or is reached by a name such as /dev/fd/3."""
     return status.st_dev in _pseudo_devices() or _goes_through_proc(path)
 
 
 def is_own(path: str) -> bool:
-    """Tell whether a path means something of this process only, such as /dev/fd/3, or a link to it."""
+    """Tell whether a path means something of this process only, such as /dev/fd/3 or a link to it."""
     return path != STDIN and _goes_through_proc(path, f"/proc/{os.getpid()}/")
 
 
@@ -135,7 +135,9 @@ def looked_at_again(inputs: Sequence[Input]) -> list[Input]:
 
 
 def open_stream(path: str) -> int:
-    """Return a new descriptor of what is read from the front; a FIFO that nobody writes to yet is not waited for.
+    """Return a new descriptor of what is read from the front.
+
+    A FIFO that nobody writes to yet is not waited for.
 
     Raises:
         OrchestratorError: it can't be opened.
@@ -161,7 +163,10 @@ def csv_header(fd: int, size_bytes: int) -> Header:
 
 
 def columns_of(inputs: Sequence[Input]) -> tuple[str, ...]:
-    """Return the columns of the first CSV file; () if only a run can read it: it is compressed, or no regular file."""
+    """Return the columns of the first CSV file, or () if only a run can read it.
+
+    That is so if it is compressed, or no regular file.
+    """
     for entry in inputs:
         if not entry.is_regular or entry.compression:
             return ()
@@ -173,7 +178,7 @@ def columns_of(inputs: Sequence[Input]) -> tuple[str, ...]:
 
 
 def open_plain(entry: Input) -> tuple[int, Identity]:
-    """Open a regular file; return its descriptor, and what workers know the file by.
+    """Open a regular file, and return its descriptor and its identity for workers.
 
     Raises:
         OrchestratorError: it can't be read, or is not what it was when the run began.
@@ -195,7 +200,7 @@ def open_plain(entry: Input) -> tuple[int, Identity]:
 
 
 def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
-    """Return what input files are known by, for a run that is to be resumed.
+    """Return the fingerprints of input files, for a run that is to be resumed.
 
     Raises:
         ConfigError: one can't be read a second time.
@@ -210,7 +215,7 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
 
 
 def mean_record_bytes(inputs: Sequence[Input], record_format: str) -> int:
-    """Estimate a record's size from the first 64 KiB of the first plain file; 256 if there is none."""
+    """Estimate a record's size from the first 64 KiB of the first plain file, or 256 if there is none."""
     for entry in inputs:
         if entry.is_regular and not entry.compression and entry.size_bytes:
             with suppress(OSError), open(entry.path, "rb") as file:

@@ -1,4 +1,4 @@
-"""The numbers of lines in plain files, for records of which only the bytes are known.
+"""Finds line numbers in plain files, for records of which only the bytes are known.
 
 Owner of the state: the coordinator's thread.
 """
@@ -21,10 +21,13 @@ AT_A_TIME_BYTES = 2**30
 
 
 class LineNumbers:
-    """Counts the lines of files as far as is needed, once; asked for in order, each costs no more than its distance."""
+    """Counts the lines of files as far as is needed, once.
+
+    Asked for in order, each costs no more than its distance.
+    """
 
     def __init__(self, most_bytes: int = sys.maxsize) -> None:
-        """Begin.
+        """Begin with nothing counted.
 
         Args:
             most_bytes: how much of a file is read at a time, where a run goes on meanwhile; a line that is farther away
@@ -34,7 +37,9 @@ class LineNumbers:
         self._files: dict[tuple[str, bool], _Counted] = {}
 
     def of(self, path: str, offset: int, record_format: str) -> int:
-        """Return the number of the line, from 1, that a byte of a file stands in; what ends one is up to the format.
+        """Return the number of the line, from 1, that a byte of a file stands in.
+
+        The format says what ends a line.
 
         Raises:
             OSError: the file can't be read, or the line is too far away.

@@ -1,1 +1,1 @@
-"""How files come to be on the disk: created, appended to, replaced, synced."""
+"""Creates, appends to, replaces and syncs files."""

@@ -1,4 +1,4 @@
-"""A file that grows while a run goes on, and is whole up to its last write at any time: job logs, traces, dead letters.
+"""A file that grows during a run and is whole up to its last write: job logs, traces, dead letters.
 
 Written without a buffer: what a full disk refuses is told at once, and not once more when the file is closed. A regular
 file is looked at before each write: one that somebody has removed, replaced or cut short would be written to in vain.
@@ -29,12 +29,15 @@ _LOOK_BACK_BYTES = 64 * 1024
 
 
 class AppendFile:
-    """One such file; a descriptor of this process, a FIFO or a device is written to in place."""
+    """A file that is appended to.
+
+    A descriptor of this process, a FIFO or a device is written to in place.
+    """
 
     def __init__(
         self, path: str, what: str, *, goes_on: bool, mode: int = 0o666, hint: str = "free some space"
     ) -> None:
-        """Open it; it is made if it is not there.
+        """Open the file, or create it if it is not there.
 
         Args:
             path: its name.
@@ -78,7 +81,10 @@ class AppendFile:
         self._size = os.fstat(self._fd).st_size
 
     def narrow(self, mode: int) -> None:
-        """Take away what the file's mode allows beyond `mode`, if the file is empty: what is in it was there before."""
+        """Narrow the mode of an empty file to `mode`.
+
+        A file that has content was there before.
+        """
         if self._stream is None and not self.size:
             found = stat.S_IMODE(os.fstat(self._fd).st_mode)
             if found & 0o666 & ~mode:
@@ -87,21 +93,21 @@ class AppendFile:
 
     @property
     def is_regular(self) -> bool:
-        """Whether what was written can be read back, and taken back."""
+        """Whether what was written can be read and truncated."""
         return self._stream is None
 
     @property
     def size(self) -> int:
-        """How many bytes are in it."""
+        """How many bytes are in the file."""
         return os.fstat(self._fd).st_size if self._stream is None else 0
 
     def ends_in_line(self) -> bool:
-        """Tell whether the next write begins a line."""
+        """Tell whether the file ends with a line end, so that the next write begins a line."""
         size = self.size
         return not size or os.pread(self._fd, 1, size - 1) == b"\n"
 
     def cut_torn_line(self) -> None:
-        """Cut off what is behind the last line end: a crash, or a full disk, has left half a line there."""
+        """Cut off half a line that a crash or a full disk left behind the last line end."""
         at = self.size
         while at and not self.ends_in_line():
             start = max(0, at - _LOOK_BACK_BYTES)
@@ -112,7 +118,7 @@ class AppendFile:
         self._size = self.size
 
     def write(self, data: bytes) -> None:
-        """Append.
+        """Append data.
 
         Raises:
             OrchestratorError: the disk is full or broken, and nothing of it is left there; or somebody has meddled with
@@ -138,7 +144,7 @@ class AppendFile:
             self._size = before + len(data)
 
     def snapshot(self) -> dict[str, Any]:
-        """Make last what was written; return how many bytes the file has, and how to know it again.
+        """Make what was written durable, and return the file's size and how to recognize it.
 
         Raises:
             OrchestratorError: the disk is full or broken, or somebody has meddled with the file.
@@ -161,12 +167,14 @@ class AppendFile:
         self.cut_at(size)
 
     def cut_at(self, size_bytes: int) -> None:
-        """Cut off what is behind so many bytes."""
+        """Truncate the file to so many bytes."""
         os.ftruncate(self._fd, size_bytes)
         self._size = size_bytes
 
     def close(self) -> None:
-        """Make last what was written, and close the file; again is fine.
+        """Make what was written durable, and close the file.
+
+        Calling it again does nothing.
 
         Raises:
             OrchestratorError: the disk is full or broken, or somebody has meddled with the file.
@@ -177,7 +185,10 @@ class AppendFile:
             self.abort()
 
     def abort(self) -> None:
-        """Close the file, whatever became of it; again is fine."""
+        """Close the file, whatever its state.
+
+        Calling it again does nothing.
+        """
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -200,7 +211,7 @@ class AppendFile:
             self._unsynced = False
 
     def _check_ours(self) -> int:
-        """Return the size of the file, if it is the one that we have been writing to."""
+        """Return the size of the file, or raise if it is not the one that we have been writing to."""
         found = self.size
         if not same_file(self._fd, self._final):
             raise self._meddled("it was removed, renamed or replaced")

@@ -1,4 +1,6 @@
-"""Open files share the descriptors that there are: the one used least recently is closed, and reopened when needed.
+"""Shares a limited number of descriptors among files.
+
+The file used least recently is closed, and reopened when needed.
 
     10,000 outputs of a demultiplexer  ->  at most a quarter of the process's descriptors open at once
 
@@ -24,17 +26,23 @@ _MOST_DESCRIPTORS = 1 << 20
 
 
 class Rests(Protocol):
-    """A file that can be closed for a while."""
+    """A file that can be closed for a while and reopened."""
 
     def rest(self) -> None:
-        """Give the descriptor back; the next use opens the file again."""
+        """Close the descriptor.
+
+        The next use opens the file again.
+        """
 
 
 class DescriptorPool:
     """The files that one thread has open, least recently used first."""
 
     def __init__(self, most: int | None = None) -> None:
-        """Take how many files may be open; None: as many as the limits of the process allow."""
+        """Take how many files may be open.
+
+        None: as many as the limits of the process allow.
+        """
         self._open: OrderedDict[Rests, None] = OrderedDict()
         self._most = most
 
@@ -61,16 +69,16 @@ class DescriptorPool:
                 return descriptor
 
     def used(self, file: Rests) -> None:
-        """Note that a file was used just now."""
+        """Record that a file was used just now."""
         with suppress(KeyError):  # opened by another thread
             self._open.move_to_end(file)
 
     def forget(self, file: Rests) -> None:
-        """Note that a file was closed for good."""
+        """Record that a file was closed for good."""
         self._open.pop(file, None)
 
     def rest_all(self) -> None:
-        """Have every file give its descriptor back, for what needs some itself."""
+        """Close the descriptors of all files, to free them for other uses."""
         while self._open:
             self._rest_one()
 

@@ -1,4 +1,4 @@
-"""Outputs that are written to in place, as a stream: our own descriptors, FIFOs, devices.
+"""Outputs that are written to in place, as a stream: own descriptors, FIFOs, devices.
 
 What was written can't be taken back, so they are no outputs of runs that can be resumed.
 
@@ -23,11 +23,17 @@ _WRITE_WAIT_S = 1.0
 
 
 class ReaderGoneError(OrchestratorError):
-    """Whoever read our output has left, as `head` does; not a failure."""
+    """The reader of our output has left, as `head` does.
+
+    That is not a failure.
+    """
 
 
 class InPlaceFile:
-    """One output; opened by `open`, or by the first write."""
+    """One output that is written to in place.
+
+    `open` or the first write opens it.
+    """
 
     in_place = True
 
@@ -45,7 +51,7 @@ class InPlaceFile:
             raise ConfigError(f"can't write to {path}: {os.strerror(errno.EACCES)}")
 
     def open(self) -> None:
-        """Begin; a FIFO that nobody reads yet is waited for.
+        """Open the output, and wait for a reader of a FIFO.
 
         Raises:
             OrchestratorError: it can't be opened.
@@ -63,7 +69,7 @@ class InPlaceFile:
             raise OrchestratorError(f"can't write to {self.path}: {error.strerror}") from None
 
     def write(self, data: memoryview | bytes) -> None:
-        """Append.
+        """Append data.
 
         Raises:
             ReaderGoneError: nobody reads any more.
@@ -84,30 +90,36 @@ class InPlaceFile:
             raise OrchestratorError(f"can't write {to}{self.path}: {error.strerror}") from None
 
     def close(self) -> None:
-        """Let go of it; one that was never written to is opened first, so that its reader learns of the end."""
+        """Close the output.
+
+        One that was never written to is opened first, so that its reader sees the end.
+        """
         self.open()
         self.abort()
 
     def sync_ahead(self) -> None:
-        """Do nothing: what is written is its reader's at once."""
+        """Do nothing, as the reader has what was written at once."""
 
     def discard(self) -> None:
         """Do as `abort`."""
         self.abort()
 
     def abort(self) -> None:
-        """Let go of it; what was written can't be taken back."""
+        """Close the output.
+
+        What was written can't be taken back.
+        """
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     @property
     def is_final(self) -> bool:
-        """Nothing was promised to be whole."""
+        """Whether the output is final: always, as it is written in place."""
         return False
 
     def keep_as(self, secret: str) -> None:  # noqa: ARG002 - as of every output
-        """Refuse.
+        """Refuse: what is written in place can't be resumed.
 
         Raises:
             ConfigError: always.
@@ -115,10 +127,10 @@ class InPlaceFile:
         raise ConfigError(f"{self.path} is not a regular file, so a run that writes to it can't be resumed")
 
     def snapshot(self) -> None:
-        """Not reached."""
+        """Never called, as `keep_as` refuses."""
 
     def restore(self, state: None) -> None:
-        """Not reached."""
+        """Never called, as `keep_as` refuses."""
 
 
 def _writable(path: str, descriptor: int) -> os.stat_result:
@@ -133,7 +145,10 @@ def _writable(path: str, descriptor: int) -> os.stat_result:
 
 
 def _opened(path: str) -> int:
-    """Open what is there; a plain open of a FIFO would sit in the kernel until a reader comes, whatever signals say."""
+    """Open a file without blocking.
+
+    A plain open of a FIFO would wait in the kernel for a reader, whatever signals come.
+    """
     while True:
         try:
             return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

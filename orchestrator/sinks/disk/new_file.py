@@ -21,7 +21,7 @@ _NAME_BYTES = 255
 
 
 class NotOurFileError(OrchestratorError):
-    """A file that is to be written on is not the one that this user's run left there."""
+    """A file to be resumed is not the one that this user's run left there."""
 
 
 def random_tag() -> str:
@@ -37,7 +37,10 @@ def derived_tag(secret: str, name: str) -> str:
 
 
 def part_path(folder: str, name: str, tag: str) -> str:
-    """Return ".NAME.TAG.part" in the folder; a long NAME is cut, so that any name that fits has a part that fits."""
+    """Return ".NAME.TAG.part" in the folder.
+
+    A long NAME is cut, so that the part's name fits wherever NAME does.
+    """
     stem = name
     ending = f".{tag}.part"
     room = longest_name(folder) - len(ending) - 1
@@ -55,7 +58,9 @@ def longest_name(folder: str) -> int:
 
 
 def create(path: str, mode: int = 0o666) -> int:
-    """Create a file to read and write; return its descriptor. The umask narrows the mode.
+    """Create a file to read and write, and return its descriptor.
+
+    The umask narrows the mode.
 
     Raises:
         FileExistsError: there is something of that name, a dangling link too.
@@ -65,7 +70,7 @@ def create(path: str, mode: int = 0o666) -> int:
 
 
 def begin(path: str, mode: int = 0o666) -> int:
-    """Create a file, or empty the one that a run of this user has left there; return its descriptor.
+    """Create a file, or empty the one that a run of this user left there, and return its descriptor.
 
     Raises:
         NotOurFileError: there is something else.
@@ -80,7 +85,7 @@ def begin(path: str, mode: int = 0o666) -> int:
 
 
 def reopen(path: str, *, of_anyone: bool = False) -> int:
-    """Open a file that a run of this user has left; return its descriptor.
+    """Open a file that a run of this user has left, and return its descriptor.
 
     Args:
         path: its name; a link is not followed.

@@ -1,4 +1,4 @@
-"""What an output's name means: a file that is replaced when it is whole, or something that is written to in place.
+"""Decides what an output's name means: a file that is replaced when whole, or one written in place.
 
 | the name | is |
 |---|---|
@@ -42,33 +42,41 @@ class OutputFile(Protocol):
     """Whether it is written as a stream, and what was written can't be taken back."""
 
     def open(self) -> None:
-        """Begin, if it is not begun; a write does it too."""
+        """Open the output, if it is not open.
+
+        A write does so too.
+        """
 
     def write(self, data: memoryview | bytes) -> None:
-        """Append.
+        """Append data.
 
         Raises:
             OrchestratorError: it can't be written.
         """
 
     def close(self) -> None:
-        """Make it final."""
+        """Make the output final."""
 
     def abort(self) -> None:
-        """Leave nothing under the final name."""
+        """Abandon the output: leave nothing under the final name."""
 
     def sync_ahead(self) -> None:
-        """Sync what was written so far, if that means something; any thread may call it."""
+        """Sync what was written so far, where that is possible.
+
+        Any thread may call it.
+        """
 
     def discard(self) -> None:
-        """Leave nothing that a later run could continue with either."""
+        """Abandon the output, and leave nothing for a later run to resume."""
 
     @property
     def is_final(self) -> bool:
-        """Whether it is whole, under its final name."""
+        """Whether the output is whole, under its final name."""
 
     def keep_as(self, secret: str) -> None:
-        """Let what is written outlive this process; before anything is written.
+        """Let what is written outlive this process.
+
+        Call it before anything is written.
 
         Args:
             secret: known to the runs that continue with this one, and to nobody else.
@@ -78,14 +86,16 @@ class OutputFile(Protocol):
         """
 
     def snapshot(self) -> Any:
-        """Make last what was written; return what it takes to go on from here."""
+        """Make what was written durable, and return what is needed to resume from here."""
 
     def restore(self, state: Any) -> None:
-        """Go on from what `snapshot` gave."""
+        """Resume from what `snapshot` returned."""
 
 
 def output_file(path: str, mode: int = 0o666) -> OutputFile:
-    """Return the output of this name; nothing is opened or made yet.
+    """Return the output of this name.
+
+    Nothing is opened or made yet.
 
     Args:
         path: the name; "-" is standard output.
@@ -134,7 +144,7 @@ def is_standard_output(path: str) -> bool:
 
 
 def own_descriptor(path: str) -> int | None:
-    """Return the descriptor of this process that a name means; None: it means something else."""
+    """Return the descriptor of this process that a name means, or None if it means something else."""
     try:
         found = resolve(path)
     except ConfigError:
@@ -143,7 +153,9 @@ def own_descriptor(path: str) -> int | None:
 
 
 def resolve(path: str) -> int | str:
-    """Follow links by hand; return the real path, or the number of this process's descriptor that they lead to.
+    """Follow links by hand.
+
+    Return the real path, or the number of this process's descriptor that they lead to.
 
     The kernel would open /dev/fd/N anew, or lead through it to the file behind it; we want the descriptor itself.
 
@@ -171,7 +183,7 @@ def resolve(path: str) -> int | str:
 
 
 def _refuse_planted(path: str, link: str, folder: str) -> None:
-    """Do for a rename what Linux's `protected_symlinks` does for an open."""
+    """Refuse a link that others planted, as Linux's `protected_symlinks` does for an open."""
     shared, owner = os.stat(folder), os.lstat(link).st_uid
     if shared.st_mode & _SHARED == _SHARED and owner not in {os.geteuid(), shared.st_uid}:
         raise ConfigError(

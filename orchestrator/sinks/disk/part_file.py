@@ -1,4 +1,6 @@
-"""A file that is written beside its final name, synced to the disk, then renamed: whole under its name, or not there.
+"""A file that is written beside its final name, synced, then renamed.
+
+So it is whole under its name, or not there.
 
     name ".OUT.TAG.part", removed if the run fails; TAG is random, or derived from the run's secret if a later run may
     have to find the file again
@@ -41,7 +43,10 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 
 class PartFile:
-    """One output file; made by `open`, or by the first write."""
+    """One output file.
+
+    `open` or the first write creates it.
+    """
 
     in_place = False
 
@@ -74,7 +79,7 @@ class PartFile:
         self._dirty_bytes = 0  # written since the kernel was last told to begin
 
     def open(self) -> None:
-        """Begin an empty file, if none is begun; continue with one that rests.
+        """Create an empty file, if there is none, or reopen one that rests.
 
         Raises:
             OrchestratorError: it can't be made, or somebody has meddled with it.
@@ -113,13 +118,16 @@ class PartFile:
         return fd
 
     def rest(self) -> None:
-        """Give the descriptor back for a while; called by the pool of descriptors."""
+        """Close the descriptor for a while.
+
+        The pool of descriptors calls this.
+        """
         fd, self._fd = self._fd, -1
         self._identity = os.fstat(fd)
         os.close(fd)
 
     def write(self, data: memoryview | bytes) -> None:
-        """Append.
+        """Append data.
 
         Raises:
             OrchestratorError: the disk is full or broken.
@@ -135,7 +143,7 @@ class PartFile:
             self._write_back()
 
     def _write_back(self) -> None:
-        """Have the kernel begin to write out what there is, so that a sync finds little left to wait for."""
+        """Start writing back what there is, so that a sync has little left to wait for."""
         import ctypes  # noqa: PLC0415 - only for large outputs
 
         self._dirty_bytes = 0
@@ -164,7 +172,7 @@ class PartFile:
         self._let_go()
 
     def _take_after_old(self) -> None:
-        """Give the file the owner and the mode of the one that it replaces, as far as that is permitted."""
+        """Give the file the owner and mode of the one that it replaces, where permitted."""
         if self._old is None:
             return
         old, mode = self._old, stat.S_IMODE(self._old.st_mode)
@@ -182,7 +190,7 @@ class PartFile:
             os.fchmod(self._fd, mode)
 
     def _check_ours(self) -> None:
-        """Make sure that what is about to get the final name, or to be noted in a journal, is what was written."""
+        """Check that the file is still the one that was written, before it is renamed or noted in a journal."""
         if not same_file(self._fd, self._part):
             raise self._meddled("it was removed, renamed or replaced", self._part)
         found = os.fstat(self._fd).st_size
@@ -196,7 +204,10 @@ class PartFile:
 
     @property
     def is_final(self) -> bool:
-        """Whether it has its final name; after an abort too, which may come of a signal at any instant of `close`."""
+        """Whether the file has its final name.
+
+        Also asked after an abort, which a signal may cause at any instant of `close`.
+        """
         if not self._renaming or self._identity is None:
             return False
         with suppress(OSError):
@@ -211,12 +222,15 @@ class PartFile:
         self._let_go()
 
     def discard(self) -> None:
-        """Remove what was written, also from a later run."""
+        """Remove what was written, so that no later run finds it."""
         self._kept = False
         self.abort()
 
     def sync_ahead(self) -> None:
-        """Sync what was written so far, so that `close` and `snapshot` need not; from any thread, while none writes."""
+        """Sync what was written so far, so that `close` and `snapshot` need not.
+
+        Any thread may call it while none writes.
+        """
         if self._part and self._identity is not None:
             size = self._size
             if sync_by_name(self._part, self._identity):
@@ -232,7 +246,7 @@ class PartFile:
     # ---- for a run that can be resumed ------------------------------------------------------------------------
 
     def keep_as(self, secret: str) -> None:
-        """Write under a name that a later run finds, and leave it there if this one does not end.
+        """Write under a name that a later run finds, and keep it there if this run does not finish.
 
         Before anything is written.
 
@@ -243,7 +257,7 @@ class PartFile:
         self._part = part_path(self._folder, self._name, derived_tag(secret, self._name))
 
     def snapshot(self) -> dict[str, Any]:
-        """Make last what was written; return how many bytes that is, and how to know the file again.
+        """Make what was written durable, and return its size and how to recognize the file.
 
         Raises:
             OrchestratorError: the disk is full or broken, or somebody has meddled with the file.
@@ -256,7 +270,7 @@ class PartFile:
             return {"bytes": self._size, "tail": tail_of(self._fd, self._size)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on behind what a run before this one had written when it made a snapshot.
+        """Resume behind what an earlier run had written at its snapshot.
 
         Raises:
             OrchestratorError: that is not there any more.
@@ -281,7 +295,7 @@ class PartFile:
         self._identity = os.fstat(self._fd)
 
     def _check_found(self, state: dict[str, Any]) -> None:
-        """Look before anything is cut off: a file that was made longer again would be taken for good."""
+        """Check the file before anything is cut off, as one that was lengthened again would pass as good."""
         size: int = state["bytes"]
         found = os.fstat(self._fd).st_size
         wrong = None

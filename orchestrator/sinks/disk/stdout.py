@@ -1,4 +1,4 @@
-"""Standard output, past Python's own buffers."""
+"""Writes standard output past Python's own buffers."""
 
 from __future__ import annotations
 

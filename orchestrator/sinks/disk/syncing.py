@@ -1,4 +1,4 @@
-"""Sync many files together: side by side they share the disk's flushes, which take milliseconds each.
+"""Syncs many files at once, so that they share the disk's flushes, which take milliseconds each.
 
 Runs in the coordinator; the threads that it uses are gone when it returns.
 """
@@ -20,7 +20,7 @@ _of_thread = threading.local()
 
 
 def sync_ahead(sinks: Collection[Any]) -> None:
-    """Have what was written to sinks on its way to the disk, so that they need not sync it one by one."""
+    """Sync sinks side by side, so that they need not do it one by one."""
     if len(sinks) <= _FEW:
         return
     descriptor_pool().rest_all()
@@ -47,7 +47,10 @@ def folders_synced_once() -> Iterator[None]:
 
 
 def sync_folder(folder: str) -> None:
-    """Make new names in a folder last; some file systems can't, and then the files' own syncs have to do."""
+    """Make new names in a folder durable.
+
+    Some file systems can't. Then the files' own syncs have to suffice.
+    """
     waiting: set[str] | None = getattr(_of_thread, "folders", None)
     if waiting is not None:
         waiting.add(folder)
@@ -61,7 +64,10 @@ def sync_folder(folder: str) -> None:
 
 
 def sync_by_name(path: str, identity: os.stat_result) -> bool:
-    """Sync a file that need not be open; return False if that failed, or it is another file."""
+    """Sync a file that need not be open, and return whether that succeeded.
+
+    It fails for another file of that name, too.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
