@@ -6,7 +6,10 @@ from orchestrator.cli.session.exit_codes import EXIT_SIGINT, EXIT_USAGE, print_e
 
 
 def run_command_line(argv: list[str]) -> int:
-    """Run what `argv` says and return the exit code. Ctrl-C at any point gives 130 and no traceback."""
+    """Run the command of `argv`, and return its exit code.
+
+    Ctrl-C at any point gives 130 and no traceback.
+    """
     try:
         if argv[:1] in (["--version"], ["-V"]):
             from orchestrator.cli.flags.version import version  # noqa: PLC0415

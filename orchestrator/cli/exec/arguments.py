@@ -1,4 +1,6 @@
-"""Where the arguments of commands come from: the command line, files, standard input; a row of them a command.
+"""The sources of commands' arguments: the command line, files, standard input.
+
+A row of arguments makes a command.
 
     ::: a b ::: 1 2     a 1, a 2, b 1, b 2           :::+ a group that goes in step with the one before it
     :::: FILE           the lines of a file, or of standard input for "-";         ::::+ in step
@@ -28,7 +30,7 @@ Row = tuple[str, ...]
 
 
 class Rows(Protocol):
-    """Rows of arguments, one a command."""
+    """Rows of arguments, one for each command."""
 
     total: int | None
     """How many; None: that is known when they have been read."""
@@ -36,20 +38,22 @@ class Rows(Protocol):
     """Arguments a row."""
 
     def ready(self) -> bool:
-        """Tell whether the next row, or the end, can be had without waiting."""
+        """Tell whether the next row, or the end, is available without waiting."""
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Have `call` called, from any thread, whenever `ready` may have become true."""
+        """Call `call`, from any thread, whenever `ready` may have become true."""
 
     def close(self) -> None:
         """Read nothing more."""
 
     def __iter__(self) -> Iterator[Row]:
-        """Give them."""
+        """Return an iterator over the rows."""
 
 
 def rows_of(words: Sequence[str], *, null: bool = False) -> Rows:
-    """Return the rows that the words behind the command mean; `null`: lines end with NUL.
+    """Return the rows that the words behind the command mean.
+
+    `null`: lines end with NUL.
 
     Raises:
         ConfigError: a file can't be read, or a marker stands where it can't.
@@ -72,7 +76,7 @@ def rows_of(words: Sequence[str], *, null: bool = False) -> Rows:
 
 
 def _marked(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Give each marker with the words up to the next."""
+    """Yield each marker with the words up to the next."""
     starts = [at for at, word in enumerate(words) if word in MARKERS]
     for start, end in itertools.pairwise([*starts, len(words)]):
         yield words[start], list(words[start + 1 : end])
@@ -99,33 +103,36 @@ def _lines(path: str, end: bytes) -> list[str]:
 
 
 class ListedRows:
-    """Every combination of groups that are known."""
+    """Yields every combination of groups that are known."""
 
     def __init__(self, clusters: list[list[list[str]]]) -> None:
-        """Take clusters of groups: those of one cluster go in step, the clusters are combined."""
+        """Take clusters of groups.
+
+        Groups of one cluster go in step, the clusters are combined.
+        """
         self._clusters = clusters
         self.width = sum(map(len, clusters))
         self.total: int | None = math.prod(min(map(len, cluster)) for cluster in clusters)
 
     def ready(self) -> bool:
-        """Return True: they are here."""
+        """Return True, as the arguments are here."""
         return True
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Do nothing: they are here."""
+        """Do nothing, as the arguments are here."""
 
     def close(self) -> None:
         """Do nothing."""
 
     def __iter__(self) -> Iterator[Row]:
-        """Give them, the last group running fastest."""
+        """Yield the combinations, the last group running fastest."""
         linked = [list(zip(*cluster, strict=False)) for cluster in self._clusters]
         for combination in itertools.product(*linked):
             yield tuple(itertools.chain.from_iterable(combination))
 
 
 class StreamedRows:
-    """Lines of a descriptor as they arrive, each a row of one argument."""
+    """Yields lines of a descriptor as they arrive, each a row of one argument."""
 
     width = 1
     total: int | None = None
@@ -137,7 +144,7 @@ class StreamedRows:
         self._pieces: StdinPieces | None = None
 
     def _opened(self) -> StdinPieces:
-        """Begin to read, at the first need: a dry run of a mistake leaves standard input alone."""
+        """Begin to read at the first need, so that a dry run leaves standard input alone."""
         if self._pieces is None:
             self._pieces = StdinPieces(self._fd, _READ_AHEAD_BYTES, end=self._end)
         return self._pieces
@@ -147,7 +154,7 @@ class StreamedRows:
         return bool(self._lines) or self._opened().ready()
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Have the reading thread call."""
+        """Call from the reading thread."""
         self._opened().when_ready(call)
 
     def close(self) -> None:
@@ -156,7 +163,7 @@ class StreamedRows:
             self._pieces.close()
 
     def __iter__(self) -> Iterator[Row]:
-        """Give the lines; waits where nothing is ready.
+        """Yield the lines, waiting where nothing is ready.
 
         Raises:
             OrchestratorError: it can't be read.
@@ -172,7 +179,7 @@ class StreamedRows:
 
 
 def all_at_once(rows: Rows) -> Rows:
-    """Return the same rows, all of them read: where their number has to be known."""
+    """Return the same rows, all read, where their number must be known."""
     if rows.total is not None:
         return rows
     return ListedRows([[[row[0] for row in rows]]])

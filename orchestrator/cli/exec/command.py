@@ -1,4 +1,4 @@
-"""The `exec` command: what it was asked for, checked before a worker starts; then a run of commands.
+"""The `exec` command: checks its options before a worker starts, then runs the commands.
 
 Runs in the coordinator.
 """

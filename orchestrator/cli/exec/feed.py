@@ -1,4 +1,4 @@
-"""Which command is next: those that failed and may be tried again, then the next row of arguments.
+"""Gives the next command: retries that are due, then the next row of arguments.
 
 The source of the graph of `exec`. Owner of the state: the coordinator's thread. Each command gets two files without a
 name for what it writes; they are kept here while it runs.
@@ -31,17 +31,17 @@ class Running:
     """Unix time."""
 
     def close(self) -> None:
-        """Forget what it wrote."""
+        """Forget what the command wrote."""
         self.out.close()
         self.err.close()
 
 
 class OverdueError(Exception):
-    """Commands that were told to end have not, in all the time that they were given."""
+    """Commands did not end in the time that they were given to do so."""
 
 
 class CommandFeed:
-    """An iterator over the commands to run, that knows whether it would make its reader wait."""
+    """An iterator over the commands to run that tells whether its reader would wait."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class CommandFeed:
     # ---- what the node that reads this calls --------------------------------------------------------------------
 
     def ready(self) -> bool:
-        """Tell whether the next command, or the end, can be had without waiting.
+        """Tell whether the next command, or the end, is available without waiting.
 
         Raises:
             OverdueError: what runs is not waited for any longer.
@@ -103,12 +103,12 @@ class CommandFeed:
         return self._exhausted and not self._again and not (self._retries and self.running)
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Have `call` called when more arguments have arrived."""
+        """Call `call` when more arguments have arrived."""
         self._rows.when_ready(call)
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until a command is due to be tried again; None: none is."""
+        """Seconds until a command is due to be retried, or None."""
         if self.stopped or not self._again:
             return None
         return max(0.0, min(self._again)[0] - time.monotonic())
@@ -117,7 +117,10 @@ class CommandFeed:
         return self
 
     def __next__(self) -> Command:
-        """Return the next command; to be called only when `ready`."""
+        """Return the next command.
+
+        Call it only when `ready`.
+        """
         due = None if self.stopped else self._due()
         if due is not None:
             self._again.remove(due)
@@ -130,11 +133,11 @@ class CommandFeed:
     # ---- what becomes of commands -------------------------------------------------------------------------------
 
     def back(self, seq: int) -> Running:
-        """Take a command out of those that run: it has come to an end."""
+        """Remove an ended command from those that run."""
         return self.running.pop(seq)
 
     def try_again(self, command: Command) -> bool:
-        """Have a command that failed run again, if it may; return whether it will."""
+        """Retry a command that failed, if it may be, and return whether it will be."""
         if self.stopped or command.attempt > self._retries:
             return False
         due_s = time.monotonic() + self._retry_delay_s * 2.0 ** min(command.attempt - 1, 64)
@@ -147,11 +150,14 @@ class CommandFeed:
         return len(self._again) if self.stopped else 0
 
     def stop(self) -> None:
-        """Give nothing more. Safe in a signal handler."""
+        """Stop yielding commands.
+
+        Safe in a signal handler.
+        """
         self.stopped = True
 
     def close(self) -> None:
-        """Read nothing more, and forget what commands wrote that still run."""
+        """Read nothing more, and drop what commands that still run have written."""
         self._rows.close()
         for running in self.running.values():
             running.close()
@@ -164,7 +170,7 @@ class CommandFeed:
         return min((each for each in self._again if each[0] <= now), key=lambda each: each[1], default=None)
 
     def _look_ahead(self) -> None:
-        """Read the next row that is to run, if there is one without waiting."""
+        """Read the next row to run, if there is one without waiting."""
         while self._ahead is None and not self._exhausted and self._rows.ready():
             row = next(self._unread, None)
             if row is None:

@@ -1,4 +1,4 @@
-"""What the user wrote behind `exec`, as frozen settings."""
+"""Parses the options of `exec` into frozen settings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ was started), 3 stopped by --halt, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
 
 @dataclass(frozen=True, slots=True)
 class ExecSettings:
-    """What `exec` was asked for."""
+    """The settings of `exec`."""
 
     command: str | None
     """None: the arguments are commands themselves."""
@@ -186,7 +186,9 @@ def parse_exec(argv: Sequence[str]) -> ExecSettings:
 
 
 def _parsed(argv: Sequence[str], *, spelled_out: bool) -> argparse.Namespace:
-    """Read what stands before the first marker; `spelled_out`: there is one, so words may be the command's own.
+    """Parse what stands before the first marker.
+
+    `spelled_out`: there is one, so words may be the command's own.
 
     As with GNU parallel the command is then all words from the first that is no option on. A first word with a blank in
     it is a whole command line: our own options may stand behind it too.

@@ -1,4 +1,4 @@
-"""What commands wrote, on its way out: never mixed, in order or as they end.
+"""Writes out what commands wrote, never mixed, in order or as they end.
 
 Owner of the state: the coordinator's thread. Small outputs wait for their turn in memory, up to a limit, large ones in
 the files that the commands wrote to; a limit on both holds further commands back.
@@ -28,7 +28,7 @@ _MOST_HELD = 100_000
 
 
 class ByteSink(Protocol):
-    """Where standard output goes."""
+    """The receiver of standard output."""
 
     in_place: bool
     """Whether what was written can't be taken back."""
@@ -41,7 +41,7 @@ class ByteSink(Protocol):
         """
 
     def close(self) -> None:
-        """Make it final."""
+        """Make the output final."""
 
     def abort(self) -> None:
         """Leave nothing unfinished."""
@@ -49,7 +49,7 @@ class ByteSink(Protocol):
 
 @dataclass(slots=True)
 class Output:
-    """What one command wrote, to one of its two files."""
+    """The content of one of a command's two files."""
 
     data: bytes
     file: IO[bytes] | None
@@ -60,7 +60,7 @@ class Output:
         return bool(self.data) or self.file is not None
 
     def pieces(self) -> Iterator[bytes]:
-        """Give it, piece by piece."""
+        """Yield the text, piece by piece."""
         if self.file is None:
             if self.data:
                 yield self.data
@@ -71,13 +71,13 @@ class Output:
             at += len(piece)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self.file is not None:
             self.file.close()
 
 
 def _output(file: IO[bytes]) -> Output:
-    """Take over what is in a file: the file itself only if it is large."""
+    """Take over a file's content, and the file itself only if it is large."""
     size = os.fstat(file.fileno()).st_size
     if size > _SMALL_BYTES:
         return Output(b"", file)
@@ -88,7 +88,7 @@ def _output(file: IO[bytes]) -> Output:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What one command wrote."""
+    """The output of one command."""
 
     out: Output
     err: Output
@@ -109,7 +109,7 @@ class _Written:
 
 
 class GroupedOutput:
-    """Passes on what commands wrote, a command after the other."""
+    """Writes out what commands wrote, one command after the other."""
 
     def __init__(
         self,
@@ -121,7 +121,9 @@ class GroupedOutput:
         done: Collection[int] = (),
         tagged: bool = False,
     ) -> None:
-        """Take the sink of standard output; standard error goes to ours, past the bars.
+        """Take the sink of standard output.
+
+        Standard error goes to ours, past the bars.
 
         Args:
             sink: for standard output.
@@ -152,7 +154,7 @@ class GroupedOutput:
         )
 
     def put(self, running: Running) -> None:
-        """Take what a command wrote that has ended."""
+        """Take the output of a command that has ended."""
         command = running.command
         tag = os.fsencode(" ".join(command.arguments)) + b"\t" if self._tagged else b""
         written = _Written(_output(running.out), _output(running.err), tag)
@@ -165,17 +167,17 @@ class GroupedOutput:
         self._release()
 
     def flush(self) -> None:
-        """Pass on all that waits, in order, whatever is missing in between."""
+        """Write all that waits, in order, whatever is missing in between."""
         for seq in sorted(self._held):
             self._pass_on(seq)
 
     def drop(self) -> None:
-        """Let go of all that waits."""
+        """Drop all that waits."""
         while self._held:
             self._held.popitem()[1].close()
 
     def _release(self) -> None:
-        """Pass on what has its turn."""
+        """Write what has its turn."""
         while self._next in self._held or self._next in self._done:
             if self._next in self._held:
                 self._pass_on(self._next)
@@ -203,7 +205,10 @@ class GroupedOutput:
     def _show(
         self, stream: Literal["stdout", "stderr"], output: Output, tag: bytes, write: Callable[[bytes], object]
     ) -> None:
-        """Write where bars may be drawn; there an unfinished last line is ended, or they would cover it."""
+        """Write where bars may be drawn.
+
+        There an unfinished last line is ended, or they would cover it.
+        """
         with self._console.aside(stream) as with_bars:
             piece = b""
             for piece in _tagged(tag, output.pieces()):
@@ -213,7 +218,7 @@ class GroupedOutput:
 
 
 def _tagged(tag: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Give the pieces with the tag before every line."""
+    """Yield the pieces with the tag before every line."""
     if not tag:
         yield from pieces
         return
@@ -226,7 +231,10 @@ def _tagged(tag: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _to_stderr(data: bytes) -> None:
-    """Write past Python's buffers; a reader of stderr that has left ends nothing."""
+    """Write past Python's buffers.
+
+    A reader of stderr that has left ends nothing.
+    """
     with suppress(OSError, ValueError):
         sys.stderr.flush()
         view = memoryview(data)

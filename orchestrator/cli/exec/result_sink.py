@@ -1,4 +1,4 @@
-"""What becomes of a command that ended: logged, tried again or counted, written, held against --halt. A graph's sink.
+"""The sink of the graph of `exec`, which logs, retries or counts, and writes an ended command.
 
 Runs in the coordinator's thread.
 """
@@ -40,7 +40,7 @@ class CommandResultSink:
         halted: Callable[[], None],
         line_of: Callable[[Command], str],
     ) -> None:
-        """Take all that a result goes to.
+        """Take all the receivers of a result.
 
         Args:
             feed: where commands come from, and go back to.
@@ -75,13 +75,16 @@ class CommandResultSink:
                 self._settle(result)
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
     def abort(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
     def lost(self, event: Lost) -> None:
-        """Take in that a worker died with a command; it runs again, or comes as a failure."""
+        """Handle the loss of a command with its worker.
+
+        It runs again, or is reported as failed.
+        """
         command: Command = event.chunk.items[0]
         running = self._feed.running.get(command.seq)
         if running is None:
@@ -119,7 +122,7 @@ class CommandResultSink:
             self._halted()
 
     def _of_failure(self, failure: Failure) -> CommandResult:
-        """Return how a command ended whose worker could not tell."""
+        """Return how a command ended whose worker is lost."""
         command: Command = failure.item
         running = self._feed.running[command.seq]
         error = failure.error
@@ -136,7 +139,7 @@ class CommandResultSink:
 
 
 def _why(error: ItemError) -> str:
-    """Say in one line why a command has no end of its own."""
+    """Say in one line why a command did not end by itself."""
     if isinstance(error, WorkerDiedError):
         who = f"the worker that ran it (pid {error.pid}) {describe_exit(error.exitcode)}"
         return f"{who}; {error.attempts} workers died running this command, so it is not tried again"

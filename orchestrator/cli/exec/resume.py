@@ -1,4 +1,4 @@
-"""Which commands a run before this one has done, by its job log."""
+"""Finds the commands that an earlier run has done, by its job log."""
 
 # ruff: noqa: PTH123
 # Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
@@ -52,7 +52,7 @@ def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:
 
 
 def check_same(path: str, done: dict[int, str], template: CommandTemplate, rows: Rows) -> None:
-    """Make sure that the log is of these commands.
+    """Check that the log is of these commands.
 
     Raises:
         ResumeMismatchError: it is of others.

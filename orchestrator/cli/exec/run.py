@@ -61,7 +61,10 @@ class CommandRun:
         signals: Signals,
         steering: Steering,
     ) -> None:
-        """Take what runs, and the seqs of what a run before this one has done; nothing is opened before `run`."""
+        """Take the plan, and the seqs that an earlier run has done.
+
+        Nothing is opened before `run`.
+        """
         self.outputs = [settings.output]
         self._done = done
         self._signals = signals
@@ -89,7 +92,7 @@ class CommandRun:
         self._pool: Any = None
 
     def report(self, _said: str | None) -> dict[str, Any]:
-        """Return what the report says of it, when it has ended."""
+        """Return the report's part about this run, when it has ended."""
         tally = self._tally
         stats = None if self._pool is None else self._pool.stats()
         return {
@@ -107,7 +110,7 @@ class CommandRun:
     # ---- the run --------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Run all commands, or as many as --halt lets; as `Run.run`."""
+        """Run all commands, or as many as --halt allows, as `Run.run` says."""
         output, result_sink = self._open_outputs()
         self._pool = self._stopping.pool = self._start_pool()
         self._steering.pool, self._steering.describe = self._pool, self._line_of
@@ -127,7 +130,7 @@ class CommandRun:
         return EXIT_FAILURES if self._tally.failed else 0
 
     def _open_outputs(self) -> tuple[GroupedOutput, CommandResultSink]:
-        """Open all that results go to; return what takes them there, last step first."""
+        """Open all outputs, and return what takes results there, last step first."""
         settings, done = self._settings, self._done
         self._logs = _open_logs(settings)
         self._sink = _open_sink(settings.output, self._stopping)
@@ -151,7 +154,7 @@ class CommandRun:
         return output, self._result_sink
 
     def _close_outputs(self, output: GroupedOutput) -> None:
-        """All has ended that was begun: make the output final."""
+        """Make the output final, as all that began has ended."""
         if self._signals.asked is not None:
             output.drop()
             raise StoppedError("asked to stop")
@@ -162,7 +165,10 @@ class CommandRun:
                 each.close()
 
     def _start_pool(self) -> Any:
-        """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
+        """Start the workers.
+
+        The pool is imported only now, so that a mistake is told without waiting for it.
+        """
         from orchestrator.pool.pool import Pool  # noqa: PLC0415
 
         settings = self._settings
@@ -200,7 +206,7 @@ class CommandRun:
         return Runner([node, written], self._pool.coordinator)
 
     def drop(self, _stop: BaseException) -> None:
-        """End everything at once and leave nothing behind."""
+        """Stop everything at once and leave nothing behind."""
         self._stopping.end()
         if self._pool is not None:
             with suppress(OrchestratorError):
@@ -217,7 +223,7 @@ class CommandRun:
             self._logs.close()
 
     def close(self) -> None:
-        """Nothing was opened before `run`."""
+        """Do nothing, as nothing was opened before `run`."""
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
@@ -226,7 +232,7 @@ class CommandRun:
 
     @staticmethod
     def why(error: OrchestratorError) -> str:
-        """Return what the error says."""
+        """Return the error's text."""
         return str(error)
 
     def left(self, stop: BaseException) -> str:
@@ -244,7 +250,7 @@ class CommandRun:
         return f"; {ended:,} running {'command was' if ended == 1 else 'commands were'} killed" if ended else ""
 
     def sum_up(self) -> None:
-        """Tell the counts, and the first failures if there were any."""
+        """Print the counts, and the first failures if there were any."""
         tally = self._tally
         tell_failures([said(each) for each in tally.first_failures], tally.failed)
         if not self._settings.quiet:
@@ -267,7 +273,10 @@ def _open_logs(settings: ExecSettings) -> AttemptLogs:
 
 
 class _Stdout:
-    """Standard output as a sink of bytes; one that takes nothing more ends no run that is to stop."""
+    """Standard output as a sink of bytes.
+
+    If it takes nothing more, a run that stops anyway doesn't fail.
+    """
 
     in_place = True
 
@@ -278,7 +287,7 @@ class _Stdout:
         self.close, self.abort = self._sink.close, self._sink.abort
 
     def write(self, data: memoryview | bytes) -> None:
-        """Append, unless that was given up."""
+        """Append the event, unless writing was given up."""
         if self._is_given_up:
             return
         try:

@@ -1,4 +1,4 @@
-"""How a run of commands stops before its end: at a signal, or because the condition of --halt is met.
+"""Stops a run of commands early, at a signal or because --halt is met.
 
     first signal, halt now: nothing more begins, workers are asked to end what they run, and that is waited for
     halt soon:              nothing more begins
@@ -33,7 +33,10 @@ class WriteGivenUpError(Exception):
 
 
 class Stopping:
-    """Stops one run; `pool` is set as soon as there is one."""
+    """Stops one run.
+
+    `pool` is set as soon as there is one.
+    """
 
     def __init__(self, feed: CommandFeed, halt: HaltCount, signals: Signals) -> None:
         self._signals = signals
@@ -45,7 +48,7 @@ class Stopping:
         self._until_s = 0.0
 
     def hear_signals(self) -> None:
-        """From now on have signals stop the run gracefully."""
+        """Make signals stop the run gracefully from now on."""
         self._signals.listen(self._end_commands)
         self._signals.handle(signal.SIGALRM, self._look_again)
 
@@ -57,19 +60,22 @@ class Stopping:
             self._feed.stop()
 
     def end(self) -> None:
-        """All commands have ended: ask nobody any more, and let a signal end the run at once."""
+        """Stop asking workers, as all commands have ended, and let a signal end the run at once."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._signals.raise_from_now_on()
 
     def _end_commands(self) -> None:
-        """Begin nothing more, and have the workers end what they run; those that don't manage to are ended in time."""
+        """Start nothing more, and have the workers end what they run.
+
+        Workers that don't manage to are killed in time.
+        """
         self._feed.stop()
         self._until_s = time.monotonic() + _ENDING_S
         self._ask_workers()
         signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
 
     def _look_again(self, _number: int, _frame: object) -> None:
-        """Ask those too that were only starting; and give up on those that don't end."""
+        """Ask workers that were only starting, too, and kill those that don't end."""
         now = time.monotonic()
         self._feed.overdue = now > self._until_s
         self._ask_workers()
@@ -77,7 +83,10 @@ class Stopping:
             raise WriteGivenUpError
 
     def _ask_workers(self) -> None:
-        """Have workers end their commands; one that is only starting would not know the signal, and die of it."""
+        """Tell workers to end their commands.
+
+        One that is only starting would not know the signal, and die of it.
+        """
         for pid in self.pool.coordinator.worker_pids(ready=True):
             with suppress(ProcessLookupError):
                 os.kill(pid, END_SIGNAL)

@@ -1,4 +1,4 @@
-"""What the commands of a run came to: counted as they end, told at the end."""
+"""Counts how the commands of a run end, and reports that at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _SHOWN_CHARS = 500
 
 @dataclass(slots=True)
 class CommandTally:
-    """The counts of a run so far; owned by the thread that settles the results."""
+    """The counts of a run so far.
+
+    Owned by the thread that settles the results.
+    """
 
     succeeded: int = 0
     failed: int = 0
@@ -31,7 +34,7 @@ class CommandTally:
 
     @property
     def done(self) -> int:
-        """Commands that came to an end of their own, or of their time."""
+        """Commands that ended by themselves or timed out."""
         return self.succeeded + self.failed
 
     def so_far(self) -> str:
@@ -50,7 +53,10 @@ class CommandTally:
                 self.first_failures.append(result)
 
     def summary(self, stats: Any) -> str:
-        """Return the summary's lines; `stats` is what the closed pool says of its workers."""
+        """Return the summary's lines.
+
+        `stats` are those of the closed pool.
+        """
         workers_s = (getattr(stats, "worker_cpu_seconds", 0.0) or 0.0) + self.cpu_s
         tried = f", {self.retries:,} retried" if self.retries else ""
         ended = f", {self.ended:,} killed" if self.ended else ""
@@ -63,7 +69,7 @@ class CommandTally:
 
 
 def said(result: CommandResult) -> str:
-    """Return a failure in words; a command line of any length does not fill the screen."""
+    """Describe a failure in words, with long command lines cut."""
     line = result.line if len(result.line) <= _SHOWN_CHARS else result.line[: _SHOWN_CHARS - 1] + "…"
     return f"command {result.seq + 1} {how(result)}: {line}"
 

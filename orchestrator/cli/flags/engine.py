@@ -1,4 +1,4 @@
-"""--engine: what runs the function, and the flags that an engine can't keep to."""
+"""The flag --engine, and the flags that an engine can't support."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _NEEDS: dict[str, Capability] = {
 
 
 def add_engine(group: argparse._ActionsContainer, default: str | None, said: str) -> None:
-    """Add the flag; `said` tells what it is without it."""
+    """Add the flag.
+
+    `said` tells the default.
+    """
     group.add_argument(
         "--engine",
         choices=tuple(ENGINES),

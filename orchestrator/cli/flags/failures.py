@@ -1,4 +1,4 @@
-"""The flags that say what becomes of records that fail, and the limits that workers have."""
+"""The flags of failing records, and of the workers' limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FailureSettings:
-    """What becomes of records that fail."""
+    """The settings of failing records."""
 
     on_error: str
     retries: Retries
@@ -31,7 +31,7 @@ class FailureSettings:
     """The file of an earlier run's, which are the input of this one."""
 
     def describe(self) -> str:
-        """Return the settings in words, but for those that say nothing."""
+        """Describe the settings that differ from the defaults."""
         found = [self.on_error]
         if self.retries:
             found.append(f"retries {retries_told(self.retries)}, {self.retry_delay_s:g} s apart at first")
@@ -46,7 +46,7 @@ class FailureSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """What a worker may use."""
+    """The resources that a worker may use."""
 
     memory_bytes: int | None
     records: int | None
@@ -72,7 +72,7 @@ class LimitSettings:
 
 
 def add_failing(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of both."""
+    """Add the flags of failures and limits."""
     add = parser.add_argument_group("failures").add_argument
     add(
         "--on-error",
@@ -201,7 +201,7 @@ def limit_settings(args: argparse.Namespace) -> LimitSettings:
 
 
 def threads_of(args: argparse.Namespace) -> int | None:
-    """Return what --threads-per-worker means.
+    """Parse --threads-per-worker.
 
     Raises:
         ConfigError: it is not a number.
@@ -220,7 +220,7 @@ def _finish_of(args: argparse.Namespace) -> str | None:
 
 
 def nice_of(args: argparse.Namespace) -> int | None:
-    """Return what --nice means.
+    """Parse --nice.
 
     Raises:
         ConfigError: nothing.

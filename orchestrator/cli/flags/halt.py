@@ -1,4 +1,6 @@
-"""When a run stops before its end, in GNU parallel's grammar (`--halt`). Pure: outcomes in, a decision out.
+"""Decides when a run stops early, in GNU parallel's grammar (`--halt`).
+
+Pure: outcomes in, a decision out.
 
 never | WHEN,WHY=N | WHEN,WHY=N%          WHEN: soon, now          WHY: fail, success, done
 old:  0 never   1 soon,fail=1   2 now,fail=1   -1 soon,success=1   -2 now,success=1   N% soon,fail=N%
@@ -19,7 +21,7 @@ _SAID = {"fail": "failed", "success": "succeeded", "done": "finished"}
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """What `--halt` said."""
+    """The condition of `--halt`."""
 
     when: str
     """"never"; "soon": nothing new is begun, what runs may finish; "now": what runs is ended."""
@@ -39,7 +41,7 @@ NEVER = Halt("never")
 
 
 def parse_halt(text: str) -> Halt:
-    """Return what the argument of `--halt` means.
+    """Parse the argument of `--halt`.
 
     Raises:
         ConfigError: it means nothing.
@@ -73,7 +75,10 @@ class HaltCount:
         self._counts = {"fail": 0, "success": 0, "done": 0}
 
     def add(self, *, failed: int = 0, succeeded: int = 0) -> bool:
-        """Count what has ended; return whether the run is to halt."""
+        """Count what has ended.
+
+        Return whether the run is to halt.
+        """
         counts = self._counts
         counts["fail"] += failed
         counts["success"] += succeeded
@@ -84,7 +89,7 @@ class HaltCount:
 
     @property
     def _limit(self) -> float:
-        """How many it takes; at least one, whatever was asked for."""
+        """How many workers to use: at least one, whatever was asked for."""
         number = self.halt.number
         if not self.halt.percent:
             return max(1, number)
@@ -93,7 +98,10 @@ class HaltCount:
         return max(float(_LEAST_OF_UNKNOWN), number * self._counts["done"] / 100)
 
     def reason(self, what: str) -> str:
-        """Say what made the run halt: "3 of 12 commands failed"; `what` is what was counted."""
+        """Say what made the run halt, as in "3 of 12 commands failed".
+
+        `what` is what was counted.
+        """
         of = self._counts["done"] if self._total is None else self._total
         so_far = " so far" if self._total is None else ""
         return f"--halt {self.halt}: {self._counts[self.halt.why]:,} of {of:,} {what}{so_far} {_SAID[self.halt.why]}"

@@ -6,7 +6,7 @@ from orchestrator.errors import ConfigError
 
 
 def seconds(flag: str, text: str) -> float:
-    """Return what a flag that takes seconds was given.
+    """Parse a flag that takes seconds.
 
     Raises:
         ConfigError: it is no such number.

@@ -1,4 +1,4 @@
-"""The flags that several commands have, and a parser that says a mistake in one line."""
+"""The flags that several commands have, and a parser that reports a mistake in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _OTHERS = dict.fromkeys(("workers", "processes", "procs", "max-procs", "n-jobs",
 
 
 class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; for all commands. What stands behind `--` are arguments, whatever they begin with."""
+    """Parses arguments, and says a mistake in one line.
+
+    What stands behind `--` are arguments, whatever they begin with.
+    """
 
     intermixed = True
     """Whether options may stand behind the first argument."""
@@ -32,17 +35,22 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # of its overloads we use the plain one
         self, args: Sequence[str] | None = None, namespace: None = None
     ) -> argparse.Namespace:
-        """Parse; for an option that does not exist, say which one may have been meant."""
+        """Parse the arguments, and suggest the nearest option for an unknown one."""
         return self._refuse_unknown(*self.parse_known_args(self._marked(args), namespace))
 
     def parse_intermixed_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: None = None
     ) -> argparse.Namespace:
-        """Parse options and positional arguments in any order; unknown options as in `parse_args`."""
+        """Parse options and positional arguments in any order.
+
+        Unknown options are refused as in `parse_args`.
+        """
         return self._refuse_unknown(*self.parse_known_intermixed_args(self._marked(args), namespace))
 
     def _marked(self, args: Sequence[str] | None) -> list[str]:
-        """Mark what stands behind `--`, which argparse forgets in intermixed parsing; and refuse `-output`.
+        """Mark what stands behind `--`, which argparse forgets in intermixed parsing.
+
+        Refuses `-output`, too.
 
         `--resume=force` stands for `--resume --accept function`, as `--resume` itself takes no value.
         """
@@ -70,7 +78,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse a value that is none of the choices, with the one that may have been meant."""
+        """Refuse a value that is not one of the choices, and suggest the nearest."""
         if action.choices is not None and value not in action.choices:
             hint = nearest(value, map(str, action.choices))
             said = f"; did you mean {hint}?" if hint else ""
@@ -78,7 +86,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"invalid choice: {value!r} (choose from {choices}){said}")
 
     def error(self, message: str) -> NoReturn:
-        """Tell what is wrong with the arguments, and leave."""
+        """Print what is wrong with the arguments, and exit."""
         print_error(f"{_in_our_words(message.replace(_ARGUMENT, ''))} (see `{self.prog} --help`)")
         raise SystemExit(EXIT_USAGE)
 
@@ -88,7 +96,7 @@ def _plain(value: Any) -> Any:
 
 
 def _in_our_words(message: str) -> str:
-    """Say argparse's messages on an abbreviation, and on a value that is too much, as we say others."""
+    """Reword argparse's messages on abbreviations and superfluous values."""
     if found := re.fullmatch(r"ambiguous option: (\S+?)(?:=.*)? could match (.*)", message, re.DOTALL):
         *others, last = found[2].split(", ")
         return f"unknown option {found[1]}; did you mean {', '.join(others)} or {last}?"
@@ -137,7 +145,7 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_order(group: argparse._ArgumentGroup) -> None:
-    """Add the flags that say in which order results are written."""
+    """Add the flags of the order in which results are written."""
     order = group.add_mutually_exclusive_group()
     order.add_argument(
         "-k",
@@ -151,7 +159,7 @@ def add_order(group: argparse._ArgumentGroup) -> None:
 
 
 def add_telling(group: argparse._ActionsContainer, *, trace: bool = True) -> None:
-    """Add the flags that have a run tell of itself to other programs."""
+    """Add the flags of logs, traces and reports."""
     if trace:
         group.add_argument(
             "--trace",
@@ -163,7 +171,7 @@ def add_telling(group: argparse._ActionsContainer, *, trace: bool = True) -> Non
 
 
 def add_showing(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say what is shown while it runs."""
+    """Add the flags of the display during a run."""
     group = parser.add_argument_group("display (all on stderr)")
     show = group.add_mutually_exclusive_group()
     for flag, style, words in (

@@ -1,4 +1,4 @@
-"""The flags of runs that can be resumed, and what they mean."""
+"""The flags of runs that can be resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `job` command: read a job file, tell all its mistakes, or draw it, or run it.
+"""The `job` command: reads a job file, and reports its mistakes, draws it or runs it.
 
 Runs in the coordinator. Nothing is started or opened before the file is found good.
 """
@@ -61,7 +61,7 @@ def run_job(settings: JobSettings) -> int:
 
 
 def _made(job: Job, settings: JobSettings, signals: Signals, steering: Steering) -> JobRun | None:
-    """Build the graph; tell what would run, or return what runs it."""
+    """Build the graph, and describe it or return its run."""
     import orchestrator  # noqa: PLC0415 - a file with mistakes does not wait for the engine
     from orchestrator.streams.running import plan_of  # noqa: PLC0415
 
@@ -75,7 +75,7 @@ def _made(job: Job, settings: JobSettings, signals: Signals, steering: Steering)
 
 
 def _checkpoints(job: Job, plan: Plan, settings: ResumeSettings, folder: str) -> Checkpoints:
-    """Return the checkpoints that the run writes, and goes on from."""
+    """Return the checkpoints that the run writes, and resumes from."""
     from orchestrator.checkpoint.fingerprint import of_libraries  # noqa: PLC0415 - only for runs that can be resumed
     from orchestrator.graph.checkpoints import Checkpoints, is_function  # noqa: PLC0415
     from orchestrator.jobfile.fingerprint import functions_of, of_job  # noqa: PLC0415
@@ -113,7 +113,10 @@ class JobRun:
         steering: Steering,
         checkpoints: Checkpoints | None,
     ) -> None:
-        """Take the plan; nothing is opened before `run`."""
+        """Take the plan.
+
+        Nothing is opened before `run`.
+        """
         self.outputs = job.written
         self._job = job
         self._plan = plan
@@ -125,7 +128,7 @@ class JobRun:
         self._report: Report | None = None
 
     def run(self) -> int:
-        """Run the graph; as `Run.run`."""
+        """Run the graph, as `Run.run` says."""
         import orchestrator  # noqa: PLC0415 - with the engine
         from orchestrator.streams.running import run_plan  # noqa: PLC0415
 
@@ -144,7 +147,10 @@ class JobRun:
             self._signals.listen(partial(engine.pause, self._settings.resuming.grace_s))
 
     def drop(self, _stop: BaseException) -> None:
-        """End the workers at once; the graph has aborted its sinks."""
+        """End the workers at once.
+
+        The graph has aborted its sinks.
+        """
         if self._pool is not None:
             with suppress(OrchestratorError):
                 self._pool.terminate()
@@ -164,11 +170,11 @@ class JobRun:
         return f"{said}\norchestrator: stopped"
 
     def left(self, _stop: BaseException) -> str:
-        """Say how to go on, if that is possible."""
+        """Print how to resume, if that is possible."""
         return "" if self._checkpoints is None else f"; to resume:\n  {resume_command()}"
 
     def report(self, said: str | None) -> dict[str, Any]:
-        """Return what the report says of it, when it has ended."""
+        """Return the report's part about this run, when it has ended."""
         report = self._report
         if report is None:
             return {"failures": [said.partition("\n")[0]] if said else []}
@@ -180,7 +186,7 @@ class JobRun:
         }
 
     def sum_up(self) -> None:
-        """Tell the counts, and the first failures if there were any."""
+        """Print the counts, and the first failures if there were any."""
         report = self._report
         assert report is not None  # noqa: S101 - for the type checker
         tell_failures(report.first_failures, report.failed)

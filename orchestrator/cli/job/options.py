@@ -1,4 +1,4 @@
-"""What the user wrote behind `job`, as frozen settings."""
+"""Parses the options of `job` into frozen settings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ started), 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM, 129 S
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """What `job` was asked for."""
+    """The settings of `job`."""
 
     file: str
     overrides: tuple[str, ...]
@@ -74,7 +74,10 @@ class JobSettings:
 
 
 class _JobParser(Parser):
-    """Names the tables and options in its help; the schema is loaded only for that."""
+    """Names the tables and options in its help.
+
+    The schema is loaded only for that.
+    """
 
     def format_help(self) -> str:
         """Return the help."""

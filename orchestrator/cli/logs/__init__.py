@@ -1,1 +1,1 @@
-"""What a run writes about each try at a chunk or a command: job log, trace."""
+"""The files that a run writes about each attempt at a chunk or a command: job log, trace."""

@@ -1,4 +1,4 @@
-"""What the logs are told about each try at a chunk or a command."""
+"""The record of an attempt at a chunk or a command, which the logs get."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one chunk or command, when it has come to an end."""
+    """One finished attempt at a chunk or command."""
 
     seq: int
     """From 1."""
@@ -40,24 +40,24 @@ class Attempt:
 
 
 class AttemptLog(Protocol):
-    """A file with something for each try."""
+    """A file that gets an entry for each attempt."""
 
     def write(self, attempt: Attempt) -> None:
-        """Append it.
+        """Append the attempt.
 
         Raises:
             OrchestratorError: the disk is full or broken.
         """
 
     def close(self) -> None:
-        """Make it whole, and close it.
+        """Finish the file, and close it.
 
         Raises:
             OrchestratorError: the disk is full or broken, or somebody has meddled with the file.
         """
 
     def abort(self) -> None:
-        """Close it, whatever became of it."""
+        """Close the file, whatever its state."""
 
 
 class AttemptLogs:
@@ -67,24 +67,27 @@ class AttemptLogs:
         self._logs = logs
 
     def write(self, attempt: Attempt) -> None:
-        """Tell each of them."""
+        """Pass the attempt to each log."""
         for log in self._logs:
             log.write(attempt)
 
     def close(self) -> None:
-        """Close each of them; the first error is raised when all are."""
+        """Close all, then raise the first error."""
         with ExitStack() as closing:
             for log in self._logs:
                 closing.callback(log.close)
 
     def abort(self) -> None:
-        """Close each of them, whatever became of it."""
+        """Close each file, whatever its state."""
         for log in self._logs:
             log.abort()
 
 
 def of_chunk(target: str, result: BlockResult) -> Attempt:
-    """Return the try at a chunk that ran; its exit value is 1 if records of it failed."""
+    """Return the attempt at a chunk that ran.
+
+    Its exit value is 1 if records of it failed.
+    """
     received = 0 if result.payload is None else memoryview(result.payload).nbytes
     place = f"{result.origin.path}:{result.start}+{result.read_bytes}" if result.read_bytes else result.origin.path
     return Attempt(
@@ -101,7 +104,7 @@ def of_chunk(target: str, result: BlockResult) -> Attempt:
 
 
 def of_failed(target: str, error: RecordError) -> Attempt:
-    """Return the try at the chunk that the run stopped at."""
+    """Return the attempt at the chunk that the run stopped at."""
     origin = error.origin
     return Attempt(
         seq=origin.seq + 1,
@@ -116,7 +119,7 @@ def of_failed(target: str, error: RecordError) -> Attempt:
 
 
 def of_killed(target: str, chunk: Chunk, run_s: float, worker: int, *, exitval: int, signal: int) -> Attempt:
-    """Return the try at a chunk whose worker is gone, `run_s` seconds after it was sent."""
+    """Return the attempt at a chunk whose worker is gone, `run_s` seconds after it was sent."""
     origin = chunk.origin
     place = f"{origin.path}:{chunk.start}+{origin.size_bytes}" if isinstance(chunk, ByteRange | Block) else origin.path
     return Attempt(
@@ -133,14 +136,14 @@ def of_killed(target: str, chunk: Chunk, run_s: float, worker: int, *, exitval: 
 
 
 def how_lost(event: Lost) -> tuple[int, int]:
-    """Return exit value and signal of what a worker was lost with: -1 if that took too long."""
+    """Return exit value and signal of what a worker was lost with, or -1 for a timeout."""
     code = event.exitcode or 0
     late = event.ended is not None and event.ended.reason in {"timeout", "stopped"}
     return -1 if late else max(code, 0), max(-code, 0)
 
 
 def of_command(result: CommandResult, received_bytes: int) -> Attempt:
-    """Return the try at a command that ended, however it did."""
+    """Return the attempt at a command that ended."""
     return Attempt(
         seq=result.seq + 1,
         started_s=result.started_s,

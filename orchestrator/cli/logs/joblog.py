@@ -1,4 +1,6 @@
-"""The log of chunks, or of commands, in the columns of GNU parallel's --joblog: a line a try, as they end.
+"""The log of chunks or commands in the columns of GNU parallel's --joblog.
+
+It has a line for each attempt, as they end.
 
 A chunk or command that was tried several times has several lines of one Seq, of which the last counts.
 """
@@ -53,5 +55,5 @@ class Joblog:
 
 
 def as_field(value: object) -> str:
-    """Return a value as it stands in a line: without what would end a field or the line."""
+    """Return a value as one field of a line."""
     return str(value).replace("\t", " ").replace("\n", " ")

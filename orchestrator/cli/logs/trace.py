@@ -23,7 +23,9 @@ class Trace:
     """The file."""
 
     def __init__(self, path: str, name: str, mode: int = 0o666) -> None:
-        """Open it; `name` is what the whole is called, `mode` that of a file that is made.
+        """Open the file.
+
+        `name` is what the whole is called, `mode` that of a file that is made.
 
         Raises:
             ConfigError: it can't be written to.
@@ -36,7 +38,7 @@ class Trace:
         self._event("process_name", "M", args={"name": name})
 
     def write(self, attempt: Attempt) -> None:
-        """Draw one try.
+        """Draw one attempt.
 
         Raises:
             OrchestratorError: the disk is full or broken.
@@ -62,14 +64,20 @@ class Trace:
             self._event(ending, "i", s="t", tid=track, ts=self._microseconds(attempt.started_s + attempt.run_s))
 
     def close(self) -> None:
-        """Make it valid JSON; again is fine."""
+        """Make the file valid JSON.
+
+        Calling it again does nothing.
+        """
         if not self._closed:
             self._closed = True
             self._event("end", "i", last=True, s="g", ts=self._microseconds(time.time()))
             self._file.close()
 
     def abort(self) -> None:
-        """Close the file as it is, which viewers open too; again is fine."""
+        """Close the file as it is, which viewers open too.
+
+        Calling it again does nothing.
+        """
         self._closed = True
         self._file.abort()
 
@@ -82,7 +90,7 @@ class Trace:
 
 
 def _ending(attempt: Attempt) -> str | None:
-    """Say what ended a try, if something did."""
+    """Say what ended an attempt, if something did."""
     if attempt.exitval == -1:
         return "timed out"
     if not attempt.signal:

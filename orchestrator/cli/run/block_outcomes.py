@@ -1,4 +1,4 @@
-"""What comes of a block of the command that was divided, or given up: one `BlockResult`, as of any other.
+"""Makes one `BlockResult` of a block of the command that was divided or given up.
 
 Runs in the coordinator, only for blocks that a worker was lost with or of which records are tried again.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class BlockOutcomes:
-    """Joins what came of parts, and describes what was given up, as the command's function would have."""
+    """Joins the outcomes of parts, and those given up, in the form of the command's function."""
 
     def __init__(self, runner: RecordRunner) -> None:
         self._runner = runner
 
     def gave_up(self, block: Chunk, error: ItemError, given_up: GivenUpBlock) -> Any:
-        """Return a result that counts the records as failed, with `--on-error skip`; else the error."""
+        """Return a result that counts the records as failed, or the error without `--on-error skip`."""
         if isinstance(error.__cause__, RecordError | HandlerError):
             return error  # no record is to blame: the file can't be read, or the function not loaded
         failure = self._failure(block, error, given_up)
@@ -77,7 +77,7 @@ class BlockOutcomes:
         )
 
     def join(self, block: Chunk, outcomes: list[Any]) -> Any:
-        """Return the parts' results as one, in order; or the first error among them."""
+        """Return the parts' results as one, in order, or the first error among them."""
         failed = next((outcome for outcome in outcomes if isinstance(outcome, ItemError)), None)
         if failed is not None:
             return failed
@@ -107,7 +107,9 @@ class BlockOutcomes:
 
 
 def _fitted(result: BlockResult, columns: Columns) -> tuple[BlockResult, bytes]:
-    """Return a part's result, and its output with the columns of the parts before; a record with others has failed.
+    """Return a part's result, and its output with the columns of the parts before.
+
+    A record with other columns has failed.
 
     Raises:
         OrchestratorError: the columns of a part with more records differ.

@@ -1,4 +1,4 @@
-"""What a run is known by, and the checkpoints that it writes and goes on from."""
+"""The fingerprint of a run, and the checkpoints that it writes and resumes from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
-    """Return the plan, and the checkpoints that its run writes and goes on from.
+    """Return the plan, and the checkpoints that its run writes and resumes from.
 
     Raises:
         ConfigError: the folder can't be used, it holds a run that did not finish and `--resume` was not given, or an
@@ -63,7 +63,7 @@ def open_checkpoints(settings: RunSettings) -> tuple[RunPlan, Checkpoints]:
 
 
 def _may_change(settings: RunSettings) -> MayChange:
-    """Return what says which options may differ: those that change nothing of what was written already."""
+    """Return a test for options that may differ, as they change nothing that was written already."""
 
     def may_change(label: str, old: Mapping[str, str], _new: Mapping[str, str]) -> bool:
         if label in {"--dead-letter", "--joblog"}:

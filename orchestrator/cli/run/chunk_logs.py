@@ -1,4 +1,4 @@
-"""The logs of a run over records: a line, or a slice, for each try at a chunk, whatever came of it.
+"""The logs of a run over records: a line or a slice for each attempt at a chunk.
 
 A chunk that had ended, but waited for its turn when the run was stopped, has none: nothing of it was written.
 Runs in the coordinator's thread.
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class ChunkLogs:
-    """The job log and the trace, those of them that were asked for."""
+    """The job log and the trace, where asked for."""
 
     def __init__(self, settings: RunSettings, *, goes_on: bool, mode: int) -> None:
-        """Open them.
+        """Open the logs.
 
         Args:
             settings: of the run.
@@ -48,7 +48,7 @@ class ChunkLogs:
         self.close = self._logs.close
 
     def done(self, result: BlockResult) -> None:
-        """Note a chunk that was written.
+        """Record a chunk that was written.
 
         Raises:
             OrchestratorError: the disk is full or broken.
@@ -57,29 +57,35 @@ class ChunkLogs:
             self._logs.write(of_chunk(self._target, result))
 
     def lost(self, event: Lost) -> None:
-        """Note a chunk that a worker was lost with; it runs again, or is given up."""
+        """Record a chunk that was lost with a worker.
+
+        It runs again, or is given up.
+        """
         exitval, number = how_lost(event)
         chunk = event.chunk.items[0]
         self._logs.write(of_killed(self._target, chunk, event.held_s, event.worker, exitval=exitval, signal=number))
 
     def killed(self, coordinator: Any) -> None:
-        """Note the chunks that workers are at, who are about to be killed."""
+        """Record the chunks of workers that are about to be killed."""
         if self._any:
             for chunk, worker, run_s in coordinator.at_work():
                 killed = of_killed(self._target, chunk.items[0], run_s, worker, exitval=0, signal=signal.SIGKILL.value)
                 self._logs.write(killed)
 
     def stopped_at(self, error: BaseException) -> None:
-        """Note the chunk that the run stopped at, if that is why it did."""
+        """Record the chunk that the run stopped at, if that is why it did."""
         noted = isinstance(error, WorkerDiedError | ItemTimeoutError)  # by `lost`
         if isinstance(error.__cause__, RecordError) and not noted:
             self._logs.write(of_failed(self._target, error.__cause__))
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Make the job log last; return how many bytes it has, and how to know it again."""
+        """Make the job log durable, and return its size and how to recognize it."""
         return None if self._joblog is None else self._joblog.snapshot()
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Continue with the job log behind what was there then. A trace is always of one run."""
+        """Continue the job log behind its former content.
+
+        A trace always covers one run.
+        """
         if self._joblog is not None and state is not None:
             self._joblog.restore(state)

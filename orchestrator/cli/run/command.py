@@ -1,4 +1,4 @@
-"""The `run` command: plan, start the workers, write what comes back, sum up.
+"""The `run` command: plans, starts the workers, writes the results, and sums up.
 
     files --source--> chunks --pool--> results --sink--> output
                                           `--> console, tally, job log          one graph of two nodes (see `graph/`)
@@ -67,7 +67,10 @@ class RecordRun:
     def __init__(
         self, plan: RunPlan, signals: Signals, steering: Steering, checkpoints: Checkpoints | None = None
     ) -> None:
-        """Take the plan; nothing is opened before `run`."""
+        """Take the plan.
+
+        Nothing is opened before `run`.
+        """
         self.outputs = [plan.settings.output]
         self._plan = plan
         self._signals = signals
@@ -82,7 +85,7 @@ class RecordRun:
         self._pool: Any = None
 
     def report(self, _said: str | None) -> dict[str, Any]:
-        """Return what the report says of it, when it has ended."""
+        """Return the report's part about this run, when it has ended."""
         tally, settings = self._tally, self._plan.settings
         return {
             "output": None if self._plan.to_stdout else settings.output,
@@ -97,7 +100,7 @@ class RecordRun:
         }
 
     def run(self) -> int:
-        """Send every chunk through the pool, write the results, make the output final; as `Run.run`."""
+        """Send every chunk through the pool, write the results, and make the output final."""
         self._open_outputs()
         self._pool = _start_pool(self._plan)
         engine = self._graph()
@@ -144,7 +147,7 @@ class RecordRun:
         return graph_of(self._plan, self._pool, sink, self._checkpoints, self._logs.lost)
 
     def drop(self, stop: BaseException) -> None:
-        """End everything at once and leave nothing behind."""
+        """Stop everything at once and leave nothing behind."""
         if self._sink is not None:
             self._sink.abort()
         if self._letters is not None:
@@ -168,7 +171,7 @@ class RecordRun:
             self._checkpoints.close()
 
     def why(self, error: OrchestratorError) -> str:
-        """Return the record that failed, and how; or the error."""
+        """Return the record that failed, and how, or the error."""
         return report(error, self._plan.settings.record_format) + "\norchestrator: stopped"
 
     @property
@@ -176,7 +179,10 @@ class RecordRun:
         return self._plan.to_stdout if self._sink is None else self._sink.in_place
 
     def left(self, _stop: BaseException) -> str:
-        """Say what there is of the output; nothing can be said of standard output."""
+        """Say what there is of the output.
+
+        Of standard output nothing is known.
+        """
         if getattr(self._sink, "is_final", False):
             return f"; {self._plan.settings.output} is complete"
         if self._checkpoints is not None:
@@ -197,7 +203,7 @@ class RecordRun:
         return f"; {name} has the output so far"
 
     def sum_up(self) -> None:
-        """Tell the counts, and the first failures if there were any."""
+        """Print the counts, and the first failures if there were any."""
         tally, settings = self._tally, self._plan.settings
         tell_failures([headline(each, settings.record_format) for each in tally.first_failures], tally.failed)
         if self._halting.reached:
@@ -218,7 +224,10 @@ def _open_console(plan: RunPlan) -> Console:
 
 
 def _start_pool(plan: RunPlan) -> Any:
-    """Start the workers; the pool is imported only now, so that a mistake is told without waiting for it."""
+    """Start the workers.
+
+    The pool is imported only now, so that a mistake is told without waiting for it.
+    """
     from orchestrator.pool.pool import Pool  # noqa: PLC0415
 
     settings = plan.settings

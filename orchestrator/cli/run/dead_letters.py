@@ -1,4 +1,4 @@
-"""The dead letters of the command: written as results pass, and read back as the input of another run.
+"""The dead letters of the command, which another run can read as its input.
 
 A letter has the record itself if it is small or can't be read a second time (standard input, compressed files): the
 text of a line, the dict of a CSV row, the bytes of what can't be decoded. Else it has the record's bytes in the file.
@@ -34,7 +34,9 @@ class Letters:
     """The file that a run's dead letters are written to."""
 
     def __init__(self, path: str, target: str, record_format: str, *, again: bool, mode: int) -> None:
-        """Open it; `again`: the records are dead letters themselves; `mode`: of a file that is made.
+        """Open the file.
+
+        `again`: the records are dead letters themselves. `mode`: of a file that is made.
 
         Raises:
             ConfigError: it can't be written to.
@@ -47,7 +49,7 @@ class Letters:
         self._lines = LineNumbers(AT_A_TIME_BYTES)
 
     def write(self, failure: RecordFailure) -> None:
-        """Append the letter of a record.
+        """Append the dead letter of a record.
 
         Raises:
             OrchestratorError: the disk is full or broken.
@@ -85,15 +87,18 @@ class Letters:
         self._file.keep()
 
     def snapshot(self) -> dict[str, Any]:
-        """Make last what was written; return how many bytes that is, and how to know the file again."""
+        """Make last what was written.
+
+        Return how many bytes that is, and how to know the file again.
+        """
         return self._file.snapshot()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on behind what was there then."""
+        """Continue behind the former content."""
         self._file.restore(state)
 
     def refuse_filled(self) -> None:
-        """Make sure that nothing is in the file, as the run that is resumed had none.
+        """Check that the file is empty, as the resumed run had no dead letters.
 
         Raises:
             ConfigError: there is.
@@ -105,20 +110,20 @@ class Letters:
             )
 
     def empty(self) -> None:
-        """Cut off all: it is of a run that begins again."""
+        """Truncate the file: its run starts over."""
         self._file.empty()
 
     def close(self) -> None:
-        """Make last what was written."""
+        """Make what was written durable."""
         self._file.close()
 
     def remove(self) -> None:
-        """Remove the file: nothing of the run is left, so nothing was left out of it."""
+        """Remove the file, as nothing of the run is left."""
         self._file.remove()
 
 
 def check_letters(path: str, source: str | None, others: dict[str, str], *, resumes: bool) -> None:
-    """Refuse a file for dead letters that would be mixed up with another one.
+    """Refuse a file for dead letters that the run uses for something else, too.
 
     Args:
         path: where they are to go.
@@ -150,7 +155,7 @@ class LetterSource:
     """The records of dead letters as chunks, one each, in the order of the file."""
 
     def __init__(self, path: str, record_format: str) -> None:
-        """Read the letters once, to see that they can be run.
+        """Check that the letters can be run, by reading them once.
 
         Raises:
             ConfigError: the file is none of dead letters, or one of them can't be run.
@@ -178,11 +183,11 @@ class LetterSource:
         return self._count
 
     def ready(self) -> bool:
-        """Say that the next chunk can be had without waiting."""
+        """Tell that the next chunk is available without waiting."""
         return True
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Nothing is waited for."""
+        """Stop waiting."""
 
     def close(self) -> None:
         """Close the file."""

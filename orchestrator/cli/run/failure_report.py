@@ -1,4 +1,4 @@
-"""Say which record failed: the file, its line counted from the file's start, and the user's own traceback."""
+"""Describe a failed record by file, line and the user's own traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _lines = LineNumbers()
 
 
 def place(failure: RecordFailure, record_format: str) -> str:
-    """Return where the record stands: "a.txt, line 3".
+    """Return the record's place, as "a.txt, line 3".
 
     A worker that reads from the middle of a file knows only its byte offset; lines are counted here, when it
     is told.
@@ -40,7 +40,7 @@ def headline(failure: RecordFailure, record_format: str) -> str:
 
 
 def report(error: BaseException, record_format: str) -> str:
-    """Return what the user is told about the failure that stopped the run."""
+    """Return the message about the failure that stopped the run."""
     cause = error.__cause__
     if isinstance(cause, RecordError):
         trace = cause.failure.traceback.rstrip()

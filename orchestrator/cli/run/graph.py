@@ -31,7 +31,10 @@ def graph_of(
     checkpoints: Checkpoints | None,
     on_lost: Callable[[Lost], None],
 ) -> Runner:
-    """Return what runs a plan; `on_lost` is told about chunks that a worker was lost with."""
+    """Return the run of a plan.
+
+    `on_lost` is told about chunks that were lost with a worker.
+    """
     failing = plan.settings.failing
     options = MapOptions(
         ordered=plan.settings.ordered,

@@ -23,10 +23,16 @@ _AS_LONG_AS_IT_TAKES_S = 1e9
 
 
 class Halting:
-    """Counts the records of one run; `engine` is set as soon as there is one."""
+    """Counts the records of one run.
+
+    `engine` is set as soon as there is one.
+    """
 
     def __init__(self, halt: Halt, *, resumable: bool) -> None:
-        """Take what --halt says; `resumable`: the run has checkpoints."""
+        """Take the condition of --halt.
+
+        `resumable`: the run has checkpoints.
+        """
         self.engine: Runner | None = None
         self._count = HaltCount(halt, None)
         self._resumable = resumable
@@ -38,11 +44,11 @@ class Halting:
 
     @property
     def reason(self) -> str:
-        """What met it, in words."""
+        """What met the condition of --halt, in words."""
         return f"stopped by {self._count.reason('records')}"
 
     def poll(self, result: BlockResult) -> None:
-        """Count a chunk that was written, and stop the run if that is enough.
+        """Count a chunk that was written, and stop the run if --halt is met.
 
         Raises:
             HaltedError: at once.

@@ -1,4 +1,7 @@
-"""What the user wrote behind `run`, as frozen settings; mistakes that need no look at the disk are found here."""
+"""Parses the options of `run` into frozen settings.
+
+Mistakes that need no look at the disk are found here.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ started), 3 stopped by --halt, 4 --resume doesn't match the saved run, 130 Ctrl-
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What `run` was asked for."""
+    """The settings of `run`."""
 
     target: str
     inputs: tuple[str, ...]
@@ -95,7 +98,10 @@ class RunSettings:
 
     @property
     def workers(self) -> int:
-        """How many there are to begin with; 1 if none, as what comes later is not known."""
+        """How many workers there are at first.
+
+        1 if none, as what comes later is not known.
+        """
         return max(1, self.sizing.workers)
 
 

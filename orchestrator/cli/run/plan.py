@@ -1,4 +1,4 @@
-"""What a run is going to do, checked against the disk before a worker starts."""
+"""The plan of a run, checked against the disk before a worker starts."""
 
 # ruff: noqa: PTH109, PTH112
 # Paths stay as the user wrote them; pathlib would change them ("./a" to "a").
@@ -39,7 +39,7 @@ _JSON = ".json"
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """The settings, and what they come to."""
+    """The settings of `exec`, and what follows from them."""
 
     settings: RunSettings
     inputs: tuple[Input, ...]
@@ -131,7 +131,7 @@ def open_sink(plan: RunPlan) -> Sink:
 
 
 def describe(plan: RunPlan) -> str:
-    """Return what `--dry-run` says."""
+    """Return the text of `--dry-run`."""
     settings, count = plan.settings, plan.source.chunk_count()
     size = plan.source.total_bytes
     amount = "of unknown size" if size is None else f"{size:,} bytes"
@@ -160,7 +160,7 @@ def _workers(settings: RunSettings) -> str:
 
 
 def describe_chunk(chunk: Any) -> str | None:
-    """Return what a worker was given, in words; for the status of a run."""
+    """Describe what a worker was given, for the status of a run."""
     if isinstance(chunk, ByteRange):
         return f"{chunk.origin.path}, bytes {chunk.start:,} to {chunk.end:,}"
     if isinstance(chunk, Block):
@@ -170,7 +170,7 @@ def describe_chunk(chunk: Any) -> str | None:
 
 
 def _check_output(output: str, names: list[str], settings: RunSettings, *, to_folder: bool) -> None:
-    """Find out about outputs that can't be, before anything is loaded or made."""
+    """Refuse impossible outputs, before anything is loaded or made."""
     if output == STDIN:
         return
     if to_folder:
@@ -183,7 +183,10 @@ def _check_output(output: str, names: list[str], settings: RunSettings, *, to_fo
 
 
 def _output_format(settings: RunSettings, *, to_folder: bool) -> str | None:
-    """Return how results are written; None: as the name of each output in the folder says."""
+    """Return how results are written.
+
+    None: as the name of each output in the folder says.
+    """
     if settings.output_format:
         return settings.output_format
     named = None if to_folder else file_names.format_of(settings.output)
@@ -195,7 +198,7 @@ def _output_format(settings: RunSettings, *, to_folder: bool) -> str | None:
 
 
 def _blocks_per_worker(settings: RunSettings, inputs: list[Input], block_bytes: int) -> int:
-    """Return how many blocks have about as many records as a worker is to run."""
+    """Return how many blocks hold about as many records as a worker may run."""
     records = settings.limits.records or 1
     if settings.failing.retry_dead is not None:
         return records
@@ -207,7 +210,7 @@ def _blocks_per_worker(settings: RunSettings, inputs: list[Input], block_bytes: 
 
 
 def _block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
-    """Choose how much a worker gets at a time; no more than it is to run in its life."""
+    """Choose how much a worker gets at a time, at most what it may run in its life."""
     found = _wanted_block_bytes(settings, inputs)
     records, kind = settings.limits.records, settings.record_format
     if records is None or settings.block_bytes is not None or kind in {"blocks", "files"}:

@@ -1,4 +1,4 @@
-"""What becomes of a chunk's result, in this order: written, counted, shown, logged. The sink of the command's graph.
+"""The sink of the command's graph, which writes, counts, shows and logs a chunk's result.
 
 Runs in the coordinator's thread.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RecordingSink:
-    """Writes to the output, and keeps the books."""
+    """Writes to the output, and keeps the counts."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class RecordingSink:
         counts_records: bool,
         halting: Halting,
     ) -> None:
-        """Take all that a result goes to.
+        """Take all the receivers of a result.
 
         Args:
             output: where results are written.
@@ -81,20 +81,23 @@ class RecordingSink:
         return replace(result, failures=failures, failed=result.failed - len(again))
 
     def keep_as(self, secret: str) -> None:
-        """Let what is written outlive this process; `secret` is the run's."""
+        """Let what is written outlive this process.
+
+        `secret` is the run's.
+        """
         self._output.keep_as(secret)
         if self._letters:
             self._letters.keep()
 
     def snapshot(self) -> Any:
-        """Make last what was written; return what it takes to go on from here, the counts too."""
+        """Make what was written durable, and return what is needed to resume, the counts too."""
         logged = self._logs.snapshot()
         dead = self._letters.snapshot() if self._letters else None
         counts = {"tally": self._tally.snapshot(), "shown": self._console.shown}
         return {"output": self._output.snapshot(), "joblog": logged, "letters": dead, **counts}
 
     def restore(self, state: Any) -> None:
-        """Go on from what `snapshot` gave."""
+        """Resume from what `snapshot` returned."""
         self._output.restore(state["output"])
         self._tally.restore(state["tally"])
         self._console.resume(state["shown"])

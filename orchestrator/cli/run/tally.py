@@ -1,4 +1,4 @@
-"""What the records of a run came to: counted as results pass, reported at the end."""
+"""Counts how the records of a run end, and reports that at its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RecordTally:
-    """The counts of a run so far; owned by the thread that writes the results."""
+    """The counts of a run so far.
+
+    Owned by the thread that writes the results.
+    """
 
     records_in: int = 0
     records_out: int = 0
@@ -42,7 +45,7 @@ class RecordTally:
         return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Count on from there."""
+        """Continue counting from these."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -51,7 +54,10 @@ class RecordTally:
         return f"{self.records_in:,} records in, {self.records_out:,} out, {self.failed:,} failed"
 
     def summary(self, stats: Any) -> str:
-        """Return the summary's lines; `stats` is what the closed pool says of its workers."""
+        """Return the summary's lines.
+
+        `stats` are those of the closed pool.
+        """
         workers_s = max(getattr(stats, "worker_cpu_seconds", 0.0) or 0.0, self.worker_cpu_s)
         return (
             f"{self.records_in:,} records in, {self.records_out:,} out, {self.dropped:,} dropped, "

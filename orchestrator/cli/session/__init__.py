@@ -1,1 +1,1 @@
-"""What run, exec and job share while they run: skeleton, console, signals, resume, summary, report, exit codes."""
+"""The parts that run, exec and job share: skeleton, console, signals, resume, summary, exit codes."""

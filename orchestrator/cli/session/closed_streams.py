@@ -1,4 +1,4 @@
-"""Hold the numbers of standard streams that the command was started without, as by a daemon or `2>&-`.
+"""Occupy standard streams that the command was started without, as by a daemon or `2>&-`.
 
 A file that took such a number would get what is meant for a terminal, and Python has None for the stream's name.
 """
@@ -13,7 +13,10 @@ _USELESS = (os.O_WRONLY, os.O_RDONLY, os.O_RDWR)
 
 
 def hold_closed_streams() -> None:
-    """Open the null device as each standard stream that is closed; before anything else is opened."""
+    """Open the null device as each standard stream that is closed.
+
+    Call it before anything else is opened.
+    """
     for number, flags in enumerate(_USELESS):
         try:
             os.fstat(number)

@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on: progress on stderr, and what their function prints.
+"""Shows a run in progress: bars on stderr, and what the function prints.
 
 Owner of the state: the coordinator's thread. Printing never ends a run: a reader that has left is not written
 to.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Progress, if it was asked for, and the workers' prints."""
+    """Shows progress, if it was asked for, and the workers' prints."""
 
     def __init__(self, progress: Progress | None, *, data_on_stdout: bool) -> None:
         """Begin with nothing done."""
@@ -37,7 +37,7 @@ class Console:
             self._progress.update(amount)
 
     def resume(self, shown: int) -> None:
-        """Begin where a run before this one was."""
+        """Begin where an earlier run stopped."""
         self.shown = shown
         if self._progress is not None:
             self._progress.update(shown)
@@ -51,7 +51,10 @@ class Console:
             pool.on_output = self.printed
 
     def printed(self, _worker: int, stream: str, text: str) -> None:
-        """Pass on what user code printed in a worker; to stderr where stdout carries the data."""
+        """Print what user code printed in a worker.
+
+        It goes to stderr where stdout carries the data.
+        """
         name: Literal["stdout", "stderr"] = "stderr" if stream == "stderr" or self._data_on_stdout else "stdout"
         with suppress(OSError, ValueError):
             if self._progress is not None:
@@ -62,7 +65,7 @@ class Console:
                 target.flush()
 
     def aside(self, stream: Literal["stdout", "stderr"]) -> AbstractContextManager[bool]:
-        """Keep the bars out of the way while something else writes to a stream; as `Progress.aside`."""
+        """Hide the bars while something else writes to a stream, as `Progress.aside` does."""
         return nullcontext(enter_result=False) if self._progress is None else self._progress.aside(stream)
 
     def close(self) -> None:

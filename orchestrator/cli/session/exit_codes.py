@@ -1,4 +1,4 @@
-"""How a command ends: its exit codes, and the one line on stderr that says why."""
+"""The exit codes of a command, and the one line on stderr that says why it ended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def print_error(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Write text of ours, with names and errors of others in it, to stderr, unless nobody reads it."""
+    """Write a text of ours, which may contain names and errors, to stderr, unless nobody reads it."""
     with suppress(OSError, ValueError):
         sys.stderr.write(visible(text))
         sys.stderr.flush()
@@ -36,7 +36,7 @@ def tell(text: str) -> None:
 
 @contextmanager
 def warnings_told() -> Iterator[None]:
-    """Have Python's warnings in this process told as messages of ours, in one line each."""
+    """Print Python's warnings in this process as messages of ours, in one line each."""
 
     def tell_warning(message: Warning | str, *_: object) -> None:
         print_error("warning: " + " ".join(str(message).split()))
@@ -47,7 +47,7 @@ def warnings_told() -> Iterator[None]:
 
 
 def show(text: str) -> None:
-    """Write what was asked for to stdout, as it is unless that is a terminal."""
+    """Write requested text to stdout, as it is unless that is a terminal."""
     try:
         sys.stdout.write(for_stream(text, sys.stdout))
     except UnicodeEncodeError:  # a file name that is not text

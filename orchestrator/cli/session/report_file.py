@@ -1,4 +1,4 @@
-"""What a run came to, as one JSON object in a file (`--report`), for programs.
+"""Writes the report of a run as one JSON object in a file (`--report`), for programs.
 
     format        1
     command       "run", "exec" or "job"
@@ -43,10 +43,13 @@ _ENDS = {
 
 
 class ReportFile:
-    """One report. Its file is made when it is written, so that a run that is killed leaves nothing of it."""
+    """The report of one run.
+
+    Its file is made when it is written, so that a run that is killed leaves nothing of it.
+    """
 
     def __init__(self, path: str | None, command: str, outputs: Iterable[str] = ()) -> None:
-        """Look whether it can be written, so that a mistake is known before the run.
+        """Check that the report can be written, so that a mistake is known before the run.
 
         Args:
             path: its name; None: nobody wants one.
@@ -61,7 +64,9 @@ class ReportFile:
         self._file = None if path is None else output_file(path, mode_beside(outputs))
 
     def write(self, exit_code: int, *, finished: bool, **told: Any) -> None:
-        """Write it; a disk that refuses is reported, and changes no exit code.
+        """Write the report.
+
+        A disk that refuses is reported, and changes no exit code.
 
         Args:
             exit_code: of the command.
@@ -98,7 +103,7 @@ class ReportFile:
 
 
 def pool_part(workers: int, stats: PoolStats | None, cpu_s: float = 0.0) -> dict[str, Any]:
-    """Return what is told about a pool.
+    """Return the part of the report about a pool.
 
     Args:
         workers: how many were asked for.

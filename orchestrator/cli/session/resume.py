@@ -1,4 +1,4 @@
-"""Going on with a run that was stopped, of any command: what its folder says, and the command that goes on."""
+"""Resumes a stopped run of any command: reads its folder, and tells the command that resumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class NothingToResumeError(Exception):
-    """The run that is to be resumed had ended: not a failure now, if it was none then (`failed` records)."""
+    """The run that is to be resumed had ended.
+
+    That is a failure only if it was one then (`failed` records).
+    """
 
     def __init__(self, folder: str, failed: int, of_what: str = "records") -> None:
         left_out = f"; {failed:,} {of_what} had failed" if failed else ""
@@ -32,7 +35,7 @@ def look_into(
     may_change: MayChange,
     of_what: str = "records",
 ) -> None:
-    """Tell whether a run may use the folder, as far as that is seen before it begins.
+    """Check whether a run may use the folder, as far as that is known before it begins.
 
     Args:
         folder: of `--checkpoint`.
@@ -63,7 +66,7 @@ def look_into(
 
 
 def resume_command() -> str:
-    """Return what continues with this run, as it would be typed."""
+    """Return the command that resumes this run, as it would be typed."""
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word not in {"--resume", "--resume=force", "--accept=function"}]

@@ -1,4 +1,4 @@
-"""What `run`, `exec` and `job` have in common: from a checked plan to an exit code.
+"""The skeleton that `run`, `exec` and `job` share: from a checked plan to an exit code.
 
     signals and steering are on
       `-- make: the plan, checked        nothing to run (--dry-run): 0      a mistake: ConfigError
@@ -39,7 +39,7 @@ _STOPS = (OrchestratorError, KeyboardInterrupt, Terminated)
 
 
 class HaltedError(OrchestratorError):
-    """The condition of --halt is met, and nothing more is waited for."""
+    """The condition of --halt is met, and the run stops at once."""
 
 
 class StoppedError(OrchestratorError):
@@ -47,11 +47,17 @@ class StoppedError(OrchestratorError):
 
 
 class Run(Protocol):
-    """One run of a command. The methods are called in this order."""
+    """One run of a command.
+
+    The methods are called in this order.
+    """
 
     @property
     def outputs(self) -> Sequence[str]:
-        """The names of what it writes; a report is readable to nobody who may not read them."""
+        """The names of the outputs.
+
+        Nobody may read the report who may not read them.
+        """
 
     def run(self) -> int:
         """Run to the end, and return the exit code.
@@ -64,19 +70,25 @@ class Run(Protocol):
         """
 
     def drop(self, stop: BaseException, /) -> None:
-        """End everything at once, and leave nothing behind; `stop` is what ended the run."""
+        """Stop everything at once, and leave nothing behind.
+
+        `stop` is what ended the run.
+        """
 
     def why(self, error: OrchestratorError, /) -> str:
-        """Return what is said of the error that ended the run."""
+        """Return the text about the error that ended the run."""
 
     def left(self, stop: BaseException, /) -> str:
-        """Return what is said of the output after an early end, to be appended to the reason."""
+        """Return the text about the output after an early end, to be appended to the reason."""
 
     def sum_up(self) -> None:
-        """Tell what the run did, and its first failures."""
+        """Print what the run did, and its first failures."""
 
     def report(self, said: str | None, /) -> dict[str, Any]:
-        """Return what `--report` says of the run; `said` is why it came to an early end."""
+        """Return the content of `--report`.
+
+        `said` is the reason of an early end.
+        """
 
     def close(self) -> None:
         """Close what was opened to make the run."""
@@ -88,7 +100,7 @@ def run_command(
     report: str | None,
     make: Callable[[Signals, Steering], Run | None],
 ) -> int:
-    """Make a run, have it go, and return the exit code.
+    """Make a run, run it, and return the exit code.
 
     Args:
         name: of the command.
@@ -120,7 +132,7 @@ def run_command(
 
 
 def _carried_out(run: Run, signals: Signals) -> tuple[int, str | None]:
-    """Have it go, and tell how it ended; return the exit code, and why it ended early."""
+    """Run it, report the end, and return the exit code with the reason of an early end."""
     try:
         code = run.run()
     except BaseException as stop:
@@ -137,7 +149,7 @@ def _carried_out(run: Run, signals: Signals) -> tuple[int, str | None]:
 
 
 def _early_end(run: Run, stop: BaseException, signals: Signals) -> tuple[int, str]:
-    """Return the exit code, and what is said of the reason; "": nothing."""
+    """Return the exit code, and the text about the reason, or ""."""
     match stop:
         case ReaderGoneError():
             if any(map(is_standard_output, run.outputs)):

@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do to a run, step by step.
+"""Handles SIGINT, SIGTERM and SIGHUP in a run, step by step.
 
     the run has a way to stop gracefully (`listen`): the first signal asks it to
     the next one raises KeyboardInterrupt or Terminated, wherever the run is, and the run is cleaned up
@@ -22,7 +22,10 @@ _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived; not an Exception, so that nothing on the way takes it for a failure."""
+    """SIGTERM or SIGHUP arrived.
+
+    Not an Exception, so that nothing on the way takes it for a failure.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -30,7 +33,10 @@ class Terminated(BaseException):
 
 
 class Signals:
-    """The signals of one run, from `__enter__` to `__exit__`; outside the main thread there are none."""
+    """Handles the signals of one run, from `__enter__` to `__exit__`.
+
+    Outside the main thread there are none.
+    """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
@@ -49,20 +55,20 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def listen(self, ask: Callable[[], object]) -> None:
-        """Have the first signal call `ask`, in the signal handler, instead of raising."""
+        """Make the first signal call `ask`, in the signal handler, instead of raising."""
         self._ask = ask
 
     def raise_from_now_on(self) -> None:
-        """The run can't be asked any more: have the next signal raise."""
+        """Make the next signal raise, as the run can't be asked any more."""
         self._ask = None
 
     def end_at_once(self) -> None:
-        """The run is being cleaned up: have the next signal end the process."""
+        """Make the next signal end the process, as the run is being cleaned up."""
         for number in self._old.keys() & _ENDING:
             signal.signal(number, _leave)
 
     def handle(self, number: int, handler: Callable[[int, Any], object]) -> None:
-        """Have a signal handled until `__exit__`."""
+        """Handle a signal until `__exit__`."""
         with suppress(ValueError):  # not in the main thread
             self._old.setdefault(number, signal.signal(number, handler))
 

@@ -1,4 +1,4 @@
-"""Signals that tell or steer a run while it goes on: SIGUSR1 asks how it is, SIGHUP has `-j FILE` read again.
+"""Signals that steer a run: SIGUSR1 prints its status, SIGHUP rereads `-j FILE`.
 
 A run is never disturbed by them. The status is written by a thread that lives as long as that takes, since the run may
 be waiting in a write to a pipe that nobody reads, and straight to the descriptor, since the signal may have come in the
@@ -28,7 +28,10 @@ _CLEAR_BELOW = "\r\x1b[J"
 
 
 class Steering:
-    """Hears the two signals for one run. Until a pool is there, it says that it is starting."""
+    """Handles the two signals for one run.
+
+    Until a pool is there, it says that it is starting.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,7 @@ class Steering:
         describe: Callable[[Any], str | None] | None = None,
         counts: Callable[[], str] = lambda: "",
     ) -> None:
-        """Take what is known before the pool is.
+        """Take what is known before the pool starts.
 
         Args:
             sizing: what `-j` said; SIGHUP keeps its usual meaning unless that was a file.
@@ -83,7 +86,7 @@ class Steering:
                 data = data[os.write(2, data) :]
 
     def text(self) -> str:
-        """Return what the run is at."""
+        """Describe the state of the run."""
         after = f"after {time.monotonic() - self._started_s:.1f} s"
         if self.pool is None:
             return f"{after} starting; no worker is ready yet"

@@ -1,4 +1,4 @@
-"""What every command tells at the end: the first failures, how long it took, and what the machine had to do."""
+"""The summary of every command: the first failures, the time, and the use of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def tell_failures(first: Sequence[str], failed: int) -> None:
-    """Tell the first failures, and how many there are besides."""
+    """Print the first failures, and how many more there are."""
     for line in first:
         print_error(line)
     if failed > len(first):
@@ -45,7 +45,7 @@ def measured(started_s: float, done: int, what: str, workers_s: float, stats: An
 
 
 def deaths_told(stats: Any) -> str:
-    """Return the line on workers that were killed, by a function, somebody else or a limit; "": none was."""
+    """Return the line about workers that were killed, or "" if none was."""
     deaths = getattr(stats, "deaths", 0) or 0
     if deaths == 1:
         return "1 worker died and was replaced\n"
