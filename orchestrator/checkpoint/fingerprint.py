@@ -1,4 +1,4 @@
-"""What a run is known by, so that it is resumed only if nothing that shapes its output has changed.
+"""The fingerprint of a run, which is resumed only if nothing that shapes its output has changed.
 
 Everything becomes short text under a label that a person understands; the texts are compared one by one.
 """
@@ -63,7 +63,7 @@ def _version(package: str) -> str:
 
 
 def of_iterable(source: Iterable[Any]) -> str:
-    """Return what can be told of a source without reading it: a range as it is, of others the kind and the length."""
+    """Return the fingerprint of a source that is not read: a range itself, else kind and length."""
     if isinstance(source, range):
         return repr(source)
     length = f" of {len(source):,}" if isinstance(source, Sized) else ""

@@ -1,4 +1,4 @@
-"""The journal of a run: what it takes to go on after a crash, appended record by record.
+"""The journal of a run: what is needed to resume after a crash, appended record by record.
 
     record:  magic u32 · length u32 · CRC-32 u32 · JSON            the first is the run's head, each other a state
 
@@ -62,18 +62,18 @@ class Journal:
             raise
 
     def begin(self, head: Any) -> None:
-        """Start over, with this as the head."""
+        """Start the journal over, with this head."""
         self.head, self.state, self.complete, self._last = head, None, False, _NO_STATE
         self._rewrite([_record("head", head)])
 
     def change_head(self, head: Any) -> None:
-        """Put another head before the states that there are."""
+        """Replace the head before the states."""
         self._check_ours()
         self._rewrite([_record("head", head), _framed(self._last)])
         self.head = head
 
     def save(self, state: Any) -> None:
-        """Append a state, and make it last.
+        """Append a state durably.
 
         Raises:
             OrchestratorError: the disk is full or broken; the states before this one are as they were.
@@ -101,13 +101,13 @@ class Journal:
             raise ConfigError(f"the saved state of the run in {self.folder} can't be unpickled here: {why}") from error
 
     def finish(self) -> None:
-        """Note that the run has ended, and all outputs have their final names."""
+        """Record that the run has ended, and all outputs have their final names."""
         self._check_ours()
         self._rewrite([_record("head", self.head), _framed(self._last), _record("complete", None)])
         self.complete = True
 
     def discard(self) -> None:
-        """Remove what this run has put there: it did not begin."""
+        """Remove what this run has put there, as it did not begin."""
         self.close()
         for name in (_NAME, _LOCK):
             with suppress(OSError):
@@ -116,7 +116,7 @@ class Journal:
             os.rmdir(self.folder)  # noqa: PTH106
 
     def close(self) -> None:
-        """Close the files and give the folder back."""
+        """Close the files and unlock the folder."""
         # Forgotten first: a signal between the two would have them closed twice.
         fds, self._fd, self._lock_fd = (self._fd, self._lock_fd), -1, -1
         for fd in fds:
@@ -172,7 +172,7 @@ class Journal:
         self._size += len(record)
 
     def _rewrite(self, records: list[bytes]) -> None:
-        """Put another file in the place of this one; at every instant one of the two is there, and whole."""
+        """Replace this file by another, atomically."""
         new = os.path.join(self.folder, _NEW)  # noqa: PTH118
         try:
             fd = begin(new, 0o600)
@@ -192,7 +192,7 @@ class Journal:
             os.close(old)
 
     def _check_ours(self) -> None:
-        """Make sure that nobody has taken the journal away: a run after this one would not find what is written."""
+        """Check that the journal is still in its place, so that a later run finds what is written."""
         for fd, path in ((self._fd, self._path), (self._lock_fd, os.path.join(self.folder, _LOCK))):  # noqa: PTH118
             if not same_file(fd, path):
                 raise OrchestratorError(
@@ -222,7 +222,7 @@ def _framed(body: bytes) -> bytes:
 
 
 def _body(data: bytes, at: int) -> bytes | None:
-    """Return the record at a place, None if there is none that is whole."""
+    """Return the record at a place, or None if it is incomplete."""
     if at + _HEAD.size > len(data):
         return None
     magic, length, crc = _HEAD.unpack_from(data, at)

@@ -1,4 +1,4 @@
-"""Values as JSON and back, exactly as they were: so that what is read from a disk is data, and runs nothing.
+"""Writes values as JSON and reads them back exactly, so that reading runs no code.
 
 JSON knows no tuple, no bytes and no key but text. What it would change stands under a mark:
 
@@ -71,7 +71,7 @@ def loads(data: bytes, *, unpickle: bool = False) -> Any:
 
 
 def has_pickles(value: Any) -> bool:
-    """Tell whether something in a loaded value was left closed."""
+    """Tell whether a loaded value contains a pickle that was not opened."""
     if isinstance(value, dict):
         return any(map(has_pickles, value)) or any(map(has_pickles, value.values()))
     if isinstance(value, list | tuple | set | frozenset | deque):

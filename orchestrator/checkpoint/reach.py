@@ -1,4 +1,4 @@
-"""What a function reaches, hashed: so that a run is resumed only by the same function.
+"""Hashes what a function reaches, so that a run is resumed only by the same function.
 
     code and constants · defaults · closure · globals that it reads · attributes · the object that it is bound to
     · classes and functions of the user's own code, likewise · modules of it by content
@@ -47,7 +47,7 @@ _MAKING = frozenset({"__init__", "__new__", "__post_init__", "__setstate__"})
 
 
 class Reach:
-    """One look at what a function reaches."""
+    """One walk over what a function reaches."""
 
     def __init__(self, function: Any) -> None:
         self.libraries: set[str] = set()
@@ -89,7 +89,7 @@ class Reach:
         return found
 
     def _alone(self, value: Any, depth: int) -> bytes:
-        """Return the hash of what stands in no order: it must not depend on what was looked at before."""
+        """Return the hash of an unordered collection, whatever was walked before."""
         known, self._known = self._known, {}
         try:
             return self._hash(value, depth)
@@ -208,7 +208,7 @@ class Reach:
         yield from self._of_module_named(module.__name__)
 
     def _of_module_named(self, name: str) -> Iterator[Any]:
-        """Give the content of a module of the user's own, and of those of them that it imports.
+        """Yield the content of a module of the user's own, and of those that it imports.
 
         What it imports is read from its text: the attributes that it has now depend on what has run.
         """
@@ -228,7 +228,10 @@ class Reach:
                 yield from self._of_module_named(other)
 
     def _is_own(self, name: str | None) -> bool:
-        """Whether a module is the user's own code; if it is of a library, that is noted."""
+        """Whether a module is the user's own code.
+
+        Libraries are noted.
+        """
         top = _top(name)
         if top == "__main__":
             return True
@@ -276,7 +279,7 @@ def _names(code: CodeType) -> tuple[set[str], set[str], set[tuple[int, str]]]:
 
 
 def _is_changed(after: list[dis.Instruction]) -> bool:
-    """Whether what was just loaded is changed: `x.append(…)`, `x[key] = …`, `x[key] += …`."""
+    """Whether the object just loaded is changed: `x.append(…)`, `x[key] = …`, `x[key] += …`."""
     names = [each.opname for each in after]
     if names[:1] in (["LOAD_ATTR"], ["LOAD_METHOD"]):
         return after[0].argval in _CHANGING
@@ -306,7 +309,7 @@ def _resolved(imports: set[tuple[int, str]], package: str) -> Iterator[str]:
 
 
 def _of_attribute(value: Any) -> list[Any]:
-    """Return what stands behind an attribute of a class."""
+    """Return the object behind an attribute of a class."""
     if isinstance(value, staticmethod | classmethod):
         return [type(value).__name__, value.__func__]
     if isinstance(value, property):
@@ -341,7 +344,10 @@ def _libraries() -> tuple[Path, ...]:
 
 
 def _path_of(name: str) -> Path | None:
-    """Return the file of a module; None: it has none. Of a library that isn't loaded, that of its package."""
+    """Return the file of a module, or None.
+
+    Of a library that isn't loaded, that of its package.
+    """
     module = sys.modules.get(name)
     if module is not None:
         origin = getattr(module, "__file__", None)
@@ -371,7 +377,7 @@ def _unbound(function: Any) -> Any:
 
 
 def _installed(package: str) -> str:
-    """Return the installer's list of a package's files with their hashes; "" if there is none."""
+    """Return the installer's list of a package's files with their hashes, or ""."""
     from importlib.metadata import PackageNotFoundError, distribution, packages_distributions  # noqa: PLC0415 - slow
 
     try:

@@ -1,4 +1,7 @@
-"""Whether a file may be unpickled: a pickle runs code, so only this user may have been able to write it."""
+"""Checks whether a file may be unpickled.
+
+A pickle runs code, so only this user may have been able to write it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def why_untrusted(status: os.stat_result) -> str | None:
-    """Say why others may have written what has this status; None: only this user may."""
+    """Say why others may have written what has this status, or None if only this user may."""
     if status.st_uid != os.geteuid():
         return "belongs to another user"
     if status.st_mode & _OTHERS_WRITE:
@@ -20,7 +23,7 @@ def why_untrusted(status: os.stat_result) -> str | None:
 
 
 def refuse_untrusted(path: str, what: str, fd: int | None = None) -> None:
-    """Make sure that only this user may have written a file or folder.
+    """Check that only this user may have written a file or folder.
 
     Args:
         path: of it; it is not looked at if it is open already, as `fd`.

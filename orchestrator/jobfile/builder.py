@@ -1,4 +1,4 @@
-"""From a job to streams: each table becomes the `Stream` method that it is named after.
+"""Builds streams from a job: each table becomes the `Stream` method that it is named after.
 
 An output that several tables read is broadcast to them. Nothing runs here.
 """
@@ -46,7 +46,10 @@ def discard(_items: Any) -> None:
 
 
 class _Builder:
-    """Builds a job's nodes in order; owns the streams that nobody has taken yet."""
+    """Builds a job's nodes in order.
+
+    Owns the streams that no node has taken yet.
+    """
 
     def __init__(self, job: Job, stream: Any) -> None:
         self._job = job
@@ -55,7 +58,7 @@ class _Builder:
         self._open: dict[Ref, list[Any]] = {}
 
     def terminals(self) -> list[Any]:
-        """Build all nodes; return those that end the graph."""
+        """Build all nodes, and return those that end the graph."""
         found = []
         for node in self._job.nodes.values():
             made = self._made(node)
@@ -151,7 +154,7 @@ class _Builder:
     # ---- by signature -----------------------------------------------------------------------------------------
 
     def _values(self, node: JobNode) -> dict[str, Any]:
-        """Return what stands in the table: streams for references to inputs, and functions that run here as such."""
+        """Return the table's values, with streams for references to inputs, and functions that run here."""
         found = {}
         for key, value in node.values.items():
             is_input = key in INPUTS[node.kind]
@@ -193,6 +196,6 @@ def _here(value: Any) -> Any:
 
 
 def _file_name(key: Any) -> str:
-    """Return a key as part of a file's name: it can't lead into another folder."""
+    """Return a key as part of a file's name, which can't lead into another folder."""
     name = str(key).replace("/", "_").replace("\0", "_")
     return f"_{name}" if name in {"", ".", ".."} else name

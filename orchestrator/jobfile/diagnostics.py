@@ -1,4 +1,4 @@
-"""The mistakes of a job file, collected, so that all are told together with their lines."""
+"""Collects the mistakes of a job file, to report all together with their lines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from workers.errors.nearest import did_you_mean
 
 
 class JobFileError(ConfigError):
-    """A job file has mistakes; the text has a line for each, "file:line: what is wrong"."""
+    """A job file has mistakes.
+
+    The text has a line for each, "file:line: what is wrong".
+    """
 
 
 class Diagnostics:
-    """Owns what was found wrong so far."""
+    """Owns the mistakes found so far."""
 
     def __init__(self, file: str, places: dict[Path, int], overridden: Iterable[Path] = ()) -> None:
-        """Begin with none; `places` are lines by path, `overridden` the paths given by --set."""
+        """Begin with no diagnostics.
+
+        `places` are lines by path, `overridden` the paths given by --set.
+        """
         self._file = file
         self._places = places
         self._overridden = set(overridden)
@@ -30,7 +36,7 @@ class Diagnostics:
         return self._places.get(path, 1)
 
     def add(self, path: Path, text: str) -> None:
-        """Enter that something is wrong with a value."""
+        """Report a mistake in a value."""
         for end in range(len(path), 0, -1):
             if path[:end] in self._overridden:
                 self._found.append((0, f"--set {'.'.join(map(str, path[:end]))}: {text}"))
@@ -39,7 +45,7 @@ class Diagnostics:
         self._found.append((line, f"{self._file}:{line}: {text}"))
 
     def unknown(self, path: Path, name: str, what: str, known: Iterable[str]) -> None:
-        """Enter that a name is not known, with the nearest that is."""
+        """Report that a name is unknown, with the nearest known one."""
         known = list(known)
         there = f"; there {'are' if len(known) > 1 else 'is'} {', '.join(known) or 'none'}"
         self.add(path, f"{what} {name!r}{did_you_mean(name, known) or there}")
@@ -48,7 +54,7 @@ class Diagnostics:
         return len(self._found)
 
     def raise_if_any(self) -> None:
-        """Tell them all.
+        """Report all mistakes.
 
         Raises:
             JobFileError: there are some.

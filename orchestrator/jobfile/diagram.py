@@ -1,4 +1,4 @@
-"""A job's graph as text: Mermaid, or DOT for Graphviz."""
+"""Draws a job's graph as text, for Mermaid or Graphviz (DOT)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _SHAPES = {"source": ("([", "])"), "sink": ("([", "])"), "route": ("{{", "}}"), 
 
 
 def draw(job: Job, form: str) -> str:
-    """Return the graph of a job; `form` is "mermaid" or "dot"."""
+    """Return the graph of a job.
+
+    `form` is "mermaid" or "dot".
+    """
     return _mermaid(job) if form == "mermaid" else _dot(job)
 
 

@@ -1,4 +1,4 @@
-"""What a job is known by when it is resumed: the meaning of its file, not its text; its functions by their source."""
+"""The fingerprint of a job: the meaning of its file, and the source of its functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.functions.steps import Step
 
 
 def of_job(job: Job) -> dict[str, str]:
-    """Return short texts under labels that stand in the file; the pool's settings are not among them."""
+    """Return the fingerprint as short texts by label, without the pool's settings."""
     known = {f"[{node.kind}.{node.name}]": _text(node.values) for node in job.nodes.values()}
     for name, workflow in job.workflows.items():
         known[f"[workflow.{name}]"] = " | ".join(_steps(steps.steps) for steps in workflow.stages)
@@ -47,7 +47,7 @@ def _step(step: Step) -> str:
 
 
 def functions_of(job: Job) -> Iterator[NamedFunction]:
-    """Give every function that a job names."""
+    """Yield every function that a job names."""
     for node in job.nodes.values():
         yield from _named(node.values)
     for workflow in job.workflows.values():

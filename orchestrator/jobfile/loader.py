@@ -1,4 +1,4 @@
-"""Read and check a job file: all its mistakes at once, or a `Job` that can be built.
+"""Reads and checks a job file: gives all its mistakes at once, or a `Job` that can be built.
 
 Functions are looked for beside the file; the paths of inputs and outputs are those of the current folder.
 """
@@ -53,7 +53,7 @@ def _syntax(file: str, said: str) -> str:
 
 
 def _override(document: dict[str, Any], text: str) -> Path:
-    """Put one --set into the document; return its path."""
+    """Apply one --set to the document, and return its path."""
     name, equals, value = text.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
@@ -72,7 +72,10 @@ def _override(document: dict[str, Any], text: str) -> Path:
 
 
 class _Reader:
-    """Goes through a document once; owns the nodes found so far."""
+    """Reads a document once.
+
+    Owns the nodes found so far.
+    """
 
     def __init__(self, file: str, document: dict[str, Any], diagnostics: Diagnostics) -> None:
         self._file = file
@@ -126,7 +129,10 @@ class _Reader:
             self._diagnostics.add(path, f"[{name}] has {has}; it needs exactly one of {', '.join(keys)}")
 
     def _find_late_streams(self) -> None:
-        """Have `late` of a window name a stream where a table reads that, by "window.name" or by the name alone."""
+        """Make `late` of a window name a stream if a table reads that.
+
+        It is read as "window.name" or by the name alone.
+        """
         for node in self._nodes.values():
             late = node.values.get("late")
             if not isinstance(late, str):
@@ -150,7 +156,7 @@ class _Reader:
                     self._diagnostics.add(("source", node.name, "read", number), str(wrong))
 
     def _check_writing(self) -> None:
-        """No path is written twice, or both read and written; its folder is there."""
+        """Check that no path is written twice, or both read and written, and that its folder exists."""
         written: dict[FilePath, str] = {}
         letters: set[FilePath] = set()
         read = {
@@ -179,7 +185,10 @@ class _Reader:
     # ---- the graph --------------------------------------------------------------------------------------------
 
     def _in_order(self) -> dict[str, JobNode]:
-        """Return the nodes, each behind those that it reads; report references that lead nowhere or round."""
+        """Return the nodes, each behind those that it reads.
+
+        References that lead nowhere or round are reported.
+        """
         graph: dict[str, list[str]] = {}
         for node in self._nodes.values():
             graph[node.key] = [ref.node for ref in node.inputs if self._check_reference(node, ref)]

@@ -1,4 +1,4 @@
-"""A job as it was read: checked, its functions found, its nodes in an order in which they can be built."""
+"""A checked job, its functions loaded, its nodes in the order of building."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Ref(NamedTuple):
 
 
 class NamedFunction:
-    """A function of the job file, which a worker loads by its name; called here, it is the function."""
+    """A function of the job file, which a worker loads by its name.
+
+    Called here, it is the function.
+    """
 
     __slots__ = ("folder", "function", "target")
 
@@ -50,7 +53,7 @@ class NamedFunction:
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
-        """The function itself, for who looks at its source."""
+        """The function itself, for readers of its source."""
         return self.function
 
     @property
@@ -70,7 +73,10 @@ class JobNode:
 
     @property
     def key(self) -> str:
-        """What it is called among all nodes: a sink may have the name of the stream that it writes."""
+        """Its name among all nodes.
+
+        A sink may have the name of the stream that it writes.
+        """
         return f"sink.{self.name}" if self.kind == "sink" else self.name
 
     @property
@@ -93,7 +99,10 @@ class JobNode:
 
     @property
     def outputs(self) -> tuple[str | None, ...]:
-        """The names of its outputs; one None where there is only one."""
+        """The names of the node's outputs.
+
+        One None where there is only one.
+        """
         if self.kind == "sink" or (self.kind == "demultiplex" and "to" in self.values):
             return ()
         late = self.values.get("late")

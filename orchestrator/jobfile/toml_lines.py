@@ -1,4 +1,4 @@
-"""Where each key of a TOML text stands: tomllib tells the values, not their lines.
+"""Finds the line of each key of a TOML text, as tomllib gives only values.
 
 A text that tomllib has accepted is scanned once more; so nothing is checked here.
 """
@@ -28,7 +28,10 @@ class _Token(NamedTuple):
 
 
 class _Scanner:
-    """Walks over the tokens of a text; owns the places found so far."""
+    """Walks over the tokens of a text.
+
+    Owns the places found so far.
+    """
 
     def __init__(self, text: str) -> None:
         self.places: dict[Path, int] = {}
@@ -37,7 +40,7 @@ class _Scanner:
         self._token = _Token("\n", 1)
 
     def scan(self) -> None:
-        """Note the place of every key."""
+        """Record the place of every key."""
         table: Path = ()
         self._next()
         while self._token.text:

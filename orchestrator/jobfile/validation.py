@@ -1,4 +1,4 @@
-"""Do the keys of one table agree with each other? Each kind of table has its rules here."""
+"""Checks whether the keys of one table agree, by the rules of each kind of table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ORDER_OF = {"key": "sorted", "priorities": "priority", "ageing": "priority"}
 
 
 def check_combinations(node: JobNode, workflows: Collection[str], diagnostics: Diagnostics) -> None:
-    """Report keys of a table that don't go together, or lack another one."""
+    """Report keys of a table that contradict each other, or need another one."""
     path, values = (node.kind, node.name), node.values
     for key, (partner, reason) in schema.GOES_WITH.get(node.kind, {}).items():
         if key in values and partner not in values:

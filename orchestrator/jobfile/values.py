@@ -1,4 +1,4 @@
-"""Single values of a job file: is each what its key wants, and does its function exist?"""
+"""Checks single values of a job file: their types, and whether functions exist."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ def _is_count(value: Any) -> bool:
 
 
 class Values:
-    """Checks values, and turns them into what a `JobNode` holds; functions are loaded once each."""
+    """Checks values, and converts them for a `JobNode`.
+
+    Each function is loaded once.
+    """
 
     def __init__(self, diagnostics: Diagnostics, folder: str) -> None:
-        """Report to `diagnostics`; functions are looked for in `folder`."""
+        """Report to `diagnostics`, and load functions from `folder`."""
         self._diagnostics = diagnostics
         self._folder = folder
         self._loaded: dict[str, Any] = {}
@@ -45,7 +48,7 @@ class Values:
         return {name: found for name, found in read.items() if found is not WRONG}
 
     def value(self, value: Any, field: Field, path: Path) -> Any:
-        """Return what a value means, WRONG if it means nothing."""
+        """Return the meaning of a value, or WRONG."""
         if field.choices and value not in field.choices:
             self._diagnostics.unknown(path, str(value), f"{path[-1]!r} can't be", field.choices)
             return WRONG
@@ -58,7 +61,7 @@ class Values:
 
     @staticmethod
     def _plain(value: Any, field: Field, _path: Path) -> Any:
-        """Check the kinds that stay as they are."""
+        """Check values of the kinds that are not converted."""
         least = 1 if field.at_least is None else field.at_least
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         good = {

@@ -17,7 +17,7 @@ _GOES_WITH = {"when": ("map", "filter", "flat_map", "through"), "by": ("branches
 
 
 def read_workflows(tables: Any, values: Values, diagnostics: Diagnostics) -> dict[str, Workflow | None]:
-    """Return the workflows by name; None for one that has diagnostics, which are reported."""
+    """Return the workflows by name, None for one with mistakes, which are reported."""
     if not isinstance(tables, dict):
         diagnostics.add(("workflow",), "[workflow] needs a name: [[workflow.some_name.step]]")
         return {}
@@ -25,7 +25,10 @@ def read_workflows(tables: Any, values: Values, diagnostics: Diagnostics) -> dic
 
 
 class _Reader:
-    """Builds workflows, nested ones first; owns those that are done and those begun."""
+    """Builds workflows, nested ones first.
+
+    Owns those that are done and those begun.
+    """
 
     def __init__(self, tables: dict[str, Any], values: Values, diagnostics: Diagnostics) -> None:
         self._tables = tables
@@ -40,7 +43,7 @@ class _Reader:
         return self._done
 
     def _named(self, name: str, place: Path) -> Workflow | None:
-        """Return a workflow, which is built now if it was not before."""
+        """Return a workflow, building it if needed."""
         if name in self._done:
             return self._done[name]
         if name not in self._tables:
@@ -76,7 +79,10 @@ class _Reader:
         return workflow
 
     def _with(self, workflow: Workflow, table: Any, path: Path) -> Workflow:
-        """Return the workflow with one more step; as it was, if the step has a mistake, which is reported."""
+        """Return the workflow with one more step.
+
+        A step with a mistake is reported and left out.
+        """
         diagnostics = self._diagnostics
         before = len(diagnostics)
         values = self._values.table(table, WORKFLOW_STEP, path, "a step of a workflow")

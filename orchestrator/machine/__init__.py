@@ -1,1 +1,1 @@
-"""What this machine has: memory, CPUs, a terminal."""
+"""The resources of this machine: memory, CPUs, a terminal."""

@@ -1,4 +1,6 @@
-"""What CPUs this machine has left for us, as psutil and the cgroup show it. Imported only where somebody has to know.
+"""Measures the CPUs that are left for us, by psutil and the cgroup.
+
+Imported only where it is needed.
 
 Owner of the state: whoever looks.
 """
@@ -40,7 +42,7 @@ class CpuWatch:
         return left, cpus
 
     def look_at_groups(self, groups: Collection[int]) -> float | None:
-        """Return the CPUs that process groups used since the last such look; None at the first.
+        """Return the CPUs that process groups used since the last look, or None at the first.
 
         All of /proc is read for it, some 10 µs a process, so it is asked for only where CPUs are scarce.
         """
@@ -51,12 +53,12 @@ class CpuWatch:
         return max(0.0, used - before[1]) / max(now - before[0], 1e-3)
 
     def forget_groups(self) -> None:
-        """Let the next look at them be the first."""
+        """Forget the last look, so that the next is the first."""
         self._groups = None
 
 
 def _idle_s() -> float:
-    """Return the idle seconds so far of the CPUs that this process may use; those spent waiting for disks too."""
+    """Return the idle seconds so far of the usable CPUs, with those spent waiting for disks."""
     usable = os.sched_getaffinity(0)
     return sum(each.idle + getattr(each, "iowait", 0.0) for n, each in enumerate(psutil.cpu_times(True)) if n in usable)
 

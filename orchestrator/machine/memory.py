@@ -1,4 +1,4 @@
-"""How much memory there is: of the machine, of the control groups that this process is in, of one worker.
+"""Measures memory: of the machine, of this process's control groups, of one worker.
 
 A container is a control group, whose limit the kernel holds by killing; what the machine has free says nothing there.
 Both versions are read (`memory.max`, `memory.current`; `memory.limit_in_bytes`, `memory.usage_in_bytes`), of the group
@@ -37,7 +37,7 @@ class SystemMemory:
         return min([self._machine("MemTotal"), *limits])
 
     def available_bytes(self) -> int:
-        """Return what the machine has available, or the group that is nearest to its limit, if that is less."""
+        """Return the available memory of the machine, or of the tightest group, if that is less."""
         left = [self._machine("MemAvailable")]
         for folder, (limit_name, used_name, dropped) in self._groups:
             limit, used = _number(folder, limit_name), _number(folder, used_name)
@@ -51,7 +51,7 @@ class SystemMemory:
 
 
 def own_bytes(pid: int) -> int:
-    """Return the resident memory of a process that it shares with nobody; 0 if it is gone.
+    """Return the unshared resident memory of a process, or 0 if it is gone.
 
     Without shared memory, since an array that all workers see is there once; and without files, which can be dropped.
     """
@@ -78,7 +78,7 @@ def _rss_bytes(pid: int) -> int:
 
 
 def _own_groups(proc: str, root: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    """Give the folders of the groups that hold this process's memory, and what their files are called."""
+    """Yield the folders of the groups that hold this process's memory, and their files' names."""
     for line in _text(f"{proc}/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -95,7 +95,10 @@ def _own_groups(proc: str, root: str) -> Iterator[tuple[str, tuple[str, str, str
 
 
 def _upward(path: str) -> Iterator[str]:
-    """Give a group's path and those above it, the root as "": in a container only that may be there."""
+    """Yield a group's path and those above it, the root as "".
+
+    In a container only the root may be there.
+    """
     path = path.rstrip("/")
     while path:
         yield path
@@ -125,12 +128,15 @@ def _text(path: str) -> str:
 
 
 def _mib(size: int) -> str:
-    """Return a size that a user wrote, in MiB; one that no machine has is cut."""
+    """Return a size that a user wrote, in MiB.
+
+    A size that no machine has is cut.
+    """
     return f"{size / 2**20:,.0f} MiB" if size < 2**80 else "more than 2**60 MiB"
 
 
 def within_reach(limit: int, memory: Memory | None) -> int:
-    """Return a limit of a worker's memory that can be reached before the kernel ends it for all of it."""
+    """Return a memory limit of a worker that it reaches before the kernel kills it."""
     total = (memory or SystemMemory()).total_bytes()
     if limit <= total:
         return limit
@@ -144,7 +150,7 @@ def within_reach(limit: int, memory: Memory | None) -> int:
 
 
 def refuse_unreachable(memfree: int, memory: Memory | None) -> int:
-    """Return what is to be free, if there is so much in all.
+    """Return the memory to keep free, if there is so much in all.
 
     Raises:
         ConfigError: there is not so much in all.

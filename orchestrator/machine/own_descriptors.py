@@ -1,4 +1,7 @@
-"""Descriptors that belong to this process alone: a forked child gives their numbers to nothing. Owner: the process."""
+"""Keeps track of descriptors that belong to this process alone.
+
+A forked child replaces them by nothing. Owner: the process.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ _own: set[int] = set()
 
 
 def own(*fds: int) -> None:
-    """Note descriptors that belong to this process alone."""
+    """Record descriptors that belong to this process alone."""
     _own.update(fds)
 
 
@@ -19,7 +22,10 @@ def disown(*fds: int) -> None:
 
 
 def replace_in_child() -> None:
-    """In a forked child, replace them; closing them would free numbers that inherited objects will close some day."""
+    """Replace these descriptors in a forked child.
+
+    Closing them would free numbers that inherited objects will close some day.
+    """
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for fd in _own:
         with contextlib.suppress(OSError):

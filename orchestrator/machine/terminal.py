@@ -1,4 +1,4 @@
-"""Text of others on its way to a terminal: file names, what user code prints, error texts.
+"""Makes text of others safe for a terminal: file names, prints of user code, error texts.
 
 A terminal obeys control sequences in whatever is written to it: they clear the screen, hide or forge lines, set its
 title, have it type an answer. So such text loses them. Text that goes to a file or a pipe stays as it is, but for our
@@ -23,7 +23,10 @@ _SUSPECT = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]
 
 
 def visible(text: str) -> str:
-    r"""Return text without control sequences; single control characters become visible: \x07."""
+    r"""Return text without control sequences.
+
+    Single control characters become visible: \x07.
+    """
     # The patterns are compiled when a text needs them: that takes a millisecond, which most commands never spend.
     if text.isprintable() or re.search(_SUSPECT, text) is None:
         return text
@@ -38,7 +41,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def for_stream(text: str, stream: TextIO) -> str:
-    """Return what user code has printed, or what names files, without control sequences if the stream is a terminal."""
+    """Return the text of others, without control sequences if the stream is a terminal."""
     is_terminal = getattr(stream, "isatty", None)
     if is_terminal is None or not is_terminal():
         return text

@@ -1,1 +1,1 @@
-"""Which tables a job file may have, and which keys: the methods of `Stream`, `Workflow` and `Pool`."""
+"""The tables and keys of a job file, from the methods of `Stream`, `Workflow` and `Pool`."""

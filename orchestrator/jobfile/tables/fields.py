@@ -1,4 +1,4 @@
-"""What a value of a job file may be."""
+"""The types of values in a job file."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ class Field:
 
 
 def text(*choices: str, required: bool = False) -> Field:
-    """Return a key for a text, one of the choices if there are some."""
+    """Return the field of a text, one of the choices if there are some."""
     return Field("text", required, choices)

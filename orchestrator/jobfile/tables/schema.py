@@ -1,4 +1,4 @@
-"""What may stand in a job file: the kinds of tables, and the keys of each.
+"""The schema of job files: the kinds of tables, and the keys of each.
 
 A table stands for a method of `Stream`, and its keys for the method's parameters, by their names: a new method is in
 job files as it is. `TABLES` says what signatures do not: which methods share a table, and what a text may be.
@@ -33,7 +33,7 @@ INLINE = tuple(action for action in ACTIONS if action.endswith("_inline"))
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the signatures of a table's methods do not say."""
+    """The rules of tables that the signatures of their methods do not say."""
 
     methods: tuple[str, ...]
     """Those of `Stream` that it stands for."""
@@ -116,12 +116,12 @@ OPTIONS = {name: _OPTIONS[name] for name in MAP_OPTIONS}
 
 
 def table_of(kind: str) -> Table:
-    """Return what is special about a kind of table."""
+    """Return the special rules of a kind of table."""
     return TABLES.get(kind) or Table((kind,))
 
 
 def parameters_of(kind: str, method: str, owner: type = Stream) -> Iterator[tuple[str, inspect.Parameter]]:
-    """Give the keys of a kind of table that are for a method, and the parameters that they stand for."""
+    """Yield the keys of a kind of table that are for a method, and their parameters."""
     names = table_of(kind).names
     for number, parameter in enumerate(parameters(getattr(owner, method))):
         if parameter.name not in LABELS:

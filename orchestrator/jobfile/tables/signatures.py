@@ -26,7 +26,7 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
 
 
 def parameters(method: Callable[..., Any]) -> Iterator[inspect.Parameter]:
-    """Give the parameters of a method, without `self`, `cls` and options that pass through."""
+    """Yield the parameters of a method, without `self`, `cls` and options that pass through."""
     for parameter in inspect.signature(method).parameters.values():
         if parameter.name not in {"self", "cls"} and parameter.kind is not parameter.VAR_KEYWORD:
             yield parameter
@@ -38,12 +38,14 @@ def takes_options(method: Callable[..., Any]) -> bool:
 
 
 def is_made_of_items(owner: type, name: str) -> bool:
-    """Tell whether a method is called on a stream; else it is called on the class."""
+    """Tell whether a method is called on a stream rather than on the class."""
     return not isinstance(inspect.getattr_static(owner, name), classmethod)
 
 
 def field_of(parameter: inspect.Parameter, *, required: bool = False) -> Field:
-    """Return what may stand under a parameter's key; `required`: though any number of arguments will do.
+    """Return the field of a parameter's key.
+
+    `required`: though any number of arguments will do.
 
     Raises:
         TypeError: its annotation means nothing to job files.
