@@ -1,4 +1,4 @@
-"""What the finalizers of a pool's workers gave, as `Pool.close` reports it."""
+"""The results of the finalizers of a pool's workers, as `Pool.close` reports them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CloseReport:
 
 
 def close_report(said: list[Farewell]) -> CloseReport:
-    """Return the report; warns of finalizers that failed, since few look at it."""
+    """Return the report, and warn of finalizers that failed."""
     report = CloseReport(tuple(sorted(said, key=lambda each: each.worker)))
     for each in report.farewells:
         if each.error is not None:

@@ -1,4 +1,4 @@
-"""Which engine a pool has, by its name; and what an engine can't do, refused before anything is started.
+"""Finds a pool's engine by its name, and refuses what it can't do before anything starts.
 
 The one place that knows the engines themselves. To add one, see CONTRIBUTING.md.
 """
@@ -42,7 +42,9 @@ _NEEDS: dict[str, tuple[Any, Capability]] = {
 
 
 def engine_of(name: str, settings: PoolSettings) -> Engine:
-    """Return a new engine; its workers, if it has some, are being started.
+    """Return a new engine.
+
+    Its workers, if it has some, are being started.
 
     Raises:
         ConfigError: there is no such engine, or it can't do what the settings ask for; nothing was started.
@@ -52,7 +54,7 @@ def engine_of(name: str, settings: PoolSettings) -> Engine:
 
 
 def refuse(name: str, asked: Iterable[tuple[str, Capability]]) -> None:
-    """Refuse what an engine can't do.
+    """Refuse options that an engine can't support.
 
     Args:
         name: of the engine.

@@ -1,4 +1,7 @@
-"""`Pool.submit`: real futures, driven by one thread a pool that exists only once something is submitted."""
+"""Implements `Pool.submit` with real futures, driven by one thread a pool.
+
+The thread exists only once something is submitted.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ class FutureDriver:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
+        """Whether this thread holds the lock, which means that a signal handler interrupted its holder."""
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
     def submit(
@@ -82,7 +85,9 @@ class FutureDriver:
         options: MapOptions,
         priority: int,
     ) -> Future[Any]:
-        """Queue a call; runs in the caller's thread.
+        """Queue a call.
+
+        Runs in the caller's thread.
 
         Raises:
             ClosedError: the pool is closed or broken.
@@ -126,7 +131,10 @@ class FutureDriver:
         return future
 
     def _run_here(self, future: Future[Any]) -> None:
-        """Drive the loop in the caller's thread until its call is done; what ends the program goes through."""
+        """Drive the loop in the caller's thread until its call is done.
+
+        What ends the program is raised.
+        """
         try:
             with self._turn_lock:
                 while not future.done():
@@ -142,7 +150,10 @@ class FutureDriver:
             raise
 
     def _end(self, future: Future[Any]) -> None:
-        """Have a call ended that was cancelled while it ran; from any thread, and from a signal handler."""
+        """Request the end of a call that was cancelled while it ran.
+
+        From any thread, and from a signal handler.
+        """
         self._to_end.append(future)
         self._coordinator.wake()
 
@@ -155,7 +166,10 @@ class FutureDriver:
         self._coordinator.take_over()
 
     def _run(self) -> None:
-        """Drive the loop as long as a future is not done; the thread ends with the pool."""
+        """Drive the loop as long as a future is not done.
+
+        The thread ends with the pool.
+        """
         try:
             self._open(None, PLAIN)
             while self._wait_for_work():
@@ -191,7 +205,7 @@ class FutureDriver:
 
     @property
     def counts(self) -> StageCounts:
-        """What the calls have counted, of all kinds."""
+        """The counts of the calls, of all kinds."""
         counts = StageCounts()
         counts.add(self._counts)
         for kind in list(self._kinds.values()):
@@ -203,7 +217,7 @@ class FutureDriver:
         return sum(kind.stage.outstanding for kind in self._kinds.values())
 
     def _head(self) -> SubmittedCall | None:
-        """Return the call that is to run next; those that were cancelled are struck out."""
+        """Return the call that is to run next, dropping cancelled ones."""
         while self._pending:
             _, _, future, call = self._pending[0]
             if not future.cancelled():
@@ -212,7 +226,7 @@ class FutureDriver:
         return None
 
     def _feed(self) -> None:
-        """Send what runs again, then what was submitted, by priority: each call in the stage of its kind."""
+        """Send retries, then submitted calls by priority, each in the stage of its kind."""
         for kind in self._kinds.values():
             kind.stage.give_back()
             if kind.stage.timeout_s is not None or kind.stage.wants_room(source_ended=True):  # a retry may be due
@@ -232,7 +246,7 @@ class FutureDriver:
             fed = kind
 
     def _next_of(self, key: object) -> tuple[Future[Any], SubmittedCall] | None:
-        """Take the call that is next, if it is of this kind."""
+        """Remove and return the next call, if it is of this kind."""
         with self._lock:
             while (head := self._head()) is not None and head.kind == key:
                 _, _, future, call = heapq.heappop(self._pending)
@@ -241,7 +255,10 @@ class FutureDriver:
         return None
 
     def _end_cancelled(self) -> None:
-        """End the calls that were cancelled while they ran; again in a moment, until nothing of them is left."""
+        """End the calls that were cancelled while they ran.
+
+        Repeated until nothing of them is left.
+        """
         while self._to_end:
             self._ending.add(self._to_end.popleft())
         if not self._ending:
@@ -262,7 +279,7 @@ class FutureDriver:
         self._coordinator.drive(lambda: self._has_news or self._is_stranded, wait_s)
 
     def _resolve_all(self) -> bool:
-        """Resolve the futures whose outcome is there; return whether there were any."""
+        """Resolve the futures whose outcome is known, and return whether there were any."""
         some = False
         for kind in self._kinds.values():
             while (delivery := kind.stage.take()) is not None:
@@ -272,7 +289,7 @@ class FutureDriver:
 
     @property
     def _has_news(self) -> bool:
-        """Whether something came back, or waits and a lane would take it: a new call, or one that runs again."""
+        """Whether something came back, or waits for a lane that has room."""
         if self._to_end or any(kind.stage.events for kind in self._kinds.values()):
             return True
         if any(kind.stage.wants_room(source_ended=True) for kind in self._kinds.values()):
@@ -284,7 +301,7 @@ class FutureDriver:
 
     @property
     def _is_stranded(self) -> bool:
-        """Whether nobody will run what is left: the pool is being closed, and has been paused."""
+        """Whether nothing will run what is left, as the pool is closing and paused."""
         return (
             self._closing
             and not self._coordinator.size
@@ -300,7 +317,10 @@ class FutureDriver:
             return True
 
     def _close_idle_kinds(self) -> None:
-        """Close the stages of options that no call has at the moment: a timeout that is open is looked after."""
+        """Close the stages whose options no call has at the moment.
+
+        An open timeout costs looks.
+        """
         for key, kind in list(self._kinds.items()):
             kind.stage.give_back()
             if key is not None and not kind.stage.outstanding:
@@ -318,7 +338,7 @@ class FutureDriver:
                 future.set_result(result)
 
     def close(self, timeout: float | None) -> None:
-        """Accept nothing more; wait until every future is done."""
+        """Accept nothing more, and wait until every future is done."""
         with self._lock:
             self._closing = True
             self._more.notify()
@@ -330,7 +350,7 @@ class FutureDriver:
             self._thread.join(timeout)
 
     def abort(self, error: BaseException) -> None:
-        """Give every future that is not done this error."""
+        """Set this error on every future that is not done."""
         with self._lock:
             self._closing = True
             self._more.notify()
@@ -349,14 +369,14 @@ class FutureDriver:
 
 
 def _unless_resolved() -> AbstractContextManager[None]:
-    """Let a future be that its owner has resolved or cancelled."""
+    """Ignore a future that its owner has resolved or cancelled."""
     from concurrent.futures import InvalidStateError  # noqa: PLC0415 - loaded by whoever made the future
 
     return suppress(InvalidStateError)
 
 
 def _of_function(error: ItemError) -> BaseException:
-    """Return what the function itself raised, as the futures of the standard library do; else our own error."""
+    """Return what the function itself raised, as the standard library's futures do, else our own error."""
     return error.__cause__ if error.raised_by_function and error.__cause__ is not None else error
 
 

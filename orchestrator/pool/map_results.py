@@ -1,4 +1,4 @@
-"""What `Pool.map` gives: a lazy iterator over the results, which runs the engine while it is iterated.
+"""The lazy iterator of `Pool.map`, which runs the engine while it is iterated.
 
     source --cut--> stage of the pool --> results              one graph of two nodes, as any stream's (see `graph/`)
 
@@ -29,7 +29,10 @@ _UNREAD = "the results of {} were dropped unread, so it never ran: iterate over 
 
 
 class MapResults(Iterator[Any]):
-    """Iterates over the results of one call; `close()`, dropping it, or leaving a `with` block ends the call."""
+    """Iterates over the results of one call.
+
+    `close()`, dropping it, or leaving a `with` block ends the call.
+    """
 
     def __init__(
         self,
@@ -39,7 +42,9 @@ class MapResults(Iterator[Any]):
         owner: object,
         name: str,
     ) -> None:
-        """Take the nodes in a row, their calls open on the pool; `owner` must live as long as they are iterated.
+        """Take the nodes in a row, their calls open on the pool.
+
+        `owner` must live as long as they are iterated.
 
         `name` is what messages call the map.
         """
@@ -56,7 +61,9 @@ class MapResults(Iterator[Any]):
         self._items = chain.from_iterable(self._lists)
 
     def __iter__(self) -> Iterator[Any]:  # noqa: PYI034 - in C, on purpose
-        """Return the iterator over the results; going on after a pause continues where it was.
+        """Return the iterator over the results.
+
+        Iterating again after a pause continues where it was.
 
         Raises:
             ReentrantCallError: a signal handler asks that interrupted their iteration.
@@ -78,17 +85,20 @@ class MapResults(Iterator[Any]):
 
     @property
     def _is_running(self) -> bool:
-        """Whether a frame is just iterating: asked in its own thread, a signal handler has interrupted it."""
+        """Whether a signal handler has interrupted a frame that iterates, if asked in its own thread."""
         return bool(self._lists.gi_running)  # type: ignore[attr-defined]
 
     @property
     def stats(self) -> StageCounts:
-        """What was counted so far: items, failures, retries, deaths, chunks; `steps` by name, if there are steps."""
+        """The counts so far: items, failures, retries, deaths, chunks.
+
+        `steps` by name, if there are steps.
+        """
         counts = [stage.counts for stage in self._stages]
         return reduce(lambda before, stage: stage.behind(before), counts[1:], counts[0])
 
     def close(self) -> None:
-        """Stop: nothing more is read or sent, queued chunks are dropped, all memory is given back.
+        """Stop the call: read and send nothing more, drop queued chunks, and free all memory.
 
         Called by a signal handler that interrupted the iteration, or from another thread, it has the iteration raise
         `ClosedError` as soon as it goes on.
@@ -100,7 +110,7 @@ class MapResults(Iterator[Any]):
         self._lists.close()
 
     def __repr__(self) -> str:
-        """Tell whether it runs; asks no worker."""
+        """Tell whether the call runs, without asking a worker."""
         if self._engine.closed:
             state = "ended"
         else:
@@ -121,7 +131,10 @@ def _lists(
     owner: object,  # noqa: ARG001 - held, so that the pool is not dropped while it is at work
     name: str,
 ) -> Generator[list[Any], None, None]:
-    """Yield the results, list by list; the bars are there from the first that is asked for to the last."""
+    """Yield the results, list by list.
+
+    The bars are shown from the first that is asked for to the last.
+    """
     try:
         yield []
         if open_bars is not None:

@@ -1,4 +1,4 @@
-"""What other pools call things, so that a program that comes from one of them is told our name for it."""
+"""The names that other pools use, each with ours, for error messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ METHODS = {
 def refuse_peer_arguments(
     function: str, names: Mapping[str, str]
 ) -> Callable[[Callable[_Args, _Result]], Callable[_Args, _Result]]:
-    """Have a function answer the arguments of other pools with a TypeError that says what ours is called."""
+    """Make a function answer other pools' arguments with a TypeError that names ours."""
 
     def decorate(called: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
         @wraps(called)
@@ -63,6 +63,6 @@ def refuse_peer_arguments(
 
 
 def missing_attribute(name: str, known: Iterable[str]) -> AttributeError:
-    """Return the error for a method that a pool lacks, with ours for it if another pool has it, or the nearest."""
+    """Return the error for a method that a pool lacks, naming ours or the nearest."""
     hint = f"; use pool.{METHODS[name]}" if name in METHODS else did_you_mean(name, known)
     return AttributeError(f"'Pool' object has no attribute {name!r}{hint}")

@@ -78,7 +78,7 @@ def _end_all() -> None:
 
 
 class Pool:
-    """Worker processes that run functions over items: lazily, in order, in bounded memory.
+    """Worker processes that run functions over items lazily, in order, in bounded memory.
 
     Args:
         workers: how many processes; None: as many as this process may use CPUs (affinity, cgroup quota). Or what `-j`
@@ -196,7 +196,7 @@ class Pool:
         progress: bool = False,
         desc: str | None = None,
     ) -> MapResults:
-        """Run `fn` over the items in the workers; return a lazy iterator over the results.
+        """Run `fn` over the items in the workers, and return a lazy iterator over the results.
 
         Nothing is read from the iterables before the iterator is advanced, and then only as far ahead as the workers
         and `buffer_bytes` take. Iterables are read in the consumer's thread; `fn` runs in the workers.
@@ -272,7 +272,10 @@ class Pool:
     def barrier_node(
         self, name: str, each_worker: Callable[[], Any] | None, then: Callable[[list[Any]], object] | None
     ) -> Hold:
-        """Return the node of a barrier, with its hook if it has one; not for programs."""
+        """Return the node of a barrier, with its hook if it has one.
+
+        Not for programs.
+        """
         if each_worker is None:
             return Hold(name)
 
@@ -286,7 +289,9 @@ class Pool:
         return MapNode("+".join(steps.names), lambda: stage)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run `fn(*args, **kwargs)` in a worker; return its future, driven by a thread of the pool.
+        """Run `fn(*args, **kwargs)` in a worker, and return its future.
+
+        A thread of the pool drives it.
 
         The arguments are pickled before this returns. `timeout`, `retries` and `priority` are options of the call, as
         `call` explains, unless `fn` has a parameter of that name: then they go to `fn`. A function that takes them in
@@ -315,7 +320,7 @@ class Pool:
         priority: int = 0,
         at_most_once: bool = False,
     ) -> Future[Any]:
-        """Run `fn(*args, **kwargs)` in a worker, as `submit` does, with options that can't be mistaken for arguments.
+        """Run `fn(*args, **kwargs)` in a worker, with options that can't be mistaken for arguments.
 
         Args:
             fn: the function.
@@ -341,7 +346,9 @@ class Pool:
         return self._futures.submit(fn, arguments("args", args), _keywords(kwargs), options, priority)
 
     def cancel(self, future: Future[Any]) -> bool:
-        """Cancel a submitted call, killing its worker if it runs; return False if it had finished.
+        """Cancel a submitted call, killing its worker if it runs.
+
+        Returns False if the call had finished.
 
         Other calls that the worker held run again in another worker.
         """
@@ -352,7 +359,7 @@ class Pool:
             raise ConfigError("cancel needs a future that submit or call of a pool returned") from None
 
     def run_on_all(self, fn: Callable[..., Any], *args: Any) -> list[Any]:
-        """Run `fn(*args)` once in every worker, all together; return the results by worker id.
+        """Run `fn(*args)` once in every worker, all together, and return the results by worker id.
 
         Inside `fn`, `workers.current()` has a `.barrier` for all of them, and `.all_gather` and `.all_reduce`, which
         exchange values through shared memory. If a worker dies, those who wait for it get a `BrokenBarrierError`, and
@@ -371,14 +378,18 @@ class Pool:
         return step.run()
 
     def open_together(self, fn: Callable[..., Any], graph: object) -> Superstep | None:
-        """Begin what `run_on_all` does for a node of a graph, which takes it in itself; not for programs.
+        """Begin a superstep for a node of a graph, which handles its events itself.
+
+        Not for programs.
 
         None: another one is under way; the coordinator's wait ends when that is through.
         """
         return self._together.begin(fn, (), graph)
 
     def share(self, obj: object) -> Shared:
-        """Put `obj` into shared memory once for all present and future workers; return a small handle.
+        """Put `obj` into shared memory once for all present and future workers.
+
+        Returns a small handle.
 
         The handle may be an argument, an item, or part of a function; `.get()` gives the object, in the workers and
         here. Arrays and other large buffers inside it are read-only views of that one memory. The memory is freed when
@@ -401,7 +412,9 @@ class Pool:
         forward_output: bool = False,
         divider: Divider | None = None,
     ) -> Stage:
-        """Open a call for a node that feeds and drains it itself; not for programs, which use `map` or `Stream`.
+        """Open a call for a node that feeds and drains it itself.
+
+        Not for programs, which use `map` or `Stream`.
 
         Raises:
             ClosedError: the pool is closed.
@@ -424,18 +437,26 @@ class Pool:
 
     @property
     def coordinator(self) -> Engine:
-        """What runs this pool's chunks; not for programs."""
+        """The engine that runs this pool's chunks.
+
+        Not for programs.
+        """
         return self._coordinator
 
     # ---- looking ----------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
-        """The wanted number of workers; right after `resize` some may still be starting or leaving."""
+        """The wanted number of workers.
+
+        Right after `resize` some may still be starting or leaving.
+        """
         return 0 if self._coordinator.closed else self._coordinator.size
 
     def resize(self, workers: int) -> None:
-        """Change the number of workers, from any thread and while maps run; returns at once.
+        """Change the number of workers, from any thread and while maps run.
+
+        Returns at once.
 
         New workers take chunks as soon as they are ready. Those with the highest ids leave: they take nothing more,
         finish what they have, and go, or stay if they are wanted again before; nothing is lost, repeated or reordered.
@@ -454,12 +475,17 @@ class Pool:
             self._follower.stop()
 
     def reread_size(self) -> None:
-        """Reread the file that sets the number of workers, if one does; safe in a signal handler."""
+        """Reread the file that sets the number of workers, if one does.
+
+        Safe in a signal handler.
+        """
         if self._follower is not None:
             self._follower.hurry()
 
     def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
-        """Return what each worker runs and for how long, from any thread; `str()` makes it readable.
+        """Return what each worker runs and for how long, from any thread.
+
+        `str()` makes it readable.
 
         Args:
             describe: gives an item in words, None if it has none; called under the pool's lock.
@@ -474,7 +500,7 @@ class Pool:
         return self._coordinator.workers()
 
     def _poll(self) -> None:
-        """Take in what the workers have told; not in a signal handler that interrupted just that."""
+        """Handle the workers' messages, except in a signal handler that interrupted just that."""
         if not (self._coordinator.closed or self._coordinator.is_interrupted):
             self._coordinator.poll()
 
@@ -485,7 +511,10 @@ class Pool:
 
     @property
     def on_output(self) -> OutputCallback | None:
-        """Called with (worker id, "stdout" or "stderr", text) for what user code prints, in the iterating thread."""
+        """The callback for what user code prints, called in the iterating thread.
+
+        It gets (worker id, "stdout" or "stderr", text).
+        """
         return self._coordinator.output_callback
 
     @on_output.setter
@@ -495,7 +524,9 @@ class Pool:
     # ---- ending -----------------------------------------------------------------------------------------------
 
     def close(self, timeout: float | None = None) -> CloseReport | None:
-        """Finish submitted futures, end open maps and stop the workers gracefully; a second call does nothing.
+        """Finish submitted futures, end open maps and stop the workers gracefully.
+
+        A second call does nothing.
 
         Returns what the workers' finalizers gave; None where the pool has no finalizer.
 
@@ -530,11 +561,14 @@ class Pool:
 
     @property
     def _is_interrupted(self) -> bool:
-        """Whether a signal handler asks, and the thread that it interrupted holds one of the pool's locks."""
+        """Whether a signal handler asks while its interrupted thread holds one of the pool's locks."""
         return self._coordinator.is_interrupted or self._futures.is_interrupted
 
     def terminate(self) -> None:
-        """Kill every worker now; unfinished futures get `ClosedError`. A signal handler may call it."""
+        """Kill every worker now.
+
+        Unfinished futures get `ClosedError`. A signal handler may call it.
+        """
         if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):
             return
         if self._is_interrupted:
@@ -554,7 +588,7 @@ class Pool:
             raise missing_attribute(name, (each for each in dir(Pool) if not each.startswith("_")))
 
     def __repr__(self) -> str:
-        """Tell how many workers there are, and how many of them have something to do; never waits."""
+        """Return the number of workers, and of busy ones, without waiting."""
         coordinator = self.__dict__.get("_coordinator")
         if coordinator is None or coordinator.closed:
             return "Pool(closed)"
@@ -594,7 +628,7 @@ class Pool:
 
 
 def _keywords(given: Any) -> dict[str, Any]:
-    """Return the keyword arguments of a call; ConfigError if they are none."""
+    """Return the keyword arguments of a call, or raise ConfigError."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
@@ -612,7 +646,10 @@ def _known_length(iterables: tuple[Iterable[Any], ...]) -> int | None:
 
 
 def _end_if_ours(coordinator: Engine, futures: FutureDriver, pid: int) -> None:
-    """End a pool that was dropped without `close`; a forked child only forgets it."""
+    """End a pool that was dropped without `close`.
+
+    A forked child only forgets it.
+    """
     if os.getpid() == pid:
         coordinator.terminate()
         futures.abort(ClosedError("the pool was dropped before this call finished"))

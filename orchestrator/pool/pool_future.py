@@ -1,4 +1,4 @@
-"""The future that `Pool.submit` gives: one of the standard library, which knows its pool."""
+"""The future that `Pool.submit` returns: one of the standard library that knows its pool."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from orchestrator.option_values import wait_seconds
 
 
 class PoolFuture(Future[Any]):
-    """A `concurrent.futures.Future`; in a signal handler that interrupted the pool its waits raise, not hang."""
+    """A `concurrent.futures.Future` of a pool.
+
+    In a signal handler that interrupted the pool its waits raise instead of hanging.
+    """
 
     def __init__(self, before_wait: Callable[[], None], end: Callable[[PoolFuture], object]) -> None:
-        """Take what is called before a wait, to raise if that would never end, and what ends a call that runs."""
+        """Take a check that is called before a wait, and a function that ends a running call."""
         super().__init__()
         self._before_wait = before_wait
         self._end = end
 
     def cancel(self, *, running: bool = False) -> bool:
-        """Cancel the call; return False if it is done, or runs and is to go on.
+        """Cancel the call.
+
+        Returns False if it is done, or runs and is not to be stopped.
 
         Args:
             running: whether to end a call that runs, too. Its worker is ended with the processes that the call started,
@@ -43,7 +48,10 @@ class PoolFuture(Future[Any]):
         return cancelled
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
-        """Call `fn` with this future when it is done; what it raises is logged, as `concurrent.futures` does."""
+        """Call `fn` with this future when it is done.
+
+        What it raises is logged, as `concurrent.futures` does.
+        """
         super().add_done_callback(partial(_call, fn))
 
     def result(self, timeout: float | None = None) -> Any:
@@ -60,7 +68,10 @@ class PoolFuture(Future[Any]):
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return what the call raised, None if it returned; raises as `result` does."""
+        """Return what the call raised, or None if it returned.
+
+        Raises as `result` does.
+        """
         timeout = wait_seconds("timeout", timeout)
         if not self.done():
             self._before_wait()
@@ -68,7 +79,10 @@ class PoolFuture(Future[Any]):
 
 
 def _call(callback: Callable[[Future[Any]], object], future: Future[Any]) -> None:
-    """Call it; SystemExit and its like too end nothing but the callback: the thread serves everybody's futures."""
+    """Call the callback, and log what it raises, SystemExit too.
+
+    The thread serves all futures.
+    """
     try:
         callback(future)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What a pool has done, and who works in it: counted over all its calls, told at any time.
+"""The statistics of a pool and its workers, over all its calls.
 
 Owner of the counts: each stage its own, in its consumer's thread; here they are only added up.
 """
@@ -20,7 +20,10 @@ _KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """What a pool has done so far; also readable by key: `stats["items"]`."""
+    """The counts of a pool so far.
+
+    Also readable by key: `stats["items"]`.
+    """
 
     items: int
     failures: int
@@ -65,7 +68,10 @@ class Totals:
             self._calls[: _KEPT // 2] = [folded]
 
     def stats(self, engine: Engine, futures: StageCounts) -> PoolStats:
-        """Return what the pool has done so far; `futures` are the counts of what was submitted."""
+        """Return the counts of the pool.
+
+        `futures` are the counts of what was submitted.
+        """
         traffic = engine.traffic()
         cpu_seconds, peak_rss_bytes = engine.left_workers
         counted = [*self._calls, futures]

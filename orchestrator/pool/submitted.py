@@ -26,14 +26,19 @@ OPTION_NAMES = frozenset(("timeout", "retries", "priority"))
 
 
 class SubmittedCall(NamedItem):
-    """One call as it was when it was submitted: what its caller changes later changes nothing in it."""
+    """One call as it was when it was submitted.
+
+    What its caller changes later changes nothing in it.
+    """
 
     __slots__ = ("_function", "_sent", "kind", "options", "submission")
 
     def __init__(
         self, submission: Submission, options: MapOptions, function: Callable[..., Any], *, stays: bool = False
     ) -> None:
-        """Pickle the call, unless it stays in this process; runs in the caller's thread.
+        """Pickle the call, unless it stays in this process.
+
+        Runs in the caller's thread.
 
         Raises:
             Exception: whatever says best why it can't be pickled.
@@ -45,15 +50,15 @@ class SubmittedCall(NamedItem):
         self._sent = None if stays else _sent(submission)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """In a worker it is the submission that was pickled."""
+        """Unpickle to the submission itself."""
         return (self._sent or _sent(self.submission)).__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
-        """Tell what is called, and with what."""
+        """Return the function's name and the arguments."""
         return self.describe()
 
     def describe(self) -> str:
-        """Return "call of work(3, k=4)"; runs nothing of the arguments' and is bounded."""
+        """Return "call of work(3, k=4)", bounded, without running code of the arguments."""
         args, kwargs = self.submission.args, self.submission.kwargs
         shown = [describe(arg, _SHOWN) for arg in args[:_MOST_SHOWN]]
         named = list(kwargs.items())[: max(0, _MOST_SHOWN - len(shown))]
@@ -82,7 +87,10 @@ def options_of(
 
 
 def _is_zero(value: object) -> bool:
-    """Whether this is 0 of a plain type; anything else is for `MapOptions` to judge."""
+    """Whether this is 0 of a plain type.
+
+    `MapOptions` checks anything else.
+    """
     return type(value) in {int, float} and not value
 
 
@@ -93,7 +101,7 @@ def check_priority(priority: object) -> None:
 
 
 def take_options(fn: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of the call out of the keyword arguments of `submit`; return them."""
+    """Remove the options of the call from the keyword arguments of `submit`, and return them."""
     named = OPTION_NAMES & kwargs.keys()
     if not named:
         return {}
@@ -106,7 +114,7 @@ def take_options(fn: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, An
 
 
 def _kind(options: MapOptions) -> object:
-    """Return what calls have in common that can run as items of one stage."""
+    """Return the key of calls that can run as items of one stage."""
     if options is PLAIN:
         return None
     retries = retries_by_name(options.retries)

@@ -1,4 +1,4 @@
-"""A workflow: named steps that are put together once and run wherever items are: `pool.map`, `stream.through`.
+"""Workflows: named steps that are composed once and run by `pool.map`, `stream.through` and job files.
 
     clean = (
         Workflow("clean")
@@ -38,7 +38,10 @@ Part = Step | BetweenStages
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """Named steps in order; see the module. The functions are called with one item, in the workers."""
+    """Named steps in order.
+
+    The functions are called with one item, in the workers.
+    """
 
     name: str | None = None
     """Told in the errors of its items, "in step 'parse' of workflow 'clean'"."""
@@ -53,7 +56,7 @@ class Workflow:
     def step(
         self, name: str, run: Callable[[Any], Any] | Workflow, when: Callable[[Any], Any] | None = None
     ) -> Workflow:
-        """Add a step: an item becomes what `run` gives for it.
+        """Add a step that replaces an item by `run(item)`.
 
         Args:
             name: unique in this workflow.
@@ -74,13 +77,19 @@ class Workflow:
     def filter(
         self, name: str, keep: Callable[[Any], Any], when: Callable[[Any], Any] | None = None
     ) -> Workflow:
-        """Add a step that drops the items for which `keep` is false; for the rest as `step`."""
+        """Add a step that drops the items for which `keep` is false.
+
+        The other arguments are those of `step`.
+        """
         return self._with(self._plain(name, "filter", keep, when))
 
     def flat_map(
         self, name: str, spread: Callable[[Any], Any], when: Callable[[Any], Any] | None = None
     ) -> Workflow:
-        """Add a step that puts the items of an iterable in an item's place; for the rest as `step`."""
+        """Add a step that replaces an item by the items of an iterable.
+
+        The other arguments are those of `step`.
+        """
         return self._with(self._plain(name, "flat_map", spread, when))
 
     def branch(
@@ -92,7 +101,7 @@ class Workflow:
         *,
         others_pass: bool = False,
     ) -> Workflow:
-        """Add a step that sends each item through the branch of its label; the order of the items is kept.
+        """Add a step that sends each item through the branch of its label, keeping their order.
 
         Args:
             name: unique in this workflow; a branch's steps are called "name/label/its step".
@@ -140,12 +149,12 @@ class Workflow:
 
     @property
     def barriers(self) -> tuple[BetweenStages, ...]:
-        """What stands between each two of `stages`."""
+        """The barriers between each two of `stages`."""
         return tuple(part for part in self.parts if isinstance(part, BetweenStages))
 
     @property
     def stages(self) -> tuple[Steps, ...]:
-        """What runs: one chain of steps, or more, with a barrier between each two.
+        """The chains of steps that run, with a barrier between each two.
 
         Raises:
             ConfigError: there is no step, or none behind a barrier.
@@ -186,7 +195,7 @@ class Workflow:
 
 
 def check_hook(what: str, each_worker: Any, then: Any) -> None:
-    """Refuse the hooks of a barrier that can't be.
+    """Refuse invalid hooks of a barrier.
 
     Raises:
         ConfigError: one can't be called, or there are no results to be given to `then`.

@@ -1,4 +1,4 @@
-"""Calls and chunks that stay in this process."""
+"""The calls and chunks of the serial engine, which stay in this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Direct:
 
     @property
     def size(self) -> int:
-        """No bytes: nothing is copied."""
+        """Return 0, as nothing is copied."""
         return 0
 
     @property
@@ -40,11 +40,11 @@ class Direct:
         return self.value
 
     def discard(self) -> None:
-        """Free nothing."""
+        """Do nothing, as there is nothing to free."""
 
 
 class OpenCall:
-    """An open call, and where its chunks are told of."""
+    """An open call, and the receiver of its events."""
 
     def __init__(self, events: StageEvents, spec: CallSpec, name: str) -> None:
         self.events = events
@@ -55,7 +55,10 @@ class OpenCall:
         self._spill: SpillFile | None = None
 
     def ask_file(self) -> tuple[str, str]:
-        """Make a file for results of a chunk that are too many for memory; return its path, or why there is none."""
+        """Make a file for results of a chunk that exceed memory.
+
+        Returns its path, or why there is none.
+        """
         try:
             self._spill = SpillFile()
         except OSError as error:
@@ -68,7 +71,7 @@ class OpenCall:
         return spill
 
     def answer(self, done: Any) -> tuple[Any, int]:
-        """Return what a worker would send of what its runner gave, and the flags.
+        """Return the frame that a worker would send for its runner's results, and the flags.
 
         Of fused steps the results are grouped by item if one failed or is on disk.
         """

@@ -1,4 +1,6 @@
-"""Runs functions in this process, in the thread that waits for their results: for `breakpoint()`, `pdb` and prints.
+"""Runs functions in this process, in the thread that waits for their results.
+
+For `breakpoint()`, `pdb` and prints.
 
     dispatch -> one waiting chunk a thread -> drive: function(item)… -> events of the call
 
@@ -45,13 +47,13 @@ from workers.process import context, randomness
 
 
 class SerialEngine:
-    """An `Engine` without workers; it calls itself worker 0."""
+    """An `Engine` without workers, which calls itself worker 0."""
 
     name: ClassVar[str] = "serial"
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     def __init__(self, settings: PoolSettings) -> None:
-        """Begin; the initializer runs now."""
+        """Start the engine, and run the initializer."""
         self._settings = settings
         self._pid = os.getpid()
         self.token = os.urandom(16)
@@ -84,7 +86,7 @@ class SerialEngine:
 
     @contextmanager
     def _as_worker(self) -> Iterator[None]:
-        """Have what runs find what it would find in a worker; afterwards the program finds its own again."""
+        """Set up the surroundings of a worker for what runs, and restore the program's afterwards."""
         started = time.process_time()
         with self._running, ExitStack() as stack:
             stack.enter_context(context.entered(self._context))
@@ -99,7 +101,7 @@ class SerialEngine:
 
     @contextmanager
     def _own_random_numbers(self, seed: int) -> Iterator[None]:
-        """Have the generators go on where functions of this pool left them, and then where the program did."""
+        """Restore the random generators of this pool's functions, and the program's afterwards."""
         before = random_state()
         if self._random_state is None:
             randomness.begin(seed, 0)
@@ -122,7 +124,7 @@ class SerialEngine:
         return Direct(message)
 
     def open(self, events: StageEvents, function: CallSpec, timeout_s: float | None = None, *, name: str = "") -> int:
-        """Begin a call; return its number."""
+        """Open a call, and return its number."""
         if timeout_s is not None:
             raise unable(self.name, "timeout", "deadlines")
         self.check_usable()
@@ -131,7 +133,10 @@ class SerialEngine:
         return number
 
     def call_off(self, number: int, item: object) -> None:
-        """Take back the chunk of this one item, if it has not begun; what runs, runs to its end."""
+        """Take back the chunk of this one item, if it has not begun.
+
+        What runs, runs to its end.
+        """
         for each in list(self._waiting):
             if each.number == number and each.chunk.items[0] is item and self._take(each):
                 self._calls[number].events.append(Returned(each.chunk))
@@ -149,7 +154,10 @@ class SerialEngine:
         return 0 if any(each.thread == me for each in list(self._waiting)) else 1
 
     def dispatch(self, number: int, batch: list[Sendable], depth: int) -> int:
-        """Have the first chunk run as soon as its sender waits; return 1, or 0 if one waits already."""
+        """Queue the first chunk to run when its sender waits.
+
+        Returns 1, or 0 if one waits already.
+        """
         self.check_usable()
         sent = self.room(depth)
         for chunk, direct in batch[:sent]:
@@ -161,34 +169,37 @@ class SerialEngine:
         raise NotImplementedError
 
     def count_ahead(self, number: int) -> int:  # noqa: ARG002 - none of any call
-        """Return 0: nothing was put ahead."""
+        """Return 0, as nothing was put ahead."""
         return 0
 
     def drop_ahead(self, number: int) -> int:  # noqa: ARG002 - none of any call
-        """Return 0: nothing was put ahead."""
+        """Return 0, as nothing was put ahead."""
         return 0
 
     def consumed(self, number: int, size_bytes: int) -> None:
-        """Do nothing: no copy takes memory."""
+        """Do nothing, as no copy takes memory."""
 
     def worker_ids(self) -> tuple[int, ...]:
-        """Return the id of the one that this process stands for."""
+        """Return the only worker id, 0."""
         self.check_usable()
         return (0,)
 
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: Direct) -> bool:
-        """Have the one chunk run as soon as its sender waits."""
+        """Queue the one chunk to run when its sender waits."""
         self.check_usable()
         self._waiting.append(Waiting(number, chunks[0], encoded.value))
         return True
 
     def notice_rebound(self) -> None:
-        """Do nothing: functions see `__main__` itself."""
+        """Do nothing, as functions see `__main__` itself."""
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
     def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
-        """Run chunks until `ready()`, at least one of those that wait; without any, wait for `timeout` seconds."""
+        """Run waiting chunks until `ready()`, at least one.
+
+        Without any, wait for `timeout` seconds.
+        """
         self.refuse_if_foreign()
         ends = None if timeout is None else time.monotonic() + timeout
         me, bell = threading.get_ident(), SimpleQueue[None]()
@@ -210,14 +221,14 @@ class SerialEngine:
             del self._sleepers[bell]
 
     def _next(self, me: int) -> Waiting | None:
-        """Return a chunk of this thread, else one whose thread is elsewhere; it waits no more."""
+        """Claim a chunk of this thread, else one whose thread is elsewhere."""
         waiting = list(self._waiting)
         mine = [each for each in waiting if each.thread == me]
         others = [each for each in waiting if each.thread != me and not self._driving[each.thread]]
         return next((each for each in mine + others if self._take(each)), None)
 
     def _take(self, which: Waiting) -> bool:
-        """Have a chunk wait no more; return False if another thread was quicker."""
+        """Claim a waiting chunk, and return False if another thread was quicker."""
         try:
             self._waiting.remove(which)
         except ValueError:
@@ -225,7 +236,10 @@ class SerialEngine:
         return True
 
     def _run(self, found: Waiting) -> None:
-        """Run a chunk, and tell its call; what a signal handler raised, and leaving pdb, ends the wait instead."""
+        """Run a chunk, and report to its call.
+
+        What a signal handler raised, and leaving pdb, ends the wait instead.
+        """
         call, chunk = self._calls.get(found.number), found.chunk
         if call is None:
             return
@@ -258,25 +272,25 @@ class SerialEngine:
         return Finished(chunk, run_s, flags, Direct(answer), 0, call.take_file())
 
     def poll(self) -> None:
-        """Do nothing: nothing comes of its own accord."""
+        """Do nothing, as nothing arrives by itself."""
 
     look = poll
 
     def wake(self) -> None:
-        """End the wait of all who drive."""
+        """Wake all threads that drive the loop."""
         for bell in list(self._sleepers):
             bell.put(None)
 
     def take_over(self) -> None:
-        """Do nothing: everybody drives for himself."""
+        """Do nothing, as each consumer drives for itself."""
 
     @property
     def is_interrupted(self) -> bool:
-        """False: no change is ever half done."""
+        """Return False, as no change is ever half done."""
         return False
 
     def refuse_if_interrupted(self, what: str) -> None:  # noqa: ARG002 - nothing stands in the way
-        """Raise only in a forked child."""
+        """Raise `ClosedError` in a forked child only."""
         self.refuse_if_foreign()
 
     def refuse_if_foreign(self) -> None:
@@ -285,7 +299,7 @@ class SerialEngine:
             raise ClosedError(f"this pool belongs to process {self._pid}; make a new one in this forked process")
 
     def check_usable(self) -> None:
-        """Raise what stands in the way of using the engine."""
+        """Raise the error that prevents use of the engine, if there is one."""
         self.refuse_if_foreign()
         if self._broken is not None:
             raise self._broken.with_traceback(None)
@@ -299,7 +313,7 @@ class SerialEngine:
     in_flight_bytes = 0
 
     def resize(self, size: int) -> None:  # noqa: ARG002 - to nothing
-        """Refuse it.
+        """Refuse to be pickled.
 
         Raises:
             ConfigError: always.
@@ -331,7 +345,7 @@ class SerialEngine:
         return (WorkerInfo(0, self._pid, "ready", rss_bytes(self._pid), self._done_chunks, self._done_items),)
 
     def worker_pids(self, *, ready: bool = False) -> list[int]:  # noqa: ARG002 - there is none
-        """Return nothing: this process is not to be ended as a worker is."""
+        """Return nothing, as this process must not be killed as a worker."""
         return []
 
     @property
@@ -350,7 +364,7 @@ class SerialEngine:
         return [] if at_work is None else [(at_work[0].chunk, 0, time.monotonic() - at_work[1])]
 
     def status(self, describe: Callable[[Any], str | None]) -> PoolStatus:
-        """Return what runs; from any thread."""
+        """Return what runs, from any thread."""
         at_work, runs, for_s = self._at_work, "", 0.0
         if at_work is not None:
             call = self._calls.get(at_work[0].number)
@@ -360,26 +374,32 @@ class SerialEngine:
         return PoolStatus(1, self.chunks_in_flight, 0, 0, () if self.closed else (worker,))
 
     def traffic(self) -> dict[int, Traffic]:
-        """Return nothing: there are no pipes."""
+        """Return nothing, as there are no pipes."""
         return {}
 
     @property
     def left_workers(self) -> tuple[float, int]:
-        """CPU seconds of what has run; no memory is counted, as it is the program's."""
+        """Return the CPU seconds of what has run.
+
+        No memory is counted, as it is the program's.
+        """
         return self._cpu_s, 0
 
     @property
     def forwards_output(self) -> bool:
-        """Whether somebody shows what user code prints."""
+        """Whether a callback shows what user code prints."""
         return self._callback is not None
 
     @property
     def output_callback(self) -> OutputCallback | None:
-        """What shows what user code prints; None: the program's own streams do."""
+        """The callback for what user code prints.
+
+        None: the program's own streams show it.
+        """
         return self._callback
 
     def show_output_by(self, callback: OutputCallback | None) -> None:
-        """Have what user code prints from the next chunk on shown by a callback, as it is printed."""
+        """Pass what user code prints from the next chunk on to a callback, as it is printed."""
         self._callback = callback
 
     def say(self, text: str) -> None:
@@ -389,7 +409,7 @@ class SerialEngine:
     # ---- the end ----------------------------------------------------------------------------------------------
 
     def drop_shared(self, token: bytes) -> None:
-        """Do nothing: no worker keeps it."""
+        """Do nothing, as no worker keeps the object."""
 
     @property
     def owner_pid(self) -> int:
@@ -416,7 +436,10 @@ class SerialEngine:
             return Farewell(0, self._pid, error=error)
 
     def terminate(self) -> None:
-        """Accept nothing more. What runs in another thread runs to its end, and nobody waits for its result."""
+        """Accept nothing more.
+
+        What runs in another thread runs to its end, and nobody waits for its result.
+        """
         if os.getpid() == self._pid:
             self._end("terminated")
 
@@ -425,7 +448,7 @@ class SerialEngine:
         self.terminate()
 
     def _end(self, how: str) -> bool:
-        """Tell all calls; return False if that was done before."""
+        """Report to all calls, and return False if that was done before."""
         if self.closed:
             return False
         self.closed = True

@@ -1,4 +1,7 @@
-"""What a function finds around it in a worker, set up in this process while one runs. Holds no state."""
+"""Sets up the surroundings of a worker in this process while a function runs.
+
+Holds no state.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from orchestrator.engine.protocol.engine import OutputCallback
 
 
 class _PassedOn(io.TextIOBase):
-    """Stands for stdout or stderr, and passes what is written on as it comes, so that a prompt is seen."""
+    """Replaces stdout or stderr, and passes on what is written at once, so that a prompt is seen."""
 
     def __init__(self, callback: OutputCallback, name: str) -> None:
         self._callback = callback
@@ -21,7 +24,7 @@ class _PassedOn(io.TextIOBase):
         self._outer = sys.stdout, sys.stderr
 
     def writable(self) -> bool:
-        """Tell that it takes text."""
+        """Return True, as text can be written."""
         return True
 
     def write(self, text: str) -> int:
@@ -33,7 +36,7 @@ class _PassedOn(io.TextIOBase):
 
 @contextmanager
 def prints_shown_by(callback: OutputCallback) -> Iterator[None]:
-    """Have what is printed within it shown by a callback."""
+    """Pass what is printed within it to a callback."""
     out, err = _PassedOn(callback, "stdout"), _PassedOn(callback, "stderr")
     with redirect_stdout(out), redirect_stderr(err):
         yield

@@ -1,1 +1,1 @@
-"""How many workers a pool has: what was asked for, and who changes it while it runs."""
+"""Sets how many workers a pool has, at the start and while it runs."""

@@ -1,4 +1,6 @@
-"""How many workers "auto" should have: observations in, a size out. Pure.
+"""Decides how many workers "auto" should have, from observations.
+
+Pure.
 
     grow     all workers have something to do, and CPUs are idle, and there is memory for one more
     shrink   memory gets short · others want the CPUs and ours get less than they could use · workers have nothing to do
@@ -40,7 +42,7 @@ CALM_LOOKS = 120
 
 
 class Observation(NamedTuple):
-    """What was seen at one look, over the time since the one before."""
+    """The observation of one look, over the time since the one before."""
 
     size: int
     """Workers wanted now."""
@@ -63,7 +65,7 @@ class Observation(NamedTuple):
 
 
 class AutoSizer:
-    """Judges one look after another."""
+    """Decides at one look after another."""
 
     def __init__(self, least: int, most: int) -> None:
         self._least = least
@@ -99,7 +101,7 @@ class AutoSizer:
         return self._rest >= 0
 
     def _verdict(self, seen: Observation) -> tuple[int, int]:
-        """Return 1 to grow, -1 to shrink or 0, and at how many looks in a row that has to be so."""
+        """Return 1 to grow, -1 to shrink or 0, and for how many looks in a row that must hold."""
         if not seen.working:
             return 0, 1
         if seen.size > self._least:
@@ -113,7 +115,10 @@ class AutoSizer:
         return 0, 1
 
     def _step(self, seen: Observation) -> int:
-        """Return how many more: one for each idle CPU, twice as many as there are at most, and within memory."""
+        """Return how many workers to add.
+
+        One for each idle CPU, at most as many as there are, and within memory.
+        """
         fits = (seen.memory_left - 2 * seen.reserve) // max(seen.worker_bytes, 1)
         return max(1, min(int(seen.idle_cpus), seen.size, self._most - seen.size, fits))
 

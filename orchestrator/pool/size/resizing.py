@@ -25,21 +25,24 @@ _LEAST_RESERVE = 128 * 2**20
 
 
 class FileFollower:
-    """Resizes the pool to what stands in a file, whenever that changes."""
+    """Resizes the pool to the number in a file, whenever that changes."""
 
     def __init__(self, file: SizeFile, coordinator: Engine) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._file = file
         self._coordinator = coordinator
         self._timer = coordinator.start_timer(LOOK_S, self._poll)
 
     def hurry(self) -> None:
-        """Look at once; from any thread, or from a signal handler."""
+        """Look at once.
+
+        Called from any thread, or from a signal handler.
+        """
         self._timer.hurry()
         self._coordinator.wake()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._coordinator.cancel_timer(self._timer)
 
     def _poll(self) -> None:
@@ -52,10 +55,10 @@ class FileFollower:
 
 
 class MachineFollower:
-    """Resizes the pool between bounds, by what the machine has left and what the workers have to do."""
+    """Resizes the pool between bounds, by the machine's idle resources and the workers' load."""
 
     def __init__(self, bounds: Bounds, coordinator: Engine, memory: Memory) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._coordinator = coordinator
         self._memory = memory
         self._sizer = AutoSizer(bounds.least, bounds.most)
@@ -63,10 +66,10 @@ class MachineFollower:
         self._timer = coordinator.start_timer(LOOK_S, self._poll)
 
     def hurry(self) -> None:
-        """Nothing is read here that could have changed."""
+        """Do nothing, as no size file is followed."""
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._coordinator.cancel_timer(self._timer)
 
     def _poll(self) -> None:
@@ -109,7 +112,7 @@ def _resize(coordinator: Engine, size: int) -> None:
 def follower_of(
     sizing: Sizing, coordinator: Engine, memory: Memory | None
 ) -> FileFollower | MachineFollower | None:
-    """Return who keeps a pool at the size that was asked for; None: it has a fixed one."""
+    """Return what keeps a pool at its size, or None if that is fixed."""
     if sizing.file is not None:
         return FileFollower(sizing.file, coordinator)
     return None if sizing.auto is None else MachineFollower(sizing.auto, coordinator, memory or SystemMemory())

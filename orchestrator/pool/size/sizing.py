@@ -1,4 +1,4 @@
-"""How many workers, as `-j` and `Pool(workers=...)` say it: a number, a file with a number in it, or "auto".
+"""Parses numbers of workers of `-j` and `Pool(workers=...)`: a number, a file, or "auto".
 
     4 · 50% · +1 · -1      counted from the usable CPUs, as GNU parallel does
     auto · auto:8 · auto:2-8   between bounds, by what the machine has left (`autosize`)
@@ -46,7 +46,10 @@ class Sizing:
     """The pool chooses for itself."""
 
     def at_most(self, limit: int | None) -> Sizing:
-        """Return this sizing for work that occupies no more than `limit` workers; None: nobody knows how many."""
+        """Return this sizing for work that occupies at most `limit` workers.
+
+        None: unknown.
+        """
         if limit is None or self.file is not None or self.auto is not None:
             return self
         return replace(self, workers=min(self.workers, max(1, limit)))
@@ -60,7 +63,9 @@ class Sizing:
 
 
 def parse_sizing(text: str | int) -> Sizing:
-    """Return what a text means; one that is not a number and not "auto" is the name of a file.
+    """Return the meaning of a text.
+
+    One that is not a number and not "auto" is the name of a file.
 
     Raises:
         ConfigError: it can't be; there is no such file, or what stands in it is not a number of workers.
@@ -90,7 +95,9 @@ def _bounds(text: str) -> Bounds:
 
 
 def parse_wanted(text: str) -> int:
-    """Return the workers that the content of a file means; 0 pauses.
+    """Return the workers that the content of a file means.
+
+    0 pauses.
 
     Raises:
         ConfigError: it means none.
@@ -105,7 +112,7 @@ def parse_wanted(text: str) -> int:
 
 
 class SizeFile:
-    """A file that says how many workers there are to be.
+    """A file that sets the number of workers.
 
     It is read whole at every look rather than when its times change: it is as cheap, and no change is missed that comes
     within one tick of the file system's clock. An empty file says nothing the first time, as `echo 4 >FILE` empties it
@@ -115,7 +122,10 @@ class SizeFile:
     """
 
     def __init__(self, path: str, read: Callable[[str], str | None] | None = None) -> None:
-        """Take the name; `read` gives the content, None of what can only be read once."""
+        """Take the name.
+
+        `read` gives the content, or None of what can only be read once.
+        """
         self.path = path
         self._read = _content if read is None else read
         self._followed = True
@@ -142,7 +152,7 @@ class SizeFile:
             raise ConfigError(f"-j {self.path}: {wrong}") from None
 
     def poll(self) -> int | str | None:
-        """Return the workers that it says now, what is wrong with it, or None: nothing new."""
+        """Return the number in the file, what is wrong with it, or None if nothing changed."""
         if not self._followed:
             return None
         try:

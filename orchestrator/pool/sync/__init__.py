@@ -1,1 +1,1 @@
-"""What programs share with workers: objects in shared memory, barriers, limited resources."""
+"""Objects that programs share with workers: shared memory, barriers, limited resources."""

@@ -1,4 +1,7 @@
-"""The barrier of `workers`, raising this package's own error; all state is in `workers.sync.barrier`."""
+"""The barrier of `workers`, raising this package's own error.
+
+All state is in `workers.sync.barrier`.
+"""
 
 from __future__ import annotations
 

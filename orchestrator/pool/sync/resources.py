@@ -1,4 +1,7 @@
-"""The resource pool of `workers`, raising this package's own errors; all state is in `workers.resources.pool`."""
+"""The resource pool of `workers`, raising this package's own errors.
+
+All state is in `workers.resources.pool`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Pool.share`: writes an object into shared memory once, and frees it when nobody has its handle any more.
+"""Implements `Pool.share`: writes an object into shared memory, and frees it after its last handle.
 
 Runs in the coordinator process; `workers.sync.shared_object` is what the others do with it. Owner of the file: the
 handle here. What a call sends along is held by the call itself, so a handle that only a function refers to lives as
@@ -27,7 +27,9 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_
 
 
 class Shared(workers.sync.shared_object.Shared):
-    """The handle of a shared object in the process that shared it; elsewhere it is a `workers` `Shared`.
+    """The handle of a shared object in the process that shared it.
+
+    Elsewhere it is a `workers` `Shared`.
 
     The memory is freed when this handle is closed or dropped, and no process holds a view any more.
     """
@@ -67,7 +69,10 @@ class Shared(workers.sync.shared_object.Shared):
         return super()._load()
 
     def close(self) -> None:
-        """Free the memory; views that a process holds stay valid, and a second call does nothing."""
+        """Free the memory.
+
+        Views that a process holds stay valid, and a second call does nothing.
+        """
         self._free()
         self._value = workers.sync.shared_object.MISSING
 
@@ -87,7 +92,7 @@ def _free(pid: int, fd: int, token: bytes, told: Callable[[bytes], None]) -> Non
 
 
 def _write(token: bytes, obj: object) -> tuple[int, int]:
-    """Write the object; return the descriptor of its file, and the file's size."""
+    """Write the object, and return the descriptor and size of its file."""
     encoded = payload.encode(obj, by_value.dumps, threshold_bytes=1)  # out of band, so read-only
     parts, total = _laid_out(token, encoded)
     fd = os.memfd_create(FILE_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -123,7 +128,10 @@ def _laid_out(token: bytes, encoded: payload.Encoded) -> tuple[list[tuple[int, A
 
 
 def _write_at(fd: int, data: Any, offset: int) -> None:
-    """Write all of it: one system call takes 2 GiB at most. It needs no mapping, so a full memory is an error here."""
+    """Write all of it, as one system call takes 2 GiB at most.
+
+    No mapping is needed, so a full memory is an error here.
+    """
     with memoryview(data) as whole, contextlib.ExitStack() as stack:
         written = 0
         while written < whole.nbytes:
