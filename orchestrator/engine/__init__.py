@@ -1,1 +1,1 @@
-"""What a stage asks of whatever runs its chunks."""
+"""The parts that run chunks whatever the engine: stage, dispatcher, recovery, superstep."""

@@ -1,4 +1,4 @@
-"""The sending half of a stage: how many items the next chunk has, encoding, what waits for a credit, what goes ahead.
+"""The sending half of a stage: sizes, encodes and sends chunks, and encodes ahead.
 
     room -> items cut by the node -> submit (encode) -> backlog -> send ~~~> (engine)
                                                            ^
@@ -37,7 +37,7 @@ _WEIGHT = 0.3
 
 
 class Dispatcher:
-    """Sends the chunks of one call, and knows what of them is out."""
+    """Sends the chunks of one call, and tracks those in flight."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Dispatcher:
         total: int | None,
         singly: bool,
     ) -> None:
-        """Begin with nothing out.
+        """Start with nothing in flight.
 
         Args:
             engine: runs the chunks.
@@ -95,7 +95,7 @@ class Dispatcher:
     # ---- out ------------------------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        """Return how many items the next chunk may have; 0: none may be submitted now.
+        """Return how many items the next chunk may have, or 0 if none may be submitted now.
 
         What runs again is sent first. The round that this begins ends with `send`.
         """
@@ -119,14 +119,20 @@ class Dispatcher:
         return min(self._sizer.next_size(self.cut_items), self._most_items)
 
     def submit(self, items: Sequence[Any], first_index: int) -> None:
-        """Encode items as one chunk, of which the first has this index; it is sent in this round if lanes take it."""
+        """Encode items as one chunk, of which the first has this index.
+
+        It is sent in this round if lanes take it.
+        """
         chunk = Chunk(self._number, self._next_seq, items, first_index)
         self._next_seq += 1
         self.cut_items = first_index + len(items)
         self._put(chunk, again=False)
 
     def send(self) -> None:
-        """Send what lanes take of what was submitted and of what runs again; the rest waits for the next round."""
+        """Send submitted and retried chunks as far as lanes have room.
+
+        The rest waits for the next round.
+        """
         if not self._is_sending:
             self._begin_round()
             self._has_credit()
@@ -157,7 +163,10 @@ class Dispatcher:
         return self._engine.count_ahead(self._number) if self._ahead else 0
 
     def _begin_ahead(self) -> None:
-        """From now on encode chunks that are sent as credits come free, for a moment; what runs again is put first."""
+        """Encode chunks ahead for a moment, to be sent as credits come free.
+
+        What runs again is put first.
+        """
         self._goes_ahead = True
         ahead = self._count_ahead
         if ahead:
@@ -176,13 +185,13 @@ class Dispatcher:
         self._uncounted_bytes = 0
 
     def drop_ahead(self) -> None:
-        """Send no chunk that no worker has been sent yet: the run is to end, and these will not come back."""
+        """Drop the chunks that were not sent yet, as the run is to end."""
         if self._ahead:
             self._ahead = False
             self.in_lanes -= self._engine.drop_ahead(self._number)
 
     def _has_credit(self) -> bool:
-        """Take in what runs again, as far as lanes have credit; return whether they have credit left."""
+        """Encode retries as far as lanes have credit, and return whether they have credit left."""
         while len(self._backlog) < self._left:
             again = self._recovery.next()
             if again is None:
@@ -213,7 +222,7 @@ class Dispatcher:
         self._left = 0
 
     def _dispatch(self) -> bool:
-        """Send what is encoded; return whether nothing is left over."""
+        """Send what is encoded, and return whether nothing is left over."""
         backlog = self._backlog
         sent = self._engine.dispatch(self._number, list(backlog), self._depth)
         self.in_lanes += sent
@@ -222,7 +231,10 @@ class Dispatcher:
         return not backlog
 
     def _encoded(self, chunk: Chunk, *, again: bool) -> Encoded | None:
-        """Return a chunk encoded, and count it; None: it can't be, which its items were told."""
+        """Return a chunk encoded, and count it.
+
+        None: it can't be encoded, which was reported for its items.
+        """
         encoded: Encoded | None = chunk.encoded  # sent, and taken back: as it was
         if encoded is None:
             encoded = self._encode(chunk, again=again)
@@ -256,12 +268,12 @@ class Dispatcher:
 
     @property
     def wanted_items(self) -> int:
-        """How many items the next chunk should have, or may be fetched for it and those behind it."""
+        """Sizes of the next chunk, and of what may be fetched for it and those behind it."""
         return max(self.chunk_items, self._sizer.ahead())
 
     @property
     def outstanding(self) -> int:
-        """Chunks sent or to be sent again, and not yet taken."""
+        """The number of chunks sent or to be sent again, and not yet taken."""
         return self._window.chunks
 
     @property
@@ -285,7 +297,7 @@ class Dispatcher:
 
     @property
     def _most_ahead(self) -> int:
-        """How many: enough work for a long pause of the consumer, as far as the window and the byte budget allow."""
+        """How many chunks to encode ahead: enough for a long pause of the consumer, within window and budget."""
         return max(self._workers, min(_MOST_AHEAD, self._workers * int(_AHEAD_S / (self._chunk_s or _AHEAD_S) + 1)))
 
     def wants_room(self, *, source_ended: bool) -> bool:
@@ -301,7 +313,7 @@ class Dispatcher:
         return self._engine.room(depth) > 0
 
     def depth_wanted(self, *, source_ended: bool) -> int:
-        """Return how many chunks a lane may hold that the next one goes to; 0: nothing may be sent."""
+        """Return how many chunks the next lane may hold, or 0 if nothing may be sent."""
         if self._backlog:
             return 1 if self._backlog[0][0].alone else self.depth()
         if (again := self._recovery.head) is not None:
@@ -321,7 +333,7 @@ class Dispatcher:
     # ---- back -----------------------------------------------------------------------------------------------------
 
     def finished(self, chunk: Chunk, run_s: float, result_bytes: int) -> None:
-        """A chunk has run for so long, and gave so many bytes."""
+        """Take in that a chunk ran for so long, and returned so many bytes."""
         self.in_lanes -= 1
         old = self._chunk_s
         self._chunk_s = run_s if old is None else old + _WEIGHT * (run_s - old)
@@ -340,18 +352,21 @@ class Dispatcher:
             self._freed_bytes += chunk.size_bytes
 
     def came_off(self, chunk: Chunk) -> None:
-        """A chunk was lost, or has come back unrun; the engine has given its bytes back to the budget."""
+        """Account for a chunk that was lost or came back unrun.
+
+        The engine has given its bytes back to the budget.
+        """
         self.in_lanes -= 1
         size_bytes, chunk.size_bytes = chunk.size_bytes, 0
         if chunk.parent is None:
             self._window.lost(size_bytes)
 
     def split(self, size_bytes: int) -> None:
-        """A chunk is two now; its worker gave back so many bytes of it."""
+        """Account for a split chunk, of which the worker gave back so many bytes."""
         self._window.split(size_bytes)
 
     def consumed(self, size_bytes: int) -> None:
-        """What a chunk gave was taken: its bytes go back to the pool's budget with the next round."""
+        """Return the bytes of a consumed chunk to the pool's budget, with the next round."""
         self._freed_bytes += size_bytes
         self._window.consumed(size_bytes)
 
@@ -362,7 +377,7 @@ class Dispatcher:
             self._freed_bytes = 0
 
     def take_out(self, item: Any) -> list[Chunk]:
-        """Return the chunks of this one item that wait for a credit, which they then will not get."""
+        """Withdraw and return the chunks of this one item that wait for a credit."""
         found = []
         for chunk, encoded in [entry for entry in self._backlog if entry[0].items[0] is item]:
             self._backlog.remove((chunk, encoded))

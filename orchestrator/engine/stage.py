@@ -1,4 +1,4 @@
-"""A stage: one function run over chunks by the pool, with its retries, its order and its window.
+"""Runs one function over chunks by the pool, with retries, order and window.
 
     room, submit, send ~~~> (engine, worker) ~~~> settle -> reorder -> take
 
@@ -66,7 +66,9 @@ class Stage:
         divider: Divider | None = None,
         order: int = 0,
     ) -> None:
-        """Begin the call; `order` tells which of the pool's calls it is, for its random numbers.
+        """Open the call.
+
+        `order` is its number among the pool's calls, for its random numbers.
 
         Raises:
             ItemError: the function can't be pickled.
@@ -114,11 +116,11 @@ class Stage:
         self._dispatcher.begin(self._number)
 
     def tell_split(self, on_split: Callable[[int, int], None]) -> None:
-        """Have a function told of each chunk that becomes two: its first index, and how many items it keeps."""
+        """Call a function for each chunk that is split, with its first index and the items that it keeps."""
         self._on_split = on_split
 
     def tell_lost(self, on_lost: Callable[[Lost], None]) -> None:
-        """Have it told, in the consumer's thread, of each chunk that a worker died with or was ended at.
+        """Call it, in the consumer's thread, for each chunk that a worker died or was killed with.
 
         The chunk may run again.
         """
@@ -127,7 +129,7 @@ class Stage:
     # ---- into the pool ----------------------------------------------------------------------------------------
 
     def room(self) -> int:
-        """Return how many items the next chunk may have; 0: none may be submitted now.
+        """Return how many items the next chunk may have, or 0 if none may be submitted now.
 
         What runs again is sent first. The round that this begins ends with `send`.
         """
@@ -138,11 +140,11 @@ class Stage:
         self._dispatcher.submit(items, first_index)
 
     def send(self) -> None:
-        """Send what lanes take of what was submitted and of what runs again."""
+        """Send submitted and retried chunks as far as lanes have room."""
         self._dispatcher.send()
 
     def drop_ahead(self) -> None:
-        """Send no chunk that no worker has been sent yet: the run is to end, and these will not come back."""
+        """Drop the chunks that were not sent yet, as the run is to end."""
         self._dispatcher.drop_ahead()
 
     @property
@@ -152,11 +154,13 @@ class Stage:
 
     @property
     def wanted_items(self) -> int:
-        """How many items the next chunk should have, or may be fetched for it and those behind it."""
+        """Sizes of the next chunk, and of what may be fetched for it and those behind it."""
         return self._dispatcher.wanted_items
 
     def call_off(self, item: Any, error: ItemError) -> None:
-        """Settle the chunk of this one item with an error; if a worker has it, have it given up, and ask again.
+        """Settle the chunk of this one item with an error.
+
+        If a worker has it, it is given up, and this is to be called again.
 
         Not for stages that look ahead of their consumer.
         """
@@ -175,7 +179,7 @@ class Stage:
         return self._dispatcher.wants_room(source_ended=source_ended)
 
     def is_waiting(self, *, source_ended: bool) -> bool:
-        """Tell whether something will happen of its own accord: a chunk comes back, falls due, or gets its credit.
+        """Tell whether something will happen by itself: a chunk returns, falls due, or gets its credit.
 
         What is finished and waits for its consumer does not count: only the consumer can end that wait.
         """
@@ -194,7 +198,7 @@ class Stage:
 
     @property
     def dead_letters(self) -> LetterSink | None:
-        """Where the items go that are given up on."""
+        """The sink of the items that are given up."""
         return self._deliveries.dead_letters
 
     @property
@@ -204,13 +208,16 @@ class Stage:
 
     @property
     def timeout_s(self) -> float | None:
-        """How long to wait at most before feeding again, None: until something happens."""
+        """How long to wait at most before feeding again.
+
+        None: until something happens.
+        """
         return self._recovery.wait_s
 
     # ---- out of the pool --------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Take in what the coordinator has told since the last time.
+        """Handle the coordinator's events since the last time.
 
         Raises:
             OrchestratorError: the pool is broken or closed.
@@ -235,7 +242,7 @@ class Stage:
                 raise _fresh(event.error)
 
     def _split(self, event: Split) -> None:
-        """Send the items again that a worker gave back: as a chunk that comes right behind the one they were in."""
+        """Send the items again that a worker gave back, as a chunk right behind the one they were in."""
         chunk = event.chunk
         seq = self._reorder.insert(chunk.seq) if self._options.ordered else chunk.seq
         first = chunk.first_index + len(chunk.items)
@@ -305,11 +312,17 @@ class Stage:
 
     @property
     def is_ready(self) -> bool:
-        """Whether `take` has something to give, nearly always: not if that turns out to have to run again."""
+        """Whether `take` probably has something to return.
+
+        It has not if that turns out to have to run again.
+        """
         return self._reorder.ready
 
     def take(self) -> Delivery | None:
-        """Return what the chunk whose turn it is gave; None if it is not there yet. Releases its budget."""
+        """Return the results of the chunk whose turn it is, and release its budget.
+
+        None: they are not there yet.
+        """
         done: Finished | Assembly | None
         if self._head is not None:
             if self._head.missing:
@@ -339,7 +352,7 @@ class Stage:
         return self._deliveries.of(done.chunk, done.outcomes)
 
     def _take_again(self, done: Finished, error: BaseException) -> Delivery | None:
-        """The results can't be unpickled here: run the items singly to find whose is at fault."""
+        """Run the items singly, as their results can't be unpickled here, to find the one at fault."""
         chunk = done.chunk
         if len(chunk.items) == 1:
             self._head = self._recovery.halve(chunk, chunk.size_bytes)
@@ -352,7 +365,7 @@ class Stage:
         return None
 
     def _decode(self, event: Finished | Refused) -> Any:
-        """Return what a frame carries; of fused steps as of one function, and what the steps counted is entered."""
+        """Return the content of a frame, and enter the counts of fused steps."""
         decoded = event.body.decode()
         if not self._fused or type(event) is Refused:
             return decoded
@@ -369,11 +382,14 @@ class Stage:
 
     @property
     def outstanding(self) -> int:
-        """Chunks sent or to be sent again, and not yet taken."""
+        """The number of chunks sent or to be sent again, and not yet taken."""
         return self._dispatcher.outstanding
 
     def close(self) -> None:
-        """End the call and free what it holds; chunks that run are not waited for. Runs at most once."""
+        """End the call and free what it holds.
+
+        Chunks that run are not waited for. Runs at most once.
+        """
         if self._closed:
             return
         self._closed = True
@@ -398,6 +414,6 @@ def _undecodable(
 
 
 def _fresh(error: OrchestratorError) -> OrchestratorError:
-    """Return the error for one more raise: the same object raised twice would pile up tracebacks."""
+    """Return the error for one more raise, as the same object raised twice piles up tracebacks."""
     error.__traceback__ = None
     return error

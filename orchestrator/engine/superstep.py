@@ -1,4 +1,4 @@
-"""`Pool.run_on_all`: one function in every worker, together, all or none.
+"""Implements `Pool.run_on_all`: runs one function in every worker, together, all or none.
 
     open call -> attempt: barrier and exchange for the workers there are now, a chunk to each at once
                  -> events; the first end of any of them breaks the barrier for those who would wait for it
@@ -31,7 +31,9 @@ from workers.transport.wire import Flag
 
 
 class Superstep:
-    """One call of `run_on_all`: taken in bit by bit by whoever drives the coordinator (`go_on`), or waited for (`run`).
+    """One call of `run_on_all`.
+
+    Whoever drives the coordinator advances it (`go_on`), or waits for it (`run`).
 
     Args:
         coordinator: the pool's.
@@ -68,7 +70,7 @@ class Superstep:
         self._number = coordinator.open(self._events, coordinator.encode_function(spec), name=label_of(function))
 
     def run(self) -> list[Any]:
-        """Wait until it is through; return the results by worker id.
+        """Wait until the step is done, and return the results by worker id.
 
         Raises:
             ItemError: it failed in a worker, `.index` is that worker's id; or its arguments can't be sent.
@@ -88,7 +90,9 @@ class Superstep:
         return bool(self._events) or (self._attempt is None and self._coordinator.has_workers)
 
     def go_on(self) -> bool:
-        """Take in what has happened, and begin the next attempt if need be; return whether the results are there.
+        """Handle events, and begin the next attempt if needed.
+
+        Returns whether the results are there.
 
         Does not wait; while the pool is paused nothing begins.
 
@@ -115,7 +119,10 @@ class Superstep:
         return True
 
     def close(self) -> None:
-        """End it, through or not: workers that wait for others in it are let go. A second call does nothing."""
+        """End the step, finished or not, and release workers that wait for others in it.
+
+        A second call does nothing.
+        """
         if self._closed:
             return
         self._closed = True
@@ -128,7 +135,7 @@ class Superstep:
 
 
 class _Attempt:
-    """One try of a step, with the workers that the pool has when it begins."""
+    """One attempt at a step, with the workers that the pool has when it begins."""
 
     def __init__(
         self, coordinator: Engine, number: int, events: StageEvents, arguments: tuple[Any, ...], count: int
@@ -154,7 +161,7 @@ class _Attempt:
         return self._exchange is not None
 
     def begin(self) -> bool:
-        """Send a chunk to every worker at once: no chunk of another step may come between.
+        """Send a chunk to every worker at once, so that no chunk of another step comes between.
 
         Returns:
             Whether that was done; not if there is no worker.
@@ -181,7 +188,7 @@ class _Attempt:
             _close(exchange)  # workers came or went meanwhile
 
     def take_in(self) -> bool:
-        """Take in what has happened; return whether all have ended.
+        """Handle events, and return whether all workers have ended.
 
         Raises:
             OrchestratorError: the pool is broken or closed.
@@ -192,7 +199,7 @@ class _Attempt:
         return len(self._left) == len(self._ids)
 
     def finish(self) -> list[Any] | None:
-        """Return the results by worker id; None: a worker died.
+        """Return the results by worker id, or None if a worker died.
 
         Raises:
             ItemError: it failed in one.
@@ -205,7 +212,10 @@ class _Attempt:
         return [self._results[worker_id] for worker_id in self._ids]
 
     def release(self) -> None:
-        """Free what it holds; if it is left early, nobody may wait for those who will not come."""
+        """Free what the step holds.
+
+        If it is left early, nobody may wait for those who will not come.
+        """
         if self._barrier is not None and self._exchange is not None:
             self._barrier.abort()
             _close(self._exchange)
@@ -218,7 +228,10 @@ class _Attempt:
             raise unsendable_error(error, self._arguments, 0) from error
 
     def _settle(self, barrier: Barrier) -> None:
-        """Take in one event. Whoever has ended will come to no barrier: those who wait there are let go."""
+        """Handle one event.
+
+        A worker that has ended will come to no barrier, so those who wait there are released.
+        """
         try:
             event = self._events.popleft()
         except IndexError:  # another thread that closes the pool took it, and says so next

@@ -1,4 +1,6 @@
-"""One superstep at a time: whoever wants the workers all together waits until they are through with the last one.
+"""Allows one superstep at a time.
+
+The next one waits until all workers have left the last.
 
 Owner of the state: the threads that use the pool; the lock of it is held from a superstep's beginning to its end.
 """
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Together:
-    """Gives out a pool's supersteps, one after another."""
+    """Runs a pool's supersteps, one after another."""
 
     def __init__(self, coordinator: Engine, max_deaths: int) -> None:
         self._coordinator = coordinator

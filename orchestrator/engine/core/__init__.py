@@ -1,1 +1,1 @@
-"""The pure core: events in, actions out; no process, file or clock."""
+"""The pure core: events in, actions out, without process, file or clock."""

@@ -1,4 +1,6 @@
-"""Chunks that are encoded and wait for a credit, by call: they are sent while their consumer is away. Pure.
+"""Holds encoded chunks that wait for a credit, by call, to be sent while their consumer is away.
+
+Pure.
 
 Each call that has some stands in the line for credits, under its own negative number, as threads that wait do under
 theirs: so neither starves the other. Owner: the engine, under its lock.
@@ -31,15 +33,18 @@ class Ahead:
 
     @property
     def calls(self) -> list[int]:
-        """The calls that have some."""
+        """The calls that have chunks ahead."""
         return list(self._calls)
 
     def count(self, call: int) -> int:
-        """Count those of a call."""
+        """Count the chunks of a call."""
         return len(self._calls.get(call, ()))
 
     def put(self, call: int, batch: Iterable[_Kept], depth: int, *, first: bool) -> None:
-        """Take chunks of a call, in order, before or behind those there are; a lane may hold `depth` of them."""
+        """Add chunks of a call, in order, before or behind the present ones.
+
+        A lane may hold `depth` of them.
+        """
         kept = self._calls.setdefault(call, deque())
         if first:
             kept.extendleft(reversed(list(batch)))
@@ -54,14 +59,14 @@ class Ahead:
         return chunk, 1 if chunk.alone else self._depths[call]
 
     def take(self, call: int) -> _Kept:
-        """Give out the chunk that is next; the call was served."""
+        """Return the chunk that is next, as the call is served."""
         kept = self._calls[call].popleft()
         self._line.serve(-call)
         self._stand(call)
         return kept
 
     def drop(self, call: int) -> list[_Kept]:
-        """Give out all chunks of a call."""
+        """Return all chunks of a call, and forget them."""
         dropped = list(self._calls.get(call, ()))
         self._calls[call] = deque()  # none, so it leaves the line
         self._stand(call)

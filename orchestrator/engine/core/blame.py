@@ -1,4 +1,6 @@
-"""Which of the chunks that a worker died with it was at, and how far: the others are innocent. Pure.
+"""Finds the chunk that a dead worker was running, and how far it was.
+
+Pure. The other chunks are innocent.
 
     ended, its answer not written yet   ->  it has run, and is innocent
     at work                             ->  to blame; watched: its items before one that is known have run
@@ -18,7 +20,7 @@ from orchestrator.engine.core.ledger import Chunk
 
 
 class Share(NamedTuple):
-    """What one lost chunk has to do with the death."""
+    """The share of one lost chunk in the death."""
 
     to_blame: bool
     begun: int

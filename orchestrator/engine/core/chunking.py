@@ -1,4 +1,6 @@
-"""How many items go into the next chunk. Pure: it is told what was measured, and knows no clock.
+"""Decides how many items go into the next chunk.
+
+Pure: it is told what was measured, and knows no clock.
 
 The watch is in the worker: each result says how long its chunk ran. Chunks grow toward a target duration, are capped
 by bytes, and shrink toward the end of a source of known length, so that no worker is left with a large last chunk
@@ -30,7 +32,10 @@ _WEIGHT = 0.3
 
 
 def _fitting(room: float, each: float, most: int) -> int:
-    """Return how many of `each` fit into `room`, at most `most`; a mean may fall so near 0 that dividing overflows."""
+    """Return how many of `each` fit into `room`, at most `most`.
+
+    A mean may fall so near 0 that dividing overflows.
+    """
     return int(room / each) if each * most > room else most
 
 
@@ -69,7 +74,9 @@ class ChunkSizer:
         return max(1, size)
 
     def ahead(self) -> int:
-        """Return the items that may be fetched ahead of time: few if nothing was measured, else what makes a chunk.
+        """Return how many items may be fetched ahead.
+
+        Few if nothing was measured, else what makes a chunk.
 
         Chunks grow step by step, and one of a rare branch may have had few yet; that must not slow its neighbours down,
         which are read together with it.
@@ -80,15 +87,17 @@ class ChunkSizer:
         return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, _fitting(TARGET_S, seconds, _MOST_AHEAD))
 
     def pin(self) -> None:
-        """Keep to single chunks of the size that was asked for from now on."""
+        """Keep to chunks of the requested size from now on."""
         self._pinned = True
 
     def keep_apart(self) -> None:
-        """Let each chunk of a fixed size travel by itself, however short: the fate of one must not touch others."""
+        """Send each chunk of a fixed size by itself, so that the fate of one does not affect others."""
         self._apart = True
 
     def _coalesced(self, seconds: float | None, already_cut: int) -> int:
-        """Return how many chunks of fixed size travel in one frame: several, if they run shorter than sending takes.
+        """Return how many chunks of fixed size travel in one frame.
+
+        Several do if they run shorter than sending takes.
 
         A lane's credits would commit as many short chunks to one worker anyway (`credits.MAX_DEPTH`), so the work is
         shared out no more coarsely; it is only packed and unpacked at once.

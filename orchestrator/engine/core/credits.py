@@ -1,4 +1,6 @@
-"""Credit-aware round robin: which lane gets the next chunk. Pure.
+"""Decides which lane gets the next chunk, by credit-aware round robin.
+
+Pure.
 
 A credit is the permission to send one more chunk down a lane. Chunks that run long get one credit, so that nothing
 queues behind a long item; short ones get several, so that a worker never waits for its next chunk. The rotation goes
@@ -22,7 +24,10 @@ MAX_DEPTH = 64
 
 
 def depth_for(chunk_s: float | None, chunk_bytes: float = 0.0, workers: int = 1) -> int:
-    """Return how many chunks of this duration and size a lane may hold; None: nothing was measured yet."""
+    """Return how many chunks of this duration and size a lane may hold.
+
+    None: nothing was measured yet.
+    """
     if chunk_s is None:
         return UNKNOWN_DEPTH
     if chunk_s >= LONG_CHUNK_S * max(1.0, workers / WORKERS_AT_LONG):
@@ -36,7 +41,9 @@ def depth_for(chunk_s: float | None, chunk_bytes: float = 0.0, workers: int = 1)
 
 
 class Credits:
-    """Chunks held by each lane, and whose turn it is. A lane is named by any hashable number.
+    """Counts the chunks held by each lane, and picks the next lane.
+
+    A lane is named by any hashable number.
 
     Lanes stand in levels by how many chunks they hold, within a level in the order of their turns. The next lane is the
     first of the lowest level, so finding it does not depend on how many lanes there are.
@@ -49,7 +56,10 @@ class Credits:
         self._suspended: set[int] = set()  # lanes that are to be sent nothing for now; nor do these
 
     def add_lane(self, lane: int, held: int = 0, *, alone: bool = False) -> None:
-        """Open a lane; it holds so many chunks already, `alone`: one that must be alone."""
+        """Open the account of a lane that holds so many chunks already.
+
+        `alone`: one that must be alone.
+        """
         if alone:
             self._reserved.add(lane)
         self._held[lane] = held
@@ -66,7 +76,7 @@ class Credits:
         self._move(lane, self._held[lane])
 
     def remove_lane(self, lane: int) -> None:
-        """Close a lane, whatever it holds."""
+        """Close the account of a lane, whatever it holds."""
         held = self._held.pop(lane, None)
         if held is not None:
             self._level(held).pop(lane, None)
@@ -82,7 +92,10 @@ class Credits:
         return room
 
     def take(self, depth: int) -> int | None:
-        """Spend a credit of the next lane in turn that holds fewer than `depth` chunks; None if none does."""
+        """Spend a credit of the next lane in turn that holds fewer than `depth` chunks.
+
+        Returns None if none does.
+        """
         levels = self._levels
         for held in range(min(depth, MAX_DEPTH)):
             if levels[held]:
@@ -94,7 +107,10 @@ class Credits:
         return None
 
     def take_alone(self) -> int | None:
-        """Spend the only credit of a lane that holds nothing; it gets no other chunk until that one is back."""
+        """Spend the only credit of a lane that holds nothing.
+
+        It gets no other chunk until that one is back.
+        """
         lane = self.take(1)
         if lane is not None:
             del self._levels[1][lane]
@@ -116,7 +132,7 @@ class Credits:
         self._move(lane, self._held[lane] + 1)
 
     def give_back(self, lane: int) -> None:
-        """A chunk of this lane has come back."""
+        """Return the credit of a chunk that has come back on this lane."""
         if lane in self._held:
             self._reserved.discard(lane)
             self._move(lane, self._held[lane] - 1)

@@ -1,4 +1,6 @@
-"""Who may run something now, and who may be started. Pure: it is told what happens, and answers what to do.
+"""Decides which workers may run now, and which may be started.
+
+Pure: it is told what happens, and answers what to do.
 
                 joined          may run            retired                  holds nothing          gone
     (started) --------> WAITING <------> ACTIVE -----------> FINISHING ----------------> LEAVING -------->
@@ -26,7 +28,7 @@ from orchestrator.errors import InternalError
 
 
 class Standing(Enum):
-    """What a worker may do."""
+    """The limits of a worker."""
 
     WAITING = "holds a place, and may not begin anything yet"
     ACTIVE = "holds a place, and takes chunks"
@@ -43,7 +45,7 @@ class Crew:
     """The workers of one pool, each named by a number of its own (`key`), and the places that they hold."""
 
     def __init__(self, size: int, holds: Callable[[int], bool], steps: Callable[[int], bool]) -> None:
-        """Begin without workers.
+        """Start without workers.
 
         Args:
             size: how many workers are wanted.
@@ -67,11 +69,11 @@ class Crew:
 
     @property
     def lacks(self) -> bool:
-        """Whether a place stays empty because those that leave take long."""
+        """Whether a place stays empty because leaving workers take long."""
         return len(self._holders) < self.size and not self.wanted()
 
     def joined(self, key: int, place: int) -> None:
-        """A worker was started for a place."""
+        """Take in that a worker was started for a place."""
         if place in self._holders:
             raise InternalError(f"place {place} was given to two workers")
         self._holders[place], self._place[key] = key, place
@@ -80,30 +82,30 @@ class Crew:
     # ---- going ----------------------------------------------------------------------------------------------------
 
     def retire(self, key: int) -> None:
-        """A worker gets nothing more, and leaves when it has finished what it holds."""
+        """Retire a worker: it gets nothing more, and leaves when it has finished what it holds."""
         if self._standing[key] in _PLACED:
             self._standing[key] = Standing.FINISHING
             del self._holders[self._place[key]]
 
     def leaves(self, key: int) -> None:
-        """A worker that retired holds nothing more, and was told to go."""
+        """Take in that a retired worker holds nothing more, and was told to leave."""
         if self._standing[key] is not Standing.FINISHING:
             raise InternalError(f"worker {key} can't leave: it {self._standing[key].value}")
         self._standing[key] = Standing.LEAVING
 
     def gone(self, key: int) -> None:
-        """A worker has ended, however."""
+        """Take in that a worker has ended."""
         if self._standing.pop(key) in _PLACED:
             del self._holders[self._place[key]]
         del self._place[key]
 
     def resize(self, size: int) -> list[int]:
-        """Want so many workers from now on; return those whose places are no longer wanted, to be retired."""
+        """Set the wanted number of workers, and return those to be retired."""
         self.size = size
         return [key for place, key in self._holders.items() if place >= size]
 
     def take_back(self, key: int) -> bool:
-        """Give a worker that finishes what it has its place again, if it is wanted and still empty."""
+        """Return its place to a worker that is leaving, if it is wanted and still empty."""
         place = self._place[key]
         if self._standing[key] is not Standing.FINISHING or place >= self.size or place in self._holders:
             return False
@@ -117,7 +119,7 @@ class Crew:
         return self._standing[key]
 
     def balance(self) -> list[tuple[int, Standing]]:
-        """Let as many workers begin something as may; return whose standing has changed, and to what.
+        """Allow as many workers to begin as may, and return those whose standing changed.
 
         To be called after everything above, and, unless `settled`, whenever a worker has finished a chunk.
         """
@@ -142,6 +144,6 @@ class Crew:
         return self._standing[key] is not Standing.WAITING and self._holds(key) and not self._steps(key)
 
     def _turn(self, key: int) -> tuple[bool, bool, int]:
-        """Order those that run before those that may begin, and of these the ones that may already."""
+        """Return the sort key: running workers first, then those that may begin."""
         now = self._standing[key]
         return not self._runs(key), now is not Standing.ACTIVE, self._place[key]

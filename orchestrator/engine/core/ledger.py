@@ -1,4 +1,6 @@
-"""The ledger: every chunk in flight, its state, and the lane that holds it. Pure.
+"""The ledger of every chunk in flight, its state, and the lane that holds it.
+
+Pure.
 
                  sent                done
         CUT ------------> IN_FLIGHT ------> DONE
@@ -20,7 +22,7 @@ from orchestrator.errors import InternalError
 
 
 class ChunkState(Enum):
-    """Where a chunk is."""
+    """The state of a chunk."""
 
     CUT = "cut"
     IN_FLIGHT = "in flight"
@@ -40,7 +42,7 @@ TRANSITIONS: dict[tuple[ChunkState, str], ChunkState] = {
 
 
 class Chunk:
-    """A run of items sent to a worker together.
+    """Items that are sent to a worker together.
 
     `seq` is its place in its call; `first_index` the index of its first item in the source. A part is a chunk of one
     that stands for the item at `position` of `parent`. `attempt` is 1 if its items have never run, and one more each
@@ -98,11 +100,11 @@ class Ledger:
         self._next_ident = 0
 
     def open_lane(self, lane: int) -> None:
-        """Begin the page of a lane."""
+        """Start the count of a lane."""
         self._lanes[lane] = {}
 
     def sent(self, chunk: Chunk, lane: int) -> int:
-        """Enter a chunk as sent down a lane; return the number that names it."""
+        """Enter a chunk as sent down a lane, and return its number."""
         if chunk.state is not ChunkState.CUT:
             self._illegal(chunk, "sent")
         ident = self._next_ident
@@ -112,7 +114,7 @@ class Ledger:
         return ident
 
     def done(self, ident: int, lane: int) -> Chunk:
-        """Strike out a chunk that came back; return it."""
+        """Remove a chunk that came back, and return it."""
         chunk = self._lanes[lane].pop(ident, None)
         if chunk is None or chunk.state is not ChunkState.IN_FLIGHT:
             raise InternalError(f"lane {lane} returned chunk {ident}, which it does not hold")
@@ -120,14 +122,14 @@ class Ledger:
         return chunk
 
     def returned(self, ident: int, lane: int) -> Chunk:
-        """Strike out a chunk that its worker has not begun, and will not; return it."""
+        """Remove a chunk that its worker has not begun, and will not, and return it."""
         encoded = self._lanes[lane][ident].encoded if ident in self._lanes[lane] else None
         chunk = self.done(ident, lane)
         chunk.state, chunk.encoded = ChunkState.RETURNED, encoded
         return chunk
 
     def close_lane(self, lane: int) -> list[Chunk]:
-        """Strike out a lane whose worker is gone; return the chunks lost with it, in the order of sending."""
+        """Remove a lane whose worker is gone, and return the chunks lost with it, in the order of sending."""
         lost = list(self._lanes.pop(lane, {}).values())
         for chunk in lost:
             chunk.state, chunk.encoded = self.after(chunk.state, "lost"), None

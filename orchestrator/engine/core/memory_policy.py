@@ -1,4 +1,6 @@
-"""What is to be done about the memory of the workers, and of the machine. Pure: figures in, deeds out.
+"""Decides what to do about the memory of the workers and the machine.
+
+Pure: figures in, actions out.
 
     a worker above its limit            -> it finishes what it has and is replaced; far above: it is ended
     less free than `free_bytes`         -> nothing more is sent
@@ -18,7 +20,7 @@ _FAR_OVER = 1.25
 
 
 class MemoryAction(Enum):
-    """What is to be done with a worker."""
+    """The action on a worker."""
 
     RETIRE = "it gets nothing more, and is replaced when it has finished what it has"
     END = "it is so far above its limit that it is not waited for"
@@ -27,7 +29,7 @@ class MemoryAction(Enum):
 
 
 class WorkerMemory(NamedTuple):
-    """One worker, as it is now."""
+    """One worker at this moment."""
 
     key: int
     own_bytes: int
@@ -43,10 +45,13 @@ class WorkerMemory(NamedTuple):
 
 
 class MemoryJudge:
-    """Judges, look by look; remembers only whether memory is short."""
+    """Decides look by look, remembering only whether memory is short."""
 
     def __init__(self, limit_bytes: int | None, free_bytes: int | None) -> None:
-        """Take what a worker may hold, and what is to be free on the machine; None: as much as it likes."""
+        """Take the limit of a worker, and the memory to keep free on the machine.
+
+        None: no limit.
+        """
         self._limit_bytes = limit_bytes
         self._free_bytes = free_bytes
         self.short = False
@@ -77,7 +82,10 @@ class MemoryJudge:
 
     @staticmethod
     def _relief(workers: Sequence[WorkerMemory], judged: set[int]) -> list[tuple[int, MemoryAction]]:
-        """End the youngest work; none while one is going, whose memory comes free first, and never the last."""
+        """Choose the youngest work to end.
+
+        None while one is ending, whose memory comes free first, and never the last.
+        """
         if any(each.going for each in workers):
             return []
         working = {each.works_on: each for each in workers if each.works_on is not None}

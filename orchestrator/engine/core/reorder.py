@@ -1,4 +1,7 @@
-"""The reorder buffer: holds completions until their turn. Pure."""
+"""The reorder buffer, which holds completions until their turn.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ T = TypeVar("T")
 
 
 class ReorderBuffer(Generic[T]):
-    """Gives back in the order 0, 1, 2 … what is put in in any order; or, unordered, as it comes."""
+    """Returns completions in the order 0, 1, 2 …, or unordered, as they come."""
 
     __slots__ = ("_behind", "_early", "_inserted", "_next", "_passed", "_ready", "ordered")
 
@@ -46,7 +49,7 @@ class ReorderBuffer(Generic[T]):
             self._pass()
 
     def insert(self, seq: int) -> int:
-        """Return a seq, below 0, that comes right behind this one, which has not been put in yet."""
+        """Return a seq, below 0, that comes right behind this one, which is not complete yet."""
         self._inserted -= 1
         self._behind[self._inserted] = self._behind.get(seq, seq + 1)
         self._behind[seq] = self._inserted
@@ -65,16 +68,16 @@ class ReorderBuffer(Generic[T]):
         return bool(self._ready)
 
     def pop(self) -> T | None:
-        """Return the completion whose turn it is, None if it is not there yet."""
+        """Return the completion whose turn it is, or None if it is not there yet."""
         return self._ready.popleft() if self._ready else None
 
     def drain(self) -> list[T]:
-        """Give up everything that is held, in no order."""
+        """Return everything that is held, in no order."""
         held = [*self._ready, *self._early.values()]
         self._ready.clear()
         self._early.clear()
         return held
 
     def __len__(self) -> int:
-        """Count what is held, whether its turn has come or not."""
+        """Count the completions that are held, whether their turn has come or not."""
         return len(self._ready) + len(self._early)

@@ -1,4 +1,6 @@
-"""What to do with an item that failed, or that was lost with its worker. Pure.
+"""Decides what to do with an item that failed, or was lost with its worker.
+
+Pure.
 
 An item's tries are counted together, whatever ended them; the class of the latest failure says how many are allowed.
 Classes are known by name ("builtins.ConnectionError"), the whole chain of them, since an exception crosses between
@@ -18,7 +20,7 @@ _LONGEST_S = 600.0
 
 
 class Verdict(Enum):
-    """What happens next to a chunk that was lost."""
+    """The decision about a chunk that was lost."""
 
     RUN_ALONE = "run each of its items again, each alone in a worker, so that the one at fault is known"
     GIVE_UP = "it killed enough workers"
@@ -36,7 +38,7 @@ class RetryPolicy(NamedTuple):
 
     @property
     def at_most_once(self) -> bool:
-        """Whether what a worker has begun is never begun again because of the worker's end."""
+        """Whether a worker's death never makes an item run again that had begun."""
         return self.max_deaths == 1
 
     def retries_of(self, classes: Sequence[str]) -> int:
@@ -46,7 +48,9 @@ class RetryPolicy(NamedTuple):
         return next((self.retries[name] for name in classes if name in self.retries), 0)
 
     def delay_after(self, failures: int, classes: Sequence[str] = (), index: int = 0) -> float | None:
-        """Return the seconds to wait before an item is tried again that has failed so often; None: give it up.
+        """Return the seconds to wait before an item is retried that failed so often.
+
+        None: give it up.
 
         Exponential back-off with equal jitter: half of the doubled delay, and a random part of the other half (Marc
         Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). Full jitter, which that article
@@ -64,5 +68,8 @@ class RetryPolicy(NamedTuple):
         return most / 2 + most / 2 * chance.random()
 
     def after_death(self, deaths: int, *, single: bool) -> Verdict:
-        """Judge a chunk that has now taken `deaths` workers down; `single`: it is one item."""
+        """Decide about a chunk that has killed `deaths` workers.
+
+        `single`: it is one item.
+        """
         return Verdict.GIVE_UP if single and deaths >= self.max_deaths else Verdict.RUN_ALONE

@@ -1,4 +1,6 @@
-"""Who waits for a credit, and in what order: threads that found no lane with room for what they want to send. Pure.
+"""The order of threads that wait for a credit, as no lane had room.
+
+Pure.
 
 A thread stands in line while it waits in the coordinator. When credits come back, one is kept for each waiting thread
 that was served less recently than whoever asks: so a call that refills the lanes as soon as a chunk is back can't
@@ -22,22 +24,22 @@ class WaitingLine:
         self._clock = 0
 
     def __len__(self) -> int:
-        """Count those that wait."""
+        """Count the threads and calls that wait."""
         return len(self._waiting)
 
     def enter(self, thread: int, depth: int) -> None:
-        """Begin to wait, or go on waiting, for a lane that holds fewer than `depth` chunks."""
+        """Wait, or continue to wait, for a lane that holds fewer than `depth` chunks."""
         if thread not in self._served:
             self.serve(thread)
         self._waiting[thread] = depth
 
     def serve(self, thread: int) -> None:
-        """A thread was given credits: from now on it comes after all others."""
+        """Move a thread that was given credits behind all others."""
         self._clock += 1
         self._served[thread] = self._clock
 
     def leave(self, thread: int) -> bool:
-        """Wait no longer; return whether others do, for whom there may be room now."""
+        """Stop waiting, and return whether others wait, for whom there may be room now."""
         if self._waiting.pop(thread, None) is None:
             return False
         if not self._waiting:
@@ -45,7 +47,7 @@ class WaitingLine:
         return bool(self._waiting)
 
     def before(self, thread: int, depth: int) -> tuple[int, int]:
-        """Return how many credits are kept for others, and the depth that a thread may go to beside them."""
+        """Return how many credits are kept for others, and the depth that is left for a thread."""
         mine = self._served.get(thread, math.inf)
         kept = [depth for other, depth in self._waiting.items() if self._served[other] < mine]
         return len(kept), min((depth, *kept))

@@ -1,4 +1,6 @@
-"""How far a call may run ahead of its consumer. Pure.
+"""Bounds how far a call may run ahead of its consumer.
+
+Pure.
 
 Counted from dispatch to consumption: a chunk that waits for its turn, or for a slow consumer, still counts. The byte
 budget is the pool's; the window is the call's own.
@@ -18,7 +20,7 @@ _WEIGHT = 0.2
 
 
 class Window:
-    """Counts what one call has out."""
+    """Counts what one call has in flight."""
 
     __slots__ = (
         "_budget_bytes", "at_work", "chunks", "expected_bytes", "expected_result_bytes", "size_bytes", "workers",
@@ -52,13 +54,16 @@ class Window:
         return not (cheap and enough and self.size_bytes + expected > CHEAP_BYTES)
 
     def sent(self, size_bytes: int, *, again: bool = False) -> None:
-        """A chunk went out, for the first time or `again` as a whole."""
+        """Account for a chunk that went out, for the first time or `again` as a whole."""
         self.chunks += not again
         self.at_work += 1
         self.size_bytes += size_bytes
 
     def grew(self, result_bytes: int, whole_bytes: int) -> None:
-        """A chunk came back with so many bytes of results; `whole_bytes` counts its input too."""
+        """Account for a chunk that came back with so many bytes of results.
+
+        `whole_bytes` counts its input too.
+        """
         self.at_work -= 1
         self.size_bytes += result_bytes
         weight = _WEIGHT if self.expected_bytes else 1.0  # the first tells more than nothing
@@ -66,16 +71,19 @@ class Window:
         self.expected_bytes += weight * (whole_bytes - self.expected_bytes)
 
     def split(self, size_bytes: int) -> None:
-        """A chunk is two now: its worker gave back so many bytes of it, which will go out again."""
+        """Account for a split chunk, whose worker gave back so many bytes, which will go out again."""
         self.chunks += 1
         self.size_bytes -= size_bytes
 
     def lost(self, size_bytes: int) -> None:
-        """A chunk will not come back from its worker: it, or its items, will go out again; it held `size_bytes`."""
+        """Account for a chunk of `size_bytes` that will not come back from its worker.
+
+        It, or its items, will go out again.
+        """
         self.at_work -= 1
         self.size_bytes -= size_bytes
 
     def consumed(self, size_bytes: int) -> None:
-        """A chunk left for the consumer."""
+        """Account for a chunk that left for the consumer."""
         self.chunks -= 1
         self.size_bytes -= size_bytes

@@ -1,1 +1,1 @@
-"""What stages and engines say to each other: the engine protocol, events, encoded functions."""
+"""The protocol between stages and engines: calls, events, encoded functions."""

@@ -1,4 +1,7 @@
-"""What a stage counts. Owner: the stage, in its consumer's thread."""
+"""The counts of a stage.
+
+Owner: the stage, in its consumer's thread.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ SHOWN_FAILURES = 5
 
 @dataclass(slots=True)
 class StageCounts:
-    """What a stage has counted so far."""
+    """The counts of a stage so far."""
 
     items: int = 0
     failures: int = 0
@@ -27,19 +30,19 @@ class StageCounts:
     """By name, in the order of the steps; empty if the function is one function."""
 
     def add(self, other: StageCounts) -> None:
-        """Count what another stage has counted; not its steps."""
+        """Add the counts of another stage, without its steps."""
         for name in ("chunks", "deaths", "failures", "items", "retries", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.first_failures = (self.first_failures + other.first_failures)[:SHOWN_FAILURES]
 
     def take_over(self, other: StageCounts) -> None:
-        """Count on from what the same stage had counted in a run before this one; its steps too."""
+        """Continue from the counts of the same stage in an earlier run, its steps too."""
         self.add(other)
         for name, counts in other.steps.items():
             self.steps[name].take_over(counts)
 
     def behind(self, before: StageCounts) -> StageCounts:
-        """Return what both have counted, this stage behind a barrier and the one before; the items are this one's."""
+        """Return the counts of this stage behind a barrier and the one before, with this one's items."""
         both = StageCounts()
         both.add(before)
         both.add(self)

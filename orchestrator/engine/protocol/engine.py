@@ -1,4 +1,4 @@
-"""The engine: what runs chunks, as stages, futures, supersteps, graphs and the pool know it.
+"""The engine protocol: what runs chunks, as stages, futures, graphs and the pool know it.
 
 The coordinator (`orchestrator.local`) runs them in worker processes of this machine, `orchestrator.serial` in this
 process. Every dispatched chunk brings exactly one of `Finished`, `Refused`, `Lost` or `Returned` into the
@@ -44,15 +44,18 @@ def unable(engine: str, what: str, need: Capability) -> ConfigError:
 
 
 class Encoded(Protocol):
-    """What a chunk or a call carries, made ready for its way to a worker."""
+    """The content of a chunk or call, encoded for a worker."""
 
     @property
     def size(self) -> int:
-        """Bytes in all; 0 where nothing is copied."""
+        """The bytes in all, or 0 where nothing is copied."""
 
     @property
     def buffers(self) -> Sequence[Any]:
-        """Large buffers that are still the source's own: sent before the source, which may use them again, goes on."""
+        """Large buffers that still belong to the source.
+
+        They are sent before the source, which may reuse them, continues.
+        """
 
     def kept(self) -> Encoded:
         """Return the same with large buffers of its own."""
@@ -63,13 +66,19 @@ Sendable = tuple[Chunk, Any]
 
 
 class Engine(Protocol):
-    """Runs chunks. Where nothing else is said, a method is called in the thread of whoever consumes the results."""
+    """Runs chunks.
+
+    Where nothing else is said, a method is called in the thread of whoever consumes the results.
+    """
 
     name: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]]
 
     def __init__(self, settings: PoolSettings) -> None:
-        """Begin; workers, if it has some, are being started when it returns."""
+        """Start the engine.
+
+        Its workers, if it has some, are being started when this returns.
+        """
 
     # ---- calls and their chunks -------------------------------------------------------------------------------
 
@@ -88,7 +97,9 @@ class Engine(Protocol):
         """
 
     def open(self, events: StageEvents, function: Any, timeout_s: float | None = None, *, name: str = "") -> int:
-        """Begin a call; return its number. `timeout_s` is per item, `name` what people call the function.
+        """Open a call, and return its number.
+
+        `timeout_s` is per item, `name` is the function's name in messages.
 
         Raises:
             OrchestratorError: the engine is broken or closed.
@@ -98,13 +109,19 @@ class Engine(Protocol):
         """Take a call's chunk of this one item from its worker, or end the worker if it runs it."""
 
     def close_call(self, number: int) -> None:
-        """End a call; chunks of it that still run are not waited for. Safe within a garbage collection."""
+        """End a call.
+
+        Chunks of it that still run are not waited for. Safe within a garbage collection.
+        """
 
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a worker may hold."""
 
     def dispatch(self, number: int, batch: list[Sendable], depth: int) -> int:
-        """Send the chunks in turn while workers have credit; return how many were sent."""
+        """Send the chunks in turn while workers have credit.
+
+        Return how many were sent.
+        """
 
     def put_ahead(self, number: int, batch: list[Sendable], depth: int, *, first: bool = False) -> None:
         """Take chunks that are sent as soon as there is room, the consumer being here or away.
@@ -116,19 +133,25 @@ class Engine(Protocol):
         """Count the chunks of a call that were put ahead and are not sent yet."""
 
     def drop_ahead(self, number: int) -> int:
-        """Forget the chunks of a call that were put ahead and are not sent yet; return how many."""
+        """Drop the chunks of a call that were put ahead and are not sent yet, and return how many."""
 
     def consumed(self, number: int, size_bytes: int) -> None:
-        """Give back budget: these bytes of a call have left for the consumer. The end of a call gives back the rest."""
+        """Return bytes of a call that have left for the consumer to the budget.
+
+        The end of a call returns the rest.
+        """
 
     def worker_ids(self) -> tuple[int, ...]:
-        """Return the ids of all workers, in order; none while one is missing."""
+        """Return the ids of all workers, in order, or none while one is missing."""
 
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: Any) -> bool:
-        """Send each worker its chunk; return False, nothing sent, if these are not all workers."""
+        """Send each worker its chunk.
+
+        Returns False, with nothing sent, if these are not all workers.
+        """
 
     def notice_rebound(self) -> None:
-        """Have the workers forget what `__main__` has defined anew."""
+        """Tell the workers to forget what `__main__` has rebound."""
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
@@ -136,20 +159,23 @@ class Engine(Protocol):
         """Run the loop, or wait for the thread that does, until `ready()` or for `timeout` seconds."""
 
     def poll(self) -> None:
-        """Take in what has come, without a wait."""
+        """Handle what has arrived, without waiting."""
 
     def look(self) -> None:
-        """As `poll`; the caller feeds its own calls next."""
+        """Do as `poll`, for a caller that feeds its own calls next."""
 
     def wake(self) -> None:
-        """End the wait of whoever drives; from any thread, and from a signal handler."""
+        """Wake whoever drives the loop.
+
+        Called from any thread, and from a signal handler.
+        """
 
     def take_over(self) -> None:
-        """Let others drive: a signal handler has interrupted the frame of this thread that does."""
+        """Let others drive, as a signal handler interrupted this thread's frame that drives."""
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether this thread is in the middle of a change: asked from outside, a signal handler has interrupted it."""
+        """Whether this thread is in the middle of a change, which a signal handler interrupted."""
 
     def refuse_if_interrupted(self, what: str) -> None:
         """Raise `ReentrantCallError` where a signal handler would wait for what it has interrupted."""
@@ -158,22 +184,28 @@ class Engine(Protocol):
         """Raise `ClosedError` in a forked child, whose engine is its parent's."""
 
     def check_usable(self) -> None:
-        """Raise what stands in the way of using the engine."""
+        """Raise the error that prevents use of the engine, if there is one."""
 
     # ---- workers ----------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
-        """How many workers are wanted; 0: the engine pauses."""
+        """The wanted number of workers.
+
+        0: the engine pauses.
+        """
 
     def resize(self, size: int) -> None:
-        """Want so many workers from now on; returns at once. From any thread; where that can be."""
+        """Set the wanted number of workers, and return at once.
+
+        Called from any thread, where resizing is supported.
+        """
 
     def start_timer(self, every_s: float, act: Callable[[], None]) -> Any:
-        """Have something done every so often in the loop, under the lock; where there is resizing."""
+        """Run something periodically in the loop, under the lock, where there is resizing."""
 
     def cancel_timer(self, timer: Any) -> None:
-        """Have it done no more."""
+        """Stop doing it."""
 
     @property
     def has_workers(self) -> bool:
@@ -207,10 +239,16 @@ class Engine(Protocol):
         """Return the chunk that each worker is at, the worker, and about how many seconds it has been."""
 
     def status(self, describe: Callable[[Any], str | None]) -> PoolStatus:
-        """Return what each worker is at; from any thread. `describe` gives an item in words."""
+        """Return what each worker runs, from any thread.
+
+        `describe` gives an item in words.
+        """
 
     def traffic(self) -> dict[int, Traffic]:
-        """Return what has gone to and from each worker, by id; nothing where there are no processes."""
+        """Return the bytes sent to and from each worker, by id.
+
+        Empty where there are no processes.
+        """
 
     @property
     def deaths(self) -> int:
@@ -222,14 +260,17 @@ class Engine(Protocol):
 
     @property
     def forwards_output(self) -> bool:
-        """Whether somebody shows what user code prints."""
+        """Whether a callback shows what user code prints."""
 
     @property
     def output_callback(self) -> OutputCallback | None:
-        """What shows what user code prints; None: the program's own streams do."""
+        """The callback for what user code prints.
+
+        None: the program's own streams show it.
+        """
 
     def show_output_by(self, callback: OutputCallback | None) -> None:
-        """Have what user code prints shown by a callback, in the thread that drives the loop."""
+        """Pass what user code prints to a callback, in the thread that drives the loop."""
 
     def say(self, text: str) -> None:
         """Show a line of our own where the workers' prints are shown."""
@@ -240,7 +281,10 @@ class Engine(Protocol):
     """Names the pool among all there are: its workers keep what it shares from call to call."""
 
     def drop_shared(self, token: bytes) -> None:
-        """Have the workers let go of a shared object. Safe within a garbage collection."""
+        """Tell the workers to drop a shared object.
+
+        Safe within a garbage collection.
+        """
 
     @property
     def owner_pid(self) -> int:
@@ -252,13 +296,16 @@ class Engine(Protocol):
 
     @property
     def farewells(self) -> list[Farewell]:
-        """What the finalizers of the workers that left in order gave."""
+        """The results of the finalizers of the workers that exited gracefully."""
 
     def stop(self, timeout: float | None = None) -> None:
-        """Let every worker finish what it has and leave; end those that take longer than `timeout` seconds."""
+        """Retire every worker, and kill those that take longer than `timeout` seconds."""
 
     def terminate(self) -> None:
         """End every worker now, and free all that the engine holds."""
 
     def kill(self) -> None:
-        """Kill every worker, and accept nothing more; takes no lock: for signal handlers."""
+        """Kill every worker, and accept nothing more.
+
+        Takes no lock, so signal handlers may call it.
+        """

@@ -1,4 +1,7 @@
-"""What the coordinator tells a stage. The coordinator appends, the stage's consumer takes from the left."""
+"""The events that the coordinator sends a stage.
+
+The coordinator appends, the stage's consumer takes from the left.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from workers.transport.watch import SlotReading
 
 
 class Body(Protocol):
-    """What a chunk gave, as its engine has brought it. One of the two is called, once, in the consumer's thread."""
+    """The results of a chunk, as its engine brought them.
+
+    One of the two methods is called, once, in the consumer's thread.
+    """
 
     def decode(self) -> Any:
         """Return it.
@@ -24,11 +30,11 @@ class Body(Protocol):
         """
 
     def discard(self) -> None:
-        """Free what it holds."""
+        """Free what this holds."""
 
 
 class Finished(NamedTuple):
-    """A chunk came back; its results are still encoded."""
+    """A chunk came back, its results still encoded."""
 
     chunk: Chunk
     run_s: float
@@ -42,7 +48,10 @@ class Finished(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A chunk could not be read in the worker, or its function could not be loaded; nothing of it ran."""
+    """A worker could not read a chunk, or load its function.
+
+    Nothing of it ran.
+    """
 
     chunk: Chunk
     run_s: float
@@ -90,13 +99,19 @@ class Lost(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """A chunk was taken back from a worker that had not begun it: it is to be sent again, as it is."""
+    """A chunk was taken back from a worker that had not begun it.
+
+    It is to be sent again as it is.
+    """
 
     chunk: Chunk
 
 
 class Split(NamedTuple):
-    """A worker gave back what it had not begun of a chunk, as another has nothing to do; the chunk is shorter now."""
+    """A worker gave back the items of a chunk that it had not begun, as another worker is idle.
+
+    The chunk is shorter now.
+    """
 
     chunk: Chunk
     rest: Sequence[Any]
@@ -106,7 +121,7 @@ class Split(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """The pool can't go on."""
+    """The pool can't continue."""
 
     error: OrchestratorError
 

@@ -1,4 +1,4 @@
-"""How a function gets to the workers, and what it is called: pickled once a call, by value where it has to be.
+"""Encodes a call's function for the workers once, by value where needed, and names it for messages.
 
 Runs in the coordinator process, in the thread that opens the call. Nothing here holds state.
 """
@@ -27,7 +27,7 @@ def name_of(function: object) -> str:
 
 
 def label_of(function: Callable[..., Any] | Steps) -> str:
-    """Return what a status calls a function, or a chain of steps: a word; "" if it has no name."""
+    """Return the name of a function or chain of steps for a status, or ""."""
     return "+".join(function.names) if isinstance(function, Steps) else short_name(function)
 
 
@@ -56,7 +56,7 @@ def encoded_function(spec: CallSpec) -> payload.Encoded:
 
 
 def _plainly(spec: CallSpec) -> bytes | None:
-    """Return the plain pickle of a function that modules define; None if it has to go by value.
+    """Return the plain pickle of a function of a module, or None if it has to go by value.
 
     What `__main__` defines may be defined anew while the call is open; and cloudpickle, once somebody has loaded it,
     may have been told about modules that are to go by value.

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a change of the pool's state: held back until the change is whole, so that the pool goes on.
+"""Holds back Ctrl-C while the pool changes its state, so that the pool stays usable.
 
 Only Python's own handler of SIGINT is held back, and only once: a second Ctrl-C is raised where it comes. A handler of
 the program's own runs as ever.
@@ -18,7 +18,10 @@ _SIGINT = int(SIGINT)
 
 
 class HeldBack:
-    """Holds back a KeyboardInterrupt of the main thread while it is entered; may be entered within another."""
+    """Holds back a KeyboardInterrupt of the main thread while it is entered.
+
+    It may be entered within another.
+    """
 
     __slots__ = ("_came", "_holds")
 

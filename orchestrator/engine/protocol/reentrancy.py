@@ -1,4 +1,7 @@
-"""What a call on the pool does that a signal handler makes in the middle of another one. Holds no state."""
+"""Handles calls on the pool that a signal handler makes in the middle of another one.
+
+Holds no state.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ _INSIDE = frozenset(f"orchestrator.{name}" for name in _NAMES)
 
 
 def run_in_thread(action: Callable[[], object]) -> None:
-    """Run what waits for a lock that the interrupted frame of this thread holds: it gets it behind the handler."""
+    """Run what waits for a lock of this thread's interrupted frame, after the handler."""
     with contextlib.suppress(RuntimeError):  # the interpreter ends, and its exit functions end the pool
         threading.Thread(target=action, name="orchestrator-deferred", daemon=True).start()
 
 
 @contextlib.contextmanager
 def importing(what: str) -> Iterator[None]:
-    """Have an import that this very thread is in the middle of, interrupted by the handler, told as what it is."""
+    """Report an import that the handler interrupted in this thread as what it is."""
     try:
         yield
     except ImportError as error:
@@ -35,7 +38,7 @@ def importing(what: str) -> Iterator[None]:
 
 
 def calls_around(frame: FrameType | None) -> int:
-    """Count the frames of calls on a pool that a frame was called out of the middle of, by way of others.
+    """Count the calls on a pool that are interrupted below this frame.
 
     A pool that a function makes for itself is made, used and closed in the middle of such a call, where the serial
     engine runs the function; only more of them than where it was made say that a call on it is interrupted.

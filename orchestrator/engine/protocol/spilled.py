@@ -1,4 +1,6 @@
-"""Results of an item that were too many for memory: in a file without a name, read slice by slice as there is room.
+"""Results of an item that exceeded memory, in an unnamed file.
+
+They are read slice by slice as there is room.
 
 A worker asks for a file; the coordinator makes it, and the worker writes to it (`workers.functions.spill`). The
 chunk's result then carries an `Extent` in the place of the item's results. Owner of a file: its lane until the result
@@ -20,7 +22,7 @@ from workers.functions.spill import HEAD_BYTES, Extent, Parts
 
 
 class SpillFile:
-    """A file for what one chunk gives."""
+    """The temporary file for the results of one chunk."""
 
     def __init__(self) -> None:
         """Make it.
@@ -45,7 +47,7 @@ def _close(fd: int) -> None:
 
 
 class Spilled:
-    """Stands in a list of outcomes for the results of an item."""
+    """An outcome of an item that has several results."""
 
     __slots__ = ("_file", "_parts")
 
@@ -54,7 +56,7 @@ class Spilled:
         self._parts = parts
 
     def slices(self, skip: int = 0) -> Iterator[list[Any]]:
-        """Give the results in lists, without the first `skip`.
+        """Yield the results in lists, without the first `skip`.
 
         Raises:
             OrchestratorError: they can't be read.
@@ -90,7 +92,7 @@ class Spilled:
 
 
 def bound(groups: list[Any], file: SpillFile) -> list[Any]:
-    """Return the results by item, or piece by piece, with what each `Extent` or `Parts` stands for in its place."""
+    """Return the results by item or piece, with each `Extent` or `Parts` resolved."""
     return [_bound(group, file) for group in groups]
 
 

@@ -1,4 +1,7 @@
-"""What an engine tells of itself: its workers, what each is at, and what finalizers gave. Immutable."""
+"""The status of an engine: its workers, what each runs, and finalizers' results.
+
+Immutable.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _PLAIN = (str, bytes, int, float, bool)
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One worker, as it is now."""
+    """One worker at this moment."""
 
     id: int
     pid: int
@@ -29,7 +32,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What has gone between the engine and one of its workers."""
+    """The traffic between the engine and one of its workers."""
 
     sent_bytes: int
     received_bytes: int
@@ -39,7 +42,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Farewell:
-    """What a worker's finalizer gave, or raised."""
+    """The result or exception of a worker's finalizer."""
 
     worker: int
     """The worker's id; one that was replaced has its own farewell."""
@@ -50,7 +53,7 @@ class Farewell:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker, and what it is at."""
+    """The status of one worker."""
 
     id: int
     pid: int
@@ -73,7 +76,10 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """A pool, at one moment; `str()` of it is for people."""
+    """The status of a pool at one moment.
+
+    `str()` of it is for people.
+    """
 
     size: int
     """How many workers are wanted."""
@@ -98,7 +104,7 @@ def describe_item(item: Any) -> str | None:
 
 
 def rss_bytes(pid: int) -> int:
-    """Return the resident memory of a process; 0 if it is gone."""
+    """Return the resident memory of a process, or 0 if it is gone."""
     import psutil  # noqa: PLC0415 - only for those who look
 
     try:
@@ -108,7 +114,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def describe_chunk(chunk: Chunk, position: int | None, describe: Callable[[Any], str | None], name: str) -> str:
-    """Return in words what a worker is at: a chunk, or the item at `position` of it, of the call with this name."""
+    """Describe what a worker runs: a chunk, or the item at `position` of it, of the call with this name."""
     items, first = chunk.items, chunk.first_index
     label = f"chunk {chunk.seq}{f' of {name}' if name else ''}"
     if position is not None or len(items) == 1:

@@ -1,1 +1,1 @@
-"""What failed: retries, lost chunks, blame, and dead letters."""
+"""Recovery from failures: retries, lost chunks, blame, and dead letters."""

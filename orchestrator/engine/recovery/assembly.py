@@ -1,4 +1,6 @@
-"""Chunks whose items come back one by one, and the parts that stand for these items. Pure but for what items are.
+"""Reassembles chunks whose items run one by one.
+
+Pure but for what items are.
 
     chunk of items   -> a part an item                     an assembly: the outcomes by position
     block of records -> a chunk that divides it, of parts  an assembly too; whole, it is joined to the block's outcome
@@ -25,7 +27,7 @@ _MISSING: Any = object()
 
 
 class FailedItem:
-    """Stands in a list of outcomes for an item that failed."""
+    """An outcome of an item that failed."""
 
     __slots__ = ("what",)
 
@@ -34,7 +36,7 @@ class FailedItem:
 
 
 class InPart:
-    """Stands in a list of outcomes for a block of which records failed, or whose results are partly on disk."""
+    """An outcome of a block of which records failed, or whose results are partly on disk."""
 
     __slots__ = ("pieces",)
 
@@ -61,7 +63,7 @@ class Assembly:
 
 
 def joined(divided: Chunk, outcomes: list[Any], divider: Divider) -> Any:
-    """Return the outcome of a block, given those of its parts: what its call makes of them, or a list of results."""
+    """Return the outcome of a block from those of its parts, as its call joins them."""
     assert divided.parent is not None  # noqa: S101 - for the type checker: it stands for one of its parent's items
     if divider.outcomes is not None:
         told = [each.what if isinstance(each, FailedItem) else each for each in outcomes]
@@ -75,7 +77,10 @@ def joined(divided: Chunk, outcomes: list[Any], divider: Divider) -> Any:
 
 
 def same_chunk(chunk: Chunk, *, ran: bool) -> Chunk:
-    """Return a chunk once more, whole or a part, with all that it has been through; `ran`: it has run, or may have."""
+    """Return a chunk, or part of it, for another attempt, with its history.
+
+    `ran`: it has run, or may have.
+    """
     if chunk.parent is not None:
         again = same_item(chunk, ran=ran)
         again.encoded = None if ran else chunk.encoded
@@ -87,7 +92,10 @@ def same_chunk(chunk: Chunk, *, ran: bool) -> Chunk:
 
 
 def same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
-    """Return a single item once more, with all that it has been through; `ran`: it has run once more, or may have."""
+    """Return a single item for another attempt, with its history.
+
+    `ran`: it has run once more, or may have.
+    """
     again = part_of(chunk.parent or chunk, chunk.position, ran=ran)
     again.attempt, again.failures = chunk.attempt + ran, chunk.failures
     again.deaths = chunk.deaths
@@ -97,7 +105,10 @@ def same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
 
 
 def part_of(chunk: Chunk, position: int, *, ran: bool = False) -> Chunk:
-    """Return the item at `position` of a whole chunk as a chunk of its own; `ran`: it has run, or may have."""
+    """Return the item at `position` of a whole chunk as a chunk of its own.
+
+    `ran`: it has run, or may have.
+    """
     return Chunk(
         chunk.call,
         chunk.seq,

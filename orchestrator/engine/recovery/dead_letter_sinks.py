@@ -1,4 +1,4 @@
-"""Where dead letters go: a file that they are appended to, a function, or whatever has `write(letter)` and `close()`.
+"""The sinks of dead letters: a file, a function, or whatever has `write(letter)` and `close()`.
 
 **How safe a file is.** A letter is handed to the kernel in one write, as the item is given up: it outlives this
 process, however that ends. The file is synced to the disk at each checkpoint and at the end, so a power cut may cost
@@ -22,17 +22,22 @@ _HINT = "the run stops, as failed items would be lost. Earlier dead letters are 
 
 
 class LetterSink(Protocol):
-    """Where dead letters go."""
+    """The sink of dead letters."""
 
     def write(self, letter: DeadLetter, /) -> object:
-        """Take one; the run ends with what this raises."""
+        """Take one dead letter.
+
+        The run ends with what this raises.
+        """
 
     def close(self) -> object:
-        """Nothing more comes."""
+        """Take in that nothing more comes."""
 
 
 def open_dead_letters(target: Any) -> LetterSink:
-    """Return where the letters go that a path, a function, or an object with `write(letter)` and `close()` means.
+    """Return the sink of dead letters that a path, a function, or an object means.
+
+    An object has `write(letter)` and `close()`.
 
     Raises:
         ConfigError: it is none of these, or the file can't be written to.
@@ -47,7 +52,10 @@ def open_dead_letters(target: Any) -> LetterSink:
 
 
 def refuse_unwritable(target: Any) -> None:
-    """Raise ConfigError if a path for dead letters can't be written to; nothing is made yet."""
+    """Raise ConfigError if a path for dead letters can't be written to.
+
+    Nothing is made yet.
+    """
     if isinstance(target, str | os.PathLike):
         path = os.path.realpath(os.fspath(target))
         folder = os.path.dirname(path)  # noqa: PTH120
@@ -60,16 +68,19 @@ def refuse_unwritable(target: Any) -> None:
 
 
 class CalledLetters:
-    """Gives each letter to a function, in the thread that consumes the results; what it raises ends the run."""
+    """Passes each dead letter to a function, in the thread that consumes the results.
+
+    What it raises ends the run.
+    """
 
     def __init__(self, call: Callable[[DeadLetter], object]) -> None:
         self.write = call
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Return nothing, as nothing is held."""
 
     def keep(self) -> None:
-        """Refuse: the run has checkpoints.
+        """Refuse, as the run has checkpoints.
 
         Raises:
             ConfigError: always.
@@ -84,13 +95,13 @@ class CalledLetters:
 
 
 class DeadLetterFile:
-    """A file that letters are appended to, a line each."""
+    """A file that dead letters are appended to, a line each."""
 
     appends = True
     """What it holds before the run stays, so a resumed run has to know how much that was."""
 
     def __init__(self, path: str, mode: int = 0o644) -> None:
-        """Open it; it is made, with this mode, if it is not there.
+        """Open the file, or create it with this mode.
 
         Raises:
             ConfigError: it can't be written to.
@@ -135,7 +146,7 @@ class DeadLetterFile:
         self._torn = False
 
     def empty(self) -> None:
-        """Cut off all: it is of a run that begins again."""
+        """Truncate the file: its run starts over."""
         self._file.cut_at(0)
         self._torn = False
 

@@ -1,4 +1,6 @@
-"""Dead letters: items given up on, each kept with its error so that it can be run again. A file has a line for each.
+"""Dead letters: items that were given up, each kept with its error to be run again.
+
+A file has a line for each.
 
     {"index": 7, "item": {"n": 7}, "item_as": "json", "error": {"type": "ValueError", "text": "…"}, "attempts": 3, …}
 
@@ -42,7 +44,7 @@ NO_ITEM: Any = type("NoItem", (), {"__repr__": lambda _: "NO_ITEM"})()
 
 
 class ErrorText(NamedTuple):
-    """What an item failed with."""
+    """The error of an item."""
 
     type: str
     text: str
@@ -88,7 +90,9 @@ class DeadLetter:
 
     @property
     def item(self) -> Any:
-        """The item; a pickled one is unpickled, which runs code.
+        """The item.
+
+        A pickled one is unpickled, which runs code.
 
         Raises:
             ConfigError: it could not be kept, or only its place in a file is, or it is a pickle that others may have
@@ -131,7 +135,10 @@ class DeadLetter:
 
 
 def dumps(letter: DeadLetter) -> bytes:
-    """Return the line of a letter; what is None or empty is left out."""
+    """Return the line of a letter.
+
+    What is None or empty is left out.
+    """
     place = letter.place
     fields: dict[str, Any] = {"index": letter.index, **_item_fields(letter)}
     if place is not None:

@@ -1,4 +1,4 @@
-"""What a chunk gives the consumer: `on_error` is applied here, and the items that are given up on are kept.
+"""Delivers a chunk to the consumer: applies `on_error`, and keeps items that are given up.
 
 Owner: the stage, in its consumer's thread.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Delivery(NamedTuple):
-    """What one chunk gave the consumer: results in item order, then perhaps the error that ends the call."""
+    """The results of one chunk in item order, then perhaps the error that ends the call."""
 
     results: list[Any]
     error: ItemError | None
@@ -43,7 +43,7 @@ class Deliveries:
     def __init__(
         self, options: MapOptions, function: object, recovery: Recovery, counts: StageCounts, *, grouped: bool
     ) -> None:
-        """Open the dead letters, if there are to be any.
+        """Open the dead letters, if they are kept.
 
         Args:
             options: of the call.
@@ -92,7 +92,10 @@ class Deliveries:
     def _collect(
         self, chunk: Chunk, outcomes: list[Any], results: list[Any], first: int = 0
     ) -> ItemError | None:
-        """Add the results of outcomes, of which the first has this position in the chunk; return what ends the call."""
+        """Add the results of outcomes, and return what ends the call.
+
+        `position` is that of the first in the chunk.
+        """
         add = results.extend if self._grouped else results.append
         for at, outcome in _one_by_one(outcomes):
             position = first + at
@@ -123,7 +126,10 @@ class Deliveries:
         return self._recovery.error_of(failed.what, chunk.items[position], index, chunk.attempt)
 
     def merged(self, chunk: Chunk, results: list[Any], failures: Failures) -> list[Any]:
-        """Return results and failures by position; a chunk that stopped at a failure gives a shorter list."""
+        """Return results and failures by position.
+
+        A chunk that stopped at a failure has a shorter list.
+        """
         failed = {position: self._failed(chunk, what) for position, what in failures}
         values = iter(results)
         positions = range(len(results) + len(failures))
@@ -133,14 +139,17 @@ class Deliveries:
         return self._recovery.in_part(chunk, what) if isinstance(what, list) else FailedItem(what)
 
     def close(self) -> None:
-        """Close the dead letters, and let go of the function."""
+        """Close the dead letters, and drop the function."""
         self._function = None
         if self.dead_letters is not None:
             self.dead_letters.close()
 
 
 def _one_by_one(outcomes: list[Any]) -> Iterator[tuple[int, Any]]:
-    """Give outcomes with the positions of their items; of a block of which records failed, one after another."""
+    """Yield outcomes with the positions of their items.
+
+    Those of a block of which records failed come one after another.
+    """
     for position, outcome in enumerate(outcomes):
         if isinstance(outcome, InPart):
             for piece in outcome.pieces:

@@ -1,4 +1,4 @@
-"""From a worker's `ExceptionRecord` back to an exception, and to the errors that the user sees."""
+"""Turns a worker's `ExceptionRecord` back into an exception, and into the errors that the user sees."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.records.blocks import ByteRange, RecordError
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Stands in the place of an item that failed (`on_error="return"`)."""
+    """The result of an item that failed (`on_error="return"`)."""
 
     item: Any
     index: int
@@ -31,7 +31,10 @@ class Failure:
 
     @property
     def traceback(self) -> str:
-        """The traceback of the function's exception, as text; empty if it raised none (a death, a timeout)."""
+        """The traceback of the function's exception, as text.
+
+        Empty if it raised none (a death, a timeout).
+        """
         record = self.error.record
         if record is None and self.error.__cause__ is not None:
             record = capture(self.error.__cause__)
@@ -47,7 +50,7 @@ class Failure:
 
 
 def dead_letter(error: ItemError, item: Any, index: int, function: str) -> DeadLetter:
-    """Return the letter of an item that is given up on with this error."""
+    """Return the dead letter of an item that is given up with this error."""
     record = error.record
     if error.place is not None:  # a record of a file
         item = NO_ITEM if isinstance(error.item, ByteRange) else error.item
@@ -68,7 +71,9 @@ def dead_letter(error: ItemError, item: Any, index: int, function: str) -> DeadL
 
 
 def rebuild(record: ExceptionRecord) -> BaseException:
-    """Return the exception that a worker raised, its causes chained; a `RemoteError` where it can't be rebuilt.
+    """Return the exception that a worker raised, with its causes.
+
+    It is a `RemoteError` where it can't be rebuilt.
 
     The worker's traceback is attached as a note, so that Python prints it. An exception that has not left this process
     is given as it is.
@@ -93,12 +98,12 @@ def rebuild(record: ExceptionRecord) -> BaseException:
 
 
 class NamedItem:
-    """An item that messages call by what it says of itself, as its index means nothing to the user."""
+    """An item that describes itself in messages, as its index means nothing to the user."""
 
     __slots__ = ()
 
     def describe(self) -> str:
-        """Return what messages call it; never raises, and is bounded."""
+        """Return the name for messages, bounded, without ever raising."""
         raise NotImplementedError
 
 
@@ -109,7 +114,10 @@ def _named(item: Any, index: int) -> str:
 def item_error(
     record: ExceptionRecord, item: Any, index: int, attempts: int, name: str | None = None
 ) -> ItemError:
-    """Return the error of an item whose function raised; `name` is what messages call the item."""
+    """Return the error of an item whose function raised.
+
+    `name` is what messages call the item.
+    """
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
     where = f" in step {record.step!r}" if record.step is not None else ""
     if record.workflow is not None:
@@ -128,7 +136,7 @@ def item_error(
 
 
 def headline(error: ItemError) -> str:
-    """Return in one line where an item stands and what failed: "in.csv, line 3: KeyError: 'n'".
+    """Describe a failed item in one line, as in "in.csv, line 3: KeyError: 'n'".
 
     An item that is not a record of a file is called by its index, as the message does.
     """
@@ -199,7 +207,10 @@ def how_it_ended(lost: Lost) -> str:
 def death_error(  # noqa: PLR0917 - all that there is to tell
     lost: Lost, item: Any, index: int, deaths: int, attempts: int, name: str | None = None
 ) -> WorkerDiedError:
-    """Return the error of an item that is given up because workers died: of it, or with it if it must not run twice."""
+    """Return the error of an item that is given up because workers died of it.
+
+    Or with it, if it must not run twice.
+    """
     begun = "it had begun" if lost.begun else "it had not begun"
     if lost.to_blame:
         why = f"while it ran {name or _named(item, index)}, death {deaths} of {deaths} allowed; the item fails"

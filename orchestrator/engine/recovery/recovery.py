@@ -1,4 +1,4 @@
-"""Items that run again: those of a chunk that was lost or refused, and those whose function raised and may be retried.
+"""Reruns items of chunks that were lost or refused, and items that failed and may be retried.
 
     chunk lost, refused, or failed in part
       -> its items as chunks of one ("parts"), an assembly in the chunk's place
@@ -51,7 +51,7 @@ _LOADING_DEATHS = 3
 
 
 class Recovery:
-    """What runs again, now or at a time, and the assemblies that wait for it."""
+    """The retries, due now or later, and the assemblies that wait for them."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Recovery:
         whole: Callable[[Assembly], None],
         divider: Divider | None = None,
     ) -> None:
-        """Begin with nothing to run again.
+        """Start with nothing to retry.
 
         Args:
             policy: of the call.
@@ -86,7 +86,7 @@ class Recovery:
         return self._again.popleft() if self._again else None
 
     def take_out(self, item: Any) -> list[Chunk]:
-        """Return the chunks that would run this item again, which they then will not."""
+        """Withdraw and return the chunks that would run this item again."""
         waiting = [*self._again, *(part for _, part in self._later)]
         found = [chunk for chunk in waiting if chunk.items[0] is item]
         if found:
@@ -101,7 +101,7 @@ class Recovery:
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until the next delayed part is due, None: there is none.
+        """Seconds until the next delayed part is due, or None.
 
         One that is due already does not count: it waits for room in a lane, as any other part, not for the clock.
         """
@@ -136,7 +136,7 @@ class Recovery:
         return assembly
 
     def _suspect(self, part: Chunk) -> Chunk:
-        """Have a worker say where it is in an item that is a block of records."""
+        """Make a worker report its position in an item that is a block of records."""
         part.watched = self._divider is not None
         return part
 
@@ -153,7 +153,7 @@ class Recovery:
         self._finish(assembly)
 
     def item_failed(self, chunk: Chunk, what: ExceptionRecord | list[Any]) -> None:
-        """Take in that an item's function raised: run it again if the policy says so, else that is its outcome.
+        """Handle an item whose function raised: retry it if the policy says so, else keep the failure.
 
         Args:
             chunk: the item.
@@ -168,13 +168,13 @@ class Recovery:
             self.give_up(chunk, partial(item_error, what), chunk.attempt)
 
     def _record_failed(self, chunk: Chunk, failed: FailedRecord) -> None:
-        """As `item_failed`, for a block that is one record."""
+        """Do as `item_failed`, for a block that is one record."""
         assert self._divider is not None  # noqa: S101 - for the type checker: only blocks come in pieces
         if not self._tried_again(chunk, failed.what.classes):
             self.give_up(chunk, partial(item_error, failed.what), chunk.attempt, block=self._divider.known(failed))
 
     def _records_failed(self, chunk: Chunk, pieces: list[Any]) -> None:
-        """Keep what a block gave, and run its records that failed again: neighbours together, if that is to be now."""
+        """Keep the results of a block, and retry its failed records, neighbours together if due now."""
         assert self._divider is not None  # noqa: S101 - as above
         groups = self._grouped(chunk, pieces)
         block = chunk.items[0]
@@ -193,7 +193,10 @@ class Recovery:
                 self._record_failed(part, group[0])
 
     def _grouped(self, chunk: Chunk, pieces: list[Any]) -> list[list[Any]]:
-        """Return the pieces, each by itself; but in one list the records that stand together and run again at once."""
+        """Return the pieces to retry.
+
+        Neighbouring records that run again at once are in one list.
+        """
         groups: list[list[Any]] = []
         before: FailedRecord | None = None
         for piece in pieces:
@@ -212,7 +215,7 @@ class Recovery:
         return self._policy.delay_after(chunk.failures + 1, classes, index)
 
     def in_part(self, chunk: Chunk, pieces: list[Any]) -> InPart:
-        """Return the outcome of a block of which records failed that are not tried again."""
+        """Return the outcome of a block with failed records that are not retried."""
         assert self._divider is not None  # noqa: S101 - as above
         outcomes: list[Any] = []
         for piece in pieces:
@@ -227,7 +230,7 @@ class Recovery:
         return InPart(outcomes)
 
     def error_of(self, record: ExceptionRecord, item: Any, index: int, attempts: int) -> ItemError:
-        """Return the error of an item that failed, a whole block of records too, and that is not tried again."""
+        """Return the error of an item or block that failed and is not retried."""
         if self._divider is None:
             return item_error(record, item, index, attempts)
         place = self._divider.describe_block(item).place
@@ -238,7 +241,9 @@ class Recovery:
     def give_up(
         self, chunk: Chunk, make: Callable[..., ItemError], *more: Any, block: GivenUpBlock | None = None
     ) -> None:
-        """Settle a single item with its error: what `make` returns for the item, its index, `more` and its name.
+        """Settle a single item with its error.
+
+        `make` returns it for the item, its index, `more` and its name.
 
         `block`: what is known of a block already.
         """
@@ -253,7 +258,7 @@ class Recovery:
         self.settle(chunk, error if outcomes is None else outcomes.gave_up(item, error, block))
 
     def _tried_again(self, chunk: Chunk, classes: tuple[str, ...]) -> bool:
-        """Have a single item that failed run again, now or later, if the policy says so."""
+        """Retry a single item that failed, now or later, if the policy says so."""
         delay = self._delay(chunk, classes)
         if delay is None:
             return False
@@ -271,17 +276,26 @@ class Recovery:
         self._again.append(chunk)
 
     def returned(self, chunk: Chunk, *, ran: bool = False) -> None:
-        """Send a chunk again as it is; if it `ran`, nothing else may be in its worker, which might end that, too."""
+        """Send a chunk again as it is.
+
+        If it `ran`, nothing else may be in its worker, which it might kill.
+        """
         again = same_chunk(chunk, ran=ran)
         again.alone = again.alone or ran
         self._again.append(again)
 
     def function_ran(self) -> None:
-        """A worker has loaded the function, and run it: those that died of that before don't count any more."""
+        """Take in that a worker has loaded and run the function.
+
+        Workers that died of that before don't count any more.
+        """
         self.died_loading.clear()
 
     def lost(self, event: Lost) -> None:
-        """Take in that a worker died, or was ended, with a chunk: it, or its items, run again, or are given up."""
+        """Handle the loss of a chunk with its worker.
+
+        It, or its items, run again, or are given up.
+        """
         chunk, ended = event.chunk, event.ended
         cancelled = ended is not None and ended.reason == "cancelled" and chunk.ident == ended.ident
         if cancelled or not (event.to_blame or (event.begun and self._policy.at_most_once)):
@@ -298,7 +312,7 @@ class Recovery:
                 self._apart(event, chunk)
 
     def _apart(self, event: Lost, chunk: Chunk) -> None:
-        """Run the items of a chunk that a worker died with again, each on its own; or give them up."""
+        """Run the items of a chunk that a worker died with again, each on its own, or give them up."""
         if chunk.parent is not None:
             part = same_item(chunk, ran=event.begun > 0)
             self._once_more(event, part, suspect=event.to_blame, known=True)
@@ -332,7 +346,9 @@ class Recovery:
             self._again.append(part)
 
     def _died_loading(self, event: Lost, chunk: Chunk) -> None:
-        """A worker died before it had the function: no item is to blame, and the next worker will die of it, too.
+        """A worker died before it had the function.
+
+        No item is to blame, and the next worker will die of it, too.
 
         Raises:
             WorkerStartError: so many did, and none ran anything.
@@ -366,7 +382,10 @@ class Recovery:
         return True
 
     def _divide(self, chunk: Chunk, record: int | None) -> tuple[list[Chunk], int | None] | None:
-        """Put the parts of a block in its place, none of them sent yet; None: it is one record, or can't be read."""
+        """Replace a block by its parts, none of them sent yet.
+
+        None: it is one record, or can't be read.
+        """
         assert self._divider is not None  # noqa: S101 - as above
         found = self._divider.divide(chunk.items[0], record)
         if found is None:
@@ -377,7 +396,7 @@ class Recovery:
         return parts, found.suspect
 
     def halve(self, chunk: Chunk, size_bytes: int = 0) -> Assembly | None:
-        """Run a block again in halves, since one of its records, nobody knows which, is at fault.
+        """Run a block again in halves, as an unknown record of it is at fault.
 
         Returns:
             What stands in the place of the chunk; None: it is one item and can't be divided.
@@ -392,7 +411,7 @@ class Recovery:
         return self._assemblies.get(whole)
 
     def _divided(self, chunk: Chunk, items: list[Any]) -> Chunk:
-        """Return a chunk of the parts of an item, which stands in its place from now on."""
+        """Return a chunk of the parts of an item, which replaces it from now on."""
         divided = Chunk(
             chunk.call,
             chunk.seq,
@@ -408,7 +427,10 @@ class Recovery:
         return divided
 
     def _ended(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
-        """The worker was ended for the sake of one item, which may be of this chunk; all others are innocent."""
+        """The worker was killed because of one item, which may be of this chunk.
+
+        All others are innocent.
+        """
         position = ended.position if ended.ident == chunk.ident else None
         if position is None and ended.ident == chunk.ident and len(chunk.items) == 1:
             position = 0  # before or behind the function: unpickling the item, pickling its result
@@ -428,7 +450,7 @@ class Recovery:
                 self._once_more(seen, part, suspect=False, known=False)
 
     def _overdue(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
-        """A single item took too long, or one of the records that it is a block of."""
+        """A single item timed out, or a record of it if it is a block."""
         divided = None if self._divider is None else self._divide(chunk, ended.record)
         if divided is not None:
             parts, suspect = divided
