@@ -1,4 +1,4 @@
-"""A barrier between two stages of a stream: nothing goes on before everything is here."""
+"""A barrier between two stages of a stream, which holds everything until all has arrived."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ HELD_ITEMS = 1 << 16
 
 
 class Hold(Node):
-    """Holds all items until its input has ended; past a limit in a temporary file without a name.
+    """Holds all items until its input has ended.
+
+    Past a limit they are in a temporary file without a name.
 
     In a run with checkpoints the file has a name, and is only ever appended to: a checkpoint notes how far.
 
@@ -42,7 +44,7 @@ class Hold(Node):
         return ROOM
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
-        """Keep them."""
+        """Keep the items."""
         self._held.append(items)
         self._held_items += len(items)
         if self._held_items > HELD_ITEMS:
@@ -79,7 +81,7 @@ class Hold(Node):
         self._path = f"{place}-held"
 
     def snapshot(self) -> Any:
-        """Make last what the file holds; return how far it goes, and what is not in it."""
+        """Make the file durable, and return its length and what is not in it."""
         at = size = 0
         if self._file is not None:
             with self._on_disk():
@@ -118,7 +120,10 @@ class Hold(Node):
         return OrchestratorError(f"can't resume from {self._path}, the items waiting at {self.name!r}: {why}")
 
     def end(self, port: int) -> None:
-        """Note it; the items follow as the consumer takes them."""
+        """Note the end of the input.
+
+        The items follow as the consumer takes them.
+        """
         self.ended[port] = True
         self._held.reverse()
         if self._file is not None:
@@ -126,7 +131,7 @@ class Hold(Node):
                 self._file.seek(0)
 
     def pump(self) -> bool:
-        """Pass on, once everything is here."""
+        """Pass the items on, once all are here."""
         outlet = self.outlets[0]
         moved = super().pump()
         while self.ended[0] and not outlet.ended and outlet.capacity() > 0:

@@ -1,4 +1,4 @@
-"""A barrier with a hook: when everything is through the stage before, a function runs once in every worker, together.
+"""A barrier with a hook, which runs a function once in every worker when all items have passed the stage before.
 
     items, all of them -> [the hook, in every worker at once] -> items, to the next stage
 
@@ -15,19 +15,19 @@ from orchestrator.graph.barrier import Hold
 
 
 class Together(Protocol):
-    """A function that runs once in every worker; see `Superstep`."""
+    """A function that runs once in every worker, as a `Superstep`."""
 
     results: list[Any]
 
     def go_on(self) -> bool:
-        """Take in what has happened, without a wait; return whether the results are there."""
+        """Handle events without waiting, and return whether the results are there."""
 
     @property
     def has_news(self) -> bool:
         """Whether `go_on` would find something."""
 
     def close(self) -> None:
-        """End it, done or not."""
+        """End the step, done or not."""
 
 
 class EndOfStage(Hold):
@@ -102,7 +102,7 @@ class EndOfStage(Hold):
         return {**super().snapshot(), "through": self._through}
 
     def restore(self, state: Any) -> None:
-        """Go on from there."""
+        """Continue from there."""
         super().restore(state)
         self._through = state["through"]
 

@@ -1,4 +1,4 @@
-"""Bars on stderr while a graph runs: one a node, or one for a map."""
+"""Draws bars on stderr while a graph runs: one for each node, or one for a map."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NodeBars:
         self._fullest: int | None = None
 
     def poll(self) -> None:
-        """Take in how far the nodes are; draws only when a picture is due."""
+        """Update the progress of the nodes, and draw if a picture is due."""
         taken = 0
         for row, node in enumerate(self._nodes):
             items = node.items_out if node.outlets else node.items_in
@@ -68,7 +68,10 @@ class NodeBars:
 
 
 class ItemBar:
-    """One bar for one map: the items that are settled, of those that will come. Owner: the engine's thread."""
+    """One bar for one map: the items that are settled, of those that will come.
+
+    Owner: the runner's thread.
+    """
 
     interval_s = INTERVAL_S
 
@@ -80,7 +83,7 @@ class ItemBar:
         self._told = 0
 
     def poll(self) -> None:
-        """Take in how far the map is; draws only when a picture is due."""
+        """Update the progress of the map, and draw if a picture is due."""
         done = self._node.items_done
         self._progress.update(done - self._told)
         self._told = done

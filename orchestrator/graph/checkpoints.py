@@ -1,4 +1,4 @@
-"""Checkpoints of a run: between two turns its whole state is that of its nodes, and that is written to a journal.
+"""Checkpoints of a run, which write the state of all nodes to a journal between two turns.
 
     sources' cursors · items not settled · operators' states · sinks' lengths, synced  ->  one record
 
@@ -34,7 +34,7 @@ _SHARE = 50
 
 
 def never(_label: str, _old: Mapping[str, str], _new: Mapping[str, str]) -> bool:
-    """Say that nothing may differ."""
+    """Tell that nothing may differ."""
     return False
 
 
@@ -56,7 +56,9 @@ class Checkpoints:
         libraries: Mapping[str, str] | None = None,
         may_change: MayChange = never,
     ) -> None:
-        """Lock the folder; if it holds a run that did not end, prepare to resume it.
+        """Lock the folder.
+
+        If it holds a run that did not end, prepare to resume it.
 
         Args:
             folder: made if it is not there.
@@ -97,7 +99,7 @@ class Checkpoints:
         """What they took."""
 
     def _go_on(self, head: dict[str, Any], may_change: MayChange) -> None:
-        """Compare this run with the one that is in the folder; note what may have changed, and has."""
+        """Compare this run with the one in the folder, and record permitted changes."""
         before = self._journal.head
         refuse_another(before["fingerprint"], head["fingerprint"], self._journal.folder, may_change)
         if before["libraries"] != head["libraries"]:
@@ -110,7 +112,9 @@ class Checkpoints:
             self._journal.change_head({**before, "fingerprint": head["fingerprint"], "libraries": head["libraries"]})
 
     def begin(self, nodes: list[Node]) -> None:
-        """Have every node keep what it must, and take up the state that the journal holds; before the first turn.
+        """Prepare every node for checkpoints, and restore the journal's state.
+
+        Called before the first turn.
 
         Raises:
             ConfigError: a source can't be read again, a sink can't be resumed, or the state is pickled and others
@@ -157,7 +161,7 @@ class Checkpoints:
         self._journal.finish()
 
     def close(self) -> None:
-        """Give the folder back; what it holds stays."""
+        """Unlock the folder, keeping its content."""
         self._journal.close()
 
 
@@ -172,7 +176,7 @@ def _refuse_what_blocks(node: Node) -> None:
 def refuse_another(
     old: Mapping[str, str], new: Mapping[str, str], folder: str, may_change: MayChange = never
 ) -> None:
-    """Compare what the run in a folder is known by with what another is.
+    """Compare the fingerprint of the run in a folder with another's.
 
     Args:
         old: of the run in the folder.

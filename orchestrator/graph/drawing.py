@@ -1,4 +1,4 @@
-"""Draw items from an iterator so that none can change once it was drawn, though the source goes on.
+"""Draws items from an iterator so that none can change once it was drawn.
 
 A run of numbers, texts or other immutable items, or of tuples of such, is drawn in one go, in C. What may alias, a view
 of a buffer or a dict in a tuple, is drawn alone and kept before the source is asked for the next item. What nobody else
@@ -23,7 +23,10 @@ from workers.transport.sent_item import SentItem, SentItems
 
 @memmap.sends_memmaps_by_name
 def sent(item: Any) -> Any:
-    """Return the item as it is now, pickled or copied; if it can't be, itself: that is told when its chunk is sent."""
+    """Return the item as it is now, pickled or copied.
+
+    If it can't be, itself: that is reported when its chunk is sent.
+    """
     flat = flat_copy(item)
     if flat is not None:
         return flat
@@ -57,7 +60,9 @@ class Drawer:
         """What the last call has drawn."""
 
     def draw(self, size: int) -> list[Any]:
-        """Return the next items, at most `size`; fewer only at the end, or if the last one may alias.
+        """Return the next items, at most `size`.
+
+        Fewer only at the end, or if the last one may alias.
 
         Raises:
             Exception: what the source raised; `drawn` has what it gave before.
@@ -107,7 +112,7 @@ class Drawer:
                 return
 
     def _add(self, item: Any, *, safe: bool) -> bool:
-        """Add an item, or what is kept of it; return whether the source may go on."""
+        """Add an item, or its copy, and return whether the source may continue."""
         self._is_stopped = not safe and self._keep is None
         if not safe and self._keep is not None:
             item = self._keep(item)
@@ -117,7 +122,7 @@ class Drawer:
         return not self._is_stopped
 
     def skip(self, items: int) -> None:
-        """Read past so many items."""
+        """Skip so many items."""
         while items and not self.ended:
             skipped = sum(1 for _ in islice(self._run, items))
             items -= skipped

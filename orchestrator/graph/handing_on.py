@@ -1,4 +1,7 @@
-"""What a chunk gave that is handed on piece by piece, as some of it is on disk. Owner: the stage's node."""
+"""Passes on a chunk's results piece by piece, as some are on disk.
+
+Owner: the stage's node.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ class HandingOn:
     """A delivery on its way to the consumer."""
 
     def __init__(self, delivery: Delivery, skip: int = 0) -> None:
-        """Begin; a run that this one resumes had handed on `skip` results of the first item."""
+        """Start the delivery.
+
+        A run that this one resumes had passed on `skip` results of the first item.
+        """
         self.delivery = delivery
         self.index = delivery.first_index
         """Of the item whose results are handed on."""
@@ -29,7 +35,7 @@ class HandingOn:
         self._lists = _lists_of(delivery, skip)
 
     def next(self) -> list[Any] | None:
-        """Return the next list of results; None: that was all."""
+        """Return the next list of results, or None at the end."""
         found = next(self._lists, None)
         if found is None:
             return None
@@ -38,7 +44,7 @@ class HandingOn:
 
 
 def _lists_of(delivery: Delivery, skip: int) -> Iterator[tuple[int, int, list[Any]]]:
-    """Give the results in lists, each with its item's index and how many results of it are given then."""
+    """Yield the results in lists, each with its item's index and how many results of it are passed on then."""
     for position, pieces in groupby(delivery.pieces or (), itemgetter(0)):
         given = skip
         for values in _slices([results for _, results in pieces], skip):
@@ -48,7 +54,7 @@ def _lists_of(delivery: Delivery, skip: int) -> Iterator[tuple[int, int, list[An
 
 
 def _slices(pieces: list[list[Any] | Spilled], skip: int) -> Iterator[list[Any]]:
-    """Give the results of an item in lists, without the first `skip`."""
+    """Yield the results of an item in lists, without the first `skip`."""
     if len(pieces) == 1 and type(pieces[0]) is list:
         yield without(pieces[0], skip)
         return
@@ -61,5 +67,8 @@ def _slices(pieces: list[list[Any] | Spilled], skip: int) -> Iterator[list[Any]]
 
 
 def without(results: list[Any], skip: int) -> list[Any]:
-    """Return results without those that were handed on before; a failure now is told all the same."""
+    """Return results without those that were passed on before.
+
+    A failure now is reported all the same.
+    """
     return results if len(results) == 1 and type(results[0]) is Failure else results[skip:]

@@ -1,4 +1,4 @@
-"""The engine: runs the nodes of a graph in one thread, turn by turn, and waits in the coordinator's one wait.
+"""The runner: runs the nodes of a graph in one thread, turn by turn, and waits in the engine's one wait.
 
     look:  every millisecond, take what the lanes have brought; does not wait
     turn:  for each node, consumers first:  pump       (sources last: they read while there is room)
@@ -40,13 +40,13 @@ _POLL_S = 0.001
 
 
 class Bars(Protocol):
-    """What shows how far a run is; see `NodeBars`."""
+    """The display of a run's progress, as `NodeBars`."""
 
     interval_s: float
     """Look at least this often."""
 
     def poll(self) -> None:
-        """Take in how far the nodes are; draw, if a picture is due."""
+        """Update the progress of the nodes, and draw if a picture is due."""
 
     def close(self) -> None:
         """Draw the last picture."""
@@ -88,7 +88,7 @@ class Runner:
         """The consumer has closed the results in the middle of the iteration."""
 
     def _look_through(self, nodes: list[Node]) -> None:
-        """Note which nodes there are, by what is to be done with them."""
+        """Sort the nodes by what is to be done with them."""
         self._order = list(reversed(nodes))
         self._stages = [node for node in nodes if isinstance(node, MapNode)]
         self._hooks = [node for node in nodes if isinstance(node, EndOfStage)]
@@ -101,7 +101,7 @@ class Runner:
         self._results = [node for node in nodes if isinstance(node, ResultsNode)]
 
     def _forget(self, dropped: frozenset[Node]) -> None:
-        """Go on without these nodes, which are closed."""
+        """Continue without these nodes, which are closed."""
         self._look_through([node for node in reversed(self._order) if node not in dropped])
 
     def start(self) -> None:
@@ -129,7 +129,9 @@ class Runner:
             raise InternalError("a graph without a consumer produced results")
 
     def results(self, terminal: ResultsNode | None) -> Generator[list[Any], None, None]:
-        """Run; yield what the consumer's terminal gets, list by list. Leaving early ends the run.
+        """Run, and yield what the consumer's terminal gets, list by list.
+
+        Leaving early ends the run.
 
         What the terminal had got before a node failed is given first.
         """
@@ -162,7 +164,10 @@ class Runner:
         raise error
 
     def _goes_on(self) -> bool:
-        """Run a turn, and wait if nothing moved; return False at the end of the run."""
+        """Run a turn, and wait if nothing moved.
+
+        Returns False at the end of the run.
+        """
         if self.turn() or any(node.items for node in self._results):
             return True
         if all(node.ended[0] for node in self._terminals):
@@ -179,7 +184,7 @@ class Runner:
         return True
 
     def turn(self) -> bool:
-        """Pump every node once, consumers first; return whether anything moved."""
+        """Pump every node once, consumers first, and return whether anything moved."""
         self._poll()
         if self._left:
             raise ClosedError(
@@ -205,7 +210,7 @@ class Runner:
         return moved
 
     def show(self, bars: Bars) -> None:
-        """Have these bars drawn from now on."""
+        """Draw these bars from now on."""
         self.bars = bars
 
     def _drop_or_raise(self, error: NodeError) -> None:
@@ -213,14 +218,17 @@ class Runner:
             raise error from error.cause
 
     def stop(self) -> None:
-        """Read nothing more from any source; what was read goes through, and the run ends well."""
+        """Stop reading all sources, so that the run ends well with what was read."""
         for source in self._sources:
             source.stop()
         if self._coordinator is not None:
             self._coordinator.wake()
 
     def leave(self) -> None:
-        """Have the run end with `ClosedError` as soon as it goes on; from a signal handler or another thread."""
+        """Make the run end with `ClosedError` when it continues.
+
+        Called from a signal handler or another thread.
+        """
         self._left = self._interrupted = True
         self._news.set()
         if self._coordinator is not None:
@@ -240,7 +248,7 @@ class Runner:
             self._coordinator.wake()
 
     def close(self, *, failed: bool) -> None:
-        """Release every node once, consumers last, so that sinks are made final when all else has ended well."""
+        """Close every node once, consumers last, so that sinks are made final when all else has ended well."""
         if self.closed:
             return
         self.closed = True
@@ -266,7 +274,7 @@ class Runner:
     # ---- inside -----------------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
-        """Keep the workers supplied while there is much to do here, or the consumer takes its time."""
+        """Keep the workers supplied while there is much to do here, or the consumer is slow."""
         if self._coordinator is not None and perf_counter() >= self._look_at:
             self._coordinator.look()
             for stage in self._stages:
@@ -275,7 +283,7 @@ class Runner:
             self._look_at = perf_counter() + _POLL_S
 
     def _notice_source_errors(self) -> None:
-        """A source that raised dooms the run; what it gave before still goes through."""
+        """Note sources that raised: the run fails once their earlier items are through."""
         for source in self._sources:
             if source.error is not None and not source.failed:
                 if self._branches.takes(_of_source(source, source.error)):
@@ -290,7 +298,7 @@ class Runner:
                 raise _of_source(source, source.error)
 
     def _wait(self) -> None:
-        """Wait until a turn would move something; a node has said that this will come."""
+        """Wait until a turn would move something, as a node said will happen."""
         started = perf_counter()
         if self._coordinator is not None:
             delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
@@ -322,14 +330,14 @@ class Runner:
             self._checkpoints.save()
 
     def _refuse_to_hang(self) -> None:
-        """Nothing moves, and nothing is on the way that could change it: better an error than a hang."""
+        """Raise an error instead of hanging, as nothing moves and nothing could change that."""
         if self._ready() or any(node.pump() for node in self._order):
             return
         stuck = [node.name for node in self.nodes if node.outlets and any(o.backlog for o in node.outlets)]
         raise InternalError(f"the graph is stuck; items wait behind {', '.join(stuck) or 'a node without room'}")
 
     def _blame_the_full(self, seconds: float) -> None:
-        """Enter the wait for the nodes that held others up: those without room whose consumers have some."""
+        """Count the wait for the nodes that held others up: those without room whose consumers have some."""
         for held in (*self._sources, *(stage for stage in self._stages if stage not in self._feeds)):
             outlet = held.outlets[0]
             while not outlet.ended and not outlet.cancelled and outlet.capacity() <= 0:
@@ -346,7 +354,7 @@ def _of_source(source: Node, error: BaseException) -> NodeError:
 
 
 def _named(carrier: NodeError) -> BaseException:
-    """Return the exception that a node raised, the node named in a note if it has a name."""
+    """Return the exception that a node raised, with a note that names the node."""
     error = carrier.cause
     if not carrier.name:
         return error

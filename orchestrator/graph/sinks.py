@@ -1,4 +1,4 @@
-"""Where the items of a graph go: a path, an open file, a function, a list, the consumer, whatever has write(items).
+"""The sinks of a graph: a path, an open file, a function, a list, the consumer, or any object with write(items).
 
 Owner of the state: the engine's thread.
 """
@@ -17,10 +17,16 @@ _HELD_ITEMS = 256
 
 
 class Sink(Protocol):
-    """What a sink has to have; `abort()` too, if it is not to be closed as usual when the run fails."""
+    """The protocol of sinks.
+
+    `abort()`, too, if it is not to be closed as usual when the run fails.
+    """
 
     def write(self, items: list[Any], /) -> object:
-        """Take items, in order; the list is not used again."""
+        """Take items, in order.
+
+        The list is not used again.
+        """
 
     def close(self) -> object:
         """Make what was written final."""
@@ -42,7 +48,7 @@ class SinkNode(Node):
         self._sink = sink
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
-        """Write them."""
+        """Write the items."""
         self._sink.write(items)
 
     def own_sinks(self) -> list[Any]:
@@ -74,22 +80,25 @@ class ResultsNode(Node):
         self._held = 0
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
-        """Return room for one more list, if there are only few items here: what is taken at once stays in the cache."""
+        """Return room for one more list, if there are only few items here.
+
+        What is taken at once stays in the cache.
+        """
         return 0 if self._held >= _HELD_ITEMS else ROOM
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
-        """Keep them for the consumer."""
+        """Keep the items for the consumer."""
         self.items.append(items)
         self._held += len(items)
 
     def take(self) -> list[list[Any]]:
-        """Return what is here."""
+        """Return the items that are here."""
         taken, self.items, self._held = self.items, [], 0
         return taken
 
 
 def end_early(sink: Sink) -> None:
-    """End a sink of a run that failed or was left: abort it if it can be, else close it."""
+    """Abort a sink of a run that failed or was left, or close it if it has no abort."""
     getattr(sink, "abort", sink.close)()
 
 
@@ -156,7 +165,7 @@ class _CallSink:
         self.write = call
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Return nothing, as nothing is held."""
 
 
 class _EachSink(_CallSink):

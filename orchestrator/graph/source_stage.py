@@ -1,4 +1,4 @@
-"""A source and the stage of the pool behind it as one node: chunks are cut straight from the source.
+"""A source and the stage behind it as one node, which cuts chunks straight from the source.
 
     iterable --cut--> chunk --pickled--> lanes        no list in between, and no step in Python an item
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Cutter(Protocol):
-    """What chunks are cut from."""
+    """The source that chunks are cut from."""
 
     ended: bool
     """Nothing more can be cut."""
@@ -30,22 +30,28 @@ class Cutter(Protocol):
     """What the source raised; what it gave before is cut first."""
 
     def cut(self, size: int) -> Sequence[Any]:
-        """Return the next items, at most `size`; none at the end, and none if that would make the caller wait."""
+        """Return the next items, at most `size`.
+
+        None at the end, and none if that would make the caller wait.
+        """
 
     def is_ready(self) -> bool:
-        """Tell whether `cut` would find something, or the end, without a wait."""
+        """Tell whether `cut` would find something, or the end, without waiting."""
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """Have `call` called, from another thread, whenever `is_ready` may have become true."""
+        """Call `call`, from another thread, whenever `is_ready` may have become true."""
 
     def keep_items(self) -> None:
-        """Give the items themselves from now on, not copies of those that the source may change."""
+        """Draw the items themselves from now on, not copies of those that the source may change."""
 
     def skip(self, items: int) -> None:
-        """Read past so many items."""
+        """Skip so many items."""
 
     def close(self) -> None:
-        """Close a generator, so that its own `finally` runs now; a file is its owner's to close."""
+        """Close a generator, so that its own `finally` runs now.
+
+        A file is closed by its owner.
+        """
 
 
 class FeedNode(MapNode):
@@ -77,18 +83,24 @@ class FeedNode(MapNode):
         self.cutter: Cutter = _cutter(source)
 
     def start(self) -> None:
-        """Open the call; where items stay in this process, none of them is copied."""
+        """Open the call.
+
+        Where items stay in this process, none of them is copied.
+        """
         super().start()
         if not self.stage.pickles:
             self.cutter.keep_items()
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Have a source that makes its reader wait, as standard input does, tell when it no longer would."""
+        """Make a source whose reader would wait, as standard input, tell when it no longer would."""
         self.cutter.when_ready(wake)
 
     @property
     def error(self) -> BaseException | None:
-        """What the iterable raised; the engine raises it when all else is done."""
+        """What the iterable raised.
+
+        The runner raises it when all else is done.
+        """
         return self.cutter.error
 
     @property
@@ -98,7 +110,7 @@ class FeedNode(MapNode):
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until the source has something of its own accord, None: nobody knows."""
+        """Seconds until the source has something by itself, or None if unknown."""
         return getattr(self._source, "wait_s", None)
 
     @property
@@ -124,22 +136,25 @@ class FeedNode(MapNode):
         return self.stage.is_waiting(source_ended=cutter.ended or self._paused)
 
     def stop(self) -> None:
-        """Read nothing more; what was read goes through."""
+        """Read nothing more.
+
+        What was read goes through.
+        """
         self.cutter.ended = True
 
     def close(self) -> None:
-        """End the call, and close the source or let go of it: then a generator that nobody else holds ends now."""
+        """End the call, and close or drop the source, so that a generator that nobody else holds ends now."""
         super().close()
         if self._closes_source:
             self.cutter.close()
         self._source, self.cutter = (), _Slices(())
 
     def pause(self) -> None:
-        """Read nothing more for now; the source has not ended."""
+        """Read nothing more for now, though the source has not ended."""
         self._paused = True
 
     def snapshot(self) -> Any:
-        """Return how far the source is read, and what of that is not settled, by index."""
+        """Return how far the source is read, and which indexes of that are not settled."""
         unsettled = [(first, len(items)) for first, items in self._unsettled.items()]
         cutter, cut = self.cutter, self._next_index
         if isinstance(cutter, Resumed):
@@ -148,7 +163,7 @@ class FeedNode(MapNode):
         return {"cut": cut, "open": sorted(unsettled), "counts": self.stage.counts}
 
     def restore(self, state: Any) -> None:
-        """Read what was settled once more, past it, and the rest as it comes."""
+        """Skip what was settled, and read the rest as it comes."""
         self.cutter = Resumed(self.cutter, state["open"], state["cut"])
         if self.outlets[0].ended:
             self.cutter.ended = True
@@ -167,7 +182,10 @@ class FeedNode(MapNode):
 
 
 class _Slices:
-    """A list, tuple or range, cut by slicing. As with its iterator, what is appended to a list meanwhile is seen."""
+    """A list, tuple or range, cut by slicing.
+
+    As with its iterator, what is appended to a list meanwhile is seen.
+    """
 
     error: BaseException | None = None
 
@@ -203,7 +221,10 @@ class _Slices:
 
 
 class _Drawn:
-    """Any other source; an error in it waits until the results before it are through."""
+    """Any other source.
+
+    Its error waits until the results before it are through.
+    """
 
     def __init__(self, source: Iterable[Any]) -> None:
         self._items: Iterator[Any] = iter(source)
@@ -256,10 +277,13 @@ class _Drawn:
 
 
 class Resumed:
-    """A source read once more, of which only some of the first items are wanted."""
+    """A source that is read again, of which only some of the first items are wanted."""
 
     def __init__(self, cutter: Cutter, wanted: list[tuple[int, int]], cut_before: int) -> None:
-        """Take the ranges that are wanted, as (first index, items) in order; from `cut_before` on everything is."""
+        """Take the ranges that are wanted, as (first index, items) in order.
+
+        From `cut_before` on everything is wanted.
+        """
         self._cutter = cutter
         self.wanted = deque(wanted)
         self.cut_before = cut_before
@@ -286,11 +310,11 @@ class Resumed:
         return items
 
     def keep_items(self) -> None:
-        """Give the items themselves."""
+        """Draw the items themselves."""
         self._cutter.keep_items()
 
     def skip(self, items: int) -> None:
-        """Not needed: a run is resumed once."""
+        """Do nothing, as a run is resumed once."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the items of a graph come from: an iterable that is read inline, or one that may block, read by a thread.
+"""The sources of a graph: an iterable that is read inline, or by a thread if it may block.
 
 `SourceNode` belongs to the engine's thread. `BlockingSource` shares its buffer with its reader thread, behind one
 condition; the thread only reads, appends and wakes the engine, and is a daemon, because a read that waits for a socket
@@ -60,7 +60,7 @@ class SourceNode(Node):
         return not self._paused and not outlet.ended and outlet.capacity() > 0
 
     def pause(self) -> None:
-        """Read nothing more for now; the source has not ended."""
+        """Read nothing more for now, though the source has not ended."""
         self._paused = True
 
     def snapshot(self) -> Any:
@@ -68,15 +68,18 @@ class SourceNode(Node):
         return self.outlets[0].items + self.outlets[0].waiting
 
     def restore(self, state: Any) -> None:
-        """Read past those."""
+        """Skip those items."""
         self._skip = state
 
     def stop(self) -> None:
-        """Read nothing more; what was read goes through."""
+        """Read nothing more.
+
+        What was read goes through.
+        """
         self.outlets[0].end()
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Never called: a source has no input."""
+        """Never called, as a source has no input."""
         raise NotImplementedError
 
     def pump(self) -> bool:
@@ -145,7 +148,10 @@ class BlockingSource(Node):
         self._wake: Callable[[], None] = _nobody
 
     def start(self, wake: Callable[[], None]) -> None:
-        """Begin to read; `wake` is called by the thread when there is news and the buffer was empty."""
+        """Start reading.
+
+        The thread calls `wake` when there is news and the buffer was empty.
+        """
         self._wake = wake
         self._thread = threading.Thread(target=self._run, name=f"orchestrator-source-{self.name}", daemon=True)
         self._thread.start()
@@ -169,11 +175,14 @@ class BlockingSource(Node):
         self._paused = True
 
     def stop(self) -> None:
-        """Read nothing more; what was passed on goes through."""
+        """Read nothing more.
+
+        What was passed on goes through.
+        """
         self.outlets[0].end()
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Never called: a source has no input."""
+        """Never called, as a source has no input."""
         raise NotImplementedError
 
     def pump(self) -> bool:
@@ -197,7 +206,10 @@ class BlockingSource(Node):
         return moved
 
     def close(self) -> None:
-        """Tell the thread to stop; one that is stuck in a read is left to end with it, or with the process."""
+        """Tell the thread to stop.
+
+        One that is stuck in a read ends with it, or with the process.
+        """
         with self._lock:
             self.closed = True
             self._changed.notify()
@@ -214,7 +226,7 @@ class BlockingSource(Node):
         self._wake()
 
     def _keep(self, item: Any) -> bool:
-        """Put an item into the buffer, when there is room; return whether more is wanted."""
+        """Put an item into the buffer, when there is room, and return whether more is wanted."""
         if self.copies and not is_safe(item, 1):
             item = copied(item)
         with self._lock:
@@ -230,7 +242,7 @@ class BlockingSource(Node):
 
 
 def may_block(source: Any) -> bool:
-    """Tell whether reading a source is known to wait for others: queues, sockets, pipes, async iterables, and such."""
+    """Tell whether reading a source may block, as queues, sockets, pipes and async iterables do."""
     kinds = (
         queue.Queue,
         queue.SimpleQueue,
@@ -253,7 +265,10 @@ def _is_pipe(source: Any) -> bool:
 
 
 def _items_of(source: Any) -> Iterator[Any]:
-    """Iterate what blocks: an iterable; a queue, up to None; a connection, up to its end; a socket's bytes."""
+    """Iterate over a blocking source: an iterable, a queue, a connection or a socket.
+
+    A queue ends at None.
+    """
     if isinstance(source, AsyncIterable):
         yield from _of_async(source)
     elif hasattr(source, "__iter__"):

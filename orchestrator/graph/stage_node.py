@@ -1,4 +1,4 @@
-"""The node whose work goes to the pool: neighbouring steps, run as one function in the workers."""
+"""The node that runs neighbouring steps as one function in the workers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class MapNode(Node):
         self.stage.tell_split(self._split)
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
-        """Return what the next chunks take, if a lane would take one now."""
+        """Return how many items the next chunks take, if a lane would take one now."""
         if len(self._passing) >= ROOM:
             return 0
         if not self.stage.wants_room(source_ended=False):
@@ -69,7 +69,10 @@ class MapNode(Node):
         return max(0, self.stage.wanted_items - (len(self._pending) - self._at))
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
-        """Send them, if they make a whole chunk; what does not is sent in the next turn."""
+        """Send the items, if they make a whole chunk.
+
+        What does not is sent in the next turn.
+        """
         if Failure in map(type, items):
             arrived = self._next_index + len(self._pending) - self._at + self._passing.ahead
             items = self._passing.pick(items, arrived)
@@ -81,7 +84,7 @@ class MapNode(Node):
             self._send()
 
     def feed(self) -> None:
-        """Take in what came back, and send what is here while lanes have credit; does not wait."""
+        """Handle what came back, and send what is here while lanes have credit, without waiting."""
         if self.stage.events:
             self.stage.settle()  # first, as it knows how large the next chunk should be
         self._send()
@@ -97,7 +100,7 @@ class MapNode(Node):
         stage.send()
 
     def _cut(self, size: int) -> tuple[int, Sequence[Any]]:
-        """Return the next items, at most `size`, and the index of the first; none if there are none now."""
+        """Return the next items, at most `size`, and the index of the first."""
         if self._resumed:
             return self._cut_again(size)
         self._next_index, room = self._passing.up_to_the_next(self._next_index)
@@ -116,7 +119,10 @@ class MapNode(Node):
         return first, items
 
     def end(self, port: int) -> None:
-        """Note it; the outlet ends when every chunk is back."""
+        """Note the end of the input.
+
+        The outlet ends when every chunk is back.
+        """
         self.ended[port] = True
 
     @property
@@ -171,7 +177,7 @@ class MapNode(Node):
         return bool(self._passing) or self._handing_on is not None
 
     def _take_in(self, delivery: Delivery) -> None:
-        """Pass on what a chunk gave; or begin to, if it is partly on disk."""
+        """Pass on the results of a chunk, or begin to, if they are partly on disk."""
         skip = self._given.pop(delivery.first_index, 0) if self._given else 0
         if delivery.pieces is not None:
             self._handing_on = HandingOn(delivery, skip)
@@ -211,17 +217,17 @@ class MapNode(Node):
         return self._at < len(self._pending) or bool(self._resumed)
 
     def close(self) -> None:
-        """End the call: chunks that run are not waited for."""
+        """End the call, without waiting for chunks that run."""
         self._handing_on = None
         if hasattr(self, "stage"):
             self.stage.close()
 
     def own_sinks(self) -> list[Any]:
-        """Return where dead letters go."""
+        """Return the sink of dead letters."""
         return [] if self.stage.dead_letters is None else [self.stage.dead_letters]
 
     def snapshot(self) -> Any:
-        """Return the items that are not settled: what runs when the process dies has to run again."""
+        """Return the unsettled items, which have to run again after a crash."""
         runs_again = {**self._unsettled, **dict(self._resumed)}
         given = dict(self._given)
         if (partly := self._handing_on) is not None:  # the item that is partly passed on runs again by itself

@@ -1,4 +1,4 @@
-"""The coordinator: one loop with one wait, between the stages of this process and the lanes to the workers.
+"""The coordinator: a loop with one wait, between this process's stages and the workers' lanes.
 
                        coordinator process                          |        worker processes
                                                                     |
@@ -68,7 +68,10 @@ _LONGEST_WAIT_S = 86400.0
 
 
 class Coordinator:
-    """Owns the lanes, the ledger and the credits of one pool; see the module's head for who may call what."""
+    """Owns the lanes, the ledger and the credits of one pool.
+
+    The module's head says who may call what.
+    """
 
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
@@ -140,7 +143,10 @@ class Coordinator:
     def open(
         self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None, *, name: str = ""
     ) -> int:
-        """Begin a call; return its number. `timeout_s` is what an item of it may take, `name` what people call it."""
+        """Open a call, and return its number.
+
+        `timeout_s` is what an item of it may take, `name` what messages call it.
+        """
         self.refuse_if_interrupted("map, run or iteration")
         with self._loop.changing():
             self.check_usable()
@@ -151,7 +157,10 @@ class Coordinator:
             return number
 
     def notice_rebound(self) -> None:
-        """Have the workers told of what `__main__` has bound anew; a call that goes on for long asks for it itself."""
+        """Tell the workers what `__main__` has rebound.
+
+        A long call asks for it itself.
+        """
         with HeldBack(), self._loop.lock:
             self._send_rebound()
 
@@ -173,7 +182,7 @@ class Coordinator:
         return max(0, room - kept)
 
     def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
-        """Send the chunks in turn while lanes have credit; return how many were sent."""
+        """Send the chunks in turn while lanes have credit, and return how many were sent."""
         self.refuse_if_interrupted("what sends items to workers")
         with self._loop.changing():
             self.check_usable()
@@ -199,7 +208,10 @@ class Coordinator:
             return sent
 
     def put_ahead(self, number: int, batch: list[Sendable], depth: int, *, first: bool = False) -> None:
-        """Take encoded chunks of a call; they are sent as credits come free, its consumer being here or away."""
+        """Take encoded chunks of a call.
+
+        They are sent as credits come free, whether its consumer is here or away.
+        """
         self.refuse_if_interrupted("what sends items to workers")
         with self._loop.changing():
             self.check_usable()
@@ -216,7 +228,7 @@ class Coordinator:
         return self._ahead.count(number)
 
     def drop_ahead(self, number: int) -> int:
-        """Forget the chunks of a call that were put ahead and have not been sent; return how many there were."""
+        """Drop the chunks of a call that were put ahead and not sent, and return how many there were."""
         with HeldBack(), self._loop.lock:
             return self._drop_ahead(number)
 
@@ -226,7 +238,7 @@ class Coordinator:
         return len(dropped)
 
     def _send_ahead(self) -> None:
-        """Send what was put ahead, a chunk of each call in turn, as far as no one else has waited longer."""
+        """Send chunks that were put ahead, one of each call in turn, where no one else has waited longer."""
         if self._closing:
             return
         touched: set[Lane] = set()
@@ -256,7 +268,9 @@ class Coordinator:
         return self._credits.take_alone() if chunk.alone else self._credits.take(depth)
 
     def worker_ids(self) -> tuple[int, ...]:
-        """Return the ids of all workers, in order; none while one is missing, or the pool is paused.
+        """Return the ids of all workers, in order.
+
+        None of them while one is missing, or the pool is paused.
 
         Raises:
             OrchestratorError: the pool is broken or closed.
@@ -267,11 +281,17 @@ class Coordinator:
 
     @property
     def has_workers(self) -> bool:
-        """Whether there are as many as are wanted; where those that leave take long, one may be missing for a while."""
+        """Whether there are as many workers as wanted.
+
+        One may be missing for a while where leaving workers take long.
+        """
         return len(self._supervisor.lanes) == self._supervisor.size > 0
 
     def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: payload.Encoded) -> bool:
-        """Send each worker its chunk, whatever it holds; return False, nothing sent, if these are not all workers."""
+        """Send each worker its chunk, whatever it holds.
+
+        Returns False, with nothing sent, if these are not all workers.
+        """
         self.refuse_if_interrupted("run_on_all")
         with self._loop.changing():
             self.check_usable()
@@ -284,23 +304,32 @@ class Coordinator:
             return True
 
     def call_off(self, number: int, item: object) -> None:
-        """Take a call's chunk of this one item from its worker, or end the worker if it runs it."""
+        """Take a call's chunk of this one item from its worker, or kill the worker if it runs it."""
         with self._loop.changing():
             if not self._closing:
                 self._supervisor.call_off(number, item)
 
     def consumed(self, number: int, size_bytes: int) -> None:
-        """Give back budget: these bytes have left for the consumer. What a call has not, it gives back at its end."""
+        """Return bytes that have left for the consumer to the budget.
+
+        The end of a call returns the rest.
+        """
         with HeldBack(), self._loop.lock:
             self._in_flight.consumed(number, size_bytes)
 
     def close_call(self, number: int) -> None:
-        """End a call: chunks of it that still run are not waited for. Safe within a garbage collection."""
+        """End a call, without waiting for chunks that still run.
+
+        Safe within a garbage collection.
+        """
         self._calls.abandon(number)
         self._forget_if_free()
 
     def drop_shared(self, token: bytes) -> None:
-        """Have the workers let go of a shared object. Safe within a garbage collection."""
+        """Tell the workers to drop a shared object.
+
+        Safe within a garbage collection.
+        """
         self._dropped.append(token)
         self._forget_if_free()
 
@@ -321,7 +350,10 @@ class Coordinator:
         self._drive(ready, timeout)
 
     def look(self) -> None:
-        """Take in what has come, without a wait; the caller feeds its own calls next."""
+        """Handle what has arrived, without waiting.
+
+        The caller feeds its own calls next.
+        """
         self._drive(_never, 0, looks=True)
 
     def _drive(self, ready: Callable[[], Any], timeout: float | None, *, looks: bool = False) -> None:
@@ -342,7 +374,10 @@ class Coordinator:
         return self._can_go_on(ready) or not self._lanes_can_answer()
 
     def _can_go_on(self, ready: Callable[[], Any]) -> bool:
-        """Ask a thread that waits; while it lacks nothing but a credit, it stands in line for one."""
+        """Ask a waiting thread whether it can continue.
+
+        While it lacks only a credit, it stands in line for one.
+        """
         self._asked = None
         if ready():
             return True
@@ -353,29 +388,32 @@ class Coordinator:
         return False
 
     def _leave_line(self) -> None:
-        """Wait for no credit any more; whoever stands behind may find the room that was kept."""
+        """Stop waiting for a credit.
+
+        Those behind may find the room that was kept.
+        """
         if self._line.leave(threading.get_ident()):
             self._loop.notify()
             if self._loop.is_driven:
                 self.wake()
 
     def poll(self) -> None:
-        """Take in what has come, without a wait."""
+        """Handle what has arrived, without waiting."""
         self.drive(_never, 0)
 
     def take_over(self) -> None:
-        """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""
+        """Let others drive, as a signal handler interrupted this thread's wait."""
         with self._loop.lock:
             self._leave_line()  # it could take no credit, so none is to be kept for it
         self._loop.take_over()
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
+        """Whether this thread holds the lock, which means that a signal handler interrupted its holder."""
         return self._loop.is_interrupted
 
     def refuse_if_interrupted(self, what: str) -> None:
-        """Raise where a call would never end: for a lock that its own thread holds, or in a forked child.
+        """Raise where a call would never end: in a forked child, or for a lock that its own thread holds.
 
         Raises:
             ReentrantCallError: a signal handler called, and interrupted the pool in this thread.
@@ -386,19 +424,24 @@ class Coordinator:
             raise ReentrantCallError(what)
 
     def wake(self) -> None:
-        """End the wait of the driver, so that it looks at what has changed."""
+        """Wake the driver, so that it looks at what has changed."""
         self._loop.wake()
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
     def _begin(self, timeout: float | None) -> float | None:
-        """Do what is due before a wait; return how long it may take. Called under the lock."""
+        """Do what is due before a wait, and return how long that may take.
+
+        Called under the lock.
+        """
         with self._loop.changing():
             self._forget_calls()
         return self._at_most(timeout)
 
     def _handle(self, occurred: Occurred, *, looks: bool) -> None:
-        """Handle what the wait told about. Called under the lock.
+        """Handle what the wait returned.
+
+        Called under the lock.
 
         Whoever `looks` may have waited longer for a credit than what was put ahead, so it sends none of that.
         """
@@ -426,14 +469,14 @@ class Coordinator:
         self._timers.run_due()
 
     def _mind_the_late(self, *, quiet: bool) -> None:
-        """Have what waits behind something long taken back, if nothing has come back for a while."""
+        """Take back what waits behind a long item, if nothing has come back for a while."""
         if not quiet:
             self._patience_s = LATE_S
         elif self._patience_s is not None:
             self._patience_s = self._supervisor.take_back_late(splits=not self._watchdog.is_current)
 
     def _at_most(self, timeout: float | None) -> float | None:
-        """Return how long the wait may take: until something is to be looked at, if that is sooner."""
+        """Return how long the wait may take, at most until the next look."""
         patience_s = self._patience_s if self._credits.idle else None
         for look_s in (self._supervisor.tick_s(), self._timers.wait_s, patience_s):
             if look_s is not None:
@@ -441,7 +484,10 @@ class Coordinator:
         return timeout if timeout is None else min(timeout, _LONGEST_WAIT_S)
 
     def _watched(self) -> Watched | None:
-        """Return what the watchdog is to hold while nobody waits; None: nothing. Called under the lock."""
+        """Return what the watchdog enforces while nobody waits, or None.
+
+        Called under the lock.
+        """
         every_s = self._supervisor.every_s
         if self._closing or self._broken or not self._calls.are_open or (every_s is None and not self._ahead):
             return None
@@ -457,7 +503,7 @@ class Coordinator:
         return lane
 
     def _collect(self, lane: Lane) -> None:
-        """Read one helping of frames, and handle them."""
+        """Read one batch of frames, and handle them."""
         for frame in self._io.read(lane):
             if frame[0] == Kind.RESULT or frame[0] == Kind.REFUSED:
                 self._in_flight.finish(lane, frame)
@@ -469,7 +515,7 @@ class Coordinator:
                 self._hear(lane, frame)
 
     def _bury(self, lane: Lane) -> None:
-        """A sentinel fired: keep what the worker had finished, and tell of what is lost."""
+        """Handle a sentinel that fired: keep what the worker had finished, and report what is lost."""
         self._collect(lane)
         while not lane.drained:
             self._collect(lane)
@@ -503,7 +549,7 @@ class Coordinator:
                     lane.put_object(Kind.REBIND, payload.encode(rebound), 0, 0)
 
     def _break(self, error: OrchestratorError) -> None:
-        """The pool can't go on: tell every stage."""
+        """Tell every stage that the pool can't continue."""
         if self._broken is None:
             self._broken = error
             self._calls.tell_all(error)
@@ -523,7 +569,7 @@ class Coordinator:
             )
 
     def _forget_calls(self) -> None:
-        """Free what calls that nobody waits for hold: their functions, and their chunks not begun."""
+        """Free the functions and unbegun chunks of calls that nobody waits for."""
         for number, events in self._calls.forget():
             self._in_flight.forget(number, events)
             self._drop_ahead(number)
@@ -540,7 +586,10 @@ class Coordinator:
                 self._io.flush(lane)
 
     def become_foreign(self) -> None:
-        """In a forked child: refuse every use. Locks are new: the thread that holds one does not exist here."""
+        """Refuse every use in a forked child.
+
+        Locks are new: the thread that holds one does not exist here.
+        """
         self._foreign = ClosedError(
             f"this pool belongs to process {self._pid}, from which this process was forked, and works only there; "
             "make a new pool here, or fork before you make the pool"
@@ -553,7 +602,7 @@ class Coordinator:
             raise self._foreign.with_traceback(None)
 
     def check_usable(self) -> None:
-        """Raise what stands in the way of using the pool."""
+        """Raise the error that prevents use of the pool, if there is one."""
         self.refuse_if_foreign()
         if self._broken is not None:
             raise self._broken
@@ -561,7 +610,7 @@ class Coordinator:
             raise ClosedError("the pool is closed; make a new one")
 
     def _lanes_can_answer(self) -> bool:
-        """Whether anything may come of waiting: workers there are, or, in a pool that is paused, there will be."""
+        """Whether waiting may help: there are workers, or will be in a paused pool."""
         supervisor = self._supervisor
         return bool(supervisor.lanes or supervisor.leaving) or not (supervisor.size or self._closing or self._broken)
 
@@ -577,7 +626,7 @@ class Coordinator:
         return tuple(worker_info(lane) for lane in self._lanes if lane.state is not LaneState.DEAD)
 
     def traffic(self) -> dict[int, Traffic]:
-        """Return what has gone to and from each worker, by id."""
+        """Return the traffic of each worker, by id."""
         return {lane.worker_id: traffic(lane) for lane in self._lanes}
 
     @property
@@ -591,7 +640,9 @@ class Coordinator:
         return self._supervisor.size
 
     def resize(self, size: int) -> None:
-        """Want so many workers from now on; returns at once. From any thread.
+        """Set the wanted number of workers, and return at once.
+
+        Called from any thread.
 
         Raises:
             ClosedError: the pool is closed.
@@ -610,7 +661,10 @@ class Coordinator:
         self.wake()
 
     def status(self, describe: Callable[[Any], str | None] = describe_item) -> PoolStatus:
-        """Return what the pool is at; from any thread. `describe` gives an item in words."""
+        """Return the status of the pool, from any thread.
+
+        `describe` gives an item in words.
+        """
         with self._loop.lock:
             lanes = sorted(self._supervisor.all, key=lambda lane: lane.worker_id)
             held = [self._ledger.list_of(lane.key) for lane in lanes]
@@ -619,11 +673,17 @@ class Coordinator:
             return PoolStatus(self._supervisor.size, *in_flight, self._supervisor.deaths, workers)
 
     def worker_pids(self, *, ready: bool = False) -> list[int]:
-        """Return the pids of all workers there are, or of those that have begun; takes no lock."""
+        """Return the pids of all workers, or of those that have begun.
+
+        Takes no lock.
+        """
         return [lane.pid for lane in list(self._supervisor.all) if not ready or lane.state is LaneState.READY]
 
     def suspended(self, began_ns: int, length_ns: int) -> None:
-        """Take note that this process and its workers were stopped for a while; takes no lock."""
+        """Note that this process and its workers were stopped for a while.
+
+        Takes no lock.
+        """
         self._supervisor.suspended(began_ns, length_ns)
 
     @property
@@ -643,15 +703,18 @@ class Coordinator:
 
     @property
     def output_callback(self) -> OutputCallback | None:
-        """What shows what user code prints; None: the program's own streams do."""
+        """What shows what user code prints.
+
+        None: the program's own streams do.
+        """
         return self._messages.callback
 
     def show_output_by(self, callback: OutputCallback | None) -> None:
-        """Have what user code prints shown by a callback, in the thread that drives the loop."""
+        """Show what user code prints by a callback, in the thread that drives the loop."""
         self._messages.show_by(callback)
 
     def say(self, text: str) -> None:
-        """Have a line of our own shown where the workers' prints are."""
+        """Show a line of our own where the workers' prints are."""
         self._messages.say(text)
 
     @property
@@ -665,11 +728,11 @@ class Coordinator:
         return self._messages.cpu_seconds, self._messages.peak_rss_bytes
 
     def start_timer(self, every_s: float, act: Callable[[], None]) -> Timer:
-        """Have something done every so often, under the lock, in the thread that drives the loop."""
+        """Run something periodically, under the lock, in the thread that drives the loop."""
         return self._timers.start(every_s, act)
 
     def cancel_timer(self, timer: Timer) -> None:
-        """Have it done no more."""
+        """Stop doing it."""
         self._timers.cancel(timer)
 
     @property
@@ -700,7 +763,7 @@ class Coordinator:
         return self._closing
 
     def stop(self, timeout: float | None = None) -> None:
-        """Let every worker finish what it has, say goodbye and leave; end those that take longer than `timeout`."""
+        """Retire every worker, and kill those that take longer than `timeout`."""
         with self._loop.changing():
             self._closing = True
             listening = self._calls.abandon_all()
@@ -715,7 +778,7 @@ class Coordinator:
             self.terminate()
 
     def terminate(self) -> None:
-        """End every worker now, and free all that the pool holds."""
+        """Kill every worker now, and free all that the pool holds."""
         if os.getpid() != self._pid:  # a forked child that inherited the pool: it is not its own to end
             return
         if self.is_interrupted:
@@ -732,7 +795,10 @@ class Coordinator:
         self._messages.end_lines()
 
     def kill(self) -> None:
-        """Kill every worker, and accept nothing more; the rest of `terminate` is still to be done. Takes no lock."""
+        """Kill every worker, and accept nothing more.
+
+        The rest of `terminate` is still to be done. Takes no lock.
+        """
         self._closing = True
         end_with_children([lane.pid for lane in self._supervisor.all])
 

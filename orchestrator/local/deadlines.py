@@ -1,4 +1,4 @@
-"""Deadlines of items: a worker whose item takes longer than its call allows is ended, and so is one that stands still.
+"""Enforces the deadlines of items: kills workers whose item takes too long, or that stand still.
 
 What a worker is at, and since when, it writes into its slot (`workers/transport/watch.py`), so looking costs it
 nothing.
@@ -33,7 +33,7 @@ _PAUSES_KEPT = 16
 
 
 class Deadlines:
-    """Looks at what the workers are at."""
+    """Enforces the deadlines of the workers' items."""
 
     def __init__(self, ledger: Ledger, calls: Calls, end: Callable[[Lane, Ended], None]) -> None:
         self._ledger = ledger
@@ -46,23 +46,26 @@ class Deadlines:
 
     @property
     def every_s(self) -> float | None:
-        """How often to look; None: no open call has a timeout."""
+        """How often to look, or None if no open call has a timeout."""
         timeout_s = self._calls.shortest_timeout_s
         if timeout_s is None:
             return None
         return min(max(timeout_s / _TICKS_A_TIMEOUT, _SHORTEST_TICK_S), _LONGEST_TICK_S)
 
     def suspended(self, began_ns: int, length_ns: int) -> None:
-        """Don't count a time in which everything was stopped; takes no lock."""
+        """Don't count a time in which everything was stopped.
+
+        Takes no lock.
+        """
         self._pauses = [*self._pauses[-_PAUSES_KEPT:], (began_ns, length_ns)]
 
     def _run_ns(self, since_ns: int) -> int:
-        """Return how long something has run that began at `since_ns`."""
+        """Return how long something that began at `since_ns` has run."""
         paused_ns = sum(length_ns for began_ns, length_ns in self._pauses if began_ns >= since_ns)
         return monotonic_ns() - since_ns - paused_ns
 
     def poll(self, lanes: Iterable[Lane]) -> None:
-        """End the workers that take too long."""
+        """Kill the workers that take too long."""
         for lane in lanes:
             self._judge(lane)
 

@@ -1,4 +1,4 @@
-"""One loop, many drivers: whoever waits for results runs it, one thread at a time.
+"""The loop of a coordinator, which whoever waits for results runs, one thread at a time.
 
 Others sleep until the driver has made a turn, and one of them takes over when it leaves. So every wait has an owner who
 will end it.
@@ -29,14 +29,17 @@ _STILL_S = 0.1
 
 
 class Handle(Protocol):
-    """Handles what a wait told about."""
+    """Handles what a wait returned."""
 
     def __call__(self, occurred: Occurred, *, looks: bool) -> None:
-        """Handle it; `looks`: whoever waited did not really wait, and goes on at once."""
+        """Handle it.
+
+        `looks`: whoever waited did not really wait, and continues at once.
+        """
 
 
 class Loop:
-    """The lock, and who of those that wait for something is in the one wait."""
+    """The lock of a coordinator, and which of its waiting threads is in the one wait."""
 
     def __init__(
         self,
@@ -46,7 +49,9 @@ class Loop:
         handle: Handle,
         broke: Callable[[OrchestratorError], None],
     ) -> None:
-        """Begin without a driver. What is given is called under the lock.
+        """Start without a driver.
+
+        The functions are called under the lock.
 
         Args:
             io: has the wait.
@@ -129,7 +134,7 @@ class Loop:
 
     @contextlib.contextmanager
     def _breaking(self) -> Iterator[None]:
-        """Tell of what is raised in a thread that nobody waits in."""
+        """Report what is raised in a thread that nobody waits in."""
         try:
             yield
         except OrchestratorError as error:
@@ -138,14 +143,20 @@ class Loop:
             self._broke(InternalError(f"the loop raised {type(error).__name__}"))
 
     def _begin_turn(self, timeout: float | None) -> tuple[int, float | None]:
-        """Become the driver; return the number of the turn and how long it may wait. Called under the lock."""
+        """Become the driver, and return the number of the turn and how long it may wait.
+
+        Called under the lock.
+        """
         wait_s = self._begin(timeout)
         self._driver = threading.get_ident()
         self.turns += 1
         return self.turns, wait_s
 
     def _turn(self, turn: int, timeout: float | None, *, looks: bool) -> None:
-        """One turn: wait for lanes, sentinels and the wake-up, then handle what came. Called without the lock."""
+        """Take one turn: wait for lanes, sentinels and the wake-up, then handle what came.
+
+        Called without the lock.
+        """
         try:
             if self._overtaken:
                 occurred = self._io.wait_beside(_STILL_S if timeout is None else min(timeout, _STILL_S))
@@ -167,7 +178,10 @@ class Loop:
             self._changed.notify_all()
 
     def _wait_for_driver(self, timeout: float | None) -> None:
-        """Sleep until the driver has made a turn; if it stands still, let the next take its place. Under the lock."""
+        """Sleep until the driver has made a turn, or take its place if it stands still.
+
+        Under the lock.
+        """
         turn = self.turns
         may_be_interrupted = self._driver == threading.main_thread().ident  # signal handlers run there only
         wait_s = timeout if not may_be_interrupted or (timeout is not None and timeout < _STILL_S) else _STILL_S
@@ -183,37 +197,52 @@ class Loop:
 
     @property
     def is_driven(self) -> bool:
-        """Whether a thread is in the wait; it may stand still there, interrupted by a signal handler."""
+        """Whether a thread is in the wait.
+
+        It may stand still there, interrupted by a signal handler.
+        """
         return self._driver is not None
 
     @property
     def is_overtaken(self) -> bool:
-        """Whether frames that were interrupted in the wait have not gone on yet: the wake-up is theirs."""
+        """Whether frames that were interrupted in the wait have not continued yet.
+
+        The wake-up is theirs.
+        """
         return bool(self._overtaken)
 
     def take_over(self) -> None:
-        """Let others drive: the frame of this thread that is in the wait was interrupted by a signal handler."""
+        """Let others drive, as a signal handler interrupted this thread's wait."""
         with self.lock:
             if self._driver == threading.get_ident():
                 self._overtake()
                 self._changed.notify_all()
 
     def _overtake(self) -> None:
-        """Free the driver's place, and have its frame leave the wait as soon as it goes on. Under the lock."""
+        """Free the driver's place, and make its frame leave the wait as soon as it continues.
+
+        Under the lock.
+        """
         self._driver = None
         self._overtaken.add(self.turns)
         self.wake()
 
     def wake(self) -> None:
-        """End the wait of the driver, so that it looks at what has changed."""
+        """Wake the driver, so that it looks at what has changed."""
         self._io.wakeup.ring()
 
     def notify(self) -> None:
-        """Have those look who sleep until the driver has made a turn. Under the lock."""
+        """Wake those who sleep until the driver has made a turn.
+
+        Under the lock.
+        """
         self._changed.notify_all()
 
     def leave_all(self) -> None:
-        """Have whoever drives leave the wait, for good. Under the lock."""
+        """Make whoever drives leave the wait for good.
+
+        Under the lock.
+        """
         if self._driver == threading.get_ident():
             self.take_over()
         if self._driver is not None:
@@ -237,7 +266,10 @@ class Loop:
                 raise
 
     def _note_damage(self, error: BaseException) -> None:
-        """Something raised in the middle of a change, a signal handler mostly: the pool can't rely on its state."""
+        """Break the pool, as something raised in the middle of a change of its state.
+
+        Mostly that is a signal handler.
+        """
         if not isinstance(error, OrchestratorError):
             self._broke(
                 ClosedError(
@@ -248,7 +280,7 @@ class Loop:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether this thread holds the lock: asked from outside, a signal handler has interrupted whoever took it."""
+        """Whether this thread holds the lock, which means that a signal handler interrupted its holder."""
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
     def renew(self) -> None:

@@ -1,4 +1,4 @@
-"""Looks at the memory of the workers and of the machine, and has done what the judge says.
+"""Watches the memory of the workers and the machine, and does what the policy says.
 
 A look reads one small file a worker, and takes at most a hundredth of the time: the more workers, the rarer.
 
@@ -27,7 +27,7 @@ _SHARE = 100
 
 
 class MemoryWatch:
-    """Holds the memory limits of one pool."""
+    """Enforces the memory limits of one pool."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class MemoryWatch:
         end: Callable[[Lane, Ended], None],
         broke: Callable[[WorkerStartError], None],
     ) -> None:
-        """Take what is to be held, and who does it."""
+        """Take the limits, and who enforces them."""
         self._limit = settings.memory_limit
         self._judge = MemoryJudge(self._limit, settings.memfree)
         self._memory = (settings.memory or SystemMemory()) if settings.memfree is not None else None
@@ -50,11 +50,11 @@ class MemoryWatch:
 
     @property
     def short(self) -> bool:
-        """Whether memory is so short that nothing is to be sent while anything is being worked on."""
+        """Whether memory is so short that nothing may be sent while anything runs."""
         return self._judge.short
 
     def poll(self, lanes: Iterable[Lane]) -> None:
-        """Have done what has to be, if it is time to look."""
+        """Do what is needed, if it is time to look."""
         started = monotonic()
         if self.every_s is None or started < self._at:
             return
@@ -68,7 +68,7 @@ class MemoryWatch:
         self._at = max(started + 0.8 * _TICK_S, ended + _SHARE * (ended - started))
 
     def is_ready(self, lane: Lane) -> None:
-        """A worker can begin: if it is above its limit already, no worker could do better."""
+        """Check a worker that is ready: if it is above its limit already, no worker could do better."""
         if self._limit is not None and (own := own_bytes(lane.pid)) > self._limit:
             self._do(lane, MemoryAction.GIVE_UP_POOL, own, 0)
 

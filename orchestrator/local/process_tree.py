@@ -1,4 +1,4 @@
-"""End worker processes with all that their functions have started, in sessions of their own too.
+"""Kills worker processes with all that their functions have started, in sessions of their own too.
 
 A worker leads a process group, which a signal reaches as a whole; children that left it (`start_new_session`, `setsid`)
 are found by their parents, while these still live. So this works only for workers that we end: of one that died by
@@ -38,7 +38,7 @@ def end_group(pid: int) -> None:
 
 
 def descendants(pids: Collection[int]) -> list[int]:
-    """Return the children of these processes, their children, and so on; none where there is no /proc."""
+    """Return all descendants of these processes, or none where there is no /proc."""
     children_of = _children_of if _KERNEL_LISTS_CHILDREN else _scan_processes()
     found: list[int] = []
     waiting = list(pids)
@@ -64,7 +64,7 @@ def _children_of(pid: int) -> list[int]:
 
 
 def _scan_processes() -> Callable[[int], list[int]]:
-    """Read the parent of every process; return what gives the children of one."""
+    """Read the parent of every process, and return a function that gives the children of one."""
     children: dict[int, list[int]] = {}
     with contextlib.suppress(OSError):
         for name in os.listdir("/proc"):  # noqa: PTH208

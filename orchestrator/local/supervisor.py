@@ -1,4 +1,4 @@
-"""Workers come and go: started, replaced when they die, retired when they have done enough, ended when too slow.
+"""Starts, replaces, retires and kills workers.
 
     start -> STARTING -> READY -> (retired: no more credit, finishes what it has) -> STOPPING -> gone
                            |                                                                      ^
@@ -48,7 +48,7 @@ _LEAVING_S = 30.0
 
 
 class Death(NamedTuple):
-    """What came of the end of a worker."""
+    """The outcome of the end of a worker."""
 
     lost: list[Lost]
     """The chunks that it held."""
@@ -72,7 +72,7 @@ class Supervisor:
         *,
         may_start: Callable[[], bool] | None = None,
     ) -> None:
-        """Begin without a worker.
+        """Start without a worker.
 
         Args:
             settings: of the pool.
@@ -129,7 +129,10 @@ class Supervisor:
         self.balance()
 
     def start_owed(self) -> OrchestratorError | None:
-        """Start the workers that another thread might not start; return why the pool can't go on, if it can't."""
+        """Start the workers that another thread might not start.
+
+        Returns why the pool can't continue, if it can't.
+        """
         if not self._owes:
             return None
         self._owes = False
@@ -159,7 +162,7 @@ class Supervisor:
         self._io.add(lane)
 
     def ready(self, lane: Lane) -> OrchestratorError | None:
-        """A worker has said that it is ready."""
+        """Handle a worker's READY."""
         if lane.state is LaneState.STARTING:
             lane.state = LaneState.READY
             self._memory.is_ready(lane)
@@ -174,7 +177,7 @@ class Supervisor:
         return self.crew.size
 
     def resize(self, size: int) -> OrchestratorError | None:
-        """Want so many workers from now on: start what is missing, retire those with the highest ids."""
+        """Set the wanted number of workers: start missing ones, retire those with the highest ids."""
         for key in self.crew.resize(size):
             self._retire(self._of_key[key])
         for lane in list(self.leaving):
@@ -186,20 +189,20 @@ class Supervisor:
         return self._fill_or_break()
 
     def _take_back(self, lane: Lane) -> None:
-        """A worker that was to leave stays."""
+        """Keep a worker that was to leave."""
         self.leaving.discard(lane)
         self.lanes[lane.worker_id] = lane
         lane.active = True
         self._add_credits(lane)
 
     def _add_credits(self, lane: Lane) -> None:
-        """Have a lane take part in the rotation, as soon as it may begin anything."""
+        """Add a lane to the rotation, as soon as it may begin anything."""
         held = self._ledger.list_of(lane.key)
         self._credits.add_lane(lane.worker_id, len(held), alone=any(chunk.alone for chunk in held))
         self._credits.suspend(lane.worker_id)
 
     def replace(self, lane: Lane) -> OrchestratorError | None:
-        """Give a worker nothing more; it goes when it has finished what it has, and another takes its place."""
+        """Retire a worker: it finishes what it has, leaves, and is replaced."""
         if lane.active:
             lane.spent = True
             self._retire(lane)
@@ -218,7 +221,10 @@ class Supervisor:
         self.let_go_if_done(lane)
 
     def let_go_if_done(self, lane: Lane) -> None:
-        """Tell a worker that retires to leave, once it holds nothing; one in which nothing has run is ended."""
+        """Tell a retiring worker to leave, once it holds nothing.
+
+        One in which nothing has run is killed.
+        """
         if lane.state in {LaneState.STOPPING, LaneState.DEAD} or self._ledger.held_by(lane.key):
             return
         untouched = lane.state is LaneState.STARTING and self._settings.initializer is None
@@ -233,13 +239,13 @@ class Supervisor:
             self._io.flush(lane)
 
     def finished(self, lane: Lane) -> None:
-        """A worker has finished a chunk while not all others may begin one: it may leave now, or they may begin."""
+        """Let a worker leave, or others begin, as it has finished a chunk."""
         if not lane.active:
             self.let_go_if_done(lane)
         self.balance()
 
     def balance(self) -> None:
-        """Let as many workers begin something as may."""
+        """Allow as many workers to begin as may."""
         for key, standing in self.crew.balance():
             lane = self._of_key[key]
             if standing is Standing.ACTIVE:
@@ -259,12 +265,12 @@ class Supervisor:
         return first is not None and first.in_step
 
     def count_sent(self, lane: Lane, items: int) -> OrchestratorError | None:
-        """A worker was given so many items more: it may have its share."""
+        """Count items given to a worker, and retire it if it has had its share."""
         lane.items_sent += items
         return self.replace(lane) if lane.items_sent >= (self._settings.items_per_worker or 0) else None
 
     def stop_all(self) -> None:
-        """Have every worker finish what it has, say goodbye and leave."""
+        """Make every worker finish what it has, run its finalizer and leave."""
         self.closing = True
         for lane in [*self.lanes.values(), *self.leaving]:
             if lane.state is not LaneState.STOPPING:
@@ -274,7 +280,7 @@ class Supervisor:
                 self._io.flush(lane)
 
     def end_all(self) -> None:
-        """End every worker now."""
+        """Kill every worker now."""
         self.closing = True
         end_with_children([lane.pid for lane in self.all])
         for lane in self.all:
@@ -283,13 +289,13 @@ class Supervisor:
 
     @property
     def all(self) -> list[Lane]:
-        """Every worker that there still is."""
+        """All workers that still exist."""
         return [*self.lanes.values(), *self.leaving]
 
     # ---- deaths ---------------------------------------------------------------------------------------------------
 
     def settle_death(self, lane: Lane) -> Death:
-        """A sentinel fired, and its lane is read to the end: put another worker in its place."""
+        """Replace a worker whose sentinel fired, and whose lane is read to the end."""
         was_ready = lane.state is not LaneState.STARTING
         expected = lane.state is LaneState.STOPPING or lane.ended is not None
         reading = watch.read_slot(lane.slot)
@@ -317,7 +323,7 @@ class Supervisor:
         )
 
     def _is_hopeless(self, error: WorkerStartError) -> None:
-        """No worker could do any work: nobody else is sent after these."""
+        """Stop starting workers, as none could do any work."""
         self.crew.resize(0)
         self._fatal = self._fatal or error
 
@@ -341,7 +347,7 @@ class Supervisor:
                 self._give_back(lane, chunk.ident)
 
     def call_off(self, number: int, item: object) -> None:
-        """Take back the chunk of a call that is this one item; if a worker runs it, end the worker."""
+        """Take back the chunk of a call that is this one item, or kill the worker that runs it."""
         for lane in self.all:
             for chunk in self._ledger.list_of(lane.key):
                 if chunk.call != number or chunk.items[0] is not item or lane.ended is not None:
@@ -353,7 +359,7 @@ class Supervisor:
                     self._kill(lane, Ended("cancelled", chunk.ident, 0, 0.0))
 
     def returned(self, lane: Lane, ident: int) -> None:
-        """A worker says that it has skipped a chunk."""
+        """Handle a worker's report that it skipped a chunk."""
         if ident in lane.taken_back:
             lane.taken_back.discard(ident)
         else:
@@ -394,7 +400,10 @@ class Supervisor:
         return soonest
 
     def _at_several(self, lane: Lane) -> int | None:
-        """Return which chunk a worker is at, if it has more that others could do, or results to write; not if asked."""
+        """Return the chunk of a worker that has items for others, or results to write.
+
+        None if it was asked already.
+        """
         glance = watch.read_slot(lane.slot)
         chunk = self._ledger.of(lane.key, glance.last) if glance.at_work else None
         if chunk is None or glance.last == lane.asked_at or chunk.in_step:
@@ -403,7 +412,7 @@ class Supervisor:
         return glance.last if len(chunk.items) > 1 or first is not chunk else None
 
     def _ask_back(self, lane: Lane) -> None:
-        """Have a worker write what is through, and give back what it has not begun of the chunk that it is at."""
+        """Ask a worker to write finished results, and return what it has not begun of its chunk."""
         ident = self._at_several(lane)
         if ident is not None:
             lane.asked_at = ident
@@ -411,7 +420,7 @@ class Supervisor:
                 os.kill(lane.pid, SIGNAL)
 
     def _relieve(self, lane: Lane) -> bool:
-        """Take back what waits in a lane, and let it wait for nothing else; return whether there was anything."""
+        """Take back what waits in a lane, keep it free, and return whether there was anything."""
         held = self._ledger.held_by(lane.key)
         self.take_back(lane)
         left = self._ledger.held_by(lane.key)
@@ -441,31 +450,34 @@ class Supervisor:
         return self._fatal
 
     def suspended(self, began_ns: int, length_ns: int) -> None:
-        """Don't hold a time against the workers in which they were stopped with this process; takes no lock."""
+        """Extend deadlines by a time in which the workers were stopped with this process.
+
+        Takes no lock.
+        """
         self._deadlines.suspended(began_ns, length_ns)
 
     # ---- deadlines and memory -------------------------------------------------------------------------------------
 
     @property
     def every_s(self) -> float | None:
-        """How often deadlines and memory are to be looked at; None: there are none."""
+        """How often to check deadlines and memory, or None if there are none."""
         times = [each for each in (self._deadlines.every_s, self._memory.every_s) if each is not None]
         return min(times, default=None)
 
     @property
     def holds_back(self) -> bool:
-        """Whether nothing is to be sent while anything is being worked on: memory is short."""
+        """Whether memory is so short that nothing may be sent while anything runs."""
         return self._memory.short
 
     def tick_s(self) -> float | None:
-        """Return the seconds until the next look at deadlines and memory, None: there are none."""
+        """Return the seconds until the next check of deadlines and memory, or None."""
         every_s = self.every_s
         if every_s is None:
             return _LEAVING_S if self.crew.lacks and self.leaving else None
         return max(0.0, min(self._tick_at - monotonic(), every_s))
 
     def tick(self) -> OrchestratorError | None:
-        """Look at deadlines and memory, if it is time to."""
+        """Check deadlines and memory, if it is time to."""
         every_s = self.every_s
         if self.closing:
             return self._fatal
@@ -480,7 +492,7 @@ class Supervisor:
         return self._fill_or_break()
 
     def _end_stragglers(self) -> None:
-        """End those that were told to go long ago, and stand in the way of the next workers."""
+        """Kill workers that were told to leave long ago and block the next ones."""
         end_with_children([lane.pid for lane in self.leaving if monotonic() - lane.stopping_s > _LEAVING_S])
 
     @staticmethod
@@ -490,7 +502,10 @@ class Supervisor:
 
 
 def _lost(lane: Lane, chunks: list[Chunk], exitcode: int | None, reading: watch.SlotReading) -> list[Lost]:
-    """Return what became of the chunks that a worker died with; `reading`: what it said it was at."""
+    """Return the fate of the chunks that a worker died with.
+
+    `reading`: what it said it was running.
+    """
     held_s = (monotonic_ns() - lane.moved_ns) / 1e9
     seen = reading if reading.ident >= 0 or reading.loads is not None else None
     shared = shares(

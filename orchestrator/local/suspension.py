@@ -1,4 +1,4 @@
-"""Ctrl-Z stops the workers too, and `fg` lets them go on.
+"""Stops the workers at Ctrl-Z, and continues them at `fg`.
 
 A terminal's SIGTSTP reaches only the foreground process group, and each worker leads a session of its own. So this
 process stops its workers before it stops itself, and continues them when it is continued. The handler is installed only
@@ -22,17 +22,23 @@ STANDARD_FDS = (0, 1, 2)
 
 
 class Suspended(Protocol):
-    """What is stopped together with this process."""
+    """The processes that are stopped together with this one."""
 
     @property
     def owner_pid(self) -> int:
         """The process that it belongs to."""
 
     def worker_pids(self) -> Iterable[int]:
-        """Return the workers' pids; called in a signal handler, so it must not take a lock."""
+        """Return the workers' pids.
+
+        Called in a signal handler, so it must not take a lock.
+        """
 
     def suspended(self, began_ns: int, length_ns: int) -> None:
-        """Take note that nothing ran from `began_ns` on (monotonic clock), for `length_ns`; takes no lock."""
+        """Note that nothing ran from `began_ns` on (monotonic clock), for `length_ns`.
+
+        Takes no lock.
+        """
 
 
 _followed: weakref.WeakSet[Suspended] = weakref.WeakSet()
@@ -48,7 +54,7 @@ def follow(pool: Suspended) -> None:
 
 
 def unfollow(pool: Suspended) -> None:
-    """Forget a pool that is closed; with the last one the handler goes."""
+    """Forget a closed pool, and remove the handler with the last one."""
     _followed.discard(pool)
     if not _followed and threading.current_thread() is threading.main_thread():
         with contextlib.suppress(ValueError):

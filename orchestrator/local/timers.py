@@ -1,4 +1,4 @@
-"""What is looked at from time to time, in the coordinator's one wait: no thread, and no cost while there is nothing.
+"""Timers in the coordinator's one wait, without a thread.
 
 Owner of the state: the coordinator, under its lock; the acts run in the thread that drives it.
 """
@@ -20,7 +20,10 @@ class Timer:
     """On the monotonic clock."""
 
     def hurry(self) -> None:
-        """Have it done in the next turn; takes no lock."""
+        """Do it in the next turn.
+
+        Takes no lock.
+        """
         self.due_s = 0.0
 
 
@@ -31,25 +34,31 @@ class Timers:
         self._timers: list[Timer] = []
 
     def start(self, every_s: float, act: Callable[[], None]) -> Timer:
-        """Have `act` called every `every_s` seconds, for the first time after as many."""
+        """Call `act` every `every_s` seconds, for the first time after as many."""
         timer = Timer(every_s, act, monotonic() + every_s)
         self._timers.append(timer)
         return timer
 
     def cancel(self, timer: Timer) -> None:
-        """Have it called no more; again is fine."""
+        """Stop calling it.
+
+        Calling this again does nothing.
+        """
         if timer in self._timers:
             self._timers.remove(timer)
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until the next is due, None: there is none."""
+        """Seconds until the next is due, or None."""
         if not self._timers:
             return None
         return max(0.0, min(timer.due_s for timer in self._timers) - monotonic())
 
     def run_due(self) -> None:
-        """Call what is due; what was late is not made up for."""
+        """Call what is due.
+
+        Missed times are not made up for.
+        """
         if not self._timers:
             return
         now = monotonic()

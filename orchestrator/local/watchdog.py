@@ -28,7 +28,7 @@ _AHEAD_TICK_S = 0.005
 
 
 class Watched(NamedTuple):
-    """What is to be held."""
+    """The limits to enforce."""
 
     every_s: float | None
     """How often deadlines and memory are to be looked at; None: there are none."""
@@ -40,7 +40,10 @@ class Watchdog:
     """The thread of one loop, while it needs one."""
 
     def __init__(self, loop: Loop, watched: Callable[[], Watched | None]) -> None:
-        """Take the loop, and what tells, under its lock, what is to be held; None: nothing any more."""
+        """Take the loop, and a function that tells, under its lock, what to enforce.
+
+        None: nothing any more.
+        """
         self._loop = loop
         self._watched = watched
         self._turns_seen, self._seen_at = 0, 0.0
@@ -49,7 +52,10 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def need(self) -> None:
-        """Have a thread from now on. Under the lock."""
+        """Start the thread.
+
+        Under the lock.
+        """
         if self._thread is None and not self._ended.is_set():
             self._thread = threading.Thread(target=self._run, name=WATCHDOG, daemon=True)
             self._thread.start()
@@ -60,7 +66,10 @@ class Watchdog:
         return self._thread is threading.current_thread()
 
     def end(self) -> None:
-        """Have none for good. Not under the lock, which the thread may be waiting for."""
+        """End the thread for good.
+
+        Not under the lock, which the thread may be waiting for.
+        """
         self._ended.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread() and thread.is_alive():
@@ -72,7 +81,10 @@ class Watchdog:
                 return
 
     def _poll(self) -> float | None:
-        """Drive, or take a turn, if nobody has for a while; return when to look again, None: there is nothing to do."""
+        """Drive, or take a turn, if nobody has for a while.
+
+        Returns when to look again, or None if there is nothing to do.
+        """
         loop = self._loop
         with loop.lock:
             watched = self._watched()

@@ -1,4 +1,4 @@
-"""What workers say besides results: that they are ready, what they need, what user code printed, farewells.
+"""Handles workers' messages besides results: readiness, needs, prints, farewells.
 
 Owner of the state: the coordinator, under its lock; what was printed is handed on without it, in the thread that waits.
 """
@@ -24,7 +24,7 @@ from workers.transport.wire import Frame, Kind
 
 
 class WorkerMessages:
-    """Takes in every frame that is not a result."""
+    """Handles every frame that is not a result."""
 
     def __init__(self) -> None:
         self.definitions = Definitions()
@@ -40,7 +40,7 @@ class WorkerMessages:
         """What workers have printed of lines that have no end yet, by pid, worker id and stream."""
 
     def take_in(self, lane: Lane, frame: Frame) -> OrchestratorError | None:
-        """Take in a frame other than READY; return why the pool can't go on, if it says so.
+        """Handle a frame other than READY, and return why the pool can't continue, if it says so.
 
         What is put into the lane in answer is to be flushed by the caller.
         """
@@ -79,19 +79,25 @@ class WorkerMessages:
             self._unfinished[line] = self._unfinished.get(line, "") + text
 
     def farewells(self) -> list[Farewell]:
-        """Return what the finalizers of the workers that left gave; unpickles, so without the lock."""
+        """Return the results of the finalizers of workers that left.
+
+        Called without the lock, as it unpickles.
+        """
         return [_farewell(*each) for each in list(self._farewells)]
 
     def show_by(self, callback: OutputCallback | None) -> None:
-        """Have what is printed shown by this callback from now on."""
+        """Show prints by this callback from now on."""
         self.callback = callback
 
     def say(self, text: str) -> None:
-        """Have a line of our own shown where the workers' prints are."""
+        """Show a line of our own where the workers' prints are."""
         self._printed.append((-1, "stderr", f"orchestrator: {visible(text)}\n"))
 
     def end_lines(self) -> None:
-        """Hand on all that is left, also of lines that workers will not finish any more; without the lock."""
+        """Pass on all that is left, also unfinished lines of workers.
+
+        Called without the lock.
+        """
         unfinished, self._unfinished = self._unfinished, {}
         for (_, worker_id, stream), text in unfinished.items():
             self._printed.append((worker_id, stream, text + "\n"))
@@ -99,7 +105,10 @@ class WorkerMessages:
             self.pass_on()
 
     def pass_on(self) -> None:
-        """Hand what was printed to the one who shows it; without the lock."""
+        """Pass what was printed to the callback.
+
+        Called without the lock.
+        """
         while self._printed:
             worker_id, stream, text = self._printed.popleft()
             if self.callback is not None:
@@ -119,7 +128,10 @@ def _farewell(worker: int, pid: int, went_well: bool, pickled: bytes) -> Farewel
 
 
 def _file_for(lane: Lane) -> tuple[str, str]:
-    """Make a file for what the worker's chunk gives; return its path, or why there is none."""
+    """Make a file for the results of the worker's chunk.
+
+    Returns its path, or why there is none.
+    """
     try:
         lane.spill = SpillFile()
     except OSError as error:

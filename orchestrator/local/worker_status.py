@@ -1,4 +1,6 @@
-"""What each worker is at: which chunk it holds and for how long. Taken in the coordinator, under its lock.
+"""The status of each worker: which chunk it runs and for how long.
+
+Taken in the coordinator, under its lock.
 
 A worker says itself what it is at only in calls with a timeout (`workers.transport.watch`). Of all others the
 coordinator knows what they hold, and when something last went either way: a lane whose chunks are long holds one, so
@@ -20,7 +22,7 @@ from workers.transport import watch
 def worker_status(
     lane: Lane, held: list[Chunk], describe: Callable[[Any], str | None], name_of: Callable[[Any], str]
 ) -> WorkerStatus:
-    """Return what a worker is at.
+    """Return what a worker runs.
 
     Args:
         lane: its lane.
@@ -42,11 +44,11 @@ def worker_status(
 
 
 def worker_info(lane: Lane) -> WorkerInfo:
-    """Return the worker behind a lane, as it is now."""
+    """Return the worker of a lane at this moment."""
     state = lane.state.value
     return WorkerInfo(lane.worker_id, lane.pid, state, rss_bytes(lane.pid), lane.chunks_done, lane.items_done)
 
 
 def traffic(lane: Lane) -> Traffic:
-    """Return what has gone through a lane."""
+    """Return the traffic of a lane."""
     return Traffic(lane.sent_bytes, lane.received_bytes, lane.inputs.reserved_bytes)

@@ -1,4 +1,4 @@
-"""Branches that may fail without the rest: what `broadcast(n, on_failure="drop")` promises.
+"""Branches that may fail without the rest, for `broadcast(n, on_failure="drop")`.
 
     source -> broadcast -> [ operators, stages, sinks of branch 0 ]      a node in there fails: all of it is closed, and
                         -> [ operators, stages, sinks of branch 1 ]      the others go on
@@ -48,7 +48,10 @@ class _Branch:
 
     @property
     def splitter(self) -> Any:
-        """The broadcast; its `dropped` tells which of its branches are no more."""
+        """The broadcast.
+
+        Its `dropped` tells which of its branches are no more.
+        """
         return self.start.owner
 
 
@@ -56,7 +59,7 @@ class Branches:
     """The branches of a graph that may be dropped."""
 
     def __init__(self, nodes: Collection[Node], forget: Callable[[frozenset[Node]], object]) -> None:
-        """Find them, and have outlets hand over what fails in them.
+        """Find the branches, and make their outlets report failures.
 
         Args:
             nodes: of the graph, in order, connected.
@@ -79,14 +82,16 @@ class Branches:
                 self._close(branch)
 
     def discard(self) -> None:
-        """Remove what dropped branches have written for a later run, which there will be none of."""
+        """Remove what dropped branches have kept for a later run."""
         for sink in self._given_up:
             discard = getattr(sink, "discard", None)
             if discard is not None:
                 discard()
 
     def takes(self, error: NodeError, outlet: Outlet | None = None) -> bool:
-        """Drop the branch in which a node failed; return False if it is in none, or nothing would go on without it.
+        """Drop the branch in which a node failed.
+
+        Returns False if it is in none, or nothing would continue without it.
 
         Args:
             error: what the node raised.
@@ -105,7 +110,7 @@ class Branches:
         return True
 
     def _close(self, branch: _Branch) -> None:
-        """Cut the nodes of a branch off from the others, and give up what they have written."""
+        """Cut the nodes of a branch off from the others, and abandon what they have written."""
         self._branches = [each for each in self._branches if not each.nodes <= branch.nodes]
         ways_out = []
         for node in (node for node in self._nodes if node in branch.nodes):

@@ -1,4 +1,4 @@
-"""Buffers grow where branches of one stream meet again: else a graph of bounded buffers could stand still forever.
+"""Grows buffers where branches of one stream meet again, as bounded ones could deadlock.
 
     route --e (rare)--> merge_sorted      merge_sorted waits for an `e` before it takes more of the rest; its buffer for
           --rest------> merge_sorted      the rest is full, so nothing is read, so there never is an `e`
@@ -18,7 +18,7 @@ from orchestrator.graph.flow.node import Node, Outlet
 
 
 def grow_smallest(meeting: Iterable[Node], share_bytes: int) -> bool:
-    """Let the smallest edge grow that alone keeps something from moving; return whether there was one.
+    """Grow the smallest edge that alone keeps something from moving, and return whether there was one.
 
     Args:
         meeting: the nodes of several inputs. Nothing has moved in the last turn.
@@ -33,14 +33,14 @@ def grow_smallest(meeting: Iterable[Node], share_bytes: int) -> bool:
 
 
 def _is_full(inlet: Outlet) -> bool:
-    """Tell whether more could come this way, and the consumer has no room though those behind it have some."""
+    """Tell whether this edge is blocked by a consumer whose own consumers have room."""
     if inlet.ended or inlet.cancelled or inlet.capacity() > 0:
         return False
     return all(outlet.capacity() > 0 for outlet in inlet.consumer.outlets)
 
 
 def _will_move(node: Node) -> bool:
-    """Tell whether something that a node waits for will happen of its own accord.
+    """Tell whether something that a node waits for will happen by itself.
 
     A node waits for whatever its inputs come from, and that for its own inputs and for the consumers that are full.
     """

@@ -1,4 +1,6 @@
-"""Nodes and the outlets between them: data is pushed in lists, demand is pulled as capacity.
+"""Nodes and the outlets between them.
+
+Data is pushed in lists, demand is pulled as capacity.
 
     source --receive(items)--> operator --receive(items)--> sink
            <---capacity()-----          <---capacity()-----
@@ -30,7 +32,10 @@ ROOM = 1024
 
 
 class NodeError(Exception):
-    """Carries an exception out of a node, with the node's name; the graph unwraps it."""
+    """Carries an exception out of a node, with the node's name.
+
+    The graph unwraps it.
+    """
 
     def __init__(self, node: Node, cause: BaseException, name: str | None = None) -> None:
         super().__init__(node.name)
@@ -79,7 +84,10 @@ class Outlet:
         consumer.inlets[port] = self
 
     def capacity(self) -> int:
-        """Return how many items could be pushed now and be taken at once; a cancelled outlet takes any number."""
+        """Return how many items could be pushed now and be taken at once.
+
+        A cancelled outlet takes any number.
+        """
         if self.cancelled:
             return ROOM
         room = 0 if self.backlog else self.consumer.capacity(self.port)
@@ -105,7 +113,7 @@ class Outlet:
             self.overflow = Overflow(f"the edge {self}", share_bytes, self.place)
 
     def drop(self) -> None:
-        """Forget what waits; nobody wants anything more."""
+        """Drop what waits, as nobody wants it any more."""
         self.cancelled = True
         self.backlog = []
         if self.overflow is not None:
@@ -117,7 +125,10 @@ class Outlet:
             self.overflow.close(failed=failed)
 
     def push(self, items: list[Any]) -> None:
-        """Pass items on, or keep them until the consumer has room. The list is the consumer's from now on."""
+        """Pass items on, or keep them until the consumer has room.
+
+        The consumer owns the list from now on.
+        """
         if self.cancelled or not items:
             return
         if not self.backlog and self.consumer.capacity(self.port) > 0:
@@ -137,14 +148,17 @@ class Outlet:
         self.most = max(self.most, self.waiting)
 
     def end(self) -> None:
-        """Say that nothing more comes; the consumer hears it behind the backlog."""
+        """Say that nothing more comes.
+
+        The consumer gets this after the backlog.
+        """
         if not self.ended:
             self.ended = True
             if not self.backlog and not self.cancelled:
                 self._tell_end()
 
     def flush(self) -> bool:
-        """Pass on what waits, if the consumer has room now; return whether anything moved."""
+        """Pass on what waits, if the consumer has room, and return whether anything moved."""
         if not self.backlog:
             return False
         room = self.consumer.capacity(self.port)
@@ -163,13 +177,13 @@ class Outlet:
         return True
 
     def cancel(self) -> None:
-        """The consumer walks away: drop what waits, and tell the owner."""
+        """Drop what waits, and tell the owner, as the consumer leaves."""
         if not self.cancelled:
             self.drop()
             self.owner.cancelled(self)
 
     def snapshot(self) -> tuple[Any, ...]:
-        """Return all that this needs to go on from here in another process."""
+        """Return all that is needed to resume from here in another process."""
         overflow = None if self.overflow is None else self.overflow.snapshot()
         return list(self.backlog), self.ended, self.cancelled, self.items, self.bound, self.most, overflow
 
@@ -206,7 +220,7 @@ class Outlet:
 
 
 def keep_written(sink: Any, node_name: str, secret: str) -> None:
-    """Have what a sink is given outlive this process.
+    """Make what a sink is given outlive this process.
 
     Args:
         sink: with `keep_as(secret)` if it writes to a file whose name nobody is to guess, else with `keep()`.
@@ -227,7 +241,9 @@ def keep_written(sink: Any, node_name: str, secret: str) -> None:
 
 
 class Node:
-    """One step of a graph, with numbered input ports and outlets. The defaults suit a node of one input and one outlet.
+    """One step of a graph, with numbered input ports and outlets.
+
+    The defaults suit a node of one input and one outlet.
 
     A subclass gives `receive`; it overrides the rest where its pattern needs it. Its docstring ends with four lines:
     *Emits when*, *Backpressures when*, *Completes when*, *Fails when*.
@@ -261,7 +277,10 @@ class Node:
         return sum(outlet.items for outlet in self.outlets)
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - for nodes that have several
-        """Return how many items this input port takes now; by default what every outlet takes."""
+        """Return how many items this input port takes now.
+
+        By default what every outlet takes.
+        """
         room = ROOM
         for outlet in self.outlets:
             room = min(room, outlet.capacity())
@@ -269,15 +288,21 @@ class Node:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something will happen here of its own accord, without anything else in the graph moving before."""
+        """Whether something will happen here by itself, without anything else in the graph moving before."""
         return False
 
     def receive(self, items: list[Any], port: int) -> None:
-        """Take items; the list is this node's own. Raises what its user functions raise."""
+        """Take items.
+
+        The node owns the list. Raises what its user functions raise.
+        """
         raise NotImplementedError
 
     def end(self, port: int) -> None:
-        """Hear that a port has ended; by default, once all have: `finish`, then end every outlet."""
+        """Handle the end of a port.
+
+        By default, once all have ended, call `finish`, then end every outlet.
+        """
         self.ended[port] = True
         if all(self.ended):
             self.finish()
@@ -285,10 +310,13 @@ class Node:
                 outlet.end()
 
     def finish(self) -> None:
-        """Push what is still held; every input has ended."""
+        """Push what is still held, as every input has ended."""
 
     def pump(self) -> bool:
-        """Move what had to wait for room; return whether anything moved. Called in every turn, consumers first."""
+        """Move what had to wait for room, and return whether anything moved.
+
+        Called in every turn, consumers first.
+        """
         moved = False
         for outlet in self.outlets:
             if outlet.backlog and outlet.flush():
@@ -296,18 +324,26 @@ class Node:
         return moved
 
     def cancelled(self, outlet: Outlet) -> None:  # noqa: ARG002 - for nodes whose outlets differ
-        """Hear that a consumer walked away; by default, once all have, walk away from every input."""
+        """Handle a consumer that left.
+
+        By default, once all have, leave every input.
+        """
         if all(each.cancelled for each in self.outlets):
             for inlet in self.inlets:
                 inlet.cancel()
 
     def close(self) -> None:
-        """Free what this node holds. Called exactly once, at the end, at a failure, or when everybody walked away."""
+        """Free what this node holds.
+
+        Called exactly once: at the end, at a failure, or when all consumers left.
+        """
 
     # ---- checkpoints: between two turns the whole state of a run is that of its nodes --------------------------
 
     def keep_written(self, place: str, secret: str) -> None:
-        """Have what is written outlive this process; before the first turn of a run with checkpoints.
+        """Make what is written outlive this process.
+
+        Called before the first turn of a run with checkpoints.
 
         Args:
             place: the beginning of the paths that are this node's own, for files of its state.
@@ -327,21 +363,21 @@ class Node:
         return []
 
     def sink_keys(self) -> list[Any]:
-        """Return what the sinks that came with the items were made for; when the node is closed, too."""
+        """Return the keys of the sinks that were made, also when the node is closed."""
         return []
 
     def make_sinks(self, keys: list[Any]) -> None:
         """Make those sinks again, in another process."""
 
     def snapshot(self) -> Any:
-        """Return this node's own state, picklable; None if it has none."""
+        """Return this node's own state, picklable, or None if it has none."""
         return None
 
     def restore(self, state: Any) -> None:
         """Take up a state that `snapshot` gave."""
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return all that this node needs to go on from here in another process.
+        """Return all that this node needs to resume from here in another process.
 
         If its branch was dropped, that is what its sinks have written, which the last of the processes removes.
         """
@@ -353,7 +389,10 @@ class Node:
         return {"own": own, "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `checkpoint` gave; before the first turn."""
+        """Resume from what `checkpoint` returned.
+
+        Called before the first turn.
+        """
         if "dropped" in state:
             self.make_sinks(state["dropped"])
             return

@@ -1,4 +1,4 @@
-"""What waits before a node beyond its bounded buffer: in memory up to a share of the byte budget, then on disk.
+"""Holds what waits before a node beyond its bounded buffer, in memory up to a share, then on disk.
 
     put -> [ lists in memory ] [ segment | segment | segment ] -> get        in order; a segment is gone once it is read
 
@@ -37,7 +37,7 @@ class Overflow:
     """A queue of lists."""
 
     def __init__(self, name: str, share_bytes: int, place: str | None) -> None:
-        """Begin empty.
+        """Start empty.
 
         Args:
             name: what waits here, for messages.
@@ -81,7 +81,7 @@ class Overflow:
         self.items += len(items)
 
     def get(self) -> list[Any]:
-        """Take the oldest list; [] if there is none."""
+        """Take the oldest list, or [] if there is none."""
         if self._memory:
             items, size = self._memory.popleft()
             self._memory_bytes -= size
@@ -122,7 +122,7 @@ class Overflow:
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Make last what the files hold; return how far they go, and what is in memory."""
+        """Make the files durable, and return their lengths and what is in memory."""
         for path in self._old:  # the checkpoint before this one is written, and doesn't name them
             with suppress(FileNotFoundError):
                 os.unlink(path)
@@ -156,7 +156,7 @@ class Overflow:
                 ) from None
 
     def close(self, *, failed: bool) -> None:
-        """Forget what waits; remove the files, unless a later run is to resume them."""
+        """Drop what waits, and remove the files unless a later run is to resume them."""
         for segment in self._segments:
             segment.close()
         self._segments.clear()
@@ -179,7 +179,7 @@ class _Segment:
     """One file of lists."""
 
     def __init__(self, path: str | None, size: int = 0, at: int = 0) -> None:
-        """Create it, or continue with what a run before this one has written: `size` bytes of it, read up to `at`."""
+        """Create the file, or continue with an earlier run's: `size` bytes, read up to `at`."""
         self.path = path
         self.size, self.at = size, at
         if path is None:

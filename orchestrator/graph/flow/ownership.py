@@ -1,4 +1,4 @@
-"""Tell which items somebody else may still change, and copy those.
+"""Finds items that others may still change, and copies those.
 
 A source, or a step that runs inline, may hand on one buffer over and over, filled anew each time. An item is safe from
 that if it can't be changed, or if nobody else refers to it nor to anything in it that can be changed. References are
@@ -68,7 +68,10 @@ def is_safe(item: Any, others: int = 0) -> bool:
 
 
 def _is_safe(value: Any, alone: bool, depth: int) -> bool:
-    """Whether a value can't be changed by others; `alone`: nobody else refers to it."""
+    """Whether a value can't be changed by others.
+
+    `alone`: nobody else refers to it.
+    """
     kind = type(value)
     if kind in ATOMS:
         return True
@@ -86,7 +89,10 @@ def _is_safe(value: Any, alone: bool, depth: int) -> bool:
 
 
 def are_safe(members: Any, alone: bool, depth: int = _DEPTH) -> bool:
-    """Whether nobody else can change the members of a container; `alone`: nobody else refers to that."""
+    """Whether nobody else can change the members of a container.
+
+    `alone`: nobody else refers to that.
+    """
     if len(members) > _MOST_MEMBERS:
         return False
     for member in members:
@@ -129,7 +135,10 @@ def _is_own_array(value: Any) -> bool:
 
 
 def flat_copy(item: Any) -> Any:
-    """Return a copy of a dict, list or bytearray that holds only what can't be changed; None for any other item."""
+    """Return a copy of a dict, list or bytearray that holds only what can't be changed.
+
+    None for any other item.
+    """
     kind = type(item)
     if kind is dict:
         return item.copy() if are_atoms(map(type, item.values())) else None
@@ -140,7 +149,7 @@ def flat_copy(item: Any) -> Any:
 
 @memmap.sends_memmaps_by_name
 def copied(item: Any) -> Any:
-    """Return a copy of an item; itself, if it can't be copied."""
+    """Return a copy of an item, or itself if it can't be copied."""
     flat = flat_copy(item)
     if flat is not None:
         return flat

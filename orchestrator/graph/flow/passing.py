@@ -1,4 +1,4 @@
-"""Failures of an earlier stage on their way past a stage: each keeps its place among the stage's items.
+"""Passes failures of an earlier stage by a stage, each in its place among the items.
 
     a b F c d  ->  chunks [a b] and [c d], which end where a Failure stands; F goes on between what these give
 
@@ -25,16 +25,19 @@ class Passing:
         """What stands before this index was passed on."""
 
     def __len__(self) -> int:
-        """Count those that wait."""
+        """Count the waiting threads."""
         return len(self._waiting)
 
     @property
     def ahead(self) -> int:
-        """How many stand behind what the stage has cut."""
+        """How many failures stand behind what the stage has cut."""
         return len(self._fences)
 
     def pick(self, items: list[Any], index: int) -> list[Any]:
-        """Keep the Failures among items of which the first has this index; return the others."""
+        """Keep the Failures among items, and return the others.
+
+        `first_index` is that of the first item.
+        """
         for number, item in enumerate(items, index):
             if type(item) is Failure:
                 self._waiting.append((number, item))
@@ -50,7 +53,7 @@ class Passing:
         return index, fences[0] - index if fences else None
 
     def due(self, *, any_order: bool) -> list[Any]:
-        """Take those whose turn it is: all before them was passed on, or the order may be any."""
+        """Take the results whose turn it is: all before them were passed on, or the order may be any."""
         found: list[Any] = []
         while self._waiting and (any_order or self._waiting[0][0] <= self.settled_to):
             found.append(self._waiting.popleft()[1])
@@ -62,7 +65,10 @@ class Passing:
         return list(self._waiting), self.settled_to
 
     def restore(self, state: Any, cut_to: int) -> None:
-        """Take up what `snapshot` gave; `cut_to`: the index up to which the stage has cut."""
+        """Restore what `snapshot` returned.
+
+        `cut_to`: the index up to which the stage has cut.
+        """
         waiting, self.settled_to = state
         self._waiting.extend(waiting)
         self._fences.extend(index for index, _ in waiting if index >= cut_to)

@@ -1,4 +1,4 @@
-"""A stop on a long way: it takes a list now and passes it on in the next turn, so that calls don't nest without end.
+"""Relays that pass a list on in the next turn, so that calls in long chains don't nest without end.
 
 A push leads through all operators up to the next node that holds items, and asking for room does too. In a chain of
 thousands of operators Python's stack would not be deep enough; the plan puts a relay into it every `LONGEST_WAY` nodes.
@@ -34,19 +34,22 @@ class Relay(Node):
         self._held: list[Any] = []
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
-        """Return room for another list if there is none here; what the consumer says is asked in `pump`."""
+        """Return room for another list if there is none here.
+
+        `pump` asks the consumer.
+        """
         return 0 if self._held or self.outlets[0].backlog else ROOM
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - one port
-        """Keep them until the next turn."""
+        """Keep the items until the next turn."""
         self._held = items
 
     def end(self, port: int) -> None:
-        """Note it; the consumer is told in the next turn."""
+        """Note the end, and tell the consumer in the next turn."""
         self.ended[port] = True
 
     def cancelled(self, outlet: Outlet) -> None:  # noqa: ARG002 - one outlet
-        """Note it; the input is left in the next turn."""
+        """Note that the consumer left, and leave the input in the next turn."""
         self._held = []
 
     def pump(self) -> bool:
@@ -71,5 +74,5 @@ class Relay(Node):
         return self._held
 
     def restore(self, state: Any) -> None:
-        """Take it up."""
+        """Restore the state."""
         self._held = state

@@ -21,7 +21,7 @@ from workers.transport import arena, payload, watch
 
 
 class Calls:
-    """Numbers calls from 1: 0 would be found in an untouched page."""
+    """Numbers calls from 1, as 0 stands in an untouched page."""
 
     def __init__(self) -> None:
         self.control_fd = arena.create_fd("orchestrator-control")
@@ -40,7 +40,10 @@ class Calls:
     def open(
         self, events: StageEvents, function: payload.Encoded, timeout_s: float | None = None, name: str = ""
     ) -> int:
-        """Enter a call; return its number. `timeout_s` is what an item may take, `name` what people call it."""
+        """Enter a call, and return its number.
+
+        `timeout_s` is what an item may take, `name` what messages call it.
+        """
         number = self._next
         if timeout_s is not None:
             self._watched[number] = timeout_s
@@ -52,7 +55,7 @@ class Calls:
         return number
 
     def name(self, number: int) -> str:
-        """Return what people call an open call; "" if it has no name, or has ended."""
+        """Return the name of an open call for messages, or ""."""
         return self._names.get(number, "")
 
     def function(self, number: int) -> payload.Encoded:
@@ -60,16 +63,16 @@ class Calls:
         return self._functions[number]
 
     def events(self, number: int) -> StageEvents | None:
-        """Return where the events of a call go, None if nobody waits for them any more."""
+        """Return the receiver of a call's events, or None if nobody waits for them."""
         return self._events.get(number)
 
     def timeout_s(self, number: int) -> float | None:
-        """Return how long an item of a call may take; None: forever."""
+        """Return how long an item of a call may take, or None."""
         return self._watched.get(number)
 
     @property
     def shortest_timeout_s(self) -> float | None:
-        """The shortest time that an item of any open call may take; None: no call has such a limit."""
+        """The shortest time that an item of any open call may take, or None."""
         return min(self._watched.values()) if self._watched else None
 
     @property
@@ -78,21 +81,24 @@ class Calls:
         return bool(self._events)
 
     def slot(self, number: int) -> memoryview:
-        """Return the words in which a worker says what it is at."""
+        """Return the words in which a worker says what it runs."""
         start = MARKS_BYTES + number * watch.SLOT_BYTES
         return memoryview(self._page)[start : start + watch.SLOT_BYTES].cast("Q")
 
     def abandon(self, number: int) -> None:
-        """Note that nobody waits for a call; takes no lock, so it may run within a garbage collection."""
+        """Note that nobody waits for a call.
+
+        Takes no lock, so it may run within a garbage collection.
+        """
         self._abandoned.append(number)
 
     def abandon_all(self) -> list[StageEvents]:
-        """Abandon every call; return where each of them is listening."""
+        """Abandon every call, and return their receivers of events."""
         self._abandoned.extend(self._events)
         return list(self._events.values())
 
     def forget(self) -> Iterator[tuple[int, StageEvents | None]]:
-        """Forget the abandoned calls, and give each with the events that nobody will take."""
+        """Forget the abandoned calls, and yield each with the events that nobody will take."""
         while self._abandoned:
             number = self._abandoned.popleft()
             if self._functions.pop(number, None) is None:
@@ -103,12 +109,15 @@ class Calls:
             yield number, self._events.pop(number, None)
 
     def tell_all(self, error: OrchestratorError) -> None:
-        """Tell every call that the pool can't go on."""
+        """Tell every call that the pool can't continue."""
         for events in self._events.values():
             events.append(Broken(error))
 
     def close(self) -> None:
-        """Tell nobody any more, and free the page; abandoning is still allowed, and does nothing."""
+        """Free the page.
+
+        Abandoning is still allowed, and does nothing.
+        """
         self._events.clear()
         self._marks.release()
         self._marks = memoryview(bytearray(MARKS_BYTES)).cast("Q")

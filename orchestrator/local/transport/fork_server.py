@@ -31,7 +31,7 @@ _BY_DESCRIPTOR = "/proc/self/fd/"
 
 
 class _Commands:
-    """Stands for `multiprocessing.util` where a server is started: it loads our packages by their place."""
+    """Replaces `multiprocessing.util` where a server is started, to load our packages by their place."""
 
     @staticmethod
     def spawnv_passfds(path: Any, arguments: list[str], fds: Any) -> int:
@@ -43,7 +43,10 @@ class _Commands:
 
 
 class _PlacedForkServer(ForkServer):
-    """The library's, with another command line; its method that builds that is given other globals."""
+    """The standard library's fork server, with another command line.
+
+    Its method that builds that is given other globals.
+    """
 
     ensure_running: Any = FunctionType(
         ForkServer.ensure_running.__code__, {**vars(multiprocessing.forkserver), "util": _Commands()}
@@ -57,7 +60,10 @@ class NamelessForkServer(_PlacedForkServer):
     _forkserver_pid: int | None
 
     def __init__(self, own: Callable[[int], object]) -> None:
-        """Begin without a server; `own` is told about a descriptor that a forked child must not use."""
+        """Start without a server.
+
+        `own` is told about a descriptor that a forked child must not use.
+        """
         super().__init__()
         self._own = own
         self._socket_fd = -1
@@ -76,7 +82,10 @@ class NamelessForkServer(_PlacedForkServer):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _start_in(self, folder: str) -> None:
-        """Start the server, its socket in this folder; by a descriptor, as a socket's name has to be short."""
+        """Start the server, its socket in this folder.
+
+        The folder is given by a descriptor, as a socket's name has to be short.
+        """
         config: dict[str, Any] = process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
         others = config.get("tempdir")
         folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -91,7 +100,7 @@ class NamelessForkServer(_PlacedForkServer):
             os.close(folder_fd)
 
     def _runs(self) -> bool:
-        """Tell whether the server runs, without reaping one that has ended: that is left to the base class."""
+        """Tell whether the server runs, without reaping one that has ended, which the base class does."""
         pid = self._forkserver_pid
         if pid is None:
             return False
@@ -112,7 +121,10 @@ class NamelessForkServer(_PlacedForkServer):
 
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Keep Ctrl-C, which the whole group gets, from the server while it preloads; later it ignores it."""
+    """Keep Ctrl-C, which the whole group gets, from the server while it preloads.
+
+    Later it ignores it.
+    """
     resource_tracker.ensure_running()  # it unblocks SIGINT when it has started, so it starts before
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

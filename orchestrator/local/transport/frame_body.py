@@ -1,4 +1,7 @@
-"""What a frame carries, for the consumer: decoded or discarded in its thread. Immutable."""
+"""The body of a frame, which the consumer decodes or discards in its thread.
+
+Immutable.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,20 @@ class FrameBody(tuple[int, int, bytes, ArenaReader]):
     __slots__ = ()
 
     def decode(self) -> Any:
-        """Return what the frame carries."""
+        """Return the object of the frame."""
         return payload.decode(*self)
 
     def discard(self) -> None:
-        """Give back its shared memory."""
+        """Free its shared memory."""
         _, buffers, body, reader = self
         payload.discard(buffers, body, reader)
 
 
 class Refusal(FrameBody):
-    """Stands for a body that must not be used."""
+    """A body that must not be used."""
 
     def __new__(cls, body: FrameBody, why: str) -> Self:
-        """Take the body, and what is wrong with it."""
+        """Take the body, and the reason why it must not be used."""
         made = super().__new__(cls, body)
         made.why = why
         return made

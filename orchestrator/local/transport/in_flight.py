@@ -1,4 +1,4 @@
-"""The chunks in flight: which lane holds each, what they take of the byte budget, and who is told what became of them.
+"""The chunks in flight: their lanes, their bytes of the budget, and their receivers.
 
     send -> ledger, budget, lane      finish, give_back, lose -> ledger, budget, events of the call
 
@@ -45,11 +45,11 @@ class InFlight:
         self.bytes += size_bytes
 
     def left_ahead(self, size_bytes: int) -> None:
-        """What waited for a credit is sent next, or dropped."""
+        """Send next, or drop, what waited for a credit."""
         self.bytes -= size_bytes
 
     def finish(self, lane: Lane, frame: Frame) -> None:
-        """Take in a result, or that a worker could not read a chunk."""
+        """Handle a result, or a worker's report that it could not read a chunk."""
         kind, flags, buffers, microseconds, ident, body = frame
         chunk = self.ledger.done(ident, lane.key)
         lane.chunks_done += 1
@@ -73,7 +73,7 @@ class InFlight:
         events.append(made(chunk, microseconds / 1e6, flags, carried, size, spill))
 
     def give_back(self, lane: Lane, ident: int) -> None:
-        """Return a chunk that its worker has not begun, and will not, to its call."""
+        """Return an unbegun chunk to its call, as its worker will not begin it."""
         chunk = self.ledger.returned(ident, lane.key)
         self.bytes -= chunk.size_bytes
         events = self.calls.events(chunk.call)
@@ -81,7 +81,7 @@ class InFlight:
             events.append(Returned(chunk))
 
     def split(self, lane: Lane, ident: int, begun: int) -> None:
-        """Give back to its call what a worker has not begun of a chunk, of which so many items have."""
+        """Return the unbegun items of a chunk to its call, of which so many have begun."""
         chunk = self.ledger.of(lane.key, ident)
         if chunk is None or not 0 < begun < len(chunk.items):
             raise InternalError(f"lane {lane.key} gave back items of chunk {ident} that it does not hold")
@@ -94,7 +94,7 @@ class InFlight:
             events.append(Split(chunk, rest, freed))
 
     def lose(self, lost: Iterable[Lost]) -> None:
-        """Tell the calls of chunks that a worker died with."""
+        """Report to their calls the chunks that a worker died with."""
         for event in lost:
             self.bytes -= event.chunk.size_bytes
             events = self.calls.events(event.chunk.call)
@@ -102,13 +102,13 @@ class InFlight:
                 events.append(event)
 
     def consumed(self, number: int, size_bytes: int) -> None:
-        """Give back budget, unless the end of the call has done so already."""
+        """Return budget, unless the end of the call has done so already."""
         if number in self.calls.unconsumed:
             self.calls.unconsumed[number] -= size_bytes
             self.bytes -= size_bytes
 
     def forget(self, number: int, events: StageEvents | None) -> None:
-        """Give back what a call that ended has not consumed, and free what it was still told about."""
+        """Return the budget of an ended call, and free its unread events."""
         self.bytes -= self.calls.unconsumed.pop(number)
         while events:
             try:

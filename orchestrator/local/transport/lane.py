@@ -1,4 +1,4 @@
-"""The coordinator's end of a lane: never blocks, writes what fits, reads what is there.
+"""The coordinator's end of a lane, which never blocks: it writes what fits and reads what is there.
 
 Owner: the coordinator, under its lock.
 """
@@ -39,7 +39,7 @@ _LAST_WORDS_LINES = 8
 
 
 class LaneState(Enum):
-    """Where a worker is in its life."""
+    """The states of a worker's life."""
 
     STARTING = "starting"
     READY = "ready"
@@ -48,7 +48,7 @@ class LaneState(Enum):
 
 
 class LaneSettings(NamedTuple):
-    """What all lanes of a pool have in common."""
+    """The settings that all lanes of a pool share."""
 
     start_method: str
     pool_size: int
@@ -68,7 +68,7 @@ class Lane:
     def __init__(  # noqa: PLR0915 - a list of what a lane has
         self, worker_id: int, key: int, slot: memoryview, settings: LaneSettings, *, hears_stderr: bool = False
     ) -> None:
-        """Start the worker; it will say READY.
+        """Start the worker, which will say READY.
 
         Args:
             worker_id: taken over by its replacement.
@@ -180,7 +180,7 @@ class Lane:
         self.put(payload.frame(kind, encoded, self.inputs, number, ident, flags))
 
     def flush(self) -> bool:
-        """Write what the pipe takes; return whether nothing is left over."""
+        """Write what the pipe takes, and return whether nothing is left over."""
         ended = self.outputs.released
         if ended:
             offsets = [ended.popleft() for _ in range(len(ended))]
@@ -200,7 +200,7 @@ class Lane:
         return True
 
     def read(self) -> list[Frame] | None:
-        """Return the frames that have become whole; None: nothing more can come."""
+        """Return the frames that are whole now, or None if nothing more can come."""
         try:
             data = os.read(self.reader_fd, READ_BYTES)
         except BlockingIOError:
@@ -217,7 +217,7 @@ class Lane:
         return self._reader.feed(data)
 
     def end(self) -> int | None:
-        """Reap the process, which is dead or dying, and free what the lane holds; return its exit code."""
+        """Reap the dead or dying process, free what the lane holds, and return the exit code."""
         self.state = LaneState.DEAD
         self.spill = None
         self.process.join(5)
@@ -250,7 +250,7 @@ class Lane:
 
 
 def _moment(settings: LaneSettings) -> Moment:
-    """Return the state that a worker is to take over, which a fork server has from an earlier moment."""
+    """Return the state that a worker takes over, as the fork server's is from an earlier moment."""
     share = max(1, usable_cpus() // settings.pool_size)
     if settings.start_method == "fork":
         loaded()  # the workers find what was found here
@@ -261,7 +261,7 @@ def _moment(settings: LaneSettings) -> Moment:
 
 
 def telling_lines(text: str) -> str:
-    """Return the last lines of what was written to stderr; of a crash in compiled code the first that tell of it.
+    """Return the last lines of stderr, or of a crash in compiled code the first that tell of it.
 
     `faulthandler` writes the innermost call first, and behind that only how it came there.
     """

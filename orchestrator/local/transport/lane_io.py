@@ -1,4 +1,4 @@
-"""Reads and writes the lanes: which of them the one wait listens to, and for what.
+"""Reads and writes the lanes, and holds what the one wait listens to.
 
     reader, sentinel   from the start of a lane to its end
     writer             only while its pipe is full and something waits to be written
@@ -22,7 +22,7 @@ Occurred = list[tuple[selectors.SelectorKey, int]]
 
 
 class LaneIO:
-    """The one wait of a coordinator, and the reading and writing of the lanes that are in it."""
+    """The one wait of a coordinator, which reads and writes the lanes."""
 
     def __init__(self) -> None:
         self.wakeup = WakeUp()
@@ -39,14 +39,14 @@ class LaneIO:
         self._selector.register(lane.sentinel, selectors.EVENT_READ, lane)
 
     def remove(self, lane: Lane) -> None:
-        """Listen to a lane no more."""
+        """Stop listening to a lane."""
         for fd in (lane.reader_fd, lane.sentinel):
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(fd)
         self._stop_writing(lane)
 
     def flush(self, lane: Lane) -> None:
-        """Write; where the pipe is full, have the wait tell when it takes more."""
+        """Write, and if the pipe is full, make the wait tell when it takes more."""
         if lane.gated:
             return
         done = lane.flush()
@@ -64,7 +64,10 @@ class LaneIO:
             self._selector.unregister(lane.writer_fd)
 
     def read(self, lane: Lane) -> list[Frame]:
-        """Read one helping; return the frames that have become whole. Behind the end of the pipe nothing is read."""
+        """Read once, and return the frames that are whole now.
+
+        Behind the end of the pipe nothing is read.
+        """
         frames = lane.read()
         if frames is None:
             with contextlib.suppress(KeyError):

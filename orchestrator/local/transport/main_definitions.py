@@ -1,4 +1,6 @@
-"""What the program's `__main__` defines, for workers that ask (see `workers.pickling.main_module`).
+"""Answers workers that ask for names of the program's `__main__`.
+
+See `workers.pickling.main_module`.
 
 Owner: the coordinator, under its lock. Pickling by value may run user code (`__reduce__`).
 """
@@ -23,7 +25,7 @@ _OF_THE_MODULE = ("__file__", "__package__", "__spec__", "__doc__", "__cached__"
 
 
 def attributes_of_main() -> dict[str, Any]:
-    """Return what a worker's `__main__` is to say of itself."""
+    """Return the attributes of a worker's `__main__`."""
     main = vars(sys.modules["__main__"])
     found = {name: main.get(name) for name in _OF_THE_MODULE if name in main}
     spec = found.get("__spec__")
@@ -44,7 +46,7 @@ class Definitions:
         self._generation = bindings.refresh()
 
     def answer(self, told: dict[str, int], wanted: Wanted) -> list[Definition]:
-        """Return what was asked for, and the code that it takes and that this worker has not got."""
+        """Return what was asked for, with the code that it needs and this worker lacks."""
         definitions: list[Definition] = []
         names: set[str] = set()
         for name, token in wanted:
@@ -58,7 +60,7 @@ class Definitions:
         return definitions
 
     def _of_kind(self, told: dict[str, int]) -> list[Definition]:
-        """Return what this worker was not told about, of the kinds of which it wants all there is."""
+        """Return the definitions that this worker lacks, of the kinds of which it wants all."""
         if ALL not in told and CODE not in told:
             return []
         names = [name for name in bindings.track_all() if name not in told]
@@ -74,7 +76,7 @@ class Definitions:
                 definitions.append(_define(told, name, None, names))
 
     def rebound(self, told: dict[str, int]) -> list[Definition]:
-        """Return the definitions of names that mean something else than this worker was told."""
+        """Return the definitions of names that were rebound since this worker was told."""
         changed = [name for name, token in told.items() if token and bindings.current(name).token != token]
         names: set[str] = set()
         definitions = [_define(told, name, None, names) for name in changed]

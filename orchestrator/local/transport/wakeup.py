@@ -1,4 +1,4 @@
-"""Ends the coordinator's wait from another thread, or from a signal handler: a pipe that the wait listens to."""
+"""Wakes the coordinator from another thread or a signal handler, by a pipe."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ _HELPING_BYTES = 4096
 
 
 class WakeUp:
-    """The pipe; it never blocks, and any number of rings before the next look are one."""
+    """The wake-up pipe.
+
+    It never blocks, and any number of rings before the next look are one.
+    """
 
     def __init__(self) -> None:
         self.fd, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     @property
     def fds(self) -> tuple[int, int]:
-        """Both ends: a forked worker closes them."""
+        """The descriptors of both ends, which a forked worker closes."""
         return self.fd, self._writer
 
     @property
@@ -25,12 +28,12 @@ class WakeUp:
         return self._writer < 0
 
     def ring(self) -> None:
-        """End the wait, now or as soon as it begins."""
+        """Wake the waiter, now or as soon as it waits."""
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._writer, b"!")
 
     def drain(self) -> None:
-        """Take in all rings so far."""
+        """Read all rings so far."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(self.fd, _HELPING_BYTES)) == _HELPING_BYTES:
                 pass

@@ -1,4 +1,4 @@
-"""Start worker processes without running the user's main module again.
+"""Starts worker processes without running the user's main module again.
 
 `multiprocessing` normally re-runs `__main__` in a forkserver or spawned child, which is why its users need an `if
 __name__ == "__main__"` guard. Our workers get what they need of `__main__` over their lane
@@ -114,7 +114,10 @@ class _SpawnPopen(popen_spawn_posix.Popen):
     _duplicates: list[int]
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Have the child inherit a descriptor; one that is sent twice belongs to two objects there."""
+        """Make the child inherit a descriptor.
+
+        One that is sent twice belongs to two objects there.
+        """
         if fd in self._fds:
             fd = os.dup(fd)
             self._duplicates.append(fd)
@@ -181,7 +184,10 @@ def shareable_fd(fd: int, start_method: str) -> Any:
 
 
 def open_fd(fd: int) -> Any:
-    """Wrap a descriptor of the program's as `shareable_fd` does; None if it is closed."""
+    """Wrap a descriptor of the program's as `shareable_fd` does.
+
+    None if it is closed.
+    """
     try:
         os.fstat(fd)
     except OSError:
@@ -190,7 +196,7 @@ def open_fd(fd: int) -> Any:
 
 
 class _Inheriting:
-    """Stands for the process that is being started while something is pickled for a child that will be forked."""
+    """Poses as the process that is being started, while something is pickled for a forked child."""
 
     forks = True
 
@@ -204,7 +210,7 @@ class _Inheriting:
 
 
 def inherited(pickled: Callable[[], _T]) -> _T:
-    """Return what `pickled` gives, called as `multiprocessing` has it when a process is started; for a fork."""
+    """Call `pickled` as `multiprocessing` does when a process is started, for a fork."""
     spawning: Any = _Inheriting()
     context.set_spawning_popen(spawning)
     try:
@@ -230,7 +236,7 @@ _SPARE_FDS = 24
 
 
 def refuse_daemonic() -> None:
-    """Make sure that this process may have children at all.
+    """Check that this process may have children.
 
     Raises:
         WorkerStartError: `multiprocessing` started it as a daemonic one, which may have none.
@@ -243,7 +249,9 @@ def refuse_daemonic() -> None:
 
 
 def look_for_room() -> None:
-    """Make sure that a worker won't fail half started for want of descriptors: the fork server would not survive that.
+    """Check that there are enough descriptors for a worker.
+
+    The fork server would not survive one that fails half started.
 
     Raises:
         OSError: there are too few.
@@ -292,7 +300,7 @@ def _folder_is_gone() -> bool:
 
 
 def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:
-    """Start one worker and return its process; it is not ready yet.
+    """Start one worker and return its process, which is not ready yet.
 
     If the fork server ends meanwhile, it is started again, once.
     """
@@ -308,7 +316,7 @@ def start_process(start_method: str, start: WorkerStart) -> process.BaseProcess:
 
 
 def _start_tracker() -> None:
-    """Have multiprocessing's resource tracker run.
+    """Start multiprocessing's resource tracker.
 
     Its command line is not ours to choose: without this, files in the current folder that are named like modules of the
     standard library would be run in it.

@@ -1,4 +1,4 @@
-"""What a worker begins with: the initializer and the finalizer, with what they need of `__main__`.
+"""The setup of a worker: initializer and finalizer, with what they need of `__main__`.
 
 It is pickled anew for each worker, at the moment when that is started: so it has the state of that moment, and what may
 only be inherited (locks and queues of `multiprocessing`) is handed on as that library does it.
@@ -21,19 +21,22 @@ from workers.pickling.main_module import Definition
 
 
 class Beginning(NamedTuple):
-    """What all workers of a pool begin with."""
+    """The setup that all workers of a pool share."""
 
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     finalizer: Callable[[], object] | None
 
     def of_worker(self) -> OfWorker:
-        """Return what stands for it in the start of one worker."""
+        """Return its replacement in the start of one worker."""
         return OfWorker(self)
 
 
 class OfWorker:
-    """What one worker begins with; pickled once, or twice if the fork server has to be started again."""
+    """The setup of one worker.
+
+    Pickled once, or twice if the fork server has to be started again.
+    """
 
     def __init__(self, beginning: Beginning) -> None:
         self._beginning = beginning
