@@ -1,4 +1,4 @@
-"""One call in the process that runs its function: which runner it takes, and what is set before each chunk."""
+"""One call in the process that runs its function: its runner, and the state before each chunk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Runner = CallRunner | FusedRunner | RecordsRunner
 
 
 def runner_of(spec: CallSpec, ask_file: Callable[[], tuple[str, str]]) -> Runner:
-    """Return what runs a call's function, loaded now if it is only named; `ask_file` as of `Spill`."""
+    """Return the runner of a call's function, loaded now if it is only named.
+
+    `ask_file` is that of `Spill`.
+    """
     function = spec.function
     load = getattr(type(function), "__load_in_worker__", None)
     if load is not None:
@@ -28,7 +31,7 @@ def runner_of(spec: CallSpec, ask_file: Callable[[], tuple[str, str]]) -> Runner
 
 
 def begin(call: Runner, message: Any) -> None:
-    """Note which try at the items this is; with a seed, have them take their own random numbers.
+    """Set the number of the attempt, and with a seed the items' random numbers.
 
     A chunk of fused steps is one item for that.
     """

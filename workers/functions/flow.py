@@ -1,4 +1,4 @@
-"""A slice of a chunk on its way through fused steps: a column of values, and whose values they are.
+"""A slice of a chunk in fused steps: a column of values, and the items that they belong to.
 
 Which item a value came from is not tracked while all goes well. Each step that changes positions leaves in the flow's
 trail the mask or the groups that it had made anyway; only a failure, or a branch whose chains change positions, has the
@@ -47,7 +47,10 @@ class Flow:
             self.keep(mask)
 
     def spread(self, values: Sequence[Any], bounds: Sequence[int]) -> None:
-        """Put values in the place of each value; for the bounds see `trail`."""
+        """Replace each value by values.
+
+        For the bounds see `trail`.
+        """
         self.values = values
         self.trail.append((False, bounds))
 
@@ -59,7 +62,7 @@ class Flow:
         return list(found)
 
     def lose(self, bad: Bad, *, stop: bool) -> list[bool]:
-        """Enter the failures of values, and drop these; return the mask of those that are left.
+        """Enter the failures of values, drop those, and return the mask of the rest.
 
         Args:
             bad: by position among the values.
@@ -78,13 +81,13 @@ class Flow:
         return mask
 
     def purge(self) -> None:
-        """Drop the values of items of which another value failed: a failed item gives nothing."""
+        """Drop the values of items of which another value failed, as a failed item gives nothing."""
         mask = [origin not in self.failures for origin in self.origins()]
         if not all(mask):
             self.keep(mask)
 
     def by_item(self) -> list[Sequence[Any]]:
-        """Return the values of each item; none for one that failed or was dropped."""
+        """Return the values of each item, none for one that failed or was dropped."""
         if not self.trail:
             return list(zip(self.values, strict=False))
         groups: list[Any] = [[] for _ in range(self.size)]
@@ -92,7 +95,7 @@ class Flow:
         return groups
 
     def scatter(self, parts: Sequence[tuple[Sequence[int], Flow]], bad: Bad, *, stop: bool) -> Bad:
-        """Put what came of parts of this column into their places; return all failures by position.
+        """Insert the results of parts of this column, and return all failures by position.
 
         Args:
             parts: (positions in this column, what came of the values there); other values stay as they are.

@@ -1,4 +1,4 @@
-"""Run a chain of steps over the items of a chunk, column-wise.
+"""Runs a chain of steps over the items of a chunk, column by column.
 
     items -> slice -> step over the whole slice -> next step over the whole slice -> ... -> one flat list
 
@@ -37,7 +37,7 @@ Tally = tuple[float, ...]
 
 
 class FusedResults:
-    """What came of a chunk."""
+    """The outcome of a chunk."""
 
     __slots__ = ("failures", "flows", "spilled", "tally")
 
@@ -53,7 +53,10 @@ class FusedResults:
         return list(chain.from_iterable(flow.values for flow in self.flows))
 
     def by_item(self, *, stop: bool) -> list[Sequence[Any]]:
-        """Return the results of each item that did not fail; with `stop`, of those before the first that did."""
+        """Return the results of each item that did not fail.
+
+        With `stop`, of those before the first that did.
+        """
         failed = {position for position, _ in self.failures}
         groups = [group for flow in self.flows for group in flow.by_item()]
         if stop and failed:
@@ -62,14 +65,17 @@ class FusedResults:
 
 
 class Written:
-    """A slice of which the results of some items are on disk: stands in the place of its flow."""
+    """A slice with the results of some items on disk, in place of its flow."""
 
     __slots__ = ("failures", "groups", "size", "values")
 
     def __init__(
         self, flow: Flow, spill: Spill, abandoned: Callable[[], bool], *, stop: bool, everything: bool = False
     ) -> None:
-        """Read what is lazy, or everything, and write it; an item that fails meanwhile is a failure of the flow."""
+        """Read what is lazy, or everything, and write it.
+
+        An item that fails meanwhile is a failure of the flow.
+        """
         self.groups: list[Sequence[Any]] = list(flow.by_item())
         self.failures = flow.failures
         self.size = flow.size
@@ -100,7 +106,10 @@ class FusedRunner:
     def __init__(
         self, spec: CallSpec, steps: Steps, ask_file: Callable[[], tuple[str, str]] | None = None
     ) -> None:
-        """Make ready; without `ask_file` (see `Spill`), all results are held in memory."""
+        """Prepare the steps.
+
+        Without `ask_file` (see `Spill`), all results are held in memory.
+        """
         self.spec = spec
         self._counts: list[StepCounts] = []
         self._room = Room(sys.maxsize if ask_file is None else steps.most_held)
@@ -111,7 +120,7 @@ class FusedRunner:
     def run(
         self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None
     ) -> FusedResults:
-        """Run all steps over the items; over fewer of them if abandoned.
+        """Run all steps over the items, or over fewer if abandoned.
 
         With `began`, item by item: it is told the position of each before it runs.
         """
@@ -140,12 +149,12 @@ class FusedRunner:
 
 
 def no_file() -> tuple[str, str]:
-    """Stand for what asks for a file where all results are held in memory."""
+    """Refuse to ask for a file, where all results are held in memory."""
     return "", "nobody makes a file"
 
 
 def taken(steps: list[StepCounts]) -> Tally:
-    """Return what was counted in a chunk, and count from 0 again."""
+    """Return the counts of a chunk, and reset them."""
     found: list[float] = []
     for counts in steps:
         found += (counts.items_in, counts.items_out, counts.failed, counts.skipped, counts.seconds)
@@ -160,14 +169,17 @@ class _Operator(Protocol):
     counts: StepCounts
 
     def run(self, flow: Flow) -> Bad:
-        """Replace the flow's values by what comes of them; return the failures by position among them before."""
+        """Replace the flow's values by their results, and return the failures by former position."""
 
 
 class Chain:
     """Steps in order, made ready to run."""
 
     def __init__(self, steps: tuple[Step, ...], counts: list[StepCounts], *, stop: bool, room: Room) -> None:
-        """Make ready; the counts of each step, inner ones too, are entered in the order of `Steps.names`."""
+        """Prepare the steps.
+
+        The counts of each, inner ones too, are entered in the order of `Steps.names`.
+        """
         self._operators = [(_operator(step, counts, stop=stop, room=room), step.drop_none) for step in steps]
         self._stop = stop
         self._room = room
@@ -202,7 +214,10 @@ class Chain:
                 return
 
     def _go_on_lazily(self, flow: Flow, number: int) -> None:
-        """Take the values through the steps from `number` on; those that a `Lazy` stands for when they are read."""
+        """Run the values through the steps from `number` on.
+
+        Those of a `Lazy` when they are read.
+        """
         values = flow.values
         lazies = [value for value in values if type(value) is Lazy]
         self._operators[number - 1][0].counts.items_out -= len(lazies)
@@ -216,7 +231,7 @@ class Chain:
                 flow.purge()
 
     def _rest(self, number: int, slices: Iterator[list[Any]]) -> Iterator[list[Any]]:
-        """Give what comes of slices of the output of the step before `number`."""
+        """Yield the results of slices of the output of the step before `number`."""
         operator, drops_none = self._operators[number - 1]
         counts, last = operator.counts, number == len(self._operators)
         if drops_none:
@@ -236,7 +251,7 @@ class Chain:
 
 
 class _Calls:
-    """Calls a step's function over a column so that each value's fate is known."""
+    """Calls a step's function over a column, tracking which values fail."""
 
     __slots__ = ("_step", "stop")
 
@@ -245,7 +260,10 @@ class _Calls:
         self.stop = stop
 
     def over(self, apply: Iterator[Any], total: int) -> tuple[list[Any], Bad]:
-        """Return what `apply` gives for `total` values, and the failures among them; with `stop`, the first one."""
+        """Return the results of `apply` for `total` values, and the failures among them.
+
+        With `stop`, the first one.
+        """
         out: list[Any] = []
         bad: Bad = {}
         while True:
@@ -261,13 +279,13 @@ class _Calls:
                 return out, bad
 
     def captured(self, error: BaseException) -> ExceptionRecord:
-        """Return what a call of the step's function raised, as a failure of this step."""
+        """Return the failure of this step for what its function raised."""
         if isinstance(error, StopIteration):
             error = RuntimeError("the function raised StopIteration")
         return replace(capture(error), step=self._step.name, workflow=self._step.workflow)
 
     def at_all_places(self, apply: Iterator[Any], total: int) -> tuple[list[Any], Bad]:
-        """As `over`, with None at the places of values that failed or were not run."""
+        """Do as `over`, with None at the places of values that failed or were not run."""
         out, bad = self.over(apply, total)
         for position in sorted(bad):
             out.insert(position, None)
@@ -275,7 +293,7 @@ class _Calls:
 
 
 class _Map:
-    """Each value to one."""
+    """Replaces each value by one."""
 
     def __init__(self, step: Step, calls: _Calls) -> None:
         self.counts = StepCounts()
@@ -308,7 +326,7 @@ class _Filter:
 
 
 class _FlatMap:
-    """Each value to any number."""
+    """Replaces each value by any number of values."""
 
     def __init__(self, step: Step, calls: _Calls, room: Room) -> None:
         self.counts = StepCounts()
@@ -337,7 +355,7 @@ class _FlatMap:
         return bad
 
     def _fill(self, values: list[Any], starts: list[int], arrived: Iterator[Any]) -> None:
-        """Take what the function gives, and note where in it the results of each value start."""
+        """Take the function's results, and note where those of each value start."""
         room = self._room
         current: list[Any] = [None]
         iterators = self._iterators(values, starts, arrived, current)
@@ -357,7 +375,7 @@ class _FlatMap:
     def _iterators(
         self, values: list[Any], starts: list[int], arrived: Iterator[Any], current: list[Any]
     ) -> Iterator[Iterable[Any]]:
-        """Call the function for each value when what it gave for the one before is read."""
+        """Call the function for each value after the results of the one before are read."""
         function: Any = self._step.function
         for value in arrived:
             starts.append(len(values))
@@ -368,7 +386,7 @@ class _FlatMap:
 
 
 class _Branch:
-    """Each value through the chain of its label."""
+    """Runs each value through the chain of its label."""
 
     def __init__(self, step: Step, calls: _Calls, counts: list[StepCounts], room: Room) -> None:
         self.counts = StepCounts()
@@ -396,7 +414,7 @@ class _Branch:
 
 
 class _Numbers(dict[Hashable, int]):
-    """Label -> which chain."""
+    """The chain of each label."""
 
     def __init__(self, step: Step) -> None:
         super().__init__((label, number) for number, (label, _) in enumerate(step.branches))
@@ -409,7 +427,10 @@ class _Numbers(dict[Hashable, int]):
 
 
 class _When:
-    """A step for the values that fulfil its condition; the others pass unchanged."""
+    """A step for the values that fulfil its condition.
+
+    The others pass unchanged.
+    """
 
     def __init__(self, step: Step, calls: _Calls, inner: _Operator | Chain, counts: StepCounts) -> None:
         self.counts = counts
@@ -429,7 +450,7 @@ class _When:
 
 
 def _operator(step: Step, counts: list[StepCounts], *, stop: bool, room: Room) -> _Operator:
-    """Make a step ready to run, and enter its counts."""
+    """Prepare a step, and enter its counts."""
     calls = _Calls(step, stop=stop)
     if step.kind == "branch":
         branch = _Branch(step, calls, counts, room)

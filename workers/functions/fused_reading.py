@@ -1,4 +1,4 @@
-"""Fused steps of which the first reads the records of a block: then each record is what runs, fails and is timed.
+"""Runs fused steps of which the first reads the records of a block, record by record.
 
     blocks -> read -> slice of records -> step over the whole slice -> next step -> ... -> one flat list
 
@@ -42,7 +42,7 @@ Failed = list[tuple[int, ExceptionRecord | list[Any]]]
 
 
 class ReadBlock:
-    """What came of the records of one block."""
+    """The outcome of the records of one block."""
 
     __slots__ = ("failed", "flows", "good", "read")
 
@@ -60,7 +60,10 @@ class ReadBlock:
         return any(type(flow) is Written for flow in self.flows)
 
     def values(self) -> list[Any]:
-        """Return all results, in order; none may be on disk."""
+        """Return all results, in order.
+
+        None may be on disk.
+        """
         return list(chain.from_iterable(flow.values for flow in self.flows))
 
     def outcome(self) -> list[Any] | Parts:
@@ -68,7 +71,10 @@ class ReadBlock:
         return Parts(self.pieces()) if self.spilled else self.values()
 
     def pieces(self) -> list[Any]:
-        """Return a list of results, or an `Extent`, for each run of records; between them the records that failed."""
+        """Return a list of results, or an `Extent`, for each run of records.
+
+        The records that failed stand between them.
+        """
         groups = dict(zip(self.good, (group for flow in self.flows for group in flow.by_item()), strict=False))
         pieces: list[Any] = [[]]
         for position in range(len(self.read.values)):
@@ -82,7 +88,7 @@ class ReadBlock:
         return [piece for piece in pieces if type(piece) is not list or piece]
 
     def refuse(self, why_not: Callable[[Any], Exception | None]) -> None:
-        """Take the records for failed whose results `why_not` objects to."""
+        """Count the records as failed whose results `why_not` objects to."""
         at = 0
         for flow in self.flows:
             for number, group in enumerate(flow.by_item()):
@@ -106,7 +112,7 @@ def _add(pieces: list[Any], group: Any) -> None:
 
 
 class ReadResults:
-    """What came of a chunk of blocks."""
+    """The outcome of a chunk of blocks."""
 
     def __init__(self, blocks: list[ReadBlock | ExceptionRecord], tally: Tally) -> None:
         self._blocks = blocks
@@ -134,7 +140,7 @@ class ReadResults:
         return [block.outcome() for block in self._whole() if not block.failed]
 
     def refuse(self, why_not: Callable[[Any], Exception | None]) -> None:
-        """Take the records for failed whose results `why_not` objects to."""
+        """Count the records as failed whose results `why_not` objects to."""
         for block in self._whole():
             block.refuse(why_not)
 
@@ -148,7 +154,10 @@ class RecordsRunner:
     def __init__(
         self, spec: CallSpec, steps: Steps, ask_file: Callable[[], tuple[str, str]] | None = None
     ) -> None:
-        """Make ready; without `ask_file` (see `Spill`), all results are held in memory."""
+        """Prepare the steps.
+
+        Without `ask_file` (see `Spill`), all results are held in memory.
+        """
         self.spec = spec
         self._step = steps.steps[0]
         self._reader = cast("RecordReader", self._step.function)
@@ -162,7 +171,7 @@ class RecordsRunner:
     def run(
         self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None
     ) -> ReadResults:
-        """Read the blocks and run all steps over their records; over fewer of them if abandoned.
+        """Read the blocks and run all steps over their records, or fewer if abandoned.
 
         With `began`, record by record; it is told the position of each block before it is read.
         """
@@ -204,7 +213,10 @@ class RecordsRunner:
         return replace(capture(error), step=self._step.name, workflow=self._step.workflow)
 
     def _leave_out(self, block: ReadBlock) -> None:
-        """Enter the records that can't be read; with `stop`, what stands behind the first is not run."""
+        """Enter the records that can't be read.
+
+        With `stop`, what stands behind the first is not run.
+        """
         failed = block.read.failed
         end = len(block.read.values)
         if self.spec.stop_at_failure:
@@ -251,7 +263,10 @@ class RecordsRunner:
         return Written(flow, self._spill, abandoned, stop=self.spec.stop_at_failure)
 
     def _relieve(self, block: ReadBlock, abandoned: Callable[[], bool]) -> Bad:
-        """Write what is held of a block; return what can't be written, by position among the good records."""
+        """Write what is held of a block.
+
+        Returns what can't be written, by position among the good records.
+        """
         failures: Bad = {}
         at = 0
         for number, flow in enumerate(block.flows):
@@ -264,7 +279,10 @@ class RecordsRunner:
         return failures
 
     def _written(self, flow: Flow, abandoned: Callable[[], bool], *, together: bool) -> Written:
-        """Write what all records of a slice gave; `together` if none of them is at fault, or stands between them."""
+        """Write the results of all records of a slice.
+
+        `together` if none of them is at fault, or stands between them.
+        """
         if together:
             values = flow.values
             slices = (list(values[at : at + SLICE_VALUES]) for at in range(0, len(values), SLICE_VALUES))
@@ -282,7 +300,7 @@ class RecordsRunner:
 
 
 def reader_of(steps: Steps) -> RecordReader | None:
-    """Return what reads the records of blocks, if that is what the first of these steps does."""
+    """Return the reader of blocks, if the first of these steps is one."""
     first = steps.steps[0]
     reading = sys.modules.get("workers.records.reader")  # loaded by whoever made the steps, or unpickled them
     if reading is None or first.when is not None or not isinstance(first.function, reading.RecordReader):

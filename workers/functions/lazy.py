@@ -1,4 +1,4 @@
-"""Results of one value that are too many to be held: they stand in a column as one `Lazy`, and are made as it is read.
+"""Results of one value that are too many to hold, as one `Lazy` that makes them when it is read.
 
 Runs in the worker's main thread, which owns the state.
 """
@@ -25,7 +25,7 @@ _SAMPLES = 8
 
 
 class FailedLazily(Exception):  # noqa: N818 - carries a failure, and never reaches a user
-    """What made the results of a value raised while they were read."""
+    """The iterable of a value's results raised while it was read."""
 
     def __init__(self, record: ExceptionRecord) -> None:
         super().__init__(record)
@@ -33,7 +33,7 @@ class FailedLazily(Exception):  # noqa: N818 - carries a failure, and never reac
 
 
 class Lazy:
-    """Stands in a column for the results of one value."""
+    """The results of one value, in a column."""
 
     __slots__ = ("slices",)
 
@@ -46,7 +46,10 @@ class Room:
     """How many results of one value a chain may hold, and whether that was too few."""
 
     def __init__(self, most: int) -> None:
-        """Begin; `sys.maxsize`: all are held."""
+        """Start empty.
+
+        `sys.maxsize`: all are held.
+        """
         self._most = most
         self.most_at_once = min(SLICE_VALUES, most)
         """How many values go through the rest of a chain together, or should come of them."""
@@ -61,14 +64,17 @@ class Room:
         return self._most != maxsize and _size_of(values[-_SAMPLES:], count) > _MOST_BYTES
 
     def weight(self, values: Sequence[Any], sources: int) -> int:
-        """Return how many results beyond one a source there are; large ones count for several."""
+        """Return how many results there are beyond one for each source.
+
+        Large ones count for several.
+        """
         more = len(values) - sources
         if more <= 0 or self._most == maxsize:
             return min(more, 0)
         return more * max(1, _size_of(values[-_SAMPLES:], self._most) // _MOST_BYTES)
 
     def lazy(self, held: list[Any], made: Any, step: Step, counts: StepCounts) -> Lazy:
-        """Return what stands for the results of a value: those that are held, and the rest of them.
+        """Return a `Lazy` of the results of a value: those that are held, and the rest.
 
         `made`: what the function gave, a list or a tuple; else the iterator over it.
         """
@@ -106,7 +112,7 @@ def has_lazy(values: Iterable[Any]) -> bool:
 
 
 def read(values: Iterable[Any]) -> Iterator[list[Any]]:
-    """Give the values of a column in slices, and in the place of each `Lazy` what it stands for."""
+    """Yield the values of a column in slices, with each `Lazy` resolved."""
     plain: list[Any] = []
     for value in values:
         if type(value) is not Lazy:
@@ -121,7 +127,7 @@ def read(values: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def in_pieces(slices: Iterator[list[Any]], most: int, told: list[int]) -> Iterator[list[Any]]:
-    """Cut slices so that what comes of a piece is about `most` values.
+    """Cut slices so that each yields about `most` values.
 
     Args:
         slices: of values.

@@ -24,7 +24,10 @@ class Together:
         self.__qualname__ = describe_function(function)
 
     def __call__(self, barrier: Barrier, where: Where, ids: tuple[int, ...], arguments: tuple[Any, ...]) -> Any:
-        """Run the function among the workers `ids`; the barrier is this process's already, since it was unpickled."""
+        """Run the function among the workers `ids`.
+
+        The barrier is this process's already, since it was unpickled.
+        """
         here = context.current()
         step = Step(barrier, Exchange(where, ids.index(here.id), len(ids)))
         here.step = step

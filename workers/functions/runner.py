@@ -1,4 +1,4 @@
-"""Run the user's function over the items of a chunk, so that each item's fate is known.
+"""Runs the user's function over the items of a chunk, tracking each item's fate.
 
 The fast path is one C loop (`list.extend` of a `map`): what was done before an exception stays in the list, so the
 item at fault is known without a Python statement an item.
@@ -26,7 +26,7 @@ Failures = list[tuple[int, ExceptionRecord | list[Any]]]
 
 
 class CallSpec(NamedTuple):
-    """What a worker must know of a call before its first chunk."""
+    """The specification of a call, which a worker gets before its first chunk."""
 
     function: Callable[..., Any] | Steps
     star: bool
@@ -59,7 +59,9 @@ class CallRunner:
         """The items of the chunk that runs, and the iterator that gives them to the function."""
 
     def give_back(self) -> int | None:
-        """Let the chunk that runs end with the item that has begun last; return how many have, None: all of them.
+        """End the running chunk with the item that has begun last.
+
+        Returns how many have begun, or None for all.
 
         If none has, the first will, and counts.
 
@@ -75,14 +77,16 @@ class CallRunner:
         return begun
 
     def begin_at(self, index: int) -> None:
-        """Have the next item take the random numbers of this index in its call."""
+        """Give the next item the random numbers of this index in its call."""
         if isinstance(self._function, Seeded):
             self._function.index = index
 
     def run(
         self, items: Sequence[Any], abandoned: Callable[[], bool], began: Callable[[int], None] | None = None
     ) -> tuple[list[Any], Failures]:
-        """Return the results and, by position in the chunk, the failures; fewer of both if abandoned.
+        """Return the results and, by position in the chunk, the failures.
+
+        Fewer of both if abandoned.
 
         `began` is told the position of each item before it runs.
         """

@@ -1,4 +1,4 @@
-"""Run a chunk slice by slice, to look in between whether anybody still waits for it.
+"""Runs a chunk slice by slice, checking in between whether anybody still waits for it.
 
 Runs in the worker's main thread, which owns the state.
 """
@@ -13,7 +13,7 @@ _SLICE_S = 0.005
 
 
 class Slices:
-    """The way of a call's chunks through its function, and how many items fill a slice of time."""
+    """Runs a call's chunks in slices of time, and tracks how many items fill one."""
 
     __slots__ = ("_items",)
 
@@ -27,7 +27,7 @@ class Slices:
         abandoned: Callable[[], bool],
         began: Callable[[int], None] | None = None,
     ) -> None:
-        """Run over the items until all are through, or nobody waits for them any more.
+        """Run over the items until all are done, or nobody waits for them any more.
 
         Args:
             items: may become fewer meanwhile.

@@ -1,4 +1,4 @@
-"""Results that are too many for memory, on their way to the coordinator: in a file that it has made.
+"""Sends results that exceed memory to the coordinator in a file that it has made.
 
     length u64 | pickled list | length u64 | pickled list ...          in order; an `Extent` says where an item's begin
 
@@ -21,7 +21,7 @@ HEAD_BYTES = 8
 
 
 class Extent(NamedTuple):
-    """Where the results of one item are."""
+    """The place of the results of one item."""
 
     start: int
     end: int
@@ -35,20 +35,26 @@ class Parts(NamedTuple):
 
 
 class SpillError(OSError):
-    """The results of an item are too many for memory, and can't be written to disk; the text says why."""
+    """The results of an item exceed memory, and can't be written to disk.
+
+    The text says why.
+    """
 
 
 class Spill:
     """The file of one chunk."""
 
     def __init__(self, ask: Callable[[], tuple[str, str]]) -> None:
-        """Begin without a file; `ask` has the coordinator make one: (path, why there is none)."""
+        """Start without a file.
+
+        `ask` has the coordinator make one: (path, why there is none).
+        """
         self._ask = ask
         self._fd = -1
         self._size = 0
 
     def write(self, slices: Iterator[list[Any]], abandoned: Callable[[], bool]) -> Extent:
-        """Write the results of one item; only some of them if the call is abandoned.
+        """Write the results of one item, or some of them if the call is abandoned.
 
         Raises:
             FailedLazily: what makes them raised, or they can't be pickled or written. Nothing of them is kept.
@@ -93,7 +99,7 @@ class Spill:
         self._size = start
 
     def close(self) -> None:
-        """Let go of the file, which is the coordinator's from now on."""
+        """Close the file, which the coordinator owns from now on."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1

@@ -1,4 +1,4 @@
-"""What a fused chain consists of: named steps, which a stage takes in the place of its function.
+"""The named steps of a fused chain, which a stage takes as its function.
 
     Steps((Step("parse", "map", json.loads), Step("good", "filter", is_good), Step("words", "flat_map", words)))
 
@@ -55,7 +55,10 @@ class Steps:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every step's name, those inside a branch behind it; one that stood before gets a number: "parse-2"."""
+        """Every step's name, those inside a branch behind it.
+
+        One that stood before gets a number: "parse-2".
+        """
         times: dict[str, int] = {}
         found = []
         for step in _walk(self.steps):
@@ -70,7 +73,10 @@ class Steps:
 
 @dataclass(slots=True)
 class StepCounts:
-    """What one step has done; items that are tried again count again."""
+    """The counts of one step.
+
+    Items that are retried count again.
+    """
 
     items_in: int = 0
     items_out: int = 0
@@ -90,7 +96,7 @@ class StepCounts:
         self.seconds += seconds
 
     def take_over(self, other: StepCounts) -> None:
-        """Count on from what the same step did before."""
+        """Continue from the counts that the same step had before."""
         self.add(other.items_in, other.items_out, other.failed, other.skipped, other.seconds)
 
 

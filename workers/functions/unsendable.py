@@ -1,4 +1,4 @@
-"""Results that can't be pickled: which one it is, and why."""
+"""Finds which result can't be pickled, and why."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from workers.transport import payload
 
 
 class UnpicklableResultError(TypeError):
-    """The function's result can't be sent back; the text says why."""
+    """The function's result can't be sent back.
+
+    The text says why.
+    """
 
 
 def unsendable(result: Any, *, grouped: bool) -> UnpicklableResultError | None:
-    """Return why a result, or the first of a group that is at fault, can't be pickled; None: it can."""
+    """Return why a result, or the first bad one of a group, can't be pickled, or None if it can."""
     for each in result if grouped else (result,):
         try:
             payload.encode(each)

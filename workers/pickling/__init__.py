@@ -1,1 +1,1 @@
-"""How objects and functions travel: by value, by name, or as a part of `__main__`."""
+"""Pickling of objects and functions: by value, by name, or as a part of `__main__`."""

@@ -1,4 +1,4 @@
-"""What the names of this process's `__main__` mean now, for the workers that mirror it (`main_module`).
+"""Tracks what the names of this process's `__main__` mean, for workers that mirror it (`main_module`).
 
 A token stands for one binding of one name: bound anew, the name has another token, which is larger. So a value is sent
 to a worker once, and again only when its name means something else; and a call that was opened before still gets what
@@ -31,7 +31,7 @@ class Binding(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an object is found in `__main__`: a name, and attributes from there."""
+    """The path to an object in `__main__`: a name, and attributes from there."""
 
     name: str
     path: tuple[str, ...]
@@ -84,7 +84,7 @@ def _bind(name: str, value: Any) -> Binding:
 
 
 def current(name: str) -> Binding:
-    """Return what a name means now; `MISSING`: nothing."""
+    """Return the present meaning of a name, or `MISSING`."""
     value = _meaning(name)
     with _lock:
         known = _current.get(name)
@@ -92,7 +92,7 @@ def current(name: str) -> Binding:
 
 
 def of_token(name: str, token: int) -> Binding:
-    """Return the binding of a token, or what the name means now if that is not known any more."""
+    """Return the binding of a token, or the name's present one if that is not known any more."""
     with _lock:
         if token in _former:
             return Binding(_former[token], token)
@@ -100,12 +100,12 @@ def of_token(name: str, token: int) -> Binding:
 
 
 def has_token(token: int) -> bool:
-    """Whether a token is of this process's own main module, not of the one that it mirrors."""
+    """Whether a token belongs to this process's own main module, not to the one that it mirrors."""
     return token >> 40 == _registry
 
 
 def refresh() -> int:
-    """Look for names that were bound anew; return a number that is another one when there were any."""
+    """Look for names that were rebound, and return a number that changes when there were any."""
     global _generation  # noqa: PLW0603 - see _begin_anew
     names = namespace()
     with _lock:
@@ -123,14 +123,14 @@ def refresh() -> int:
 
 
 def track_all() -> list[str]:
-    """Have names that are new looked for too; return all there are."""
+    """Look for new names, too, and return all."""
     global _tracks_all  # noqa: PLW0603 - see _begin_anew
     _tracks_all = True
     return [name for name in list(namespace()) if not name.startswith("__")]
 
 
 def place_of(obj: Any) -> Place | None:
-    """Return where `__main__` has this very object; None: nowhere, or it is not of `__main__`."""
+    """Return where `__main__` has this very object, or None."""
     try:
         if getattr(obj, "__module__", None) != "__main__":
             return None

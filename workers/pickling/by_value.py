@@ -48,7 +48,10 @@ def with_names(obj: Any) -> tuple[bytes, set[str]]:
 
 @memmap.sends_memmaps_by_name
 def definition(name: str, bound: bindings.Binding) -> tuple[bytes, set[str]]:
-    """Return a pickle of what `__main__` means, or meant, by `name`, by value; and the names that loading it takes."""
+    """Return a pickle by value of what `__main__` means by `name`.
+
+    Or meant. Also returns the names that loading it takes.
+    """
     return _dumped(bound.value, (name, bound), None)
 
 
@@ -73,7 +76,7 @@ def _pickler_class() -> Any:
 
 
 class _Reducing:
-    """What goes before cloudpickle's own ways; mixed into its pickler."""
+    """A mixin of cloudpickle's pickler, whose rules come first."""
 
     dispatch_table: Any
 
@@ -90,7 +93,10 @@ class _Reducing:
         self._starting = inheriting.is_starting()
 
     def reducer_override(self, obj: Any) -> Any:
-        """Say how an object is pickled; `NotImplemented`: as pickle has it."""
+        """Return how an object is pickled.
+
+        `NotImplemented`: as pickle does by default.
+        """
         if type(obj) is CodeType:
             return rebuilding.code, (marshal.dumps(obj),)  # cloudpickle would drop the name of the file
         if self._starting and (reduced := inheriting.reduced(obj)) is not None:
@@ -142,7 +148,7 @@ class _Reducing:
         return rebuilding.function, (code, len(code.co_freevars)), parts, None, None, rebuilding.fill_function
 
     def _as_root(self, obj: Any, reduced: Any, token: int) -> Any:
-        """Have the object known in the worker as soon as it is made: what it holds may refer to it."""
+        """Register the object in the worker as soon as it is made, as its content may refer to it."""
         if reduced is NotImplemented:
             if isinstance(obj, FunctionType | type):  # of a module, by its name
                 return reduced
@@ -163,7 +169,7 @@ class _Reducing:
         return {name: self._value(value) for name, value in values.items()}
 
     def _value(self, value: Any) -> Any:
-        """Return the value, or what stands for it if `__main__` has this very container under a name."""
+        """Return the value, or its placeholder if `__main__` has this very container under a name."""
         if type(value) not in _CONTAINERS:
             return value
         if self._shared is None:
@@ -177,7 +183,7 @@ class _Reducing:
 
 
 def _special(obj: Any) -> Any:
-    """Take apart an object of a kind that neither pickle nor cloudpickle can; None: it is of no such kind."""
+    """Reduce an object of a kind that neither pickle nor cloudpickle can, or return None."""
     kind = type(obj)
     if kind is FunctionType and rebuilding.is_singledispatch(obj):
         return rebuilding.singledispatch, (obj.__wrapped__, list(obj.registry.items()))

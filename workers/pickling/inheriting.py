@@ -1,4 +1,4 @@
-"""What may only be inherited: locks, queues, events, values and pipe ends of `multiprocessing`.
+"""Sends objects that may only be inherited: locks, queues, events, values and pipe ends of `multiprocessing`.
 
 They are sent with the start of a worker, in the library's own spawning context. A forked worker has them already.
 Runs in the coordinator, but for `inherited`, which a forked worker calls.
@@ -32,7 +32,10 @@ def _is_of(obj: Any, kinds: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 def names_in(namespace: dict[str, Any]) -> set[str]:
-    """Return the names of a module that stand for such objects; not pipe ends, which it matters to hold open."""
+    """Return a module's names of such objects.
+
+    Not of pipe ends, which must not be held open.
+    """
     return {name for name, value in list(namespace.items()) if _is_of(value, _KINDS)}
 
 
@@ -42,7 +45,10 @@ def is_starting() -> bool:
 
 
 def reduced(obj: Any) -> Any:
-    """Return how such an object is pickled for a worker that is being started; None: as ever."""
+    """Return how such an object is pickled for a worker that is being started.
+
+    None: as always.
+    """
     popen: Any = context.get_spawning_popen()
     if getattr(popen, "forks", False):
         if not (_is_of(obj, _KINDS) or _is_of(obj, _PIPE_ENDS)):
@@ -62,7 +68,7 @@ def inherited(number: int) -> Any:
 
 
 def _make_sendable(obj: Any) -> None:
-    """Give locks of a forking context (the default on Linux) a name, which others can find them by.
+    """Give locks of a forking context a name, by which others can find them.
 
     They are changed in place, so that the program's own object is the same lock.
     """

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class HandlerError(Exception):
-    """The function that a TARGET names can't be had; the message is one line that says why."""
+    """The function that a TARGET names is not available.
+
+    The message is one line that says why.
+    """
 
 
 def load(target: str, folder: str | None = None) -> Callable[..., Any]:
@@ -47,12 +50,12 @@ def load(target: str, folder: str | None = None) -> Callable[..., Any]:
 
 
 def call(target: str, folder: str) -> Any:
-    """Call the function that `target` names, without arguments; what a worker does at its end."""
+    """Call the function that `target` names, without arguments, when a worker exits."""
     return load(target, folder)()
 
 
 def _load_module(name: str, folder: str) -> ModuleType:
-    """Import a module, with `folder` first on the path, as `python -m` has it."""
+    """Import a module, with `folder` first on the path, as `python -m` does."""
     _put_on_path(folder)
     try:
         module = importlib.import_module(name)
@@ -69,7 +72,7 @@ def _load_module(name: str, folder: str) -> ModuleType:
 
 
 def _load_file(path: str) -> ModuleType:
-    """Import a file under its stem, with its folder first on the path, as `python path/file.py` has it."""
+    """Import a file under its stem, with its folder first on the path, as `python path/file.py` does."""
     path = os.path.abspath(path)  # noqa: PTH100
     if not os.path.isfile(path):  # noqa: PTH113
         raise HandlerError(f"there is no file {path}")

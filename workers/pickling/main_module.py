@@ -26,7 +26,7 @@ from workers.pickling.needs import ALL, CODE
 
 
 class Definition(NamedTuple):
-    """What a name of the coordinator's `__main__` stands for."""
+    """The definition of a name of the coordinator's `__main__`."""
 
     name: str
     token: int
@@ -45,7 +45,7 @@ Ask = Callable[[Wanted], list[Definition]]
 
 
 class MainMirror(types.ModuleType):
-    """Stands as `sys.modules["__main__"]` in a worker."""
+    """The `sys.modules["__main__"]` of a worker."""
 
     def __getattr__(self, name: str) -> Any:
         if not (name.startswith("__") and name.endswith("__")) and _mirror is not None:
@@ -107,7 +107,7 @@ class _Mirror:
             self.need([name])
 
     def _settle(self) -> None:
-        """Get the names that are pending, and what those need, unless that is being done further out."""
+        """Fetch the pending names, and what those need, unless an outer call does."""
         if self._depth:
             return
         self._depth += 1
@@ -121,7 +121,7 @@ class _Mirror:
             self._depth -= 1
 
     def _get(self, wanted: Wanted) -> list[Definition]:
-        """Return definitions: of those that came with the start if they are there, else the coordinator's."""
+        """Return definitions: those that came with the start, else the coordinator's."""
         there = [self._offered[name] for name, token in wanted if self._is_offered(name, token)]
         asked = [(name, token) for name, token in wanted if not self._is_offered(name, token)]
         return there + (self.ask(asked) if asked else [])
@@ -160,7 +160,10 @@ class _Mirror:
                 self.namespace[each.name] = value
 
     def stock(self) -> None:
-        """Have the definitions of all code here; it is loaded when it is needed."""
+        """Fetch the definitions of all code.
+
+        They are loaded when needed.
+        """
         with self.lock:
             if CODE not in self._bound:
                 self._bound[CODE] = 0
@@ -168,7 +171,7 @@ class _Mirror:
                     self._offered.setdefault(each.name, each)
 
     def rebind(self, definitions: list[Definition]) -> None:
-        """Take in what the coordinator has bound anew."""
+        """Take in what the coordinator has rebound."""
         with self.lock:
             loaded = [each for each in definitions if each.name in self._bound or ALL in self._bound]
             self._offered.update({each.name: each for each in definitions})
@@ -187,7 +190,7 @@ _mirror: _Mirror | None = None
 
 
 def install(ask: Ask, attributes: dict[str, Any], offered: list[Definition]) -> None:
-    """Put a mirror in the place of this process's main module.
+    """Replace this process's main module by a mirror.
 
     Args:
         ask: gets definitions from the coordinator.
@@ -203,7 +206,7 @@ def install(ask: Ask, attributes: dict[str, Any], offered: list[Definition]) -> 
 
 
 def _prepare_fork() -> None:
-    """Before this worker forks, have all functions and classes here: the child can't ask."""
+    """Fetch all functions and classes before this worker forks, as the child can't ask."""
     with contextlib.suppress(Exception):
         if _mirror is not None:
             _mirror.stock()
@@ -223,17 +226,17 @@ def lookup(name: str, token: int) -> Any:
 
 
 def made(token: int, make: Callable[[], Any]) -> Any:
-    """Return what has this token; it is made if it is not there yet."""
+    """Return the object of this token, making it if needed."""
     return make() if _mirror is None else _mirror.made(token, make)
 
 
 def need(names: list[str]) -> None:
-    """Have names in the namespace, if the coordinator has them."""
+    """Fetch names into the namespace, if the coordinator has them."""
     if _mirror is not None:
         _mirror.need(names)
 
 
 def rebind(definitions: list[Definition]) -> None:
-    """Take in what the coordinator has bound anew."""
+    """Take in what the coordinator has rebound."""
     if _mirror is not None:
         _mirror.rebind(definitions)

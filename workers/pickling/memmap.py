@@ -1,4 +1,4 @@
-"""`numpy.memmap` arguments travel by file name: the worker maps the same file, so writes reach it.
+"""Sends `numpy.memmap` arguments by file name, so that the worker's writes reach the file.
 
 A plain pickle copies the array, and what a function writes into the copy is lost. joblib passes memmaps by name too.
 Arrays that are not simply a part of a file that still has its name go by value, as any array does: copy-on-write maps,
@@ -19,7 +19,7 @@ _SENDERS: set[CodeType] = set()
 
 
 class _Place(NamedTuple):
-    """Where an array lies: all that a worker needs to map it again."""
+    """The place of an array, with all that a worker needs to map it again."""
 
     path: str
     device: int
@@ -33,13 +33,16 @@ class _Place(NamedTuple):
 
 
 def sends_memmaps_by_name(function: _Sender) -> _Sender:
-    """Mark a function whose pickles go to a worker; pickles that anybody else makes hold a copy, as ever."""
+    """Mark a function whose pickles go to a worker.
+
+    Other pickles hold a copy, as always.
+    """
     _SENDERS.add(function.__code__)
     return function
 
 
 def register() -> None:
-    """Teach `pickle` to ask this module about memmaps; does nothing where numpy is not loaded."""
+    """Teach `pickle` to ask this module about memmaps, where numpy is loaded."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and numpy.memmap not in copyreg.dispatch_table:
         copyreg.pickle(numpy.memmap, _reduce)

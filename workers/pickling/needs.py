@@ -1,4 +1,4 @@
-"""Which names of `__main__` a piece of code refers to.
+"""Finds the names of `__main__` that a piece of code refers to.
 
 The compiler knows most of them. Code that looks names up by text (`eval`, `globals()`) may need any of them.
 """
@@ -48,7 +48,7 @@ def _parts(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[st
 
 
 def needs_of(code: CodeType, namespace: dict[str, Any]) -> list[str]:
-    """Return the names that `code` may look up in `namespace`, or that it would once they are there."""
+    """Return the names that `code` may look up in `namespace`, now or once they are there."""
     loads, names, queried = _parts(code)
     needed = {name for name in loads if name in namespace or not hasattr(builtins, name)} - _OF_THE_MODULE
     if "query" in names:  # as pandas has it: df.query("a < @limit")

@@ -1,4 +1,4 @@
-"""What the pickles of `by_value` call when they are loaded, and how special kinds of objects are taken apart.
+"""The functions that load pickles of `by_value`, and that reduce special kinds of objects.
 
 The names in here stand in pickles that cross between processes, and only there.
 """
@@ -30,7 +30,7 @@ def named(name: str, token: int, *path: str) -> Any:
 
 
 class Reference:
-    """Stands in a pickle for a container that `__main__` has under a name."""
+    """A reference, in a pickle, to a container that `__main__` has under a name."""
 
     def __init__(self, name: str, token: int) -> None:
         self._parts = (name, token)
@@ -40,18 +40,21 @@ class Reference:
 
 
 def root(token: int, make: Any, arguments: tuple[Any, ...]) -> Any:
-    """Make what a name stands for, and have it known before it is filled."""
+    """Make the object of a name, and register it before it is filled."""
     return main_module.made(token, lambda: make(*arguments))
 
 
 def function(compiled: CodeType, cells: int) -> FunctionType:
-    """Make a function of `__main__`, to be filled; its globals are those of the worker's main module."""
+    """Make a function of `__main__`, to be filled.
+
+    Its globals are those of the worker's main module.
+    """
     closure = tuple(CellType() for _ in range(cells)) if cells else None
     return FunctionType(compiled, bindings.namespace(), None, None, closure)
 
 
 def fill_function(made: FunctionType, parts: Any) -> None:
-    """Give a function all it has, and its globals what it needs of them."""
+    """Fill a function, and its globals with what it needs."""
     state, own, contents, needs, modules = parts
     for name, value in state.items():
         if name != "__type_params__" or value:
@@ -65,7 +68,7 @@ def fill_function(made: FunctionType, parts: Any) -> None:
 
 
 def lru_cached(wrapped: Any, parameters: dict[str, Any]) -> Any:
-    """Make a function with `functools.lru_cache`; its cache is empty."""
+    """Make a function with `functools.lru_cache` and an empty cache."""
     return functools.lru_cache(**parameters)(wrapped)
 
 
@@ -84,7 +87,7 @@ def singledispatch(wrapped: Any, implementations: list[tuple[type, Any]]) -> Any
 
 
 def named_kind(obj: Any) -> Any:
-    """Take apart what `typing` pickles by its name only: a NewType, ParamSpec, TypeVarTuple or `type` statement."""
+    """Reduce what `typing` pickles by name only: a NewType, ParamSpec, TypeVarTuple or `type` statement."""
     attributes = {"__module__": obj.__module__}
     kind = type(obj).__name__
     if kind == "NewType":

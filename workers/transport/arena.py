@@ -1,4 +1,4 @@
-"""Arenas: shared memory that large payloads are placed in, one a direction of a lane.
+"""Arenas: shared memory for large payloads, one for each direction of a lane.
 
 An arena is an anonymous file in memory (`memfd_create`). It never has a name, so nothing can be left in /dev/shm,
 whoever is killed and whenever; a size limit on /dev/shm does not touch it either. The process that sends owns the
@@ -32,7 +32,10 @@ _ALIGN = 64
 
 
 class Extent(NamedTuple):
-    """A run of bytes in an arena, and the segment that it lies in; offsets count from the arena's start."""
+    """A range of bytes in an arena, and its segment.
+
+    Offsets count from the arena's start.
+    """
 
     segment_offset: int
     segment_bytes: int
@@ -72,7 +75,7 @@ class _Segment:
         self.used = 0
 
     def take(self, size: int) -> int | None:
-        """Return the offset of the first gap that fits, lowest first: warm pages are used again."""
+        """Return the offset of the first gap that fits, lowest first, to reuse warm pages."""
         for i, (start, room) in enumerate(self.gaps):
             if room >= size:
                 if room == size:
@@ -110,7 +113,10 @@ class Arena:
         """Why memory could not be reserved, once that happened; nothing is reserved from then on."""
 
     def place(self, data: memoryview) -> Extent | None:
-        """Copy `data` (flat, bytes) into the arena; None if there is no room: it must travel by the pipe."""
+        """Copy `data` (flat, bytes) into the arena.
+
+        Returns None if there is no room: it must travel by the pipe.
+        """
         size = _round_up(data.nbytes, _ALIGN)
         for segment in self._segments:
             if not segment.own and (start := segment.take(size)) is not None:
@@ -128,7 +134,7 @@ class Arena:
         return Extent(segment.offset, segment.bytes, offset, data.nbytes)
 
     def release(self, offset: int) -> None:
-        """Take back the extent at `offset`: its last view is gone."""
+        """Take back the extent at `offset`, as its last view is gone."""
         segment, start, size = self._placed.pop(offset)
         segment.give_back(start, size)
         if segment.own:
@@ -158,7 +164,7 @@ class Arena:
         return segment
 
     def _drop(self, segment: _Segment) -> None:
-        """Give the pages of a segment back to the system."""
+        """Return the pages of a segment to the system."""
         self._segments.remove(segment)
         self.reserved_bytes -= segment.bytes
         segment.memory.madvise(mmap.MADV_REMOVE)
@@ -189,7 +195,7 @@ class ArenaReader:
         self._ended: deque[int] = deque()  # bytes of leases that ended, not yet taken off _leased_bytes
 
     def view(self, extent: Extent) -> memoryview:
-        """Return the extent's bytes: leased, or copied out once views hold the share that they may hold."""
+        """Return the extent's bytes, leased, or copied once views hold all that they may."""
         while self._ended:
             self._leased_bytes -= self._ended.popleft()
         lease = self._lease(extent)
@@ -209,7 +215,10 @@ class ArenaReader:
         self.released.append(extent.offset)
 
     def load(self, extent: Extent, use: Callable[[memoryview], Any]) -> Any:
-        """Return `use(bytes of the extent)`, which must not keep them; the extent is free afterwards."""
+        """Return `use(bytes of the extent)`, which must not keep them.
+
+        The extent is free afterwards.
+        """
         lease = self._lease(extent)
         try:
             with memoryview(lease) as whole, whole.cast("B") as data:

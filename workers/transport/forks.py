@@ -1,4 +1,4 @@
-"""Children that a function forks in a worker, and that return from it, too: they must do nothing of their parent's.
+"""Stops children that a function forks in a worker and that return from it, too.
 
 Owner of the state: the worker's main thread.
 """
@@ -12,7 +12,7 @@ _ADVICE = "Leave the child with os._exit() inside the function, or use subproces
 
 
 class Present:
-    """What the function is called with, value after value, and how many forks this process is away from a worker."""
+    """The arguments of the function, one after the other, and the number of forks from a worker."""
 
     def __init__(self) -> None:
         self.values: Any = ()
@@ -20,7 +20,7 @@ class Present:
         self.worker_id = -1
 
     def forked(self) -> None:
-        """In a child: have the function called with nothing more, if it returns here."""
+        """Stop calling the function in a forked child, if it returns here."""
         self.forks += 1
         if type(self.values) is list:
             self.values.clear()
@@ -30,7 +30,10 @@ present = Present()
 
 
 def told(worker_id: int, pid: int) -> str:
-    """Say what such a function did; `pid` is the worker's."""
+    """Return the message about such a function.
+
+    `pid` is the worker's.
+    """
     return (
         f"a function forked in worker {worker_id} (pid {pid}), and the child returned from it too, which would "
         f"duplicate results; the child was stopped. {_ADVICE}"
@@ -38,7 +41,7 @@ def told(worker_id: int, pid: int) -> str:
 
 
 def leave(pid: int, *, say: bool = True) -> NoReturn:
-    """End such a child of the worker that has this pid."""
+    """Exit in a forked child of the worker that has this pid."""
     try:
         if say:
             os.write(2, f"orchestrator: {told(present.worker_id, pid)}\n".encode())

@@ -1,4 +1,4 @@
-"""The worker's end of its lane: it reads by blocking, and writes in batches.
+"""The worker's end of its lane, which reads by blocking and writes in batches.
 
 Owner: the worker's main thread. `send`, `flush` (prints of user code) and `ask` may be called from other threads too.
 """
@@ -49,7 +49,7 @@ class WorkerLane:
         self._pid = os.getpid()
 
     def receive(self) -> Frame:
-        """Return the next frame; before waiting for one, write everything out.
+        """Return the next frame, writing everything out before waiting for one.
 
         Raises:
             EOFError: the coordinator is gone.
@@ -68,7 +68,9 @@ class WorkerLane:
         return bool(self._arrived)
 
     def ask(self, wanted: Wanted) -> list[Definition]:
-        """Ask the coordinator what names of `__main__` mean; in any thread, one at a time.
+        """Ask the coordinator what names of `__main__` mean.
+
+        From any thread, one at a time.
 
         Raises:
             EOFError: the coordinator is gone.
@@ -83,7 +85,9 @@ class WorkerLane:
         return answer
 
     def file(self) -> tuple[str, str]:
-        """Have the coordinator make a file for what this chunk gives; return its path, or why there is none.
+        """Ask the coordinator for a file for this chunk's results.
+
+        Returns its path, or why there is none.
 
         Raises:
             EOFError: the coordinator is gone.
@@ -96,7 +100,7 @@ class WorkerLane:
         return answer
 
     def _read_until(self, ready: Callable[[], bool]) -> None:
-        """Read, or wait for the thread that does, until there is what the caller waits for."""
+        """Read, or wait for the thread that reads, until what the caller waits for is there."""
         with self._changed:
             while not ready():
                 if self._reading:
@@ -150,7 +154,9 @@ class WorkerLane:
                 self._write()
 
     def flush_within(self, make: Callable[[], bytes]) -> None:
-        """Write everything out, and the frame that is made then; from a signal handler, in the main thread.
+        """Write everything out, and the frame that is made then.
+
+        Called from a signal handler, in the main thread.
 
         Where that interrupted a write, nothing is made or written.
         """
@@ -173,7 +179,7 @@ class WorkerLane:
 
 
 def flush_prints() -> None:
-    """Write out what user code has printed; a stream that can't is its own affair."""
+    """Write out what user code has printed, ignoring streams that fail."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

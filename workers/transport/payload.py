@@ -32,7 +32,7 @@ class Encoded(NamedTuple):
     """Bytes in all."""
 
     def kept(self) -> Encoded:
-        """Return the same with large buffers of its own: those it views may be changed before they are sent."""
+        """Return a copy with large buffers of its own, as those it views may be changed before they are sent."""
         return self._replace(buffers=tuple(pickle.PickleBuffer(bytes(buffer.raw())) for buffer in self.buffers))
 
 
@@ -106,7 +106,10 @@ def _table(body: bytes, buffers: int) -> list[Extent]:
 
 
 def decode(flags: int, buffers: int, body: bytes, reader: ArenaReader) -> Any:
-    """Return the object that a frame carries; its large buffers are views of shared memory where they came so."""
+    """Return the object of a frame.
+
+    Its large buffers are views of shared memory where they came so.
+    """
     if not buffers:
         return pickle.loads(body)
     extents = _table(body, buffers)
@@ -126,7 +129,7 @@ def decode(flags: int, buffers: int, body: bytes, reader: ArenaReader) -> Any:
 
 
 def discard(buffers: int, body: bytes, reader: ArenaReader) -> None:
-    """Give back the shared memory of a frame that nobody will decode."""
+    """Free the shared memory of a frame that nobody will decode."""
     for extent in _table(body, buffers):
         if extent.segment_bytes:
             reader.discard(extent)

@@ -1,4 +1,4 @@
-"""An item as it was sent: pickled before its source was asked for the next one, and unpickled by whoever runs it.
+"""An item that is pickled before its source continues, and unpickled where it runs.
 
 A source may yield one buffer over and over, filled anew each time. What runs again or is kept as a failure is then what
 was sent, too. Made in the coordinator process; immutable.
@@ -14,7 +14,10 @@ from workers.transport import payload
 
 
 class SentItem:
-    """One item, pickled; where it is pickled again, its large buffers go out of band as those of the item would."""
+    """One pickled item.
+
+    Where it is pickled again, its large buffers go out of band as those of the item would.
+    """
 
     __slots__ = ("_buffers", "_pickle")
 
@@ -23,7 +26,7 @@ class SentItem:
         self._buffers = tuple(bytearray(buffer.raw()) for buffer in encoded.buffers)
 
     def load(self) -> Any:
-        """Return the item, a new one each time."""
+        """Return a new copy of the item each time."""
         return pickle.loads(self._pickle, buffers=[bytearray(buffer) for buffer in self._buffers])
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
@@ -33,7 +36,10 @@ class SentItem:
 
 
 class SentItems(list[Any]):
-    """A chunk's items, some of which are sent items: read here they are what was sent, pickled they are not loaded."""
+    """A chunk's items, some of which are pickled.
+
+    Reading unpickles them, pickling doesn't.
+    """
 
     def __getitem__(self, at: Any) -> Any:
         found = list.__getitem__(self, at)

@@ -1,4 +1,4 @@
-"""What user code prints in a worker travels to the coordinator, line by line, so that no bar is torn."""
+"""Sends prints of user code to the coordinator, line by line, so that no bar is torn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_LINE = 1 << 16
 
 
 class ForwardedStream(io.TextIOBase):
-    """Stands as `sys.stdout` or `sys.stderr`; whole lines leave at once."""
+    """The `sys.stdout` or `sys.stderr` of a worker, which sends whole lines at once."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -28,7 +28,7 @@ class ForwardedStream(io.TextIOBase):
         self._pid = os.getpid()
 
     def writable(self) -> bool:
-        """Tell that it can be written to."""
+        """Return True, as it can be written to."""
         return True
 
     def fileno(self) -> int:
@@ -49,14 +49,14 @@ class ForwardedStream(io.TextIOBase):
 
     @property
     def buffer(self) -> _Bytes:
-        """What takes bytes, as that of `sys.stdout`."""
+        """The byte stream below, as that of `sys.stdout`."""
         return _Bytes(self)
 
     def reconfigure(self, **_options: object) -> None:
-        """Do nothing: lines leave at once anyway, and how they are encoded is the coordinator's business."""
+        """Do nothing, as lines leave at once, and the coordinator encodes them."""
 
     def flush(self) -> None:
-        """Do nothing: an unfinished line waits for its end, or for the end of the worker."""
+        """Do nothing, as an unfinished line waits for its end, or for the end of the worker."""
 
     def finish(self) -> None:
         """Pass on an unfinished last line."""
@@ -65,7 +65,7 @@ class ForwardedStream(io.TextIOBase):
             self._pass_on(whole)
 
     def tell_rest(self) -> None:
-        """Tell what there is of an unfinished line; it is shown only if this worker never finishes it."""
+        """Send an unfinished line, which is shown only if this worker never finishes it."""
         if len(self._line) > self._told:
             message: Any = (self._name, self._line[self._told :], False)
             self._told = len(self._line)

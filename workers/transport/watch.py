@@ -1,4 +1,4 @@
-"""What a worker is at: a slot of words in shared memory, through which worker and coordinator see each other at once.
+"""Tells what a worker runs, by a slot of words in shared memory that the coordinator reads.
 
     word 0: the watched chunk's ident + 1, or LOADING, or 0: none      word 1: the item's position in it, or the call
     word 2: since when, in ns                                          word 3: the record's index in that item + 1,
@@ -50,7 +50,10 @@ class Watch:
         self._enter_fence, self._leave_fence = fence.acquire, fence.release
 
     def takes(self, ident: int) -> bool:
-        """Say that this chunk begins; return False if it was taken back: then it is to be skipped."""
+        """Report that this chunk begins.
+
+        Returns False if it was taken back: then it is to be skipped.
+        """
         words = self._words
         words[4] = 2 * ident + 2
         self._enter_fence()
@@ -58,17 +61,20 @@ class Watch:
         return ident >= words[6] or ident < words[5]
 
     def answered(self, ident: int) -> None:
-        """Say that this chunk is through, and its answer only has to be written."""
+        """Report that this chunk is done, and only its answer has to be written."""
         self._words[4] = 2 * ident + 3
 
     def forked(self, ident: int) -> bool:
-        """In a child: say that it returned from the function, too; return False if its parent has answered already."""
+        """Report in a forked child that it returned, too.
+
+        Returns False if its parent has answered already.
+        """
         words = self._words
         words[7] = ident + 1
         return bool(words[4] == 2 * ident + 2)
 
     def has_forked(self, ident: int) -> bool:
-        """Tell whether a child has said so."""
+        """Tell whether a child has reported that."""
         return bool(self._words[7] == ident + 1)
 
     def loading(self, call: int) -> None:
@@ -79,7 +85,7 @@ class Watch:
         words[0] = LOADING
 
     def loaded(self) -> None:
-        """Say that it is."""
+        """Report this."""
         words = self._words
         words[2] = monotonic_ns()
         words[0] = 0
@@ -119,7 +125,7 @@ class Watch:
         words[1] = ENCODING
 
     def end(self) -> None:
-        """Say that the chunk is through, but for the way back."""
+        """Report that the chunk is done, and only its answer has to be written."""
         self._words[0] = 0
         _enter(None)
 
@@ -133,12 +139,15 @@ def _enter(watch: Watch | None) -> None:
 
 
 def watching() -> Watch | None:
-    """Return the watch that is to be told of every record; None: nobody looks. For functions that run many records."""
+    """Return the watch to report every record to, or None.
+
+    For functions that run many records.
+    """
     return _watching
 
 
 class SlotReading(NamedTuple):
-    """What a worker was at when it was looked at."""
+    """The state of a worker at one look."""
 
     ident: int
     """-1: at no chunk that is watched."""
@@ -161,7 +170,7 @@ class SlotReading(NamedTuple):
 
 
 def read_slot(words: memoryview) -> SlotReading:
-    """Read a slot; in the coordinator."""
+    """Read a slot, in the coordinator."""
     ident = words[0]
     position = words[1]
     since_ns = words[2]
@@ -187,7 +196,9 @@ _fence = threading.Lock()
 
 
 def take_back(words: memoryview, first: int, behind: int) -> int:
-    """Have a worker skip its chunks with idents from `first` up to `behind`; in the coordinator.
+    """Make a worker skip its chunks with idents from `first` up to `behind`.
+
+    Called in the coordinator.
 
     While it has not come to those that it was to skip before, it skips all between them and these, too.
 

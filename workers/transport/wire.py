@@ -24,7 +24,10 @@ Frame = tuple[int, int, int, int, int, bytes]
 
 
 class Kind:
-    """What a frame says. To the worker first, then from it. Plain numbers: an enum would cost more than a frame."""
+    """The kinds of frames, to the worker first, then from it.
+
+    Plain numbers, as an enum would cost more than a frame.
+    """
 
     FUNCTION: Final = 1  # number: call; a pickled `CallSpec`; comes before the first chunk of that call
     CHUNK: Final = 2  # number: call, ident: chunk; a list of items
@@ -48,7 +51,7 @@ class Kind:
 
 
 class Flag:
-    """What is special about a frame."""
+    """The flags of a frame."""
 
     BODY_IN_ARENA: Final = 1  # the first table entry is the pickle itself
     FAILED: Final = 2  # a result of which some items failed
@@ -64,7 +67,10 @@ def pack(kind: int, body: bytes = b"", number: int = 0, ident: int = 0, flags: i
 
 
 class FrameReader:
-    """Cuts what arrives on a pipe into frames; owns the bytes of the frame that is not whole yet."""
+    """Cuts what arrives on a pipe into frames.
+
+    Owns the bytes of the frame that is not whole yet.
+    """
 
     __slots__ = ("_needed", "_rest")
 
