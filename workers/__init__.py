@@ -1,4 +1,4 @@
-"""What a worker process loads: standard library only, and never anything of `orchestrator`.
+"""The code of worker processes, which needs only the standard library, never `orchestrator`.
 
 User code that runs in a worker may ask where it is with `workers.current()`.
 """

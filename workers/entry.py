@@ -1,4 +1,4 @@
-"""Where a worker process starts, and how it makes sure that it never outlives its coordinator.
+"""The entry of a worker process, which makes sure that it never outlives its coordinator.
 
 `main` is the target of a `multiprocessing.Process`. A forkserver preloads this module, so it stays quick to import.
 """
@@ -37,7 +37,7 @@ CONTROL_BYTES = MARKS_BYTES + watch.SLOTS * watch.SLOT_BYTES
 
 
 class Beginning(NamedTuple):
-    """What a worker begins with."""
+    """The setup of a worker."""
 
     initializer: bytes | None
     """Pickled (initializer or None, its arguments, finalizer or None)."""
@@ -106,22 +106,28 @@ def _leave_with(lifeline: Connection) -> None:
 
 
 class InheritedFd(NamedTuple):
-    """A descriptor that a forked child has from its parent; stands where others have a duplicate."""
+    """A descriptor that a forked child has from its parent, in place of a duplicate."""
 
     fd: int
 
     def detach(self) -> int:
-        """Return a descriptor that is the caller's own: the parent's object, inherited too, may close this one."""
+        """Return a duplicate of the descriptor, as the parent's object may close this one."""
         return os.dup(self.fd)
 
 
 def received(descriptor: Any) -> Any:
-    """Give a descriptor that was duplicated for this process; what the coordinator's pickle of it calls here."""
+    """Return a descriptor that was duplicated for this process.
+
+    The coordinator's pickle of it calls this.
+    """
     return descriptor
 
 
 def revive(state: dict[str, Any]) -> BaseProcess:
-    """Give the process object that the coordinator started; what the pickle of it calls here."""
+    """Return the process object that the coordinator started.
+
+    Its pickle calls this.
+    """
     revived = BaseProcess.__new__(BaseProcess)
     revived.__dict__.update(state)
     return revived
@@ -152,7 +158,10 @@ def _settle_process(start: WorkerStart) -> None:
 
 
 def _initialize(lane: WorkerLane, pickled: bytes | None) -> tuple[bool, Callable[[], object] | None]:
-    """Run the user's initializer; return whether it went well, having reported it if not, and the finalizer."""
+    """Run the user's initializer, and return whether it succeeded, and the finalizer.
+
+    A failure is reported.
+    """
     if pickled is None:
         return True, None
     try:
@@ -170,7 +179,7 @@ def _initialize(lane: WorkerLane, pickled: bytes | None) -> tuple[bool, Callable
 
 @contextlib.contextmanager
 def _heard(descriptor: Any) -> Iterator[None]:
-    """Have what is written to stderr kept in a file, and written out behind that: a death leaves it in the file."""
+    """Keep what is written to stderr in a file, so that a death leaves it there."""
     if descriptor is None:
         yield
         return
@@ -189,7 +198,7 @@ def _heard(descriptor: Any) -> Iterator[None]:
 
 
 def main(start: WorkerStart) -> None:
-    """Serve one lane; runs in the worker process."""
+    """Serve one lane, in the worker process."""
     _settle_process(start)
     inputs = ArenaReader(_descriptor(start.inputs), start.lease_share_bytes)
     outputs = Arena(_descriptor(start.outputs), start.arena_bytes)
@@ -221,7 +230,7 @@ def main(start: WorkerStart) -> None:
 
 
 def _leave(exitcode: int) -> None:
-    """Leave without `multiprocessing`'s exit function: it would wait for pools that user code made here and left open.
+    """Exit without `multiprocessing`'s exit function, which would wait for pools that user code left open.
 
     Their workers end with this process, by their own lifeline.
     """

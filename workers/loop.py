@@ -88,7 +88,7 @@ class ChunkLoop:
                 return
 
     def _give_back(self, _signal: int, _frame: object) -> None:
-        """Another worker has nothing to do: write what is through, and give back what of this chunk has not begun."""
+        """Write finished results, and give back the unbegun items of this chunk, as another worker is idle."""
         with contextlib.suppress(OSError):  # the coordinator is gone
             self._lane.flush_within(self._split)
 
@@ -172,7 +172,7 @@ class ChunkLoop:
             self._flushed_at = ended
 
     def _after_functions(self, ident: int, *, forwards: bool) -> None:
-        """Leave if this is a child that they forked; tell what they printed, so that it comes before the results."""
+        """Exit in a forked child, and send prints before the results."""
         if os.getpid() != self._pid:
             forks.leave(self._pid, say=not self._watch.forked(ident))
         if forwards:
@@ -180,7 +180,7 @@ class ChunkLoop:
                 stream.tell_rest()
 
     def _is_abandoned(self, number: int) -> bool:
-        """Tell whether nobody waits for the call any more: nor for what a forked child does of it."""
+        """Tell whether nobody waits for the call any more, or this is a forked child."""
         return bool(self._abandoned_calls[number % self._slots] == number) or os.getpid() != self._pid
 
     def _refuse(self, ident: int, record: ExceptionRecord) -> None:
@@ -190,7 +190,10 @@ class ChunkLoop:
     def _answer(
         self, ident: int, microseconds: int, results: list[Any], failures: Failures, *, drop_none: bool
     ) -> None:
-        """Send the results; with failures, all of them, as their positions tell whose they are."""
+        """Send the results.
+
+        With failures, all of them, as their positions tell whose they are.
+        """
         try:
             if failures:
                 encoded = payload.encode((results, failures))
@@ -236,7 +239,7 @@ class ChunkLoop:
 def _without_unsendable(
     results: list[Any], failures: Failures, whole: BaseException, *, grouped: bool
 ) -> tuple[list[Any], Failures]:
-    """Return the results that can be pickled, and all failures: those there were, and the results that can't be.
+    """Return the results that can be pickled, and all failures, with the results that can't be.
 
     Args:
         results: of the items that did not fail, in their order; with `grouped`, each is a list of results.

@@ -35,7 +35,7 @@ _SLICE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a worker is to run."""
+    """The command that a worker runs."""
 
     seq: int
     """0, 1, 2 …"""
@@ -78,14 +78,14 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class CommandRunner:
-    """What a worker does with a command; travels to each worker once."""
+    """The function that runs a command, sent to each worker once."""
 
     template: CommandTemplate
     timeout_s: float | None
     coordinator_pid: int
 
     def __call__(self, command: Command) -> CommandResult:
-        """Run it to its end, or to the end of its time."""
+        """Run the command until it ends or times out."""
         worker = _worker_id()
         numbers = command.seq + 1, worker + 1
         line = self.template.render(command.arguments, *numbers)
@@ -137,7 +137,10 @@ class _End:
 
 
 class _StopRequest:
-    """Whether this worker was asked to end its command; a pipe tells whoever waits for the command just now."""
+    """Whether this worker was asked to end its command.
+
+    A pipe tells whoever waits for the command just now.
+    """
 
     def __init__(self) -> None:
         self.seen = False
@@ -156,7 +159,9 @@ _stop_request = _StopRequest()
 
 
 def prepare(nice: int = 0) -> None:
-    """Make this process one that runs commands; the pool's initializer.
+    """Make this process one that runs commands.
+
+    The pool's initializer.
 
     SIGTERM does nothing to the worker: a command may send it to the whole group (`kill 0`). It has a handler rather
     than be ignored, as SIGINT was: what is ignored would be so in the commands.
@@ -172,7 +177,7 @@ def prepare(nice: int = 0) -> None:
 
 
 def _wait_and_stop(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:
-    """Wait for a command; end it when its time is over, or when the run is."""
+    """Wait for a command, and terminate it when it times out or the run ends."""
     until = None if timeout_s is None else time.monotonic() + timeout_s
     pidfd = os.pidfd_open(process.pid)
     try:
@@ -191,7 +196,10 @@ def _wait_and_stop(process: subprocess.Popen[bytes], timeout_s: float | None) ->
 
 
 def _wait(pidfd: int, until: float | None) -> bool:
-    """Wait for the end of a process; return False if its time is over, or this worker was asked to end it."""
+    """Wait for the end of a process.
+
+    Returns False if it timed out, or this worker was asked to end it.
+    """
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     if _stop_request.wake_r >= 0:
@@ -214,7 +222,7 @@ def _wait(pidfd: int, until: float | None) -> bool:
 
 
 def _end_group(pid: int) -> bool:
-    """End a command with all that it started, kindly first; return whether that was not enough.
+    """Terminate a command with all that it started, and return whether it had to be killed.
 
     What earlier commands of this worker have left in the background goes too.
     """
@@ -269,7 +277,7 @@ def _started() -> list[int]:
 
 
 def _processes() -> Iterator[tuple[int, str, int, int]]:
-    """Give (pid, state, parent, process group) of every process."""
+    """Yield (pid, state, parent, process group) of every process."""
     with closing(os.scandir("/proc")) as entries:
         names = [entry.name for entry in entries if entry.name.isdecimal()]
     for name in names:

@@ -1,4 +1,6 @@
-"""Which words of a command are run as code by the command itself: `eval`, `sh -c`, `trap`, `ssh`. Pure.
+"""Finds the words that a command itself runs as code: `eval`, `sh -c`, `trap`, `ssh`.
+
+Pure.
 
 Such a word is read by a shell a second time, so an argument in it can't be made safe by quoting it once. Programs in
 other languages (`python -c`, `awk`) get their text as it is; what they do with it is their own affair.
@@ -52,12 +54,12 @@ class Word:
 
 
 def refused_word(words: list[Word]) -> tuple[int, str] | None:
-    """Return where an argument stands in a word that is run as code, and what would run it; None: nowhere."""
+    """Return where an argument stands in a word that is run as code, and what would run it, or None."""
     return next(((word.first_place, runs) for word, runs in _code_words(words) if word.first_place is not None), None)
 
 
 def _code_words(words: list[Word]) -> list[tuple[Word, str]]:
-    """Return the words that something runs, and what does."""
+    """Return the words that a builtin or program runs as code, and its name."""
     found: list[tuple[Word, str]] = []
     for at, word in enumerate(words):
         name, rest = word.program, words[at + 1 :]
@@ -89,7 +91,7 @@ def _of_shell(rest: list[Word]) -> list[Word]:
 
 
 def _of_ssh(rest: list[Word]) -> list[Word]:
-    """Return all behind the name of the host."""
+    """Return all words behind the name of the host."""
     at = 0
     while at < len(rest) and rest[at].text.startswith("-"):
         at += 2 if rest[at].text[-1] in _SSH_WITH_VALUE and len(rest[at].text) == 2 else 1
@@ -106,7 +108,7 @@ def _after_c(rest: list[Word]) -> list[Word]:
 
 
 def _of_builtin(name: Word, rest: list[Word]) -> list[Word]:
-    """Return what a builtin of the shell computes or runs of its operands."""
+    """Return the operands that a builtin of the shell evaluates."""
     if name.text in _RUN_ALL or _OPEN_INDEX.match(name.text):
         return [name, *rest]
     if name.text in _DECLARE:

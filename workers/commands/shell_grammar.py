@@ -1,4 +1,6 @@
-"""Where the places of a command line stand, by the grammar of the shell; what can't be made safe is refused. Pure.
+"""Finds a command line's places by the shell's grammar, and refuses unsafe ones.
+
+Pure.
 
 The line is read as `dash` and `bash` read it (POSIX.1-2017, Shell Command Language, 2.2 to 2.10): words, quotes,
 expansions, comments, here-documents, `case` patterns. It is read, never changed.
@@ -31,12 +33,15 @@ _ENDS_WORD = frozenset(" \t\n;&|<>()")
 
 
 class TemplateError(ValueError):
-    """The command line can't be used; the text says why."""
+    """The command line can't be used.
+
+    The text says why.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A place, and what stands around it."""
+    """A place for an argument, and its context."""
 
     start: int
     within: str
@@ -47,7 +52,10 @@ class Where:
 
 @dataclass(slots=True)
 class _Commands:
-    """How far the reading of one list of commands is; `$(` and `(` begin another one."""
+    """The state of reading one list of commands.
+
+    `$(` and `(` begin another one.
+    """
 
     words: list[Word] = field(default_factory=list)
     """Of the simple command that is being read, without assignments and redirections."""
@@ -114,7 +122,7 @@ class ShellPlaces:
             raise self._not_closed()
 
     def _close_bracket(self, state: _Commands) -> bool:
-        """Read over a bracket; return whether it ends the list of commands, not a pattern."""
+        """Skip a bracket, and return whether it ends the list of commands, not a pattern."""
         self._at += 1
         self._end_command(state)
         if state.in_pattern:
@@ -200,7 +208,7 @@ class ShellPlaces:
         self._documents.append((word.text, operator == "<<-"))
 
     def _skip_documents(self) -> None:
-        """Read over the bodies of the here-documents whose line has ended."""
+        """Skip the bodies of the here-documents whose line has ended."""
         for ends_with, without_tabs in self._documents:
             line = ""
             while self._at < len(self._text):
@@ -233,7 +241,7 @@ class ShellPlaces:
         return word
 
     def _piece(self, char: str) -> str:
-        """Read a part of a word; return it without its quotes, "{}" for a place, "$" for an expansion."""
+        """Read a part of a word, and return it unquoted, "{}" for a place, "$" for an expansion."""
         if self._at_place(self._at, BARE):
             return "{}"
         if char == "'":
@@ -282,7 +290,7 @@ class ShellPlaces:
     # ---- expansions -------------------------------------------------------------------------------------------------
 
     def _expansion(self, char: str, *, quoted: bool) -> str:
-        """Read an expansion, or a single character that is none; return its text if that tells what it is, else "$"."""
+        """Read an expansion or a single "$", and return its text if that is known, else "$"."""
         if char == "`":
             self._at += 1
             self._until("`", "backticks; write $(…) instead")
@@ -350,7 +358,7 @@ class ShellPlaces:
         self._at = end + 1
 
     def _until(self, closing: str, what: str, *, is_closed: bool = True) -> None:
-        """Read up to a character that isn't escaped; what stands between is not understood."""
+        """Skip to a character that isn't escaped."""
         with self._refusing(what):
             while self._at < len(self._text):
                 if self._at_place(self._at, BARE):

@@ -1,4 +1,6 @@
-"""A command line with places for arguments, as GNU parallel writes them, and its way to the shell. Pure.
+"""Turns a command line with places for arguments, in GNU parallel's form, into shell text.
+
+Pure.
 
     {}  the argument     {.}  without its extension     {/}  without its folder     {//}  the folder     {/.}  both
     {1} {2} {-1} {1/.}   those of one group             {#}  the number of the command   {%}  the slot that it runs in
@@ -27,7 +29,7 @@ _EXTENSION = re.compile(r"\.[^/.]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something is put in."""
+    """A place for an argument."""
 
     what: str
     """"argument", "seq" or "slot"."""
@@ -46,7 +48,7 @@ class CommandTemplate:
     parts: tuple[str | Place, ...]
 
     def argv(self, arguments: tuple[str, ...], seq: int, slot: int) -> list[bytes]:
-        """Return what to start: the shell, its text, and the arguments that the text refers to by number."""
+        """Return the process to start: the shell, its text, and the arguments that the text refers to."""
         values: list[str] = []
 
         def text_of(part: str | Place) -> str:
@@ -70,7 +72,7 @@ class CommandTemplate:
         return [os.fsencode(each) for each in (_SHELL, "-c", text, _SHELL, *values)]
 
     def render(self, arguments: tuple[str, ...], seq: int, slot: int | None) -> str:
-        """Return the line as people write it, for logs and `--dry-run`: what the shell gets, arguments quoted in place.
+        """Return the command line for logs and `--dry-run`, with the arguments quoted in place.
 
         `seq` and `slot` count from 1; a slot that is not known yet is "{%}".
         """
@@ -78,7 +80,7 @@ class CommandTemplate:
 
     @property
     def groups(self) -> int:
-        """How many groups of arguments the places ask for at least."""
+        """The least number of groups of arguments that the places need."""
         return max((abs(part.group) for part in self.parts if isinstance(part, Place) and part.group), default=1)
 
     @property
@@ -88,7 +90,9 @@ class CommandTemplate:
 
 
 def parse(text: str) -> CommandTemplate:
-    """Cut a command line at its places; one without any gets its argument at the end.
+    """Cut a command line at its places.
+
+    One without any gets its argument at the end.
 
     Raises:
         TemplateError: it is empty, a quote is not closed, it has an expression in Perl, or an argument stands where

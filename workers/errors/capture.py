@@ -1,4 +1,4 @@
-"""An exception crosses between processes as data, so that no exception can break the crossing.
+"""Turns exceptions into data that can always be sent between processes.
 
 `capture` runs in the worker; the coordinator rebuilds what it can (`orchestrator.engine.recovery.item_errors`).
 """
@@ -29,7 +29,7 @@ _MAX_CAUSES = 20  # a cause chain longer than this is cut; a cycle ends here too
 
 @dataclass(frozen=True, slots=True)
 class ExceptionRecord:
-    """One exception, told so that it can be shown and, where possible, raised again elsewhere."""
+    """One exception as data, to be shown and, where possible, raised again elsewhere."""
 
     type_name: str
     text: str
@@ -56,7 +56,7 @@ class ExceptionRecord:
 
 
 def users_part(tb: TracebackType | None, *, parsed_by_us: bool = False) -> TracebackType | None:
-    """Return `tb` from the user's first frame on; None if all frames are ours.
+    """Return `tb` from the user's first frame on, or None if all frames are ours.
 
     With `parsed_by_us`, the frames of the JSON parser, which we called, are ours, too.
     """
@@ -69,7 +69,10 @@ def users_part(tb: TracebackType | None, *, parsed_by_us: bool = False) -> Trace
 
 
 def notes_of(exc: BaseException) -> tuple[str, ...]:
-    """Return the notes of an exception, the first of them if they are many; none if what is there is no list."""
+    """Return the notes of an exception, at most the first few.
+
+    None if they are not a list.
+    """
     try:
         notes = islice(getattr(exc, "__notes__", ()), _MAX_NOTES)
         return tuple(cut(note if type(note) is str else describe(note), MOST_TEXT) for note in notes)
@@ -111,7 +114,7 @@ _keeping = _Keeping()
 
 @contextmanager
 def keeping_exceptions() -> Iterator[None]:
-    """Have `capture`, within it and in this thread, keep exceptions themselves, with their tracebacks and frames.
+    """Make `capture` keep exceptions themselves, with tracebacks and frames, within it and in this thread.
 
     What a signal handler raised (Ctrl-C) goes through it then, and what a debugger raises when its user leaves it.
     """
@@ -128,7 +131,10 @@ def _ends_the_program(exc: BaseException) -> bool:
 
 
 def capture(exc: BaseException, depth: int = 0) -> ExceptionRecord:
-    """Return `exc`, its notes and its chain of causes as data; raises nothing but what `keeping_exceptions` lets go."""
+    """Return `exc`, its notes and its chain of causes as data.
+
+    Raises nothing but what `keeping_exceptions` allows.
+    """
     if _keeping.on and not depth and _ends_the_program(exc):
         raise exc
     if issubclass(type(exc), NameError) and type(name := _name_that_is_missing(exc)) is str and name in MISSING_NAMES:

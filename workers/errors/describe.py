@@ -1,4 +1,4 @@
-"""Say what an object is, for messages: never raises, is bounded in size, and runs no code of the object.
+"""Describes objects for messages: never raises, is bounded, and runs no code of the object.
 
 `repr` does none of this: a user's `__repr__` may raise, sleep or return a gigabyte, an integer of more than 4,300
 digits has none, and `reprlib` goes by the name of a class, so that a user's class `set` gets what is meant for the
@@ -41,7 +41,10 @@ def describe(obj: object, limit: int = SHOWN) -> str:
 
 
 def describe_function(function: object) -> str:
-    """Return the module and name of what is called, "math.sqrt"; of an object without a name what `describe` says."""
+    """Return the module and name of a function, "math.sqrt".
+
+    Of an object without a name, what `describe` says.
+    """
     try:
         name = _text(getattr(function, "__qualname__", None)) or _text(getattr(function, "__name__", None))
         module = _text(getattr(function, "__module__", None))
@@ -55,7 +58,7 @@ def describe_function(function: object) -> str:
 
 
 def short_name(function: object) -> str:
-    """Return what is called by one word; "" if it has no name."""
+    """Return the name of a function in one word, or ""."""
     try:
         return cut(_text(getattr(function, "__name__", "")), SHOWN)
     except BaseException as error:
@@ -84,7 +87,7 @@ def class_names(kind: type) -> tuple[str, ...]:
 
 
 def text_of(error: BaseException) -> str:
-    """Return `str(error)`, or what stands in for it where that raises; cut if it is very long."""
+    """Return `str(error)`, cut if very long, or a replacement where that raises."""
     try:
         return cut(_text(str(error)), MOST_TEXT)
     except BaseException as broken:
@@ -99,14 +102,17 @@ def cut(text: str, limit: int) -> str:
 
 
 def cut_middle(text: str, limit: int) -> str:
-    """Return a text without its middle if it is longer than `limit`: a traceback tells most at its ends."""
+    """Return a text without its middle if it is longer than `limit`.
+
+    A traceback tells most at its ends.
+    """
     if len(text) <= limit:
         return text
     return f"{text[: limit // 2]}\n… ({len(text) - limit:,} characters left out) …\n{text[-(limit // 2) :]}"
 
 
 def _text(value: object) -> str:
-    """Return a text as a plain string, also of a subclass with methods of its own; "" if it is none."""
+    """Return a text as a plain `str`, or "" if it is not a text."""
     if type(value) is str:
         return value
     return "".join([str.__getitem__(value, slice(None))]) if issubclass(type(value), str) else ""  # type: ignore[index]
@@ -129,7 +135,7 @@ def _shown(obj: Any, limit: int, depth: int) -> str:
 
 
 def _fields(obj: Any, kind: type, limit: int, depth: int) -> Iterator[str]:
-    """Give the fields of an instance of a dataclass, read where they are stored."""
+    """Yield the fields of an instance of a dataclass, read where they are stored."""
     stored = next((vars(base)["__dict__"] for base in _mro(kind) if "__dict__" in vars(base)), None)
     values = stored.__get__(obj) if type(stored) is GetSetDescriptorType else {}
     names = list(vars(kind)["__dataclass_fields__"])
@@ -142,7 +148,7 @@ def _fields(obj: Any, kind: type, limit: int, depth: int) -> Iterator[str]:
 
 
 def _called(obj: Any, kind: type, depth: int) -> str:
-    """Return what stands for a function, a class or an array; "" for anything else."""
+    """Return the short form of a function, a class or an array, or ""."""
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
     if array is not None and array in _mro(kind):
         return f"<{type_name(kind)} of {array.dtype.__get__(obj)}, shape {array.shape.__get__(obj)}>"
@@ -184,7 +190,7 @@ def _by(own: Callable[[Any], str]) -> Callable[[Any, int, int], str]:
 
 
 def _sequence(kind: Any) -> Callable[[Any, int, int], str]:
-    """Return what shows a text or bytes: their beginning."""
+    """Return the beginning of a text or bytes, for messages."""
     return lambda obj, limit, _depth: kind.__repr__(kind.__getitem__(obj, slice(limit + 1)))
 
 

@@ -1,4 +1,4 @@
-"""Which of the known names somebody meant who wrote another one."""
+"""Finds the known name that was meant by an unknown one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST = 100
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like this one, whatever its case, dashes and underscores; None: none is."""
+    """Return the known name nearest to this one, whatever its case, dashes and underscores, or None."""
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST:
         return None
     import difflib  # noqa: PLC0415 - only for a mistake
@@ -29,7 +29,10 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Return a hint to be appended to a message: "; did you mean 'csv'?", or "" where nothing is near."""
+    """Return a hint to be appended to a message: ".
+
+    Did you mean 'csv'?", or "" where nothing is near.
+    """
     near = nearest(name, known)
     return "" if near is None else f"; did you mean {near!r}?"
 

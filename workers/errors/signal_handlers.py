@@ -1,4 +1,6 @@
-"""Tell an exception that a signal handler raised from one of the code that the handler interrupted. Holds no state.
+"""Tells exceptions of signal handlers from those of the interrupted code.
+
+Holds no state.
 
 What catches errors of user code, to make them the failure of one item, must let those of handlers through: a program
 that ends by `sys.exit` in a handler, or a time limit by SIGALRM, would else go on as if nothing had happened.
@@ -13,7 +15,7 @@ from typing import Any
 
 
 def is_of_a_handler(error: BaseException) -> bool:
-    """Tell whether a signal handler raised it; asked where it was caught."""
+    """Tell whether a signal handler raised it, where it was caught."""
     trace = error.__traceback__
     if isinstance(error, KeyboardInterrupt):  # Python's own handler is no Python function
         return trace is None or not _is_raised_by_a_statement(trace)
@@ -34,7 +36,7 @@ def _is_raised_by_a_statement(trace: TracebackType) -> bool:
 
 
 def _code_of(handler: Any) -> CodeType | None:
-    """Return the code of a function, a method, a partial or an object with `__call__`; None: it has none."""
+    """Return the code of a function, a method, a partial or an object with `__call__`, or None."""
     for _ in range(10):
         code = getattr(handler, "__code__", None)
         if isinstance(code, CodeType):

@@ -1,1 +1,1 @@
-"""What a worker process is: its environment, limits, random numbers, and the ways out."""
+"""The worker process: its environment, limits, random numbers, and exits."""

@@ -1,4 +1,4 @@
-"""What user code can ask inside a worker: which worker it runs in, which attempt this is, and who is at its side.
+"""The context of user code in a worker: worker, attempt, and the other workers.
 
 Owner of the state: the worker's loop, which sets `_current` once, before the first chunk.
 """
@@ -32,7 +32,9 @@ class WorkerContext:
 
     @property
     def barrier(self) -> Barrier:
-        """The barrier of all workers of this `run_on_all`; its `wait` raises `BrokenBarrierError` if one of them dies.
+        """The barrier of all workers of this `run_on_all`.
+
+        Its `wait` raises `BrokenBarrierError` if one of them dies.
 
         Raises:
             RuntimeError: the caller was not started by `run_on_all`.
@@ -40,7 +42,9 @@ class WorkerContext:
         return self._in_step("barrier").barrier
 
     def all_gather(self, value: object) -> list[Any]:
-        """Exchange `value` with all workers of this `run_on_all`; return all values by worker id.
+        """Exchange `value` with all workers of this `run_on_all`.
+
+        Return all values by worker id.
 
         All of them have to call it. Arrays of 64 KiB and more are read-only views of shared memory, which may be kept.
 
@@ -51,7 +55,7 @@ class WorkerContext:
         return self._in_step("all_gather").all_gather(value)
 
     def all_reduce(self, value: object, op: Reduction = "sum") -> Any:
-        """Reduce all workers' values to one, in the order of worker ids; return it in every worker.
+        """Reduce all workers' values to one, in the order of worker ids, and return it in every worker.
 
         Args:
             value: this worker's; arrays are folded element by element.
@@ -87,20 +91,20 @@ def current() -> WorkerContext:
 
 
 def begin(attempt: int) -> None:
-    """Note which try at its chunk this is; for the worker's loop."""
+    """Set the number of the attempt at a chunk, for the worker's loop."""
     if _current is not None:
         _current.attempt = attempt
 
 
 def seeded(number: int) -> None:
-    """Note the number that the present item has from the pool's seed."""
+    """Set the present item's number from the pool's seed."""
     if _current is not None:
         _current.seed = number
 
 
 @contextmanager
 def entered(context: WorkerContext) -> Iterator[None]:
-    """Make `context` what `current()` gives within it; for functions that run in the program's own process."""
+    """Make `current()` return `context` within it, for functions that run in the program's own process."""
     before = _current
     enter(context)  # one function runs at a time
     try:
@@ -115,6 +119,9 @@ def _restore(context: WorkerContext | None) -> None:
 
 
 def enter(context: WorkerContext) -> None:
-    """Make `context` what `current()` gives in this process; the worker's entry calls it once."""
+    """Make `current()` return `context` in this process.
+
+    The worker's entry calls this once.
+    """
     global _current  # noqa: PLW0603 - one worker a process, so one context a process
     _current = context

@@ -1,4 +1,4 @@
-"""The state of an interpreter that a worker is to have: the coordinator's at the moment when the worker is started.
+"""The interpreter state that a worker takes over: the coordinator's when the worker is started.
 
 What a process inherits is in `moment`; this is what a forked child has besides, and a new interpreter does not. Forked
 workers are given it, too: the thread that forks them has other warnings and decimals than the one that made the pool.
@@ -30,7 +30,10 @@ _OF_WORKERS = {signal.SIGINT, signal.SIGTERM, signal.SIGURG, signal.SIGKILL, sig
 
 
 def _dispositions() -> dict[int, int]:
-    """Return which signals are ignored, and which do what they do by default; not those that a function handles."""
+    """Return which signals are ignored, and which have their default action.
+
+    Not those that a function handles.
+    """
     found = {}
     for number in signal.valid_signals() - _OF_WORKERS:
         disposition = signal.getsignal(number)
@@ -97,7 +100,10 @@ if _locale is not None:
 
 
 def decimal_contexts() -> tuple[Any, Any] | None:
-    """Return the calling thread's context of decimals and that of new threads; None: they are as in the beginning."""
+    """Return the decimal contexts of the calling thread and of new threads.
+
+    None: they are the defaults.
+    """
     decimal: Any = sys.modules.get("decimal")
     if decimal is None:
         return None
@@ -110,14 +116,17 @@ def decimal_contexts() -> tuple[Any, Any] | None:
 
 
 class Interpreter(NamedTuple):
-    """What a child would have if it was forked now."""
+    """The interpreter state that a child would have if it was forked now."""
 
     state: dict[str, Any]
     decimals: tuple[Any, Any] | None
 
     @classmethod
     def now(cls, decimals: tuple[Any, Any] | None) -> Interpreter:
-        """Return that of this process; `decimals`: see `decimal_contexts`."""
+        """Return the state of this process.
+
+        `decimals`: see `decimal_contexts`.
+        """
         return cls({name: read() for name, (read, _) in _STATE.items()}, decimals)
 
     def take_over(self) -> None:

@@ -1,4 +1,6 @@
-"""How a worker exits gracefully: the finalizer, threads, exit functions, open files. One that is ended does none of it.
+"""Exits a worker gracefully: finalizer, threads, exit functions, open files.
+
+A worker that is killed does none of it.
 
 Runs in the worker process, in its main thread, when the coordinator has told it to stop.
 """
@@ -21,7 +23,7 @@ from workers.transport import payload
 
 
 def settle_in() -> None:
-    """At the start of a worker: set apart all objects that there are.
+    """Freeze all objects at the start of a worker, so that its garbage collections skip them.
 
     What the worker has from the program, or from the fork server, is no work of the garbage collector's, and not looked
     at for open files at the end: that would copy every page that is shared with the parent.
@@ -30,7 +32,7 @@ def settle_in() -> None:
 
 
 def forget_the_programs_own() -> None:
-    """In a worker that was forked: leave the program's exit functions, finalizers and files to the program."""
+    """Drop the program's exit functions, finalizers and files in a forked worker."""
     functions: Any = atexit
     functions._clear()  # noqa: SLF001 - multiprocessing does the same since Python 3.13
     atexit.register(util._exit_function)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -41,7 +43,10 @@ def forget_the_programs_own() -> None:
 
 
 def farewell(finalizer: Callable[[], object] | None) -> tuple[bool, bytes] | None:
-    """Call the finalizer; return whether it went well, and its pickled result or error; None: there is none."""
+    """Call the finalizer, and return whether it succeeded, with its pickled result or error.
+
+    None: there is no finalizer.
+    """
     if finalizer is None:
         return None
     try:
@@ -54,7 +59,7 @@ def farewell(finalizer: Callable[[], object] | None) -> tuple[bool, bytes] | Non
 
 
 def run_exit_functions() -> None:
-    """Do what an interpreter does at its end, but for taking itself apart."""
+    """Do what an interpreter does at its exit, except tearing itself down."""
     shutdown: Any = threading
     functions: Any = atexit
     with contextlib.suppress(Exception):
@@ -67,7 +72,7 @@ def run_exit_functions() -> None:
 
 
 def _open_files() -> list[Any]:
-    """Return the files that this worker has open for writing, those that buffer text before those that buffer bytes.
+    """Return the files that are open for writing, text buffers before byte buffers.
 
     Those that a forked worker has from the program are set apart: what they hold is the program's to write.
     """

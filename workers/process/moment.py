@@ -1,4 +1,4 @@
-"""The state of a process that a worker is to have: the coordinator's at the moment when the worker is started.
+"""The process state that a worker takes over: the coordinator's when the worker is started.
 
 A fork server has that of the moment when it was started itself. `Moment.now` runs in the coordinator, `take_over` in
 the worker, before any code of the program's.
@@ -16,7 +16,7 @@ _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.starts
 
 
 class Moment(NamedTuple):
-    """What a child would inherit if it was forked now."""
+    """The process state that a child would inherit if it was forked now."""
 
     environ: dict[str, str]
     umask: int | None
@@ -30,12 +30,12 @@ class Moment(NamedTuple):
 
     @classmethod
     def inherited(cls, environ: dict[str, str]) -> Moment:
-        """Return that of a process which inherits everything else from this one."""
+        """Return the state of a process that inherits everything else from this one."""
         return cls(environ, None, None, None, {}, None, None)
 
     @classmethod
     def now(cls, environ: dict[str, str], stdout: Any, stderr: Any) -> Moment:
-        """Return that of this process."""
+        """Return the state of this process."""
         limits = {}
         for number in _LIMITS:
             with contextlib.suppress(OSError, ValueError):

@@ -23,7 +23,10 @@ def peak_bytes() -> int:
 
 
 def _peak_resident() -> int:
-    """Return the peak of the resident set; `ru_maxrss` would count that of the process that started this one, too."""
+    """Return the peak of the resident set.
+
+    `ru_maxrss` would count that of the process that started this one, too.
+    """
     try:
         with open(_STATUS, "rb") as file:  # noqa: PTH123
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmHWM:"))

@@ -1,4 +1,4 @@
-"""Random numbers in a worker: others in each worker, or, with a seed, the same for an item wherever it runs.
+"""Seeds random numbers: different ones in each worker, or with a seed the same for an item anywhere.
 
 Owner of the state: the worker's main thread; `random` and `numpy.random` have one generator a process.
 """
@@ -16,7 +16,7 @@ from workers.process import context
 
 
 def begin(seed: int | None, worker_id: int) -> None:
-    """Give a worker that was just started random numbers of its own, or, with a seed, those of its id."""
+    """Seed a worker that was just started, with a seed of its id if there is one."""
     if seed is not None:
         with contextlib.suppress(ImportError):  # now: what a function loads later would not be seeded
             importlib.import_module("numpy.random")
@@ -52,7 +52,10 @@ def _set(key: tuple[int, ...]) -> None:
 
 
 class Seeded:
-    """A function that finds its random numbers set anew for each item; called once an item, in order."""
+    """A function that gets new random numbers for each item.
+
+    It is called once for each item, in order.
+    """
 
     def __init__(self, function: Callable[..., Any], seed: int, order: int) -> None:
         self._function, self._seed, self._order = function, seed, order

@@ -1,4 +1,4 @@
-"""How many threads BLAS, OpenMP and the like may use in a worker, so that all workers together have as many as CPUs.
+"""Limits the threads of BLAS, OpenMP and the like in a worker to its share of the CPUs.
 
 Libraries read the environment when they are loaded; those that a fork server has loaded already are told by a call.
 """

@@ -1,4 +1,4 @@
-"""Run the user's function over the records of one chunk, and say what came of it.
+"""Runs the user's function over the records of one chunk, and reports the outcome.
 
 Runs in the workers. The function is loaded once a process; everything else lives as long as one chunk.
 """
@@ -49,7 +49,7 @@ _loaded: dict[tuple[str, str], Callable[[Any], Any]] = {}
 
 @dataclass(frozen=True, slots=True)
 class RecordRunner:
-    """What a worker does with a chunk; travels to each worker once."""
+    """The function that runs a chunk of blocks, sent to each worker once."""
 
     target: str
     folder: str
@@ -68,7 +68,7 @@ class RecordRunner:
     """Whether every failure is kept, and what it takes to run its record again."""
 
     def __load_in_worker__(self) -> None:
-        """Load the function, before any deadline runs: what its module imports may take its time."""
+        """Load the function before any deadline runs, as imports may take long."""
         _function(self.target, self.folder)
 
     def __call__(self, chunk: Chunk) -> BlockResult:
@@ -101,7 +101,10 @@ class RecordRunner:
 
 
 class _ChunkRun:
-    """One chunk's way through the function; owns the list of what failed."""
+    """One run of a chunk through the function.
+
+    Owns the list of failures.
+    """
 
     def __init__(self, runner: RecordRunner, chunk: Chunk) -> None:
         self._began = time.time(), time.perf_counter(), time.process_time()
@@ -136,7 +139,7 @@ class _ChunkRun:
         return self.output.encode(self._results, self._record_failed)
 
     def pieces(self) -> list[BlockResult | FailedRecord]:
-        """Return what came of the records, run by run, and between them those that are to be tried again."""
+        """Return the results run by run, and between them the records to be retried."""
         pieces: list[BlockResult | FailedRecord] = []
         at, count = 0, len(self.records.values)
         for index in (*sorted(self.again), count):
@@ -151,7 +154,10 @@ class _ChunkRun:
     def result(
         self, output: Output, payload: bytes, records_in: int, start: int, read_bytes: int
     ) -> BlockResult:
-        """Return what is told about the chunk, or of one piece of it; the failures are told with the first."""
+        """Return the report of the chunk, or of one piece of it.
+
+        The failures come with the first.
+        """
         failed, self.failed = self.failed, 0
         failures, self.failures = tuple(self.failures), []
         started_s, clock, cpu = self._began
@@ -213,7 +219,9 @@ class _ChunkRun:
             raise RecordError(failure, chunk.origin) from None
 
     def _watched(self, call: Callable[[Any], Any], watch: Watch) -> Iterator[Any]:
-        """Give the result of each record, or FAILED; the watch is told about each before it runs.
+        """Yield the result of each record, or FAILED.
+
+        The watch is told about each before it runs.
 
         What is done with a result before the next is asked for is part of that record, too.
         """
@@ -261,7 +269,7 @@ class _ChunkRun:
             self._keep(self._no_record(error))
 
     def _has_enough(self) -> bool:
-        """Whether failures are only counted: what it costs to describe them must not grow without bound."""
+        """Whether failures are only counted, to bound the cost of describing them."""
         runner = self._runner
         return self.failed >= KEPT_FAILURES and runner.on_error == "skip" and not runner.keep_failed
 
@@ -282,7 +290,9 @@ class _ChunkRun:
 
 
 def keeps(place: Place, *, is_read: bool) -> bool:
-    """Tell whether a record that failed is kept itself: if it is small, or its place can't be read a second time.
+    """Tell whether a failed record is kept itself.
+
+    So if it is small, or its place can't be read a second time.
 
     `is_read`: the coordinator has read the block, from a compressed file or a pipe.
     """
@@ -290,14 +300,16 @@ def keeps(place: Place, *, is_read: bool) -> bool:
 
 
 def _can_not_fail(_index: int, error: BaseException) -> None:
-    """Stand where results are encoded a second time; those that failed are left out by then."""
+    """Do nothing where results are encoded a second time, without those that failed."""
     raise error
 
 
 def apply(
     function: Callable[[Any], Any], records: Records, on_failure: Callable[[int, BaseException], None]
 ) -> list[Any]:
-    """Call `function` with each record; FAILED stands where it raised and `on_failure` didn't.
+    """Call `function` with each record.
+
+    FAILED stands where it raised and `on_failure` didn't.
 
     The loop is `list.extend(map(...))`, which runs in C. It keeps what came before an exception, so the
     number of results is the index of the record at fault; and one result too few without an exception means
@@ -322,7 +334,7 @@ def apply(
 
 
 def _call_flat(function: Callable[[Any], Any], record: Any) -> list[Any] | None:
-    """Call a function that returns an iterable of records, and run through it where failures are caught."""
+    """Call a function that returns an iterable of records, and read it where failures are caught."""
     result = function(record)
     if result is None:
         return None

@@ -1,4 +1,4 @@
-"""The messages between the file command and its workers: what to read, what came of it, what failed.
+"""The messages between the file command and its workers: blocks, results, failures.
 
 All are frozen and are made in one process and read in another; nothing is ever changed in place.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a chunk stands in the run."""
+    """The place of a chunk in the run."""
 
     seq: int
     """0, 1, 2 … over the whole run."""
@@ -74,7 +74,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Names of files; each is a record as it is."""
+    """Names of files, each of which is a record."""
 
     origin: Origin
     paths: tuple[str, ...]
@@ -85,7 +85,7 @@ Chunk = ByteRange | Block | Paths
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands."""
+    """The place of a record."""
 
     path: str
     """For the format "files", the record itself."""
@@ -97,7 +97,7 @@ class Place:
     """From 1; None where only the bytes are known."""
 
     def describe(self) -> str:
-        """Return it in words: "a.txt, line 3"."""
+        """Describe the place, as "a.txt, line 3"."""
         name = "standard input" if self.path == "-" else self.path
         if self.line is not None:
             return f"{name}, line {self.line}"
@@ -106,7 +106,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """Stands among what came of a chunk in the place of a record whose function raised."""
+    """A record whose function raised, among the results of a chunk."""
 
     index: int
     """Among the records of the chunk."""
@@ -119,7 +119,7 @@ class FailedRecord:
 
 
 class PartlyFailedError(Exception):
-    """Some records of a chunk failed, and what is to become of them is the coordinator's to say.
+    """Some records of a chunk failed, and the coordinator decides about them.
 
     Args:
         pieces: what came of the chunk, in order: a `FailedRecord` for each record that failed, and for each run of
@@ -179,7 +179,7 @@ class RecordError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BlockResult:
-    """What came of one chunk."""
+    """The outcome of one chunk."""
 
     origin: Origin
     payload: PickleBuffer | memoryview | bytes | None

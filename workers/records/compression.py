@@ -1,4 +1,4 @@
-"""Read compressed files, and compress blocks one by one so that the pieces put together are a valid file.
+"""Reads compressed files, and compresses blocks so that they are a valid file together.
 
 gzip, bzip2, xz and Zstandard all define a file as a row of members (RFC 1952 section 2.2 for gzip, RFC 8878
 section 3 for Zstandard), so workers compress their blocks on their own and the pieces are simply put in a
@@ -26,7 +26,10 @@ _BEGINNINGS = {
 
 
 class CompressionError(Exception):
-    """Compressed data can't be read or written here; the message says why."""
+    """Compressed data can't be read or written here.
+
+    The message says why.
+    """
 
 
 def require(kind: str | None) -> None:
@@ -36,7 +39,7 @@ def require(kind: str | None) -> None:
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return how data is compressed, as its first bytes tell; None: not at all."""
+    """Return how data is compressed, by its first bytes, or None."""
     known = _without_digit(head)
     return next((kind for beginning, kind in _BEGINNINGS.items() if known.startswith(beginning)), None)
 
@@ -76,7 +79,7 @@ class _Members(io.RawIOBase):
         return True
 
     def readinto(self, into: Any) -> int:
-        """Decompress into a buffer; 0 only at the end.
+        """Decompress into a buffer, and return 0 only at the end.
 
         Raises:
             EOFError: the file ends within a member.
@@ -88,7 +91,10 @@ class _Members(io.RawIOBase):
         return 0
 
     def _next_piece(self) -> bytes | None:
-        """Return what the member is to be fed with, which may be a new one by now; None: the end."""
+        """Return the next input of the member, which may be a new one by now.
+
+        None: the end.
+        """
         if self._member.eof:
             rest: bytes = self._member.unused_data.lstrip(b"\0")  # zeros are padding
             while not rest:
@@ -120,7 +126,7 @@ def _decompressor(kind: str) -> Callable[[], Any]:
 
 
 def read_errors(kind: str) -> tuple[type[BaseException], ...]:
-    """Return what reading damaged data of this kind raises."""
+    """Return the exceptions that reading damaged data of this kind raises."""
     if kind == "gz":
         import zlib  # noqa: PLC0415
 
@@ -135,7 +141,10 @@ def read_errors(kind: str) -> tuple[type[BaseException], ...]:
 
 
 def compress(kind: str, data: bytes) -> bytes:
-    """Return `data` as one whole member; levels that favour speed, as the workers are there to be fast."""
+    """Return `data` as one whole member.
+
+    The levels favour speed, as the workers are there to be fast.
+    """
     if kind == "gz":
         import gzip  # noqa: PLC0415
 

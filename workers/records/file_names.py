@@ -1,4 +1,4 @@
-"""What a file's name says of what is in it: the one table for everything that reads or writes files.
+"""The table of what a file's name says about its content, for all readers and writers.
 
 clean.jsonl.gz    JSON lines, gzip            A.CSV.XZ    rows of CSV, xz            notes.txt    nothing
 """

@@ -1,4 +1,4 @@
-"""Turn a chunk's bytes into records: lines, JSON values, CSV rows or the block itself.
+"""Turns a chunk's bytes into records: lines, JSON values, CSV rows or the block itself.
 
 Records are split with the fastest call that does it for the whole block; which line a record came from is
 worked out only when one has failed.
@@ -37,7 +37,7 @@ class SplitError(Exception):
 
 
 class Span(NamedTuple):
-    """Where a record stands in its block."""
+    """The span of a record in its block."""
 
     line: int
     """From 0."""
@@ -128,7 +128,7 @@ def split(
 def _without_long(
     raw: Raw, record_format: str, errors: str, fieldnames: tuple[str, ...] | None, *, skip: bool
 ) -> Records:
-    """Leave out the records that are longer than is allowed: inside of the data, and behind it."""
+    """Leave out the records that are too long, inside the data and behind it."""
     limit, data = raw.max_record_bytes, bytes(raw.data)
     records = split(replace(raw, max_record_bytes=0, too_long=False), record_format, errors, fieldnames, skip=skip)
     spans = records.spans(data)
@@ -154,7 +154,10 @@ def _too_long(limit: int, line_index: int, byte_index: int) -> SplitError:
 
 
 def _lines(text: str) -> list[str]:
-    r"""Cut at "\n" and "\r\n" and nowhere else: str.splitlines also cuts at \x0b, \x1c, \u2028 …."""
+    r"""Cut at "\n" and "\r\n" and nowhere else.
+
+    str.splitlines also cuts at \x0b, \x1c, \u2028 ….
+    """
     lines = text.replace("\r\n", "\n").split("\n")
     if not lines[-1]:
         lines.pop()
@@ -162,7 +165,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _decode(raw: Raw, record_format: str, errors: str, *, skip: bool) -> tuple[str, list[SplitError]]:
-    """Decode the whole block in one call; look for the bad lines only if that fails."""
+    """Decode the whole block in one call, and look for bad lines only if that fails."""
     try:
         return str(raw.data, "utf-8", errors), []
     except UnicodeDecodeError as error:
@@ -213,7 +216,10 @@ _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def parse_json(line: str) -> Any:
-    """Do what json.loads does with a third of its overhead; it is asked only where the scanner stops."""
+    """Do what json.loads does with a third of its overhead.
+
+    That is asked only where the scanner stops.
+    """
     try:
         value, end = _scan(line, 0)
     except StopIteration:
@@ -222,7 +228,10 @@ def parse_json(line: str) -> Any:
 
 
 def _rows_without_bad(raw: Raw, names: tuple[str, ...], bad: list[SplitError]) -> Records:
-    """Leave out the rows with bytes that can't be decoded; a row may have several lines."""
+    """Leave out the rows with bytes that can't be decoded.
+
+    A row may have several lines.
+    """
     records = _rows(str(raw.data, "utf-8", "surrogateescape"), names)
     kept, gone = [], []
     for index, row in enumerate(records.values):
@@ -270,7 +279,10 @@ def _row_spans(data: bytes) -> list[Span]:
 
 
 def _dict_rows(reader: Iterable[list[str]], names: tuple[str, ...]) -> Iterator[dict[str | None, Any]]:
-    """Give a dict a row: missing fields are None, surplus ones a list under None, blank rows nothing."""
+    """Yield a dict for each row.
+
+    Missing fields are None, surplus ones a list under None, and blank rows are left out.
+    """
     width = len(names)
     for row in reader:
         if len(row) == width:
@@ -297,7 +309,10 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes, *, ended: bool) -> Header | None:
-    """Return the header that a CSV file begins with; None: it may go on behind `data`, which is not `ended`."""
+    """Return the header that a CSV file begins with.
+
+    None: it may continue behind `data`, which is not `ended`.
+    """
     _lift_field_limit()
     text = data.removeprefix(BOM)
     lines = _Lines(text)
@@ -310,7 +325,10 @@ def read_header(data: bytes, *, ended: bool) -> Header | None:
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:
-    """Number repeated names as pandas does: "a", "a.1", "a.2"; a name that the file has itself is passed over."""
+    """Number repeated names as pandas does: "a", "a.1", "a.2".
+
+    A name that the file has itself is passed over.
+    """
     taken, counts, found = set(names), Counter[str](), []
     for name in names:
         new, number = name, counts[name]
@@ -324,7 +342,7 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
 
 
 class _Lines:
-    """The lines of a file's text, counted as the csv module takes them: it takes one only when a row needs it."""
+    """Counts the lines of a file's text as the csv module takes them, one when a row needs it."""
 
     def __init__(self, data: bytes) -> None:
         self._lines = io.StringIO(str(data, "utf-8", "surrogateescape"), newline="")
@@ -347,5 +365,5 @@ class _Lines:
 
 
 def _lift_field_limit() -> None:
-    """Allow fields of any length; the csv module stops at 128 KiB by default."""
+    """Allow fields of any length, where the csv module stops at 128 KiB."""
     csv.field_size_limit(sys.maxsize)

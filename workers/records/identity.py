@@ -1,4 +1,4 @@
-"""Which file a path meant when a run began, and whether what is read there is still that file.
+"""Identifies the file that a path meant when a run began, and checks that it is unchanged.
 
     coordinator   opens the file once, keeps the descriptor, notes its `Identity`
     worker        opens the path; if another file has the name now, opens the coordinator's descriptor instead
@@ -24,7 +24,10 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO that took the name
 
 
 class FileChangedError(OSError):
-    """A file is not what it was when the run began; not an error of the disk."""
+    """A file is not what it was when the run began.
+
+    Not an error of the disk.
+    """
 
     def __init__(self, _code: int, what: str, path: str) -> None:
         super().__init__(errno.ESTALE, what, path)
@@ -34,7 +37,10 @@ class FileChangedError(OSError):
 
 
 class Identity(NamedTuple):
-    """A file as it was when the run began; a tuple, as one travels with every block."""
+    """A file as it was when the run began.
+
+    A tuple, as one travels with every block.
+    """
 
     device: int
     inode: int
@@ -71,7 +77,7 @@ class Identity(NamedTuple):
         raise changed(path, what)
 
     def check(self, path: str, fd: int) -> None:
-        """See that what was there at the start is still there; call it after reading.
+        """Check that the file is unchanged, after reading.
 
         Raises:
             FileChangedError: the file was truncated or rewritten.
@@ -88,12 +94,12 @@ class Identity(NamedTuple):
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Return what a regular file is known by."""
+    """Return the identity of a regular file."""
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def edges_of(fd: int, size_bytes: int) -> int:
-    """Return a checksum of the first and last bytes of a file of that size; of all, if it is small."""
+    """Return a checksum of the first and last bytes of a file, or of all if it is small."""
     if size_bytes <= _SMALL_BYTES:
         return crc32(os.pread(fd, size_bytes, 0))
     head = os.pread(fd, _EDGE_BYTES, 0)
@@ -101,5 +107,5 @@ def edges_of(fd: int, size_bytes: int) -> int:
 
 
 def changed(path: str, what: str) -> FileChangedError:
-    """Return the error that says what became of a file."""
+    """Return the error that says what happened to a file."""
     return FileChangedError(errno.ESTALE, what, path)

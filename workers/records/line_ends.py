@@ -1,4 +1,7 @@
-r"""What ends a line of a format: for CSV "\n", "\r\n" and "\r", as the csv module sees it; for all others "\n"."""
+r"""The line ends of a format.
+
+For CSV "\n", "\r\n" and "\r", as the csv module sees it, for all others "\n".
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def whole_lines(data: bytes, record_format: str) -> list[bytes]:
 
 
 def line_around(data: bytes, at: int, record_format: str) -> tuple[int, int]:
-    """Return where the line of the byte at an offset begins, and where it has ended, behind its line end."""
+    """Return the start of the line of the byte at an offset, and its end, behind the line end."""
     start, feed = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
     if record_format != "csv":
         return start, feed + 1 or len(data)

@@ -1,4 +1,4 @@
-"""Turn the function's results into the bytes of the output: lines, JSON lines or CSV rows.
+"""Turns the function's results into the bytes of the output: lines, JSON lines or CSV rows.
 
 A block is first tried in one go; only if that fails are its results taken one by one, to find the record at
 fault.
@@ -24,11 +24,11 @@ FAILED = object()
 
 
 class ResultError(Exception):
-    """What the function returned can't be written."""
+    """The function's result can't be written."""
 
 
 class _Rows:
-    """CSV rows: the first dict's keys are the columns of the block."""
+    """Writes CSV rows, with the first dict's keys as the columns of the block."""
 
     def __init__(self) -> None:
         self.fields: tuple[str, ...] | None = None
@@ -63,7 +63,7 @@ class _Rows:
 
 
 class Output:
-    """How results become bytes; one a block."""
+    """An encoder of results, one for each block."""
 
     def __init__(self, output_format: str, *, flat: bool = False, raw: bool = False, drop_none: bool = True) -> None:
         """Choose the shape.
@@ -85,7 +85,7 @@ class Output:
         self.dropped = 0
 
     def encode(self, results: list[Any], on_failure: Callable[[int, BaseException], None]) -> bytes:
-        """Return the block's output; call `on_failure` with the index of each that can't be written."""
+        """Return the block's output, and call `on_failure` with the index of each result that can't be written."""
         try:
             return self._at_once(results)
         except Exception:
@@ -183,7 +183,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, default=_refuse)
 
 
 def _make_encoder() -> Callable[[Any], str]:
-    """Return json.dumps without what it sets up anew for each call; JSONEncoder where it is not in C."""
+    """Return json.dumps without its setup of each call, or JSONEncoder where it is not in C."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return _ENCODER.encode

@@ -1,4 +1,4 @@
-"""Where the records of a chunk stand in their file: worked out only when one of them has failed.
+"""Computes the places of a chunk's records in their file, only when one has failed.
 
 Runs in the workers, and in the coordinator for chunks that a worker was lost with.
 """
@@ -23,7 +23,10 @@ class Located:
     """The records of one chunk, with their places."""
 
     def __init__(self, chunk: Chunk, raw: Raw, records: Records, record_format: str) -> None:
-        """Take what was read; nothing is worked out yet."""
+        """Take what was read.
+
+        Nothing is computed yet.
+        """
         self.records = records
         self.raw = raw
         self._paths = chunk.paths if isinstance(chunk, Paths) else None
@@ -51,7 +54,7 @@ class Located:
 
     @property
     def spans(self) -> list[Span]:
-        """Of each record, in the chunk's bytes."""
+        """The spans of the records in the chunk's bytes."""
         if self._spans is None:
             self._spans = self.records.spans(bytes(self.raw.data))
         return self._spans
@@ -63,7 +66,7 @@ class Located:
 
 
 def read(chunk: Chunk, record_format: str) -> Raw:
-    """Return the bytes of a chunk; none, if its records are paths.
+    """Return the bytes of a chunk, or none if its records are paths.
 
     Raises:
         OSError: the file can't be read.

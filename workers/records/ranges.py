@@ -1,4 +1,4 @@
-"""Read a chunk's bytes in the worker: the records that begin inside a byte range, whole.
+"""Reads in the worker the whole records that begin inside a byte range.
 
 A record belongs to the range in which its first byte lies, so ranges can be cut anywhere without reading.
 """
@@ -34,7 +34,9 @@ class Raw:
 
 
 def read_range(chunk: ByteRange, *, text: bool) -> Raw:
-    """Read the records of a byte range of a plain file; `text` drops a byte order mark.
+    """Read the records of a byte range of a plain file.
+
+    `text` drops a byte order mark.
 
     Raises:
         OSError: the file can't be read, or has changed since the run began.
@@ -61,7 +63,7 @@ def read_range(chunk: ByteRange, *, text: bool) -> Raw:
 
 
 def read_block(block: Block, *, text: bool) -> Raw:
-    """Take the bytes that came with a block; they may lie in shared memory and are not copied."""
+    """Take the bytes that came with a block, without copying them from shared memory."""
     data = memoryview(b"" if block.too_long else block.data)
     start = block.start
     if text and start == 0 and data[:3] == BOM:
@@ -95,7 +97,10 @@ def _read_lines(fd: int, start: int, end: int, size: int, most: int) -> tuple[by
 
 
 def _read_to_line_end(fd: int, offset: int, end: int, most: int) -> bytes | None:
-    """Read from `offset` to the next line end, which is read too, or the end of the file; None: that is too far."""
+    """Read from `offset` through the next line end, or to the end of the file.
+
+    None: that is too far.
+    """
     pieces, size, limit = [], TAIL_BYTES, offset + most
     while piece := os.pread(fd, min(size, end - offset), offset):
         line_end = piece.find(b"\n")
@@ -112,7 +117,7 @@ def _read_to_line_end(fd: int, offset: int, end: int, most: int) -> bytes | None
 
 
 def read_at(fd: int, offset: int, size: int) -> bytes:
-    """Read `size` bytes; fewer only where the file ends."""
+    """Read `size` bytes, or fewer where the file ends."""
     data = os.pread(fd, size, offset)
     while len(data) < size:
         more = os.pread(fd, size - len(data), offset + len(data))

@@ -1,4 +1,7 @@
-"""Read the records of one chunk of a file, as the first step of a stream's function. Runs in the workers."""
+"""Reads the records of one chunk of a file, as the first step of a stream's function.
+
+Runs in the workers.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReadRecords:
-    """The records of one chunk in their order; in the places of those that can't be read stands why."""
+    """The records of one chunk in order, with the reason in place of those that can't be read."""
 
     def __init__(self, chunk: Chunk, located: Located) -> None:
         self._origin = chunk.origin
@@ -35,7 +38,7 @@ class ReadRecords:
         return self._located.place(number) if number >= 0 else self._bad_places[position]
 
     def value(self, position: int) -> Any:
-        """Return the record at a position; for one that can't be read, its text or its bytes."""
+        """Return the record at a position, or the text or bytes of one that can't be read."""
         number = self.numbers[position]
         if number >= 0:
             return self._located.records.value(number)
@@ -45,7 +48,7 @@ class ReadRecords:
         self.failed[number] = RecordError(describe(self._located.place(number), error), self._origin)
 
     def _put_in_bad_lines(self) -> None:
-        """Give the lines that can't be decoded their places among the others."""
+        """Insert the lines that can't be decoded among the others."""
         found: list[tuple[int, int, Any, RecordError | None, Place | None]] = []
         lines = [span.line for span in self._located.spans]
         for number, value in enumerate(self.values):

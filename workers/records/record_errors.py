@@ -1,4 +1,7 @@
-"""Say of a record what it raised: in the user's own frames, and never by raising again. Runs in the workers."""
+"""Describes what a record raised, in the user's own frames, without ever raising.
+
+Runs in the workers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def describe(place: Place, error: BaseException, record: Any = None) -> RecordFailure:
-    """Return what is told about a record that failed."""
+    """Return the record of a failure, for the coordinator."""
     name, text = _name(error), text_of(error)
     if isinstance(error, SplitError):
         name = "UnicodeDecodeError" if "UTF-8" in text else "CsvError"
@@ -36,7 +39,7 @@ def _name(error: BaseException) -> str:
 
 
 def _trace(error: BaseException) -> str:
-    """Return the traceback from the user's first frame on; empty if there is none."""
+    """Return the traceback from the user's first frame on, or "" if there is none."""
     trace = None if isinstance(error, SplitError) else users_part(error.__traceback__, parsed_by_us=True)
     if trace is None:
         return ""

@@ -16,7 +16,7 @@ _LARGEST_LIMIT = 1 << 20
 
 
 class ResourceSettings(NamedTuple):
-    """The settings of a resource pool; see `ResourcePool` for each."""
+    """The settings of a resource pool, as `ResourcePool` describes them."""
 
     create: Callable[[], Any]
     close: Callable[[Any], object] | None
@@ -46,17 +46,20 @@ def mistake_in_limit(limit: object) -> str | None:
 
 
 class HandleOwner(Protocol):
-    """What a handle knows of its pool."""
+    """The pool's interface for a handle."""
 
     def take_back(self, handle: Handle, *, sound: bool) -> None:
-        """Take the resource back; close it unless it is sound."""
+        """Take the resource back, and close it unless it is sound."""
 
     def keeps_after(self, error: BaseException) -> bool:
         """Return whether a resource is kept after its user raised this error."""
 
 
 class Handle:
-    """A resource in use, until `release` or the end of the `with` block; the block's target is the resource itself."""
+    """A resource in use, until `release` or the end of the `with` block.
+
+    The block's target is the resource itself.
+    """
 
     __slots__ = ("_owner", "_pid", "claim", "resource")
 
@@ -67,7 +70,10 @@ class Handle:
         self.resource = resource
 
     def release(self, *, discard: bool = False) -> None:
-        """Return the resource to the pool, or close it if `discard`; a second call does nothing."""
+        """Return the resource to the pool, or close it if `discard`.
+
+        A second call does nothing.
+        """
         owner, self._owner = self._owner, None
         if owner is not None and self._pid == os.getpid():  # a forked child inherits the object but must not use it
             owner.take_back(self, sound=not discard)
@@ -99,7 +105,10 @@ CLOSED: Any = object()
 
 
 class Waiter:
-    """A thread that waits for its turn; `outcome` is a resource, `NOTHING` or `CLOSED`."""
+    """A thread that waits for its turn.
+
+    `outcome` is a resource, `NOTHING` or `CLOSED`.
+    """
 
     __slots__ = ("_lock", "claim", "outcome")
 
@@ -110,18 +119,21 @@ class Waiter:
         self.outcome = NOTHING
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Wait for the outcome; return whether it came in time."""
+        """Wait for the outcome, and return whether it came in time."""
         return self._lock.acquire(timeout=-1 if timeout_s is None else min(max(timeout_s, 0), threading.TIMEOUT_MAX))
 
     def tell(self, outcome: Any) -> None:
-        """End the wait; called once, by whoever removes this waiter from the list of waiters."""
+        """End the wait.
+
+        Called once, by whoever removes this waiter from the list of waiters.
+        """
         self.outcome = outcome
         self._lock.release()
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceStats:
-    """What a resource pool holds now, and what it has done so far in this process."""
+    """The statistics of a resource pool in this process."""
 
     limit: int
     in_use: int

@@ -81,7 +81,9 @@ class ResourcePool:
     # -- public -------------------------------------------------------------------------------------------------------
 
     def acquire(self, timeout: float | None = None) -> Handle:
-        """Acquire a resource; `with pool.acquire() as resource:` returns it at the end of the block.
+        """Acquire a resource.
+
+        `with pool.acquire() as resource:` returns it at the end of the block.
 
         Args:
             timeout: Seconds to wait for a slot; 0: do not wait; None: no limit. It does not limit `create` itself.
@@ -136,7 +138,9 @@ class ResourcePool:
             raise self.timeout_error(f"not all resources were returned within {timeout:g} s: {self._who()}")
 
     def close(self) -> None:
-        """Close the pool for all processes; waiters get an error.
+        """Close the pool for all processes.
+
+        Waiters get an error.
 
         Idle resources are closed at once (in other processes, by their wake-up thread). Resources in use are closed
         when they are released; `close` does not wait for that, `drain` does.
@@ -165,7 +169,7 @@ class ResourcePool:
         return self._state.slots.closed
 
     def stats(self) -> ResourceStats:
-        """Return what the pool holds now and has done so far in this process."""
+        """Return the pool's state and counts in this process."""
         return self._state.stats()
 
     # -- acquire and release ------------------------------------------------------------------------------------------
@@ -199,7 +203,7 @@ class ResourcePool:
             raise self.closed_error("the resource pool was closed, here or in another process; make a new one")
 
     def _who(self) -> str:
-        """Describe who has slots: "2 of 3 are taken (1 by this process, 1 by process 4121); 5 wait"."""
+        """Describe who has slots, as in "2 of 3 are taken (1 by this process, 1 by process 4121)"."""
         with self._state.locked() as slots:
             holders, waiting = slots.holders(), slots.waiting()
         names = {os.getpid(): "this process", 0: "a process of another pid namespace"}
@@ -219,14 +223,20 @@ class ResourcePool:
         return True
 
     def take_back(self, handle: Handle, *, sound: bool) -> None:
-        """Take a resource back; called by `Handle.release`."""
+        """Take a resource back.
+
+        Called by `Handle.release`.
+        """
         if sound:
             self._take_in(handle.claim, handle.resource)
         else:
             self._discard(handle.claim, handle.resource)
 
     def keeps_after(self, error: BaseException) -> bool:
-        """Return whether a resource is kept after its user raised this error; called by the handle."""
+        """Return whether a resource is kept after its user raised this error.
+
+        Called by the handle.
+        """
         return self._settings.on_error == "keep" or isinstance(error, GeneratorExit)
 
     def _take_in(self, claim: int, resource: Any) -> None:
@@ -239,7 +249,7 @@ class ResourcePool:
         self._state.free(claim)
 
     def _finish(self, resource: Any) -> None:
-        """Close a resource, whatever its `close` does."""
+        """Close a resource, reporting what its `close` raises."""
         self._state.count("discarded")
         if self._settings.close is None:
             return
@@ -270,7 +280,10 @@ class ResourcePool:
             wakeup_thread.join()
 
     def serve(self, *, deaths: bool) -> NextWait | None:
-        """Do what is due for this process; called by its wake-up thread. None: the thread may end."""
+        """Do what is due for this process.
+
+        Called by its wake-up thread. None: the thread may end.
+        """
         self._clear(deaths=deaths)
         with self._state.locked() as slots:
             if self._ended(slots):
@@ -283,7 +296,10 @@ class ResourcePool:
             self._discard(idle.claim, idle.resource)
 
     def _ended(self, slots: SlotTable) -> bool:
-        """Leave the shared table if the pool is closed and unused here; call under both locks."""
+        """Leave the shared table if the pool is closed and unused here.
+
+        Call it under both locks.
+        """
         if not slots.closed or self._state.busy or self._state.idle:
             return False
         slots.leave_all()

@@ -19,7 +19,10 @@ from workers.sync.own_lock import OwnLock
 
 
 class ProcessState:
-    """The state and its transitions; each transition is complete before another thread or process sees it."""
+    """The state and its transitions.
+
+    Each transition is complete before another thread or process sees it.
+    """
 
     def __init__(self, slots: SlotTable, idle_s: float | None) -> None:
         self.slots = slots
@@ -36,7 +39,7 @@ class ProcessState:
 
     @contextmanager
     def locked(self) -> Iterator[SlotTable]:
-        """Hold both locks; then wake the threads of this process that were granted a slot meanwhile."""
+        """Hold both locks, then wake the threads of this process that were granted a slot meanwhile."""
         with self._lock, self.slots.locked():
             yield self.slots
             for claim in self.slots.granted():
@@ -48,7 +51,7 @@ class ProcessState:
             self._done[what] += 1
 
     def stats(self) -> ResourceStats:
-        """Return what the pool holds now."""
+        """Return the pool's present state."""
         with self.locked() as slots:
             return ResourceStats(
                 limit=slots.limit,
@@ -93,7 +96,7 @@ class ProcessState:
         return waiter
 
     def unqueue(self, waiter: Waiter) -> bool:
-        """Remove a waiter from the queue; return False if its wait has just ended."""
+        """Remove a waiter from the queue, and return False if its wait has just ended."""
         claim = waiter.claim
         with self.locked() as slots:
             if claim not in self._waiters:
@@ -117,7 +120,10 @@ class ProcessState:
             return next((handle for handle in self.out.values() if handle and handle.resource is resource), None)
 
     def _end_wait(self, claim: int, outcome: Any) -> None:
-        """End the wait of a thread of this process; call under both locks."""
+        """End the wait of a thread of this process.
+
+        Call it under both locks.
+        """
         waiter = self._waiters.pop(claim, None)
         if waiter is not None:
             state = self.slots.state(claim)
@@ -130,7 +136,10 @@ class ProcessState:
     # -- release ------------------------------------------------------------------------------------------------------
 
     def take_in(self, claim: int, resource: Any) -> bool:
-        """Give the resource to the next waiter here, or keep it idle; return False if it must be closed instead."""
+        """Pass the resource to the next waiter here, or keep it idle.
+
+        Returns False if it must be closed instead.
+        """
         with self.locked() as slots:
             first = slots.first()
             if slots.closed or (first is not None and first not in self._waiters):
@@ -171,7 +180,7 @@ class ProcessState:
     # -- for the wake-up thread ---------------------------------------------------------------------------------------
 
     def take_news(self, *, deaths: bool) -> list[Idle]:
-        """End waits that other processes have granted; return the idle resources to close.
+        """End waits that other processes have granted, and return the idle resources to close.
 
         These are all, if the pool is closed; those that others wait for; those too long idle.
         """
@@ -189,7 +198,10 @@ class ProcessState:
             return surplus
 
     def _turn_away(self) -> None:
-        """End all waits for a resource of a closed pool; waits for its end continue."""
+        """End all waits for a resource of a closed pool.
+
+        Waits for its end continue.
+        """
         for claim in [claim for claim in self._waiters if self.slots.state(claim) == WAITING]:
             self.slots.leave(claim)
             self._end_wait(claim, CLOSED)
@@ -208,7 +220,10 @@ class ProcessState:
         return surplus
 
     def next_expiry_s(self) -> float | None:
-        """Return the seconds until the next idle resource expires, or None; call under both locks."""
+        """Return the seconds until the next idle resource expires, or None.
+
+        Call it under both locks.
+        """
         self._timer_set = bool(self.idle) and self._idle_s is not None
         if not self.idle or self._idle_s is None:
             return None

@@ -79,7 +79,7 @@ class SlotTable:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the mutex; first repair what a process left half done that was killed while it held it."""
+        """Hold the mutex, after repairing what a process left half done that was killed while it held it."""
         with self.file.mutex:
             if self._words[_TORN]:
                 self._repair()
@@ -97,7 +97,10 @@ class SlotTable:
 
     @property
     def closed(self) -> bool:
-        """Whether the pool is closed, for all processes; needs no mutex."""
+        """Whether the pool is closed, for all processes.
+
+        Needs no mutex.
+        """
         return bool(self._words[_CLOSED])
 
     def state(self, claim: int) -> int:
@@ -140,7 +143,10 @@ class SlotTable:
     # -- claims -------------------------------------------------------------------------------------------------------
 
     def take(self) -> int | None:
-        """Take a slot if one is free and nobody waits; return the claim, or None."""
+        """Take a slot if one is free and nobody waits.
+
+        Returns the claim, or None.
+        """
         if self._full() and (not self.reap() or self._full()):
             return None
         return self._enter(HELD)
@@ -181,7 +187,7 @@ class SlotTable:
             self._wake(self._owners[min(behind, key=self._tickets.__getitem__)])
 
     def hand_on(self, claim: int, first: int) -> None:
-        """Pass a slot and its resource to the first waiter, which is a thread of this process."""
+        """Pass a slot and its resource to the first waiter, a thread of this process."""
         self._states[claim] = FREE
         self._states[first] = HELD
         self._wake_first()
@@ -235,7 +241,7 @@ class SlotTable:
             self._wake(owner)
 
     def _wake_first(self) -> None:
-        """Wake the first waiter: it watches the holders, and these have changed."""
+        """Wake the first waiter, which watches the holders, as these have changed."""
         first = self.first()
         if first is not None:
             self._wake(self._owners[first])
@@ -266,7 +272,7 @@ class SlotTable:
         self._party = None
 
     def reap(self) -> bool:
-        """Free the claims of processes that have ended; return whether there were any."""
+        """Free the claims of processes that have ended, and return whether there were any."""
         owners = {self._owners[claim] for claim in self._in_use()}
         dead = [owner for owner in owners if self._pid(owner) is None]
         self._reap(dead)
@@ -284,7 +290,9 @@ class SlotTable:
                 self._wake(owner)  # whoever queued behind the dead watches another process now
 
     def watched(self) -> dict[int, int]:
-        """Return the processes that this one must watch, pid by party; free the claims of those found dead.
+        """Return the processes that this one must watch, pid by party.
+
+        Frees the claims of those found dead.
 
         The first waiter watches all holders, as does a wait for the end. Every other waiter watches the one before it.
         """
@@ -295,7 +303,10 @@ class SlotTable:
             self._reap([party for party, pid in pids.items() if pid is None])
 
     def still_alive(self, watched: dict[int, int]) -> bool:
-        """Whether these processes are alive; needs no mutex."""
+        """Whether these processes are alive.
+
+        Needs no mutex.
+        """
         return all(self._pid(party) == pid for party, pid in watched.items())
 
     def _to_watch(self) -> set[int]:
@@ -325,7 +336,10 @@ class SlotTable:
         self._wakeup = self._sender = None
 
     def wake(self) -> None:
-        """Wake this process's own wake-up thread; needs no mutex."""
+        """Wake this process's own wake-up thread.
+
+        Needs no mutex.
+        """
         wakeup = self._wakeup
         if wakeup is not None:
             with suppress(OSError):

@@ -24,7 +24,7 @@ _POLL_FAILS_ABOVE_MS = 2**31 - 1
 
 
 class NextWait(NamedTuple):
-    """What the thread waits for next."""
+    """The next wait of the thread."""
 
     watched: dict[int, int]
     """Pid by party."""
@@ -32,14 +32,17 @@ class NextWait(NamedTuple):
 
 
 class Owner(Protocol):
-    """What the thread knows of its pool."""
+    """The pool's interface for the thread."""
 
     def serve(self, *, deaths: bool) -> NextWait | None:
-        """Do what is due; return None once this process no longer uses the pool."""
+        """Do what is due, and return None once this process no longer uses the pool."""
 
 
 class WakeupThread:
-    """Starts at once; ends when `serve` returns None or the pool has been collected."""
+    """The wake-up thread of a process.
+
+    Starts at once, and ends when `serve` returns None or the pool has been collected.
+    """
 
     def __init__(self, owner: Owner, slots: SlotTable) -> None:
         self._owner = weakref.ref(owner)
@@ -50,7 +53,7 @@ class WakeupThread:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for its end; return at once when called by this thread itself."""
+        """Wait for its end, but return at once when called by this thread itself."""
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -71,7 +74,7 @@ class WakeupThread:
             self._drop(list(self._pidfds))
 
     def _sleep(self, next_wait: NextWait) -> bool:
-        """Sleep until there is something to do; return whether a process died, or may have."""
+        """Sleep until there is something to do, and return whether a process may have died."""
         wanted = set(next_wait.watched.items())
         self._drop([watched for watched in self._pidfds if watched not in wanted])
         for party, pid in wanted - self._pidfds.keys():

@@ -1,4 +1,6 @@
-"""A barrier in shared memory that outlives the death of a party; `BARRIER.md` beside this file argues why it is right.
+"""A barrier in shared memory that outlives the death of a party.
+
+`BARRIER.md` beside this file argues why it is right.
 
 A slot that waits belongs to whoever holds the mutex, in every other state to the process that claimed it. To arrive
 takes no mutex; to release or break does.
@@ -38,7 +40,9 @@ from workers.sync.shared_file import reach
 
 
 class Barrier:
-    """A point that all parties must reach before any continues; parties are threads of any processes.
+    """A point that all parties must reach before any continues.
+
+    Parties are threads of any processes.
 
     It is `threading.Barrier`, and `resize` beside it. A process is a party from when it first waits, or was given the
     barrier as an argument of a `multiprocessing.Process` or by unpickling, until it ends in order. If it ends
@@ -63,7 +67,7 @@ class Barrier:
         util.register_after_fork(self, Barrier._join_if_given)
 
     def _join_if_given(self) -> None:
-        """In a child that `multiprocessing` forked: be a party if the barrier is among its arguments."""
+        """Join as a party in a child that `multiprocessing` forked, if the barrier is among its arguments."""
         watch_end()
         me: Any = process.current_process()
         given = (*getattr(me, "_args", ()), *getattr(me, "_kwargs", {}).values())
@@ -80,7 +84,9 @@ class Barrier:
         return _rebuild, (type(self), self._memory.address(), self._action, self._timeout)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for all parties; return a number from 0 to parties - 1, another for each.
+        """Wait for all parties.
+
+        Returns a number from 0 to parties - 1, another for each.
 
         Args:
             timeout: Seconds; when they are over, the barrier is broken for all. None: as the barrier was made with.
@@ -118,7 +124,7 @@ class Barrier:
         memory.idle.append(slot)
 
     def _lead(self, *, shrunk: bool = False) -> None:
-        """Release phases as long as one is complete: its members are chosen first, then the action runs."""
+        """Release complete phases: choose the members first, then run the action."""
         memory = self._memory
         while True:
             with memory.mutex:
@@ -140,7 +146,10 @@ class Barrier:
                 self._release(chosen)
 
     def _choose(self, *, shrunk: bool) -> list[int]:
-        """Return who makes up the phase, if it is complete; without an action they are released; under the mutex."""
+        """Return the members of the phase, if it is complete, under the mutex.
+
+        Without an action they are released.
+        """
         memory = self._memory
         mode = memory.words[MODE]
         if mode == BROKEN:
@@ -159,7 +168,10 @@ class Barrier:
         return []
 
     def _release(self, chosen: list[int]) -> None:
-        """Let the chosen go on; a death on the way leaves a mark that breaks the barrier; under the mutex."""
+        """Release the chosen, under the mutex.
+
+        A death on the way leaves a mark that breaks the barrier.
+        """
         memory = self._memory
         memory.words[MODE] = RELEASING
         memory.tell(chosen, RELEASED)
@@ -182,7 +194,7 @@ class Barrier:
         return memory.indexes[slot]
 
     def _look(self, slot: int, deadline: float | None) -> None:
-        """Nothing has happened for a while: break if somebody died or the time is over."""
+        """Break after a silence if a party died or the time is over."""
         memory = self._memory
         with memory.mutex:
             if memory.state(slot) != WAITING:
@@ -206,7 +218,10 @@ class Barrier:
         raise self.broken_error(msg)
 
     def _break(self, culprit: int = 0) -> None:
-        """Refuse all that wait, and all that come; under the mutex."""
+        """Refuse all that wait, and all that come.
+
+        Under the mutex.
+        """
         memory = self._memory
         if memory.words[MODE] != BROKEN:
             memory.words[CULPRIT] = culprit
@@ -216,7 +231,10 @@ class Barrier:
         memory.tell(memory.who_waits(CAPACITY), REFUSED)
 
     def reset(self) -> None:
-        """Make the barrier as new; those that wait get a `BrokenBarrierError`, and the dead are forgotten."""
+        """Reset the barrier.
+
+        Those that wait get a `BrokenBarrierError`, and the dead are forgotten.
+        """
         memory = self._memory
         with memory.mutex:
             self._break()

@@ -1,4 +1,4 @@
-"""The memory of a barrier: its words, a slot for each party that waits, and the bell that they sleep on.
+"""The memory of a barrier: its words, a slot for each waiting party, and the bell that they sleep on.
 
 It lies in a `SharedFile`, whose record locks are the mutex and the sign of life of each slot: the kernel takes them
 from a process that ends, however it ends. Who owns a byte alternates; `BARRIER.md` beside this file has the table, and
@@ -54,13 +54,13 @@ _LOOK_SPAN = _span(LOOK_S)
 
 
 def give_way() -> None:
-    """Let another thread or process run that is ready to, this one's GIL included."""
+    """Yield the CPU and the GIL to another thread or process."""
     if _YIELD:
         _syscall(_YIELD, None, 0, 0, None, None, 0)
 
 
 class BarrierMemory(SharedFile):
-    """What all parties of one process share: the file, and the slots that this process claimed in it."""
+    """The state that all parties of one process share: the file, and the slots claimed in it."""
 
     pid = 0
     """Of the process that the slots are of; 0: of none, there is nothing to give back."""
@@ -84,14 +84,14 @@ class BarrierMemory(SharedFile):
         return memory
 
     def _begin(self) -> None:
-        """Be a process that has claimed nothing."""
+        """Start as a process that has claimed nothing."""
         self.pid = os.getpid()
         self.mine: list[int] = []
         self.idle: list[int] = []
         self._fence = threading.Lock()
 
     def forget(self) -> None:
-        """Begin anew in a forked child, which is not a party by its parent's slots."""
+        """Start over in a forked child, which is not a party by its parent's slots."""
         super().forget()
         self._begin()
 
@@ -101,12 +101,15 @@ class BarrierMemory(SharedFile):
         super().__del__()
 
     def fence(self) -> None:
-        """Make what was written visible before anything is read: an atomic instruction, by way of a lock."""
+        """Make writes visible before anything is read, by an atomic instruction of a lock."""
         if self._fence.acquire(blocking=False):
             self._fence.release()
 
     def claim_slot(self) -> int:
-        """Claim a slot for this process; under the mutex."""
+        """Claim a slot for this process.
+
+        Under the mutex.
+        """
         slot = self._sign_of_life(0)
         self.pids[slot] = self.pid
         self.words[HIGH] = max(self.words[HIGH], slot + 1)
@@ -115,7 +118,10 @@ class BarrierMemory(SharedFile):
         return slot
 
     def _sign_of_life(self, first: int) -> int:
-        """Set it on a free slot, from `first` on; one that its owner is just leaving may still have its own."""
+        """Set a sign of life on a free slot, from `first` on.
+
+        One that its owner is just leaving may still have its own.
+        """
         slot = self.bytes.find(_FREE, STATES_AT + first, _INDEXES_AT) - STATES_AT
         if slot < 0:
             msg = f"more than {CAPACITY} parties have arrived at this barrier"
@@ -127,7 +133,7 @@ class BarrierMemory(SharedFile):
         return slot
 
     def leave(self) -> None:
-        """Give all slots back: this process is not a party any more, and its end breaks nothing."""
+        """Free all slots, so that this process is no party and its end breaks nothing."""
         for slot in self.mine:
             self.bytes[STATES_AT + slot] = FREE
             self.give_up(_LIFE_AT + slot)
@@ -152,7 +158,10 @@ class BarrierMemory(SharedFile):
         return found
 
     def tell(self, slots: list[int], verdict: int) -> None:
-        """Give each slot its verdict, and only then ring: the order that no wake-up is lost by; under the mutex."""
+        """Give each slot its verdict, and only then ring, so that no wake-up is lost.
+
+        Under the mutex.
+        """
         for index, slot in enumerate(slots):
             self.indexes[slot] = index
             self.bytes[STATES_AT + slot] = verdict
@@ -165,7 +174,10 @@ class BarrierMemory(SharedFile):
             _syscall(_FUTEX, self._bell_at, _FUTEX_WAKE, _EVERYBODY, None, None, 0)
 
     def sleep(self, generation: int, timeout_s: float) -> None:
-        """Sleep until the generation is another one, at most so long; may wake for nothing."""
+        """Sleep until the generation changes, at most so long.
+
+        It may wake for nothing.
+        """
         if _FUTEX:
             span = _LOOK_SPAN if timeout_s == LOOK_S else _span(timeout_s)
             _syscall(_FUTEX, self._bell_at, _FUTEX_WAIT, generation, span, None, 0)
@@ -173,7 +185,10 @@ class BarrierMemory(SharedFile):
             time.sleep(min(timeout_s, 0.001))
 
     def dead(self) -> list[int]:
-        """Return the slots whose process ended without leaving; under the mutex."""
+        """Return the slots whose process ended without leaving.
+
+        Under the mutex.
+        """
         return [slot for slot in range(self.words[HIGH]) if self._is_dead(slot)]
 
     def _is_dead(self, slot: int) -> bool:
@@ -194,7 +209,10 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def _leave_all(in_order: bool) -> None:
-    """Leave at an orderly end; a process that ends by an exception counts as dead, as one that is killed does."""
+    """Leave at an orderly exit.
+
+    A process that ends by an exception counts as dead, as one that is killed does.
+    """
     for memory in list(_MEMORIES):
         if in_order and memory.pid == os.getpid():
             memory.leave()

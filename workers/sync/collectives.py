@@ -1,4 +1,4 @@
-"""What the workers of a superstep do together: meet, and exchange values.
+"""The collectives of a superstep: barrier, gather, reduce.
 
 Runs in the worker processes. A value is put into shared memory by its worker and read by all after the barrier; none of
 it passes through the coordinator. `EXCHANGE.md` beside this file argues why no value is overwritten too early.
@@ -20,7 +20,7 @@ Reduction = Literal["sum", "min", "max"] | Callable[[Any, Any], Any]
 
 
 class Step:
-    """What the workers of a step have in common: its barrier, and the memory that they exchange values through."""
+    """The barrier and the exchange memory that the workers of a step share."""
 
     def __init__(self, barrier: Barrier, exchange: Exchange) -> None:
         self.barrier = barrier
@@ -28,13 +28,19 @@ class Step:
         self._round = 0
 
     def all_gather(self, value: object) -> list[Any]:
-        """Return the values of all workers, in the order of their ids; large buffers are read-only views."""
+        """Return the values of all workers, in the order of their ids.
+
+        Large buffers are read-only views.
+        """
         self._meet(value)
         exchange = self._exchange
         return [exchange.take(self._round, rank) for rank in range(exchange.ranks)]
 
     def all_reduce(self, value: object, op: Reduction = "sum") -> Any:
-        """Fold the values of all workers, in the order of their ids: ((v0 op v1) op v2) …, the same in each."""
+        """Fold the values of all workers in the order of their ids.
+
+        That is ((v0 op v1) op v2) …, the same in each worker.
+        """
         fold = op if callable(op) else _builtin(op, value)
         self._meet(value)
         exchange = self._exchange
@@ -48,7 +54,7 @@ class Step:
         self.barrier.wait()
 
     def end(self) -> None:
-        """Let go of the memory."""
+        """Drop the memory."""
         self._exchange.close()
 
 

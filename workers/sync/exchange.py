@@ -1,4 +1,6 @@
-"""The memory that the workers of a superstep exchange values through; `EXCHANGE.md` beside this file argues its reuse.
+"""The memory through which the workers of a superstep exchange values.
+
+`EXCHANGE.md` beside this file argues its reuse.
 
 An anonymous file that the coordinator makes and each worker opens through it. No word has two writers: a rank writes
 its own mark, its own slots, its own regions, and its own flags; it reads everybody's.
@@ -62,20 +64,20 @@ class ExchangeFile:
 
     @property
     def where(self) -> Where:
-        """What a worker opens it with."""
+        """The reference by which a worker opens it."""
         return os.getpid(), self._fd, self._token
 
     def has_begun(self, rank: int) -> bool:
-        """Whether the worker of this rank opened the file, the last thing before it runs the function."""
+        """Whether the worker of this rank opened the file, its last act before the function."""
         return os.pread(self._fd, 1, _TOKEN_BYTES + rank) == b"\1"
 
     def close(self) -> None:
-        """Let go of it; the memory is freed when the last worker has, too."""
+        """Drop the memory, which is freed when the last worker has dropped it, too."""
         os.close(self._fd)
 
 
 class Exchange:
-    """A worker's side: puts its value of a round into its region, and takes everybody's.
+    """A worker's side of the exchange: puts its value of a round into its region, and takes all others'.
 
     Args:
         where: what the coordinator's `ExchangeFile` says.
@@ -103,12 +105,17 @@ class Exchange:
         self._head[_TOKEN_BYTES + rank] = 1
 
     def close(self) -> None:
-        """Let go of the file; mappings go with the last view."""
+        """Close the file.
+
+        Mappings go with the last view.
+        """
         self._mappings.clear()
         os.close(self._fd)
 
     def put(self, number: int, value: object) -> None:
-        """Write this worker's value of a round; the barrier has to come between this and any `take`.
+        """Write this worker's value of a round.
+
+        The barrier has to come between this and any `take`.
 
         Raises:
             MemoryError: no shared memory can be reserved for it.
@@ -129,7 +136,9 @@ class Exchange:
         _SLOT.pack_into(self._head, self._slot(self.rank, number), number, region, size)
 
     def take(self, number: int, rank: int, *, copy: bool = False) -> Any:
-        """Return the value of a rank in a round; its buffers are read-only views that hold the region while they live.
+        """Return the value of a rank in a round.
+
+        Its buffers are read-only views that hold the region while they live.
 
         Args:
             number: the round.
@@ -169,7 +178,7 @@ class Exchange:
         return memoryview(exporter).cast("B").toreadonly()
 
     def _free_region(self, number: int) -> int:
-        """Return the first own region that nobody holds; one to be copied from if there is none."""
+        """Return the first own region that nobody holds, or one to be copied from."""
         for region in range(_COPIED_REGIONS, REGIONS):
             if region != self._latest:
                 flags_at = self._flags_of(self.rank, region)
@@ -184,7 +193,10 @@ class Exchange:
         return self._slots_at + rank * _SLOT_BYTES + number % 2 * _SLOT.size
 
     def _own_region(self, region: int, size: int) -> mmap.mmap:
-        """Return an own region, with so many bytes reserved: a full memory is an error here, and no SIGBUS there."""
+        """Return an own region with so many bytes reserved.
+
+        A full memory is an error here, and no SIGBUS there.
+        """
         if size > self._room[region]:
             room = _round_up(size, max(_SMALLEST_BYTES, 1 << max(0, size.bit_length() - 4)))
             try:

@@ -1,4 +1,4 @@
-"""How does this process end: in order, or by an exception? Who shares something with others has to tell them apart.
+"""Tells an orderly exit of this process from one by an exception, for what it shares with others.
 
 A process that is killed is noticed by the kernel's locks. One that ends in order leaves first (`leave_in_order`); one
 that an uncaught exception ends does not, and so counts as dead. Owner of the state: the process that ends.
@@ -17,7 +17,7 @@ _leaving: list[Callable[[bool], None]] = []
 
 
 def at_departure(leave: Callable[[bool], None]) -> None:
-    """Have `leave(in_order)` called when this process, or a child that it forks, ends otherwise than by a signal."""
+    """Call `leave(in_order)` when this process, or a forked child, ends otherwise than by a signal."""
     _leaving.append(leave)
 
 
@@ -44,7 +44,7 @@ def _watch_run(watched: Any) -> None:
 
 
 def watch_end() -> None:
-    """Have this process's end noticed; again in a child that `multiprocessing` forked, which forgets its parent's."""
+    """Watch for this process's end, anew in a child that `multiprocessing` forked."""
     util.Finalize(None, _depart, exitpriority=0)
 
 

@@ -1,4 +1,4 @@
-"""A lock between threads that its own thread can't wait for: a signal handler that tries gets an error, not a hang."""
+"""A lock that raises where its own thread would wait for it, as a signal handler may try to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import threading
 
 
 class OwnLock:
-    """As `threading.Lock`, with an owner."""
+    """A `threading.Lock` with an owner."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # knows its owner, and takes and notes him in one step
 
     def acquire(self) -> None:
-        """Take it; waits while another thread has it.
+        """Acquire the lock, waiting while another thread has it.
 
         Raises:
             RuntimeError: this thread has it already.
@@ -26,7 +26,7 @@ class OwnLock:
         self._lock.acquire()
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._lock.release()
 
     def __enter__(self) -> None:

@@ -1,4 +1,6 @@
-"""An anonymous file that processes share: memory, a mutex, and signs of life that the kernel takes from who ends.
+"""An anonymous file that processes share: memory, a mutex, and signs of life.
+
+The kernel removes the sign of a process that ends.
 
 The locks are POSIX record locks. They belong to a process: a forked child has none of them, and they are gone when the
 process has ended, however it ended. Their price: closing *any* descriptor of the file drops all of them, so a process
@@ -28,7 +30,10 @@ _FLOCK = struct.Struct("hhqqi0q")
 
 
 class Mutex:
-    """Excludes all other threads and processes, for microseconds; not to be entered twice by one thread."""
+    """Excludes all other threads and processes, for microseconds.
+
+    One thread must not enter it twice.
+    """
 
     __slots__ = ("_fd", "_threads")
 
@@ -61,7 +66,10 @@ class Mutex:
 
 
 class SharedFile:
-    """One process's hold on the file. Its first 16 bytes are a random token, by which it is told from any other."""
+    """One process's handle of the file.
+
+    Its first 16 bytes are a random token, which identifies it.
+    """
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
@@ -75,7 +83,10 @@ class SharedFile:
 
     @classmethod
     def create(cls, name: str, size: int) -> Self:
-        """Make a new one of `size` bytes, zeros behind the token; they are reserved, so that no write can fail."""
+        """Make a new file of `size` bytes, zeros behind the token.
+
+        They are reserved, so that no write can fail.
+        """
         fd = create_fd(name)
         try:
             os.posix_fallocate(fd, 0, size)
@@ -95,7 +106,7 @@ class SharedFile:
         self._spare_fds.append(fd)
 
     def forget(self) -> None:
-        """Begin anew in a forked child: the parent's thread that may hold the mutex does not exist here."""
+        """Start over in a forked child, where the parent's thread that may hold the mutex does not exist."""
         self.mutex = Mutex(self.fd)
 
     def claim(self, at: int) -> None:
@@ -103,7 +114,7 @@ class SharedFile:
         fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
 
     def give_up(self, at: int) -> None:
-        """Take the sign of life away again."""
+        """Remove the sign of life."""
         fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, at)
 
     def holder(self, at: int) -> int | None:
@@ -113,7 +124,7 @@ class SharedFile:
         return None if kind == fcntl.F_UNLCK else max(pid, 0)
 
     def address(self) -> Any:
-        """Return what `reach` takes in another process; goes into a pickle."""
+        """Return the argument of `reach` in another process, for a pickle."""
         where: Any = (os.getpid(), self.fd, self.token)
         if context.get_spawning_popen() is not None:
             where = reduction.DupFd(self.fd)  # the child of a `multiprocessing.Process` is given a descriptor
@@ -135,7 +146,9 @@ os.register_at_fork(after_in_child=_forget_thread)
 
 
 def reach(kind: type[_Hold], address: Any) -> _Hold:
-    """Return this process's hold on the file; `kind` is how its maker holds it.
+    """Return this process's handle of the file.
+
+    `kind` is how its maker holds it.
 
     Raises:
         FileNotFoundError: The process that made the address has ended, or has dropped the file.

@@ -1,4 +1,6 @@
-"""One object in shared memory, for all workers: `Pool.share` writes it once, everybody else only reads it.
+"""One object in shared memory for all workers.
+
+`Pool.share` writes it once, all others only read it.
 
 The memory is an anonymous file, sealed once it is written: nobody can change or shorten it, so a reader needs no lock
 and never meets a missing page. Who holds a handle reaches the file through the process that wrote it
@@ -30,11 +32,14 @@ MISSING: Any = object()
 
 
 class SharedGoneError(LookupError):
-    """The shared object can't be reached: it was closed or dropped, or the process that shared it has ended."""
+    """The shared object can't be reached.
+
+    It was closed or dropped, or the process that shared it has ended.
+    """
 
 
 class Shared:
-    """The handle of an object that `Pool.share` put into shared memory: small, and at home in every process.
+    """The handle of an object that `Pool.share` put into shared memory, valid in every process.
 
     It may be an item, an argument, or part of a function; what it stands for is not sent again. A process that asks for
     the value unpickles it once; its arrays are read-only views of the one memory that all look at.
@@ -46,7 +51,7 @@ class Shared:
         _handles[token] = self
 
     def get(self) -> Any:
-        """Return the object: the same one at each call in a process.
+        """Return the object, the same one at each call in a process.
 
         Raises:
             SharedGoneError: it was closed or dropped, or the process that shared it has ended.
@@ -79,18 +84,24 @@ _own_pool = b""
 
 
 def belong_to(pool: bytes) -> None:
-    """Keep values that this pool shares from call to call; a worker's entry calls it once."""
+    """Keep values that this pool shares from call to call.
+
+    A worker's entry calls this once.
+    """
     global _own_pool  # noqa: PLW0603 - one worker a process, so one pool a process
     _own_pool = pool
 
 
 def forget(token: bytes) -> None:
-    """Let go of a value that was kept; views that user code holds stay valid."""
+    """Drop a value that was kept.
+
+    Views that user code holds stay valid.
+    """
     _kept.pop(token, None)
 
 
 def _forget_all() -> None:
-    """In a forked child: what the parent has opened would stay in memory for as long as the child lives."""
+    """Drop what the parent has opened in a forked child, as it would stay in memory."""
     for handle in list(_handles.values()):
         handle._value = MISSING  # noqa: SLF001 - its own module
     _handles.clear()
