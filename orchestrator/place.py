@@ -1,6 +1,6 @@
 """Finds this package and `workers` where they lie, whatever `sys.path` holds.
 
-A file `workers.py` beside a program, or in the folder that it is started in, would else be imported in the place of
+A file `workers.py` beside a program, or in the folder that it is started in, would else be imported in place of
 ours, and run. Loaded by `import orchestrator`, so it imports next to nothing. State: an entry in `sys.meta_path`.
 """
 

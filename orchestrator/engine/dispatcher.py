@@ -210,7 +210,7 @@ class Dispatcher:
             return
         backlog.append((chunk, encoded))
         if encoded.buffers:
-            # These are still the source's own arrays: placed before the source, which may use them again, goes on.
+            # These are still the source's own arrays: placed before the source, which may use them again, continues.
             self._left -= len(backlog)
             if not self._dispatch():
                 backlog[0] = (backlog[0][0], backlog[0][1].kept())

@@ -48,7 +48,7 @@ class Together:
                 through, the coordinator wakes.
 
         Raises:
-            ConfigError: the calling thread has one under way that can't go on before this call returns.
+            ConfigError: the calling thread has one under way that can't continue before this call returns.
             ItemError: the function or an argument can't be pickled.
         """
         with importing("run_on_all"):

@@ -2,7 +2,7 @@
 
     items, all of them -> [the hook, in every worker at once] -> items, to the next stage
 
-The hook is a superstep whose events come through the coordinator's one wait, like everything else; the engine goes on
+The hook is a superstep whose events come through the coordinator's one wait, like everything else; the engine continues
 with other branches meanwhile. Owner of the state: the engine's thread.
 """
 
@@ -56,7 +56,7 @@ class EndOfStage(Hold):
             name: told in its errors.
             begin: begins it, given the graph that the node stands in; gives None if another one runs in the pool.
             may_begin: whether none does.
-            use: called with the results by worker id, here, before the items go on.
+            use: called with the results by worker id, here, before the items continue.
         """
         super().__init__(name)
         self._begin = begin

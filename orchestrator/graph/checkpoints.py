@@ -66,7 +66,7 @@ class Checkpoints:
             every_s: seconds from one checkpoint to the next, at least.
             plan: what a run that continues with this one has to do as it did.
             libraries: the versions of what the functions use; if they were others then, `note` says so.
-            may_change: says of a label whether the run goes on although what stands under it has changed.
+            may_change: says of a label whether the run continues although what stands under it has changed.
 
         Raises:
             ConfigError: the folder can't be used.

@@ -60,8 +60,8 @@ class FeedNode(MapNode):
     Emits when: the results of the chunk whose turn it is are here (or of any chunk, if not ordered).
     Backpressures when: it reads no further than the lanes' credits, the pool's window and byte budget allow.
     Completes when: the iterable has ended and every chunk is back.
-    Fails when: an item fails under `on_error="raise"`, the pool can't go on, or the iterable raises (then what it gave
-        before goes through first).
+    Fails when: an item fails under `on_error="raise"`, the pool can't continue, or the iterable raises (then its
+        earlier items go through first).
     """
 
     __slots__ = ("_closes_source", "_paused", "_source", "cutter", "source_name")

@@ -37,7 +37,7 @@ class SourceNode(Node):
     Emits when: its consumer has room and the iterable gives an item.
     Backpressures when: it is what backpressure ends at: it does not read.
     Completes when: the iterable ends.
-    Fails when: the iterable raises; the run goes on until the items before that are through.
+    Fails when: the iterable raises; the run continues until the items before that are through.
     """
 
     __slots__ = ("_drawer", "_iterator", "_paused", "_skip", "_source", "error")
@@ -128,7 +128,7 @@ class BlockingSource(Node):
     Emits when: its consumer has room and the thread has read an item.
     Backpressures when: the buffer is full: the thread waits.
     Completes when: the iterable has ended and the buffer is empty.
-    Fails when: the iterable raises; the run goes on until the items before that are through.
+    Fails when: the iterable raises; the run continues until the items before that are through.
     """
 
     __slots__ = ("_buffer", "_changed", "_done", "_lock", "_paused", "_raised", "_source", "_thread", "_wake", "error")

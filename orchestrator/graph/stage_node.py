@@ -29,7 +29,7 @@ class MapNode(Node):
     Emits when: the results of the chunk whose turn it is are here (or of any chunk, if not ordered).
     Backpressures when: no lane has a credit, or what is out fills the pool's window or byte budget.
     Completes when: its input has ended and every chunk is back.
-    Fails when: an item fails under `on_error="raise"`, or the pool can't go on.
+    Fails when: an item fails under `on_error="raise"`, or the pool can't continue.
     """
 
     __slots__ = (

@@ -39,7 +39,7 @@ def read_job(file: str, overrides: Sequence[str] = ()) -> Job:
     except OSError as wrong:
         raise JobFileError(f"can't read {file}: {wrong.strerror}") from None
     except UnicodeDecodeError as wrong:
-        raise JobFileError(f"{file} is not text file: byte {wrong.start} is not UTF-8") from None
+        raise JobFileError(f"{file} is not a text file: byte {wrong.start} is not UTF-8") from None
     except tomllib.TOMLDecodeError as wrong:
         raise JobFileError(_syntax(file, str(wrong))) from None
     overridden = [_override(document, each) for each in overrides]

@@ -37,7 +37,7 @@ class NamedFunction:
         """Load the function.
 
         Raises:
-            HandlerError: it can't be had.
+            HandlerError: it is not available.
         """
         self.target = target
         self.folder = folder

@@ -79,7 +79,7 @@ class Coordinator:
         """How long nothing may come back, while a worker is idle, before what waits in others is looked at."""
         self._line = WaitingLine()
         self._asked: int | None = None
-        """The least depth for which there was no room, while a thread that waits is asked whether it can go on."""
+        """The least depth for which there was no room, while a thread that waits is asked whether it can continue."""
         self._pid = os.getpid()
         self._foreign: ClosedError | None = None
         """What stands in the way in a forked child, which has inherited the pool but none of its workers."""

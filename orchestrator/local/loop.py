@@ -57,7 +57,7 @@ class Loop:
             io: has the wait.
             begin: called before a wait of so many seconds; returns how many it may take.
             handle: called with what the wait told about, and whether whoever waited only looks.
-            broke: told why nothing can go on.
+            broke: told why nothing can continue.
         """
         self.lock = threading.RLock()
         # `with` takes the lock, never the condition: an interrupt in its `__enter__` or `__exit__` would keep the lock.
@@ -109,7 +109,7 @@ class Loop:
             raise
 
     def take_turn(self) -> None:
-        """Take one turn without a wait, in the place of the driver if there is one. Under the lock."""
+        """Take one turn without a wait, in place of the driver if there is one. Under the lock."""
         with self._breaking():
             if self._driver is not None:
                 self._overtake()

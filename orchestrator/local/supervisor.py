@@ -53,13 +53,13 @@ class Death(NamedTuple):
     lost: list[Lost]
     """The chunks that it held."""
     fatal: OrchestratorError | None
-    """Why the pool can't go on; None: it can."""
+    """Why the pool can't continue; None: it can."""
 
 
 class Supervisor:
     """Keeps as many workers as are wanted.
 
-    What may find that the pool can't go on returns why, or None.
+    What may find that the pool can't continue returns why, or None.
     """
 
     def __init__(

@@ -101,7 +101,7 @@ class MapResults(Iterator[Any]):
         """Stop the call: read and send nothing more, drop queued chunks, and free all memory.
 
         Called by a signal handler that interrupted the iteration, or from another thread, it has the iteration raise
-        `ClosedError` as soon as it goes on.
+        `ClosedError` as soon as it continues.
         """
         if self._is_running:
             self._engine.leave()

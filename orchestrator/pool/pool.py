@@ -99,7 +99,7 @@ class Pool:
             started while it finishes, and begins when it has: never more than `workers` run something at once, and
             never more than twice as many exist, whatever is recycled, killed or resized meanwhile.
         memfree: bytes (or "2G") that are to be free, on the machine and in its control group, before anything is sent,
-            as with GNU parallel. At less than half of it the work that was begun last is ended, and runs again later,
+            as with GNU parallel. At less than half of it the newest work is stopped, and retried later,
             which is not a failure of it. One worker always works on, and gets something to do, however little is free.
         memory: where to look up what is free, if not in the machine: has `total_bytes()` and `available_bytes()`.
         seed: a whole number that the random numbers in the workers are made from (`random`, `numpy.random`,
@@ -535,7 +535,7 @@ class Pool:
 
         Args:
             timeout: seconds after which workers that have not left are ended; None: as long as it takes, but in a
-                signal handler that interrupted a call on the pool, which can't go on meanwhile, 0.4 seconds.
+                signal handler that interrupted a call on the pool, which can't continue meanwhile, 0.4 seconds.
         """
         timeout = wait_seconds("timeout", timeout)
         if not (self._finalizer.alive and os.getpid() == self._coordinator.owner_pid):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.stage import Stage
 
 _KEPT = 64
-"""Calls whose counts are kept apart: they may still go on."""
+"""Calls whose counts are kept apart: they may still continue."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Parts(NamedTuple):
-    """The parts that run in the place of a block."""
+    """The parts that run in place of a block."""
 
     parts: list[Chunk]
     suspect: int | None

@@ -85,7 +85,7 @@ class RowEnds:
                 self._at = _At.UNQUOTED
         if piece.find(_MARK, start) < 0:
             return self._without_marks(piece, start)
-        core = piece.rstrip(_MARK)  # marks at the end may go on in the next piece
+        core = piece.rstrip(_MARK)  # marks at the end may continue in the next piece
         cut = self._last_in(core, start) if start < len(core) else 0
         if start < len(core) < len(piece) and self._at is _At.START and core.endswith(b"\r"):
             cut = len(core)  # a mark follows, and no line feed
@@ -113,7 +113,7 @@ class RowEnds:
             if mark < 0 or (mark and data[mark - 1] in _DELIMITERS):
                 parts.append((at, len(data) if mark < 0 else mark, 0))
                 if mark >= 0:
-                    self._at = _At.QUOTED  # it opens a field that goes on in the next piece
+                    self._at = _At.QUOTED  # it opens a field that continues in the next piece
                 break
             opens = _OPENS.search(data, mark)
             again = len(data) if opens is None else opens.end() - 1

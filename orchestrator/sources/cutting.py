@@ -34,7 +34,7 @@ class Cutter(Protocol):
     """Takes pieces of any length and gives back blocks of whole records."""
 
     header: Header | None
-    """The header row, which is no part of any block, as soon as it is known."""
+    """The header row, which is not part of any block, as soon as it is known."""
     text: bool
     """Whether the bytes are text: what isn't may look compressed by chance."""
 

@@ -30,7 +30,7 @@ class LineNumbers:
         """Begin with nothing counted.
 
         Args:
-            most_bytes: how much of a file is read at a time, where a run goes on meanwhile; a line that is farther away
+            most_bytes: how much of a file is read at a time, during a run; a line that is farther away
                 is not known then, but may be the next time.
         """
         self._most_bytes = most_bytes

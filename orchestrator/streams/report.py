@@ -58,7 +58,7 @@ class Report:
     nodes: dict[str, NodeReport] = field(default_factory=dict)
     """By name, in the order of the data; fused steps have one each. A taken name gets a number, like "x-2"."""
     dropped: tuple[DroppedBranch, ...] = ()
-    """Branches that failed while the others went on (`broadcast(n, on_failure="drop")`)."""
+    """Branches that failed while the others continued (`broadcast(n, on_failure="drop")`)."""
     grown: dict[str, GrownEdge] = field(default_factory=dict)
     """Edges that grew, by name: "route.rest -> merge_sorted"."""
     first_failures: tuple[str, ...] = ()

@@ -58,10 +58,10 @@ def run(
         pool: whose workers to use; it stays open. None: one is made if something runs in workers, and closed.
         progress: whether to draw a bar a node on stderr.
         checkpoint: a folder. What the run has done is written there from time to time; killed at any instant and called
-            again, it goes on where it was, and the sinks hold what an undisturbed run gives. A run that ended
+            again, it continues where it was, and the sinks hold what an undisturbed run gives. A run that ended
             starts anew. Sinks have to be paths (or have `keep`, `snapshot` and `restore`), and sources must give the
             same again. The folder is read as data; items that are objects of some class are pickled there, and loaded
-            when the run goes on, which runs code: that is refused unless the folder is this user's alone.
+            when the run continues, which runs code: that is refused unless the folder is this user's alone.
         checkpoint_every_s: seconds between two of them, at least; they take two percent of the run at most.
         engine: of the pool that is made for it, as of `Pool`: "serial" runs all functions in this process, for pdb.
 

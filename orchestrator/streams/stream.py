@@ -122,7 +122,7 @@ class Stream:
 
         Neighbouring steps run as one function if their options are the same, or one has none.
 
-        None is a value like any other: it goes on to the next step, and a file gets `null`. With `drop_none=True`
+        None is a value like any other: it is passed to the next step, and a file gets `null`. With `drop_none=True`
         results that are None are dropped in the worker, as the command `run` does.
 
         Args:
@@ -203,7 +203,7 @@ class Stream:
 
         Args:
             n: how many.
-            on_failure: "raise": a branch that fails ends all; "drop": the others go on without it. What that branch
+            on_failure: "raise": a branch that fails ends all; "drop": the others continue without it. What that branch
                 alone leads to is closed, its outputs are given up, and `Report.dropped` tells it; if the last branch
                 fails too, the run does.
         """
@@ -372,10 +372,10 @@ class Stream:
         it again unless a checkpoint was made after it.
 
         Args:
-            each_worker: called once in every worker before the first item goes on, in all of them together, as by
+            each_worker: called once in every worker before the first item continues, in all of them together, as by
                 `Pool.run_on_all`: `workers.current()` has the barrier and the collectives. If a worker dies in it, it
                 runs again in all of them.
-            then: called here with its results by worker id, before the first item goes on.
+            then: called here with its results by worker id, before the first item continues.
             desc: what reports and errors call the barrier.
 
         Raises:

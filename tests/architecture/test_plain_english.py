@@ -1,4 +1,4 @@
-"""Messages and names are plain English: phrases and names that were rewritten once don't come back."""
+"""Messages, docstrings and names are plain English: phrases and names that were rewritten once don't come back."""
 
 import ast
 import re
@@ -10,14 +10,17 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for folder in ("orchestrator", "workers") for path in (ROOT / folder).rglob("*.py"))
 PHRASES = {
     "gone on with": "resumed",
-    "go on with": "resume",
-    "goes on with": "resumes",
+    "go on": "continue",
+    "goes on": "continues",
+    "of its own accord": "by itself",
+    "in the place of": "in place of",
+    "walks away": "leaves",
     "came to its end": "ended",
     "come to its end": "ended",
     "what it came to": "the summary",
     "took longer than its": "timed out",
     "never free": "say how much there is",
-    "begun last": "the newest",
+    "work that was begun last": "the newest work",
     "is no size": "invalid size: …; use …",
     "is no number": "invalid number of …: use …",
     "is no record": "is not a record",
@@ -28,7 +31,7 @@ PHRASES = {
     "for ever": "forever",
     "somebody else's": "another process's",
 }
-"""What a message must not say, and what to say."""
+"""What a message, docstring or comment must not say, and what to say."""
 NAMES = {
     *("attend", "burden", "complain", "deed", "departure", "desk", "errand", "glance", "hearing", "letter_sinks"),
     *("looked", "porter", "settling", "standby"),
@@ -52,3 +55,10 @@ def test_messages_and_names_are_plain(path):
     defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     names = {path.stem, *(node.name for node in ast.walk(tree) if isinstance(node, defined))}
     assert not {name for name in names if name.lstrip("_").lower() in NAMES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_comments_and_docstrings_are_plain(path):
+    text = " ".join(path.read_text().split())
+    for phrase, better in PHRASES.items():
+        assert not re.search(rf"\b{re.escape(phrase)}\b", text), f"{path} says {phrase!r}: write {better!r}"

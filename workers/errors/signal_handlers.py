@@ -3,7 +3,7 @@
 Holds no state.
 
 What catches errors of user code, to make them the failure of one item, must let those of handlers through: a program
-that ends by `sys.exit` in a handler, or a time limit by SIGALRM, would else go on as if nothing had happened.
+that ends by `sys.exit` in a handler, or a time limit by SIGALRM, would else continue as if nothing had happened.
 """
 
 from __future__ import annotations

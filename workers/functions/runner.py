@@ -59,7 +59,7 @@ class CallRunner:
         """The items of the chunk that runs, and the iterator that gives them to the function."""
 
     def give_back(self) -> int | None:
-        """End the running chunk with the item that has begun last.
+        """End the running chunk with the item that has begun most recently.
 
         Returns how many have begun, or None for all.
 

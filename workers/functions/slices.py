@@ -31,7 +31,7 @@ class Slices:
 
         Args:
             items: may become fewer meanwhile.
-            run: runs over so many items from a position on; returns how many it got through, and whether to go on.
+            run: runs over so many items from a position on; returns how many it got through, and whether to continue.
             abandoned: whether nobody waits for the chunk any more; asked between two slices.
             began: is told the position of each item before it runs; a slice is one item then.
         """

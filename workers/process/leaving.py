@@ -25,7 +25,7 @@ from workers.transport import payload
 def settle_in() -> None:
     """Freeze all objects at the start of a worker, so that its garbage collections skip them.
 
-    What the worker has from the program, or from the fork server, is no work of the garbage collector's, and not looked
+    What the worker has from the program, or from the fork server, is not the garbage collector's work, and not looked
     at for open files at the end: that would copy every page that is shared with the parent.
     """
     gc.freeze()

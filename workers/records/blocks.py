@@ -90,7 +90,7 @@ class Place:
     path: str
     """For the format "files", the record itself."""
     start: int | None = None
-    """Its first byte in the (decompressed) file, from 0; None: the record is no part of a file, or not known."""
+    """Its first byte in the (decompressed) file, from 0; None: the record is not part of a file, or not known."""
     end: int | None = None
     """Behind its last byte."""
     line: int | None = None

@@ -50,7 +50,7 @@ class Barrier:
 
     Args:
         parties: How many have to arrive, at least 1.
-        action: Called by the last to arrive, in its process, before the others go on; it is pickled with the barrier.
+        action: Called by the last to arrive, in its process, before the others leave; it is pickled with the barrier.
         timeout: Seconds that `wait` waits by default; None: forever.
     """
 
@@ -256,7 +256,7 @@ class Barrier:
     def resize(self, parties: int) -> None:
         """Change how many have to arrive, from this phase on.
 
-        If so many wait already, they go on at once, all of them; the action is then run by the caller.
+        If so many wait already, they continue at once, all of them; the action is then run by the caller.
         """
         _check(parties)
         with self._memory.mutex:

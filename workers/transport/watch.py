@@ -85,7 +85,7 @@ class Watch:
         words[0] = LOADING
 
     def loaded(self) -> None:
-        """Report this."""
+        """Report that the function is loaded."""
         words = self._words
         words[2] = monotonic_ns()
         words[0] = 0
@@ -164,7 +164,7 @@ class SlotReading(NamedTuple):
     decoding: bool = False
     """It is at a watched chunk, and unpickles its items."""
     last: int = -1
-    """The chunk that it has begun last, whether watched or not; -1: none yet."""
+    """The chunk that it began last, whether watched or not; -1: none yet."""
     at_work: bool = False
     """Whether it is still at that one."""
 
@@ -203,7 +203,7 @@ def take_back(words: memoryview, first: int, behind: int) -> int:
     While it has not come to those that it was to skip before, it skips all between them and these, too.
 
     Returns:
-        The ident of the chunk that it has begun last. Those with greater ones it will skip for certain; one from
+        The ident of the chunk that it began last. Those with greater ones it will skip for certain; one from
         `first` up to that it may have begun, and answers.
     """
     if not words[6] or words[4] // 2 - 1 >= words[6]:  # past all that it was to skip; until word 6 is set it skips none

@@ -62,7 +62,7 @@ class CommandFeed:
             done: the commands (by seq) that a run before this one has done.
             slots: how many commands may run at once. A command counts until it is settled, so that what its failure
                 means for the others is known before the next one begins.
-            has_room: whether one more command may begin; what is running goes on.
+            has_room: whether one more command may begin; what is running continues.
         """
         self.running: dict[int, Running] = {}
         self.stopped = False

@@ -38,7 +38,7 @@ class CommandTally:
         return self.succeeded + self.failed
 
     def so_far(self) -> str:
-        """Return the counts in words, while the run goes on."""
+        """Return the counts in words, during the run."""
         return f"{self.succeeded:,} commands succeeded, {self.failed:,} failed"
 
     def add(self, result: CommandResult) -> None:

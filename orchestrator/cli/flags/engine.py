@@ -30,7 +30,7 @@ def add_engine(group: argparse._ActionsContainer, default: str | None, said: str
         choices=tuple(ENGINES),
         default=default,
         help="what runs the function: local, worker processes; or serial, this process, one record after another, for "
-        f"breakpoint() and prints; -j says nothing then ({said})",
+        f"breakpoint() and prints; -j is ignored then ({said})",
     )
 
 

@@ -50,7 +50,7 @@ class RecordTally:
             setattr(self, name, value)
 
     def so_far(self) -> str:
-        """Return the counts in words, while the run goes on."""
+        """Return the counts in words, during the run."""
         return f"{self.records_in:,} records in, {self.records_out:,} out, {self.failed:,} failed"
 
     def summary(self, stats: Any) -> str:

@@ -34,7 +34,7 @@ def shares(
 
     Args:
         lost: the chunks.
-        last: ident of the chunk that it had begun last; -1: none.
+        last: ident of the chunk that it began last; -1: none.
         loads: the call whose function it was loading.
         ident: of the watched chunk that it was at; -1: none.
         position: of the item in that one; None: before the first, or behind the last.

@@ -5,7 +5,7 @@ Pure.
 A thread stands in line while it waits in the coordinator. When credits come back, one is kept for each waiting thread
 that was served less recently than whoever asks: so a call that refills the lanes as soon as a chunk is back can't
 starve the others. Nothing is kept for a thread that does not wait right now, so a consumer that is away holds nothing
-up. The thread that was served least recently never has to stand back, so somebody can always go on.
+up. The thread that was served least recently never has to stand back, so somebody can always continue.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 They are read slice by slice as there is room.
 
 A worker asks for a file; the coordinator makes it, and the worker writes to it (`workers.functions.spill`). The
-chunk's result then carries an `Extent` in the place of the item's results. Owner of a file: its lane until the result
+chunk's result then carries an `Extent` in place of the item's results. Owner of a file: its lane until the result
 is there, then whatever holds the item's outcome; it is gone with the last of these.
 """
 

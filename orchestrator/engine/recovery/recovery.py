@@ -399,7 +399,7 @@ class Recovery:
         """Run a block again in halves, as an unknown record of it is at fault.
 
         Returns:
-            What stands in the place of the chunk; None: it is one item and can't be divided.
+            What stands in place of the chunk; None: it is one item and can't be divided.
         """
         divided = None if self._divider is None else self._divide(chunk, None)
         if divided is None:

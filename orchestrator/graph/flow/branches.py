@@ -1,7 +1,7 @@
 """Branches that may fail without the rest, for `broadcast(n, on_failure="drop")`.
 
     source -> broadcast -> [ operators, stages, sinks of branch 0 ]      a node in there fails: all of it is closed, and
-                        -> [ operators, stages, sinks of branch 1 ]      the others go on
+                        -> [ operators, stages, sinks of branch 1 ]      the others continue
 
 A branch has the nodes that nothing but it leads to, and those that lead to nothing but it. What two branches of one
 broadcast lead to belongs to neither; there a dropped branch just ends. Owner of the state: the engine's thread.
@@ -25,7 +25,7 @@ _NOT_OF_A_BRANCH = (ClosedError, InternalError, WorkerStartError)
 
 @dataclass(frozen=True, slots=True)
 class DroppedBranch:
-    """A branch that failed while the others went on."""
+    """A branch that failed while the others continued."""
 
     broadcast: str
     """The node that has the branch."""

@@ -5,8 +5,8 @@
 
 A process network runs in bounded memory if buffers are bounded and the smallest full one grows when nothing else can
 move (T. M. Parks, "Bounded Scheduling of Process Networks", 1995). Here an edge is full because its consumer has no
-room for it while it waits for another input. It may grow if nothing that this wait hangs on will move of its own
-accord; that is looked at edge by edge (Geilen and Basten, "Requirements on the Execution of Kahn Process Networks",
+room for it while it waits for another input. It may grow if nothing that this wait depends on will move by
+itself; that is checked edge by edge (Geilen and Basten, "Requirements on the Execution of Kahn Process Networks",
 2003), so that a part of a graph doesn't stand still until another part, which may be endless, has ended.
 """
 

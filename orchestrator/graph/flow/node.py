@@ -62,7 +62,7 @@ class Outlet:
         self.cancelled = False  # the consumer wants nothing more
         self.items = 0  # passed on so far
         self.guard: Callable[[NodeError, Outlet], bool] | None = None
-        """Told what fails further on; returns whether the graph goes on without that."""
+        """Told what fails further on; returns whether the graph continues without that."""
         self.label = ""
         """Which of its owner's outputs this is, if there are several."""
         self.bound = 0

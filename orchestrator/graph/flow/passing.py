@@ -1,6 +1,6 @@
 """Passes failures of an earlier stage by a stage, each in its place among the items.
 
-    a b F c d  ->  chunks [a b] and [c d], which end where a Failure stands; F goes on between what these give
+    a b F c d  ->  chunks [a b] and [c d], which end where a Failure stands; F stands between what these give
 
 A Failure takes an index of its own. Owner: the stage's node, in the engine's thread.
 """

@@ -105,7 +105,7 @@ class MachineFollower:
 
 
 def _resize(coordinator: Engine, size: int) -> None:
-    with suppress(OrchestratorError):  # of a pool that is being closed, or can't go on: who uses it is told
+    with suppress(OrchestratorError):  # of a pool that is being closed, or can't continue: who uses it is told
         coordinator.resize(size)
 
 

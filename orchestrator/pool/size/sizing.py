@@ -2,7 +2,7 @@
 
     4 · 50% · +1 · -1      counted from the usable CPUs, as GNU parallel does
     auto · auto:8 · auto:2-8   between bounds, by what the machine has left (`autosize`)
-    FILE                   holds one of the first four, or 0 (pause); read again while the run goes on
+    FILE                   holds one of the first four, or 0 (pause); read again during the run
 
 What a file says is judged here without a process or a clock; the coordinator asks for a look from time to time.
 """
@@ -41,7 +41,7 @@ class Sizing:
     workers: int
     """To begin with; 0 only where a file says so."""
     file: SizeFile | None = None
-    """Read again while the run goes on."""
+    """Read again during the run."""
     auto: Bounds | None = None
     """The pool chooses for itself."""
 
@@ -160,7 +160,7 @@ class SizeFile:
         except OSError as error:
             text, wrong = f"\0{error.errno}", f"can't read it: {error.strerror}"
         except UnicodeDecodeError:
-            text, wrong = "\0", "it is not text file"
+            text, wrong = "\0", "it is not a text file"
         else:
             wrong = ""
         if text is None or text == self._last:

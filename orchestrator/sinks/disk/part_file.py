@@ -102,7 +102,7 @@ class PartFile:
         return self._descriptors.open(self, make)
 
     def _begin(self) -> int:
-        # One of a run that goes on may be there, left by one that was killed before it had noted it.
+        # One of a run that continues may be there, left by one that was killed before it had noted it.
         fd = begin(self._part, self._mode if self._old is None else 0o600)
         self._identity = os.fstat(fd)
         return fd

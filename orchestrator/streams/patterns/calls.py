@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def item_error(  # noqa: PLR0917 - all six say where it happened
     node: Node, port: int, items: list[Any], place: int, what: str, cause: BaseException | None, behind: int = 0
 ) -> ItemError:
-    """Return the error for the item at `place` of the list that `port` was pushed; `behind` have come since."""
+    """Return the error for the item at `place` of the list that `port` was pushed.
+
+    `behind` items have come since.
+    """
     inlet = node.inlets[port]
     index = (inlet.items - behind - len(items) if inlet is not None else 0) + place
     at = f"input {port}, " if len(node.inlets) > 1 else ""

@@ -179,7 +179,7 @@ class InStep(Merge):
     An input that ends earlier leaves without stopping the rest.
 
     Args:
-        missing: Stands in the place of an input that has left.
+        missing: Stands in place of an input that has left.
 
     *Emits when* every input that is still there has its next item. *Backpressures when* an input's buffer is full: the
     slowest decides. *Completes when* all inputs have ended. *Fails when* an input does.

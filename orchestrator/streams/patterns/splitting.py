@@ -67,7 +67,7 @@ class Broadcast(Node):
             and continues with the others (see `graph/flow/branches.py`); `dropped` tells which, and why.
 
     *Emits when* items come. *Backpressures when* any output does: the slowest decides.
-    *Completes when* its input ends, or all consumers walked away. *Fails when* a consumer does, with "raise"; with
+    *Completes when* its input ends, or all consumers left. *Fails when* a consumer does, with "raise"; with
     "drop" when the last branch does.
     """
 
@@ -105,7 +105,7 @@ class Route(Node):
         match: "all" outputs that match, or the "first" only.
 
     *Emits when* items come. *Backpressures when* any output that somebody reads does.
-    *Completes when* its input ends, or all consumers walked away. *Fails when* a predicate raises.
+    *Completes when* its input ends, or all consumers left. *Fails when* a predicate raises.
     """
 
     __slots__ = ("first_only", "names", "predicates")
