@@ -116,11 +116,11 @@ class ItemError(OrchestratorError):
         self.attempts = attempts
         self.raised_by_function = False
         self.place: Place | None = None
-        """Where the record stands, if the item is one of a file; `item` is the record itself then."""
+        """The record's place, if the item is one of a file; `item` is the record itself then."""
         self.step: str | None = None
         """The step of a workflow, or of fused functions, that failed."""
         self.record: ExceptionRecord | None = None
-        """What the worker told about the function's exception."""
+        """The worker's record of the function's exception."""
         self.worker: int | None = None
         """The id of the worker, if it died of the item or was ended because of it; and its `pid`."""
         self.pid: int | None = None
@@ -161,7 +161,7 @@ class ItemTimeoutError(ItemError, TimeoutError):
     """
 
     limit_s = 0.0
-    """What it was allowed to take."""
+    """The item's timeout."""
 
 
 class BrokenBarrierError(OrchestratorError, threading.BrokenBarrierError):

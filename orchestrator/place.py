@@ -23,7 +23,7 @@ class Ours:
 sys.meta_path.insert(0, Ours)
 import workers.entry, workers.pickling.rebuilding
 """
-"""What a worker process, or the fork server, runs first: before anything of the program's own `sys.path` counts."""
+"""The first code of a worker process or fork server, before the program's own `sys.path` counts."""
 
 
 class Ours:

@@ -17,7 +17,7 @@ from workers.errors.nearest import did_you_mean
 StartMethod = Literal["forkserver", "spawn", "fork"]
 OnError = Literal["raise", "skip", "return"]
 Retries = int | Mapping[type[BaseException], int]
-"""How often an item that failed is tried again; or that by class of exception; the nearest class decides."""
+"""How often a failed item is retried; or that by class of exception, of which the nearest decides."""
 
 START_METHODS = ("forkserver", "spawn", "fork")
 ON_ERROR = ("raise", "skip", "return")
@@ -117,9 +117,9 @@ class PoolSettings:
     memfree: int | None = None
     """Bytes that are to be free on the machine before anything is sent; at half of them the youngest work is ended."""
     memory: Memory | None = None
-    """Where free memory is looked up; None: the machine and the control groups."""
+    """The source of figures of free memory; None: the machine and the control groups."""
     seed: int | None = None
-    """What random numbers in the workers are made from; None: they differ in each worker."""
+    """The seed of random numbers in the workers; None: they differ in each worker."""
     finalizer: Callable[[], object] | None = None
     """Called in each worker when it exits gracefully."""
     threads_per_worker: int | None = None
@@ -200,9 +200,9 @@ class MapOptions:
     retry_delay_s: float = 0.0
     on_error: OnError = "raise"
     timeout_s: float | None = None
-    """What an item may take."""
+    """How long an item may take."""
     dead_letters: Any = None
-    """Where items go that are given up on: a path, a function, or what has `write(letter)` and `close()`."""
+    """The sink of items that are given up: a path, a function, or an object with `write(letter)` and `close()`."""
     look_ahead: bool = True
     """Whether a worker may hold chunks that it has not begun; without, those can still be called off."""
     ahead: bool = False
@@ -239,7 +239,7 @@ MAP_OPTIONS = {
     "at_most_once": "at_most_once",
     "drop_none": "drop_none",
 }
-"""What `Pool.map` calls its options, and what `MapOptions` does."""
+"""The names of options in `Pool.map`, and in `MapOptions`."""
 
 
 def map_options(given: dict[str, Any]) -> MapOptions:

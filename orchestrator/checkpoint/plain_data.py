@@ -24,7 +24,7 @@ from typing import Any
 _DEEPEST = 40
 """What is nested deeper, or holds itself, is kept as a pickle."""
 _REPEATED = 10_000
-"""So many containers may be met a second time; a value that shares its parts again and again would grow without end."""
+"""How many containers may be met a second time; a value that shares its parts over and over would grow endlessly."""
 _SCALARS = frozenset({str, bool, type(None)})
 _MARK = "$"
 _OURS = ("orchestrator.", "workers.")

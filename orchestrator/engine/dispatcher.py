@@ -32,7 +32,7 @@ _COPIED_AHEAD_BYTES_PER_S = 100_000_000
 _AHEAD_S = 10.0
 _MOST_AHEAD = 1024
 _ENCODING_S = 0.0005
-"""So long chunks are encoded ahead before results are looked after again."""
+"""How long chunks are encoded ahead before results are handled again."""
 _WEIGHT = 0.3
 
 

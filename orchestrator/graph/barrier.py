@@ -13,7 +13,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
 
 HELD_ITEMS = 1 << 16
-"""What is more than this is written to a temporary file."""
+"""More items than this are written to a temporary file."""
 
 
 class Hold(Node):

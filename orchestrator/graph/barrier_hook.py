@@ -65,7 +65,7 @@ class EndOfStage(Hold):
         self._hook: Together | None = None
         self._through = False
         self.graph = object()
-        """What the nodes of one graph have in common: their hooks take turns. Set by the engine."""
+        """The state that the nodes of one graph share: their hooks take turns. Set by the runner."""
 
     @property
     def is_waiting(self) -> bool:

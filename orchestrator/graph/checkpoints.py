@@ -76,7 +76,7 @@ class Checkpoints:
         self._every_s = every_s
         self._changed = False
         self.note: str | None = None
-        """What to tell of the run that is resumed: libraries whose versions have changed."""
+        """Warnings about the resumed run: libraries whose versions have changed."""
         self._due = perf_counter() + every_s
         self.resumes = self._journal.head is not None and not self._journal.complete
         """Whether the folder holds a run that is resumed."""
@@ -96,7 +96,7 @@ class Checkpoints:
         self.saved = 0
         """Checkpoints that this run has written."""
         self.seconds = 0.0
-        """What they took."""
+        """The seconds that they took."""
 
     def _go_on(self, head: dict[str, Any], may_change: MayChange) -> None:
         """Compare this run with the one in the folder, and record permitted changes."""

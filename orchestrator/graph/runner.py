@@ -74,7 +74,7 @@ class Runner:
         self._coordinator = coordinator if self._stages or self._hooks else None
         budget_bytes = BUFFER_BYTES if self._coordinator is None else self._coordinator.buffer_bytes
         self._share_bytes = budget_bytes // max(1, sum(len(node.inlets) for node in self._meeting))
-        """What may wait in memory at each edge that may have to grow."""
+        """How many bytes may wait in memory at each edge that may have to grow."""
         self._news = threading.Event()  # stands in for the coordinator's wake-up where there is no pool
         self._look_at = 0.0
         self._interrupted = False

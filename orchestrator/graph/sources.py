@@ -24,7 +24,7 @@ from orchestrator.graph.flow.node import Node
 from orchestrator.graph.flow.ownership import copied, is_safe
 
 READ_ITEMS = 4096
-"""At most so many at a time from one source: the others get their turn."""
+"""How many items to read from one source before it is the others' turn."""
 SLICEABLE = (list, tuple, range)
 """Whose items belong to the program: they are not looked through."""
 BUFFER_ITEMS = 4096
@@ -51,7 +51,7 @@ class SourceNode(Node):
         self._paused = False
         self._skip = 0
         self.error: BaseException | None = None
-        """What the iterable raised; the engine raises it when all else is done."""
+        """What the iterable raised; the runner raises it when all else is done."""
 
     @property
     def has_news(self) -> bool:
@@ -143,7 +143,7 @@ class BlockingSource(Node):
         self._paused = False
         self._raised: BaseException | None = None
         self.error: BaseException | None = None
-        """What the iterable raised; the engine raises it when all else is done."""
+        """What the iterable raised; the runner raises it when all else is done."""
         self._thread: threading.Thread | None = None
         self._wake: Callable[[], None] = _nobody
 

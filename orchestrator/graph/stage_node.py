@@ -45,7 +45,7 @@ class MapNode(Node):
         self._at = 0  # items before this one are cut
         self._next_index = 0  # of the next item to be cut, among all that came
         self._refused = False
-        """Somebody asked for room in vain since the last turn: what comes next waits before this node."""
+        """Whether room was asked for in vain since the last turn, so that items wait before this node."""
         self._passing = Passing()
         self._resumed: deque[tuple[int, Sequence[Any]]] = deque()  # cut in a run before this one, by their first index
         self._unsettled: dict[int, Sequence[Any]] = {}  # chunks that are not passed on yet, by their first index

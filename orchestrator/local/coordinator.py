@@ -76,13 +76,13 @@ class Coordinator:
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         self._patience_s: float | None = LATE_S
-        """How long nothing may come back, while a worker is idle, before what waits in others is looked at."""
+        """How long nothing may come back, while a worker is idle, before others' waiting chunks are checked."""
         self._line = WaitingLine()
         self._asked: int | None = None
         """The least depth for which there was no room, while a thread that waits is asked whether it can continue."""
         self._pid = os.getpid()
         self._foreign: ClosedError | None = None
-        """What stands in the way in a forked child, which has inherited the pool but none of its workers."""
+        """The error of a forked child, which has inherited the pool but none of its workers."""
         self._io = LaneIO()
         self._loop = Loop(self._io, begin=self._begin, handle=self._handle, broke=self._break)
         self._watchdog = Watchdog(self._loop, self._watched)

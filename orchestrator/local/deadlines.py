@@ -26,7 +26,7 @@ _LONGEST_TICK_S = 0.5
 _STILL_S = 2.0
 """A worker that holds a watched chunk and is at nothing is called stopped after so long, and the timeout."""
 _BETWEEN_S = 30.0
-"""So long a block of records may be read, or its results put together, beyond what a record may take."""
+"""How long reading a block of records, or joining its results, may take beyond a record's timeout."""
 _LOADING_S = 300.0
 """The same, of one that loads a function: what its module imports may take its time."""
 _PAUSES_KEPT = 16

@@ -46,7 +46,7 @@ class MemoryWatch:
         self._retire, self._end, self._broke = retire, end, broke
         self._at = 0.0
         self.every_s = None if self._limit is None and self._memory is None else _TICK_S
-        """How often to look; None: there is nothing to be held."""
+        """How often to look; None: there are no limits."""
 
     @property
     def short(self) -> bool:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _EARLY_DEATHS_MIN = 3
 LATE_S = 0.005
-"""What waits behind something that runs longer than this goes to another worker that has nothing to do."""
+"""Chunks that wait behind an item that runs longer than this go to an idle worker."""
 _LEAVING_S = 30.0
 """A worker that takes longer to leave is ended if the next one can't be started before it has gone."""
 
@@ -92,7 +92,7 @@ class Supervisor:
         self._owes = False
         """Whether workers are wanted that the thread which noticed it may not start."""
         self.crew = Crew(settings.workers, self._holds, self._steps)
-        """Who may begin something."""
+        """Which workers may begin something."""
         self.lanes: dict[int, Lane] = {}
         """The workers that have a place, by id: that take chunks, or will when one that leaves has finished."""
         self.leaving: set[Lane] = set()
@@ -100,7 +100,7 @@ class Supervisor:
         self.deaths = 0
         self._early_deaths = 0
         self._last_words = ""
-        """What the last worker that died early wrote to stderr; the first ones are not listened to."""
+        """The stderr of the last worker that died early; it is kept only after the first ones."""
         self._next_key = 0
         self._of_key: dict[int, Lane] = {}
         self._deadlines = Deadlines(self._ledger, in_flight.calls, self._kill)

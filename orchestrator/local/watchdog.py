@@ -22,7 +22,7 @@ from orchestrator.settings import WATCHDOG
 _LEAVE_S = 5.0
 """It is in a turn for a moment at most; this may run in a garbage collection, which must not wait forever."""
 _MOMENT_S = 0.1
-"""Nobody has to look after the workers for so long."""
+"""How long the workers may go without a turn of the loop."""
 _AHEAD_TICK_S = 0.005
 """The same, while chunks that are encoded ahead wait for credits."""
 

@@ -37,7 +37,7 @@ class WorkerMessages:
         self._farewells: list[tuple[int, int, bool, bytes]] = []  # id, pid, whether it went well, pickled
         self._printed: deque[tuple[int, str, str]] = deque()
         self._unfinished: dict[tuple[int, int, str], str] = {}
-        """What workers have printed of lines that have no end yet, by pid, worker id and stream."""
+        """The unfinished lines that workers have printed, by pid, worker id and stream."""
 
     def take_in(self, lane: Lane, frame: Frame) -> OrchestratorError | None:
         """Handle a frame other than READY, and return why the pool can't continue, if it says so.

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink
-"""Where the items may go that are given up on."""
+"""The sinks that items that are given up may have."""
 _HANDLER_GRACE_S = 0.4
 """For what workers are at when a signal handler closes the pool; programs that get SIGTERM are to end soon."""
 _open_pools: weakref.WeakSet[Engine] = weakref.WeakSet()

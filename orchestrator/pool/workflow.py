@@ -46,7 +46,7 @@ class Workflow:
     name: str | None = None
     """Told in the errors of its items, "in step 'parse' of workflow 'clean'"."""
     parts: tuple[Part, ...] = ()
-    """What was put together so far; made by the methods."""
+    """The steps so far; made by the methods."""
 
     def __post_init__(self) -> None:
         if self.name is not None and not (isinstance(self.name, str) and self.name):

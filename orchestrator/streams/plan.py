@@ -59,7 +59,7 @@ class Op:
     labels: tuple[str, ...] = ("",)
     """One an output."""
     steps: tuple[Step, ...] = ()
-    """What the workers do."""
+    """The steps that run in the workers."""
     options: dict[str, Any] | None = None
     """Of `Pool.map`; None: whatever the neighbour has."""
     iterable: Iterable[Any] | None = None

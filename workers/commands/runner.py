@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 END_SIGNAL = signal.SIGUSR2
 """Asks a worker to end the command that it runs, and to begin none any more."""
 GRACE_S = 1.0
-"""So long a command that was told to end (SIGTERM) may take before it is killed."""
+"""How long a command may take to end after SIGTERM before it is killed."""
 _NOT_STARTED = 126
 _SLICE_S = 1.0
 """A command with a timeout is looked at this often, so that a time in which all was stopped is noticed."""
@@ -54,11 +54,11 @@ class CommandResult:
     seq: int
     attempt: int
     line: str
-    """What was run, as people write it."""
+    """The command line, as people write it."""
     exitval: int
     """Its exit value; -1 if it took too long."""
     signal: int
-    """What ended it; 0: nothing did."""
+    """The signal that ended it; 0: none did."""
     timed_out: bool
     ended: bool
     """Whether it was ended because the run was."""

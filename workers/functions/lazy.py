@@ -16,9 +16,9 @@ from workers.functions.steps import Step, StepCounts
 
 SLICE_VALUES = 8192
 FEW = 32
-"""So many values are taken before anybody looks how large they are."""
+"""How many values are taken before their size is checked."""
 MANY = 1024
-"""So many between two looks later on."""
+"""How many values are taken between two later checks."""
 _MOST_BYTES = 8 << 20
 _SLICE_BYTES = 1 << 20
 _SAMPLES = 8

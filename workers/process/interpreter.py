@@ -26,7 +26,7 @@ _Filter = tuple[str, tuple[str, int] | str | None, tuple[str, str], tuple[str, i
 """A filter of warnings: expressions by pattern and flags, the category by module and name."""
 
 _OF_WORKERS = {signal.SIGINT, signal.SIGTERM, signal.SIGURG, signal.SIGKILL, signal.SIGSTOP}
-"""What these signals do in a worker is settled by the worker."""
+"""Signals whose handling the worker sets itself."""
 
 
 def _dispositions() -> dict[int, int]:

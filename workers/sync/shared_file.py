@@ -74,7 +74,7 @@ class SharedFile:
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
         self.name = name
-        """What errors call it: "barrier"."""
+        """Its name in errors, such as "barrier"."""
         self.bytes = mmap.mmap(fd, os.fstat(fd).st_size)
         self.token = self.bytes[:TOKEN_BYTES]
         self._spare_fds: list[int] = []

@@ -22,10 +22,10 @@ from workers.transport.arena import Arena, ArenaReader
 from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
 
 FULL_BYTES = 1 << 16
-"""With this much waiting to be written, it is written."""
+"""How many bytes may wait before they are written."""
 
 SIGNAL = signal.SIGURG
-"""What the coordinator sends when another worker has nothing to do; by default it is ignored, and so it is in children
+"""The signal that the coordinator sends when another worker is idle; it is ignored by default, as in children
 that user code starts."""
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.runner import Runner
 
 _LEFT_TO_WORKERS_S = 2 * runner.GRACE_S + 5.0
-"""How much longer than its time a command may take before its worker, which should have ended it, is ended."""
+"""How long after its timeout a command's worker, which should have killed it, is killed."""
 
 
 class CommandRun:

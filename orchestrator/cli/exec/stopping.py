@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.05
 _ENDING_S = 2 * GRACE_S + 1.0
-"""How long commands may take to end when they are told to, before their workers are ended."""
+"""How long commands may take to end when told to, before their workers are killed."""
 
 
 class WriteGivenUpError(Exception):

@@ -20,7 +20,7 @@ _OTHERS = dict.fromkeys(("workers", "processes", "procs", "max-procs", "n-jobs",
     "silent": "--quiet",
     "progress-bar": "--bar",
 }
-"""What other programs call our options."""
+"""Other programs' names of our options."""
 
 
 class Parser(argparse.ArgumentParser):

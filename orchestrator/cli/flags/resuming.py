@@ -17,13 +17,13 @@ class ResumeSettings:
     """How a run is saved, and whether it continues a saved one."""
 
     folder: str | None
-    """Where it is saved; None: it can't be resumed."""
+    """The folder it is saved in; None: it can't be resumed."""
     every_s: float
     resume: bool
     accepts_function: bool
     """Whether a saved run is continued although its function has changed."""
     grace_s: float
-    """What runs may finish for so long after the first Ctrl-C or SIGTERM."""
+    """How long running work may take to finish after the first Ctrl-C or SIGTERM."""
 
 
 def add_resuming(parser: argparse.ArgumentParser) -> None:

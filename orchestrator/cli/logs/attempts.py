@@ -31,7 +31,7 @@ class Attempt:
     exitval: int
     """-1: it took too long."""
     signal: int
-    """What ended it; 0: nothing did."""
+    """The signal that ended it; 0: none did."""
     command: str
     worker: int = -1
     """-1: not known."""

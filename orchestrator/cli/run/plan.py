@@ -32,7 +32,7 @@ _SMALLEST_COMPRESSED = 64 * 1024
 _LARGEST_BLOCK = 2 * 1024 * 1024
 """What a worker makes of a block, decoded and split, should still fit into its CPU's cache."""
 _BLOCKS_A_WORKER = 32
-"""So many that all workers end at about the same time."""
+"""Enough blocks that all workers end at about the same time."""
 _JSON = ".json"
 """No format of ours, but rows of CSV are not wanted there."""
 

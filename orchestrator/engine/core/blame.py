@@ -24,7 +24,7 @@ class Share(NamedTuple):
 
     to_blame: bool
     begun: int
-    """So many of its items, from the first on, have begun, or may have."""
+    """How many of its items, from the first on, have begun, or may have."""
 
 
 def shares(

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import NamedTuple
 
 _FAR_OVER = 1.25
-"""So far above its limit a worker is not waited for."""
+"""A worker above its limit by this factor is killed at once."""
 
 
 class MemoryAction(Enum):

@@ -30,7 +30,7 @@ class RetryPolicy(NamedTuple):
     """Limits of one call."""
 
     retries: int | Mapping[str, int] = 0
-    """How often an item that failed is tried again; or that by the full name of the exception's class."""
+    """How often a failed item is retried; or that by the full name of the exception's class."""
     delay_s: float = 0.0
     max_deaths: int = 3
     seed: int = 0

@@ -9,7 +9,7 @@ budget is the pool's; the window is the call's own.
 from __future__ import annotations
 
 MAX_CHUNKS = 1024
-"""So far may others run ahead of one long item."""
+"""How many chunks may finish ahead of one long item."""
 CHEAP_CHUNK_S = 0.005
 CHEAP_BYTES = 1 << 18
 """Chunks that are quick to make again need not be hoarded: this much of them is look-ahead enough."""

@@ -14,7 +14,7 @@ from workers.errors.describe import describe
 
 _LONGEST_ITEM = 60
 _PLAIN = (str, bytes, int, float, bool)
-"""What is shown as it is: anything else would run code of the user's."""
+"""Types that are shown as they are; others would run code of the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class WorkerStatus:
     """"starting", "ready", "leaving" (it finishes what it has), "stopping"."""
     rss_bytes: int
     chunks: int
-    """How many it holds."""
+    """How many chunks it holds."""
     runs: str
     """What it runs, in words; "" if it holds nothing."""
     for_s: float

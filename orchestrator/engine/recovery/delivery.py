@@ -62,7 +62,7 @@ class Deliveries:
         self._grouped = grouped
         self._drops_none = options.drop_none and not grouped
         self.dead_letters: LetterSink | None = None
-        """Where the items go that are given up on."""
+        """The sink of the items that are given up."""
         if options.dead_letters is not None:
             self.dead_letters = open_dead_letters(options.dead_letters)
 

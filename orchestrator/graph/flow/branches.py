@@ -32,9 +32,9 @@ class DroppedBranch:
     branch: int
     """Which one, from 0."""
     node: str
-    """Where it failed."""
+    """The node that failed."""
     error: str
-    """What was raised there: its class and text."""
+    """The class and text of its exception."""
 
     def __str__(self) -> str:
         """Return it in one line."""

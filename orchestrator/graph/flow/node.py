@@ -41,7 +41,7 @@ class NodeError(Exception):
         super().__init__(node.name)
         self.node = node
         self.name = node.name if name is None else name
-        """What the error is said to have come from; a source that a stage cuts from has a name of its own."""
+        """The name of the failed node in messages; a source that a stage cuts from has a name of its own."""
         self.cause = cause
 
 

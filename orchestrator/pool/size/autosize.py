@@ -31,7 +31,7 @@ FULL_CPU = 0.9
 BUSY = 0.9
 """The share of workers with something to do from which more would help."""
 SPARE_WORKERS = 1.5
-"""So many without anything to do are more than chance."""
+"""More idle workers than this are not chance."""
 
 GROW_LOOKS = 3
 YIELD_LOOKS = 4
@@ -55,7 +55,7 @@ class Observation(NamedTuple):
     own_cpus: float | None
     """What the workers used, with what they started; None: nobody looked, as there is enough for all."""
     others_cpus: float
-    """What everybody else used of those CPUs."""
+    """The CPUs that other processes used."""
     memory_left: int
     """Bytes."""
     reserve: int

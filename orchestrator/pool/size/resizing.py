@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5
 _LEAST_RESERVE = 128 * 2**20
-"""So much memory is to be left, or a twentieth of all, if that is more."""
+"""How much memory to leave free; or a twentieth of all, if that is more."""
 
 
 class FileFollower:

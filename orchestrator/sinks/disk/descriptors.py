@@ -22,7 +22,7 @@ _SHARE = 4
 _LEAST = 8
 _MOST = 2048
 _MOST_DESCRIPTORS = 1 << 20
-"""What is asked for where the hard limit is infinite."""
+"""The limit to ask for where the hard limit is infinite."""
 
 
 class Rests(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.sinks.disk.descriptors import descriptor_pool
 
 _FEW = 16
-"""So many are as quick one after the other."""
+"""Up to so many files are as quick one after the other."""
 _THREADS = 32
 _of_thread = threading.local()
 
