@@ -41,7 +41,7 @@ class EndOfStage(Hold):
     Fails when: as `Hold`; the hook fails in a worker, or takes `max_deaths` of them down.
     """
 
-    __slots__ = ("_begin", "_hook", "_may_begin", "_through", "_use", "graph")
+    __slots__ = ("_begin", "_graph", "_hook", "_may_begin", "_through", "_use")
 
     def __init__(
         self,
@@ -64,8 +64,21 @@ class EndOfStage(Hold):
         self._use = use
         self._hook: Together | None = None
         self._through = False
-        self.graph = object()
-        """The state that the nodes of one graph share: their hooks take turns. Set by the runner."""
+        self._graph: object = None
+        """The state that the nodes of one graph share: their hooks take turns."""
+
+    @property
+    def needs_engine(self) -> bool:
+        """Its hook runs in workers."""
+        return True
+
+    def set_up(self, graph: object) -> None:
+        """Note which graph it stands in."""
+        self._graph = graph
+
+    def rest(self) -> bool:
+        """Return whether no hook is to be waited for."""
+        return not self.is_waiting
 
     @property
     def is_waiting(self) -> bool:
@@ -86,7 +99,7 @@ class EndOfStage(Hold):
         if self.outlets[0].cancelled:
             return False
         if self._hook is None:
-            self._hook = self._begin(self.graph)
+            self._hook = self._begin(self._graph)
         if self._hook is None or not self._hook.go_on():
             return False
         results = self._hook.results

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint.journal import Journal
 from orchestrator.errors import ConfigError, ResumeMismatchError
-from orchestrator.graph.sources import BlockingSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +121,6 @@ class Checkpoints:
         """
         try:
             for number, node in enumerate(nodes):
-                _refuse_what_blocks(node)
                 node.keep_written(f"{self._journal.folder}/node-{number}", self._journal.head["secret"])
         except ConfigError:
             if not self.resumes:
@@ -163,14 +161,6 @@ class Checkpoints:
     def close(self) -> None:
         """Unlock the folder, keeping its content."""
         self._journal.close()
-
-
-def _refuse_what_blocks(node: Node) -> None:
-    if isinstance(node, BlockingSource):
-        raise ConfigError(
-            f"the source {node.name!r} can't be read twice, so its run can't be resumed; write its items to a file "
-            "first, or run without a checkpoint"
-        )
 
 
 def refuse_another(

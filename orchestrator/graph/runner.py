@@ -20,20 +20,17 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ClosedError, InternalError, PausedError
-from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.flow.branches import Branches
 from orchestrator.graph.flow.growing import grow_smallest
 from orchestrator.graph.flow.node import Node, NodeError
-from orchestrator.graph.sinks import ResultsNode, set_up_dead_letters
-from orchestrator.graph.source_stage import FeedNode
-from orchestrator.graph.sources import BlockingSource, SourceNode
-from orchestrator.graph.stage_node import MapNode
+from orchestrator.graph.sinks import set_up_dead_letters
 from orchestrator.settings import BUFFER_BYTES
 from workers.errors.capture import add_note, notes_of
 
 if TYPE_CHECKING:
     from orchestrator.engine.protocol.engine import Engine
     from orchestrator.graph.checkpoints import Checkpoints
+    from orchestrator.graph.sinks import ResultsNode
 
 _POLL_S = 0.001
 """While there is something to do here, the lanes are looked after this often."""
@@ -67,11 +64,8 @@ class Runner:
         self.nodes = nodes
         self.bars = bars
         self._look_through(nodes)
-        graph = object()
-        for hook in self._hooks:
-            hook.graph = graph
         self._branches = Branches(nodes, self._forget)
-        self._coordinator = coordinator if self._stages or self._hooks else None
+        self._coordinator = coordinator if any(node.needs_engine for node in nodes) else None
         budget_bytes = BUFFER_BYTES if self._coordinator is None else self._coordinator.buffer_bytes
         self._share_bytes = budget_bytes // max(1, sum(len(node.inlets) for node in self._meeting))
         """How many bytes may wait in memory at each edge that may have to grow."""
@@ -90,15 +84,10 @@ class Runner:
     def _look_through(self, nodes: list[Node]) -> None:
         """Sort the nodes by what is to be done with them."""
         self._order = list(reversed(nodes))
-        self._stages = [node for node in nodes if isinstance(node, MapNode)]
-        self._hooks = [node for node in nodes if isinstance(node, EndOfStage)]
-        self._feeds = [node for node in nodes if isinstance(node, FeedNode)]
-        self._blocking = [node for node in nodes if isinstance(node, BlockingSource)]
-        self._sources = [node for node in nodes if isinstance(node, SourceNode | BlockingSource | FeedNode)]
-        self._watched = [node for node in nodes if isinstance(node, MapNode | SourceNode | BlockingSource | EndOfStage)]
+        self._stages = [node for node in nodes if node.is_stage]
+        self._sources = [node for node in nodes if node.is_source]
         self._terminals = [node for node in nodes if not node.outlets]
         self._meeting = [node for node in nodes if len(node.inlets) > 1]
-        self._results = [node for node in nodes if isinstance(node, ResultsNode)]
 
     def _forget(self, dropped: frozenset[Node]) -> None:
         """Continue without these nodes, which are closed."""
@@ -107,17 +96,17 @@ class Runner:
     def start(self) -> None:
         """Open the calls on the pool, and start the readers of sources that block."""
         self.started = True
-        for stage in self._stages:
-            stage.start()
+        graph = object()
+        for node in self.nodes:
+            node.set_up(graph)
         set_up_dead_letters(sink for node in self.nodes for sink in node.own_sinks())
-        wake = self._news.set if self._coordinator is None else self._coordinator.wake
-        for feed in self._feeds:
-            feed.listen(wake)
         if self._checkpoints is not None:
             self._checkpoints.begin(self.nodes)
             self._branches.resume()
-        for source in self._blocking:
-            source.start(wake)
+        wake = self._news.set if self._coordinator is None else self._coordinator.wake
+        for node in self.nodes:
+            if not node.closed:  # in a branch that had been dropped
+                node.start(wake)
 
     def run(self) -> None:
         """Run to the end.
@@ -168,7 +157,7 @@ class Runner:
 
         Returns False at the end of the run.
         """
-        if self.turn() or any(node.items for node in self._results):
+        if self.turn() or any(node.has_results for node in self._terminals):
             return True
         if all(node.ended[0] for node in self._terminals):
             return False
@@ -177,7 +166,7 @@ class Runner:
             raise PausedError("the run was asked to stop")
         if self._meeting and self._pause_until is None and grow_smallest(self._meeting, self._share_bytes):
             return True
-        if any(node.is_waiting for node in self._watched):
+        if any(node.is_waiting for node in self._order):
             self._wait()
         else:
             self._refuse_to_hang()
@@ -278,8 +267,7 @@ class Runner:
         if self._coordinator is not None and perf_counter() >= self._look_at:
             self._coordinator.look()
             for stage in self._stages:
-                if not stage.outlets[0].cancelled:
-                    stage.feed()
+                stage.feed()
             self._look_at = perf_counter() + _POLL_S
 
     def _notice_source_errors(self) -> None:
@@ -301,8 +289,7 @@ class Runner:
         """Wait until a turn would move something, as a node said will happen."""
         started = perf_counter()
         if self._coordinator is not None:
-            delays = [delay for node in self._stages if (delay := node.stage.timeout_s) is not None]
-            delays += [delay for feed in self._feeds if (delay := feed.wait_s) is not None]
+            delays = [delay for node in self._order if (delay := node.wait_s) is not None]
             if self.bars is not None:
                 delays.append(self.bars.interval_s)
             if self._pause_until is not None:
@@ -314,16 +301,12 @@ class Runner:
         self._blame_the_full(perf_counter() - started)
 
     def _ready(self) -> bool:
-        return any(node.has_news for node in self._watched) or self._interrupted
+        return any(node.has_news for node in self._order) or self._interrupted
 
     def _has_come_to_rest(self, until: float) -> bool:
         """Whether nothing more is to be waited for, now that nothing is read."""
-        for stage in self._stages:
-            stage.stage.drop_ahead()
-        if perf_counter() >= until:
-            return True
-        at_work = any(node.stage.in_lanes or node.stage.timeout_s is not None for node in self._stages)
-        return not at_work and not any(node.is_waiting for node in self._hooks)
+        rested = [node.rest() for node in self._order]
+        return all(rested) or perf_counter() >= until
 
     def _save(self) -> None:
         if self._checkpoints is not None and not self._is_doomed:
@@ -338,7 +321,7 @@ class Runner:
 
     def _blame_the_full(self, seconds: float) -> None:
         """Count the wait for the nodes that held others up: those without room whose consumers have some."""
-        for held in (*self._sources, *(stage for stage in self._stages if stage not in self._feeds)):
+        for held in dict.fromkeys((*self._sources, *self._stages)):
             outlet = held.outlets[0]
             while not outlet.ended and not outlet.cancelled and outlet.capacity() <= 0:
                 node = outlet.consumer
@@ -350,7 +333,7 @@ class Runner:
 
 
 def _of_source(source: Node, error: BaseException) -> NodeError:
-    return NodeError(source, error, getattr(source, "source_name", source.name) if source.name else "")
+    return NodeError(source, error, source.source_name if source.name else "")
 
 
 def _named(carrier: NodeError) -> BaseException:

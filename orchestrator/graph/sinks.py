@@ -91,6 +91,11 @@ class ResultsNode(Node):
         self.items.append(items)
         self._held += len(items)
 
+    @property
+    def has_results(self) -> bool:
+        """Whether there are items."""
+        return bool(self.items)
+
     def take(self) -> list[list[Any]]:
         """Return the items that are here."""
         taken, self.items, self._held = self.items, [], 0

@@ -44,6 +44,10 @@ class Cutter(Protocol):
     def keep_items(self) -> None:
         """Draw the items themselves from now on, not copies of those that the source may change."""
 
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds until the source has something by itself, or None if unknown."""
+
     def skip(self, items: int) -> None:
         """Skip so many items."""
 
@@ -64,7 +68,8 @@ class FeedNode(MapNode):
         earlier items go through first).
     """
 
-    __slots__ = ("_closes_source", "_paused", "_source", "cutter", "source_name")
+    __slots__ = ("_closes_source", "_paused", "_source", "_source_name", "_taken_up", "cutter")
+    is_source = True
 
     def __init__(
         self,
@@ -76,24 +81,31 @@ class FeedNode(MapNode):
         closes_source: bool = False,
     ) -> None:
         super().__init__(name, open_stage, inputs=0)
-        self.source_name = source_name
+        self._source_name = source_name
         self._closes_source = closes_source
         self._paused = False
         self._source = source
         self.cutter: Cutter = _cutter(source)
+        self._taken_up: Resumed | None = None
+        """The cutter of a run that was resumed."""
 
-    def start(self) -> None:
+    def set_up(self, graph: object) -> None:
         """Open the call.
 
         Where items stay in this process, none of them is copied.
         """
-        super().start()
+        super().set_up(graph)
         if not self.stage.pickles:
             self.cutter.keep_items()
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def start(self, wake: Callable[[], None]) -> None:
         """Make a source whose reader would wait, as standard input, tell when it no longer would."""
         self.cutter.when_ready(wake)
+
+    @property
+    def source_name(self) -> str:
+        """What the iterable is called."""
+        return self._source_name
 
     @property
     def error(self) -> BaseException | None:
@@ -110,8 +122,9 @@ class FeedNode(MapNode):
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until the source has something by itself, or None if unknown."""
-        return getattr(self._source, "wait_s", None)
+        """Seconds until an item is to be tried again, or the source has something by itself."""
+        delays = self.stage.timeout_s, self.cutter.wait_s
+        return min((delay for delay in delays if delay is not None), default=None)
 
     @property
     def has_news(self) -> bool:
@@ -147,7 +160,7 @@ class FeedNode(MapNode):
         super().close()
         if self._closes_source:
             self.cutter.close()
-        self._source, self.cutter = (), _Slices(())
+        self._source, self.cutter, self._taken_up = (), _Slices(()), None
 
     def pause(self) -> None:
         """Read nothing more for now, though the source has not ended."""
@@ -156,23 +169,22 @@ class FeedNode(MapNode):
     def snapshot(self) -> Any:
         """Return how far the source is read, and which indexes of that are not settled."""
         unsettled = [(first, len(items)) for first, items in self._unsettled.items()]
-        cutter, cut = self.cutter, self._next_index
-        if isinstance(cutter, Resumed):
-            unsettled += cutter.wanted
-            cut = max(cut, cutter.cut_before)
+        cut = self._next_index
+        if self._taken_up is not None:
+            unsettled += self._taken_up.wanted
+            cut = max(cut, self._taken_up.cut_before)
         return {"cut": cut, "open": sorted(unsettled), "counts": self.stage.counts}
 
     def restore(self, state: Any) -> None:
         """Skip what was settled, and read the rest as it comes."""
-        self.cutter = Resumed(self.cutter, state["open"], state["cut"])
+        self.cutter = self._taken_up = Resumed(self.cutter, state["open"], state["cut"])
         if self.outlets[0].ended:
             self.cutter.ended = True
         self.stage.counts.take_over(state["counts"])
 
     def _cut(self, size: int) -> tuple[int, Sequence[Any]]:
-        cutter = self.cutter
-        items = () if self._paused else cutter.cut(size)
-        first = cutter.first_index if items and isinstance(cutter, Resumed) else self._next_index
+        items = () if self._paused else self.cutter.cut(size)
+        first = self._next_index if self._taken_up is None or not items else self._taken_up.first_index
         self._next_index = first + len(items)
         return first, items
 
@@ -188,6 +200,7 @@ class _Slices:
     """
 
     error: BaseException | None = None
+    wait_s: float | None = None
 
     def __init__(self, items: Sequence[Any]) -> None:
         self._items = items
@@ -227,6 +240,7 @@ class _Drawn:
     """
 
     def __init__(self, source: Iterable[Any]) -> None:
+        self._source = source
         self._items: Iterator[Any] = iter(source)
         told: Any = self._items if hasattr(self._items, "ready") else source
         self.is_ready: Callable[[], bool] = getattr(told, "ready", _always)
@@ -236,6 +250,10 @@ class _Drawn:
         self._drawer = Drawer(self._items)
         self.ended = False
         self.error: BaseException | None = None
+
+    @property
+    def wait_s(self) -> float | None:
+        return getattr(self._source, "wait_s", None)
 
     def cut(self, size: int) -> Sequence[Any]:
         if self.ended or not self.is_ready():
@@ -308,6 +326,11 @@ class Resumed:
             self.wanted.appendleft((self._at, length - len(items)))
         self.ended, self.error = self._cutter.ended, self._cutter.error
         return items
+
+    @property
+    def wait_s(self) -> float | None:
+        """As of what is read."""
+        return self._cutter.wait_s
 
     def keep_items(self) -> None:
         """Draw the items themselves."""

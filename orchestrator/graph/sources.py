@@ -19,6 +19,7 @@ from itertools import islice
 from os import fstat
 from typing import Any
 
+from orchestrator.errors import ConfigError
 from orchestrator.graph.drawing import Drawer
 from orchestrator.graph.flow.node import Node
 from orchestrator.graph.flow.ownership import copied, is_safe
@@ -41,6 +42,7 @@ class SourceNode(Node):
     """
 
     __slots__ = ("_drawer", "_iterator", "_paused", "_skip", "_source", "error")
+    is_source = True
 
     def __init__(self, name: str, source: Iterable[Any]) -> None:
         super().__init__(name, inputs=0)
@@ -132,6 +134,7 @@ class BlockingSource(Node):
     """
 
     __slots__ = ("_buffer", "_changed", "_done", "_lock", "_paused", "_raised", "_source", "_thread", "_wake", "error")
+    is_source = True
 
     def __init__(self, name: str, source: Any) -> None:
         super().__init__(name, inputs=0)
@@ -169,6 +172,17 @@ class BlockingSource(Node):
         """Whether the iterable may still bring something that would be taken."""
         outlet = self.outlets[0]
         return not (self._paused or outlet.ended or outlet.cancelled) and outlet.capacity() > 0
+
+    def keep_written(self, place: str, secret: str) -> None:  # noqa: ARG002 - whatever they are
+        """Refuse, as what is read here can't be read again.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"the source {self.name!r} can't be read twice, so its run can't be resumed; write its items to a file "
+            "first, or run without a checkpoint"
+        )
 
     def pause(self) -> None:
         """Pass on nothing more for now."""

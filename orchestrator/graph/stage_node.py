@@ -33,14 +33,17 @@ class MapNode(Node):
     """
 
     __slots__ = (
-        "_at", "_given", "_handing_on", "_next_index", "_open", "_passing", "_pending", "_refused", "_resumed",
-        "_unsettled", "items_done", "stage",
+        "_at", "_given", "_handing_on", "_is_open", "_next_index", "_open", "_passing", "_pending", "_refused",
+        "_resumed", "_unsettled", "items_done", "stage",
     )  # fmt: skip
+    is_stage = True
 
     def __init__(self, name: str, open_stage: Callable[[], Stage], *, inputs: int = 1) -> None:
         super().__init__(name, inputs=inputs)
         self._open = open_stage
+        self._is_open = False
         self.stage: Stage
+        """There once the node is open."""
         self._pending: list[Any] = []
         self._at = 0  # items before this one are cut
         self._next_index = 0  # of the next item to be cut, among all that came
@@ -54,9 +57,10 @@ class MapNode(Node):
         self.items_done = 0
         """Items whose fate is settled and passed on."""
 
-    def start(self) -> None:
+    def set_up(self, graph: object) -> None:  # noqa: ARG002 - calls of several graphs run side by side
         """Open the call on the pool."""
         self.stage = self._open()
+        self._is_open = True
         self.stage.tell_split(self._split)
 
     def capacity(self, port: int) -> int:  # noqa: ARG002 - one port
@@ -85,6 +89,8 @@ class MapNode(Node):
 
     def feed(self) -> None:
         """Handle what came back, and send what is here while lanes have credit, without waiting."""
+        if self.outlets[0].cancelled:
+            return
         if self.stage.events:
             self.stage.settle()  # first, as it knows how large the next chunk should be
         self._send()
@@ -140,6 +146,19 @@ class MapNode(Node):
         return not self.outlets[0].cancelled and self.stage.is_waiting(
             source_ended=not (self._has_items or self._refused)
         )
+
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds until an item is to be tried again."""
+        return self.stage.timeout_s
+
+    def rest(self) -> bool:
+        """Send nothing more.
+
+        What is at work, or to be tried again, is waited for.
+        """
+        self.stage.drop_ahead()
+        return not self.stage.in_lanes and self.stage.timeout_s is None
 
     def pump(self) -> bool:
         """Send, take in what came back, pass it on while the consumer has room."""
@@ -219,7 +238,7 @@ class MapNode(Node):
     def close(self) -> None:
         """End the call, without waiting for chunks that run."""
         self._handing_on = None
-        if hasattr(self, "stage"):
+        if self._is_open:
             self.stage.close()
 
     def own_sinks(self) -> list[Any]:

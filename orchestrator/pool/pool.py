@@ -264,8 +264,7 @@ class Pool:
                 self._stage_node(steps, options, forward_output=progress),
             ]
         for node in nodes:
-            if isinstance(node, MapNode):
-                node.start()
+            node.set_up(None)
         bars = self._bars(nodes, total, desc) if progress else None
         return MapResults(self._coordinator, nodes, bars, self, desc or label_of(first) or "a map")
 

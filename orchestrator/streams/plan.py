@@ -149,7 +149,7 @@ class Plan:
                 node.in_turns = _TURN if _are_apart(group.inputs) else 0
         for node in reversed(nodes):
             consumers = [outlet.consumer for outlet in node.outlets if outlet.consumer is not None]
-            node.copies = any(isinstance(each, MapNode) or each.copies for each in consumers)
+            node.copies = any(each.is_stage or each.copies for each in consumers)
         return nodes, {port: (made[port.op], port.number) for port in self._consumed}
 
     def explain(self) -> str:

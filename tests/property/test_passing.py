@@ -67,7 +67,7 @@ class Upstream:
 
 def made(got):
     node = MapNode("stage", LazyStage)
-    node.start()
+    node.set_up(None)
     node.inlets[0] = Upstream()
     node.outlets[0].to(got)
     return node

@@ -67,7 +67,7 @@ class Branches:
         """
         self._nodes = nodes
         self._forget = forget
-        splitters = [node for node in nodes if getattr(node, "on_failure", None) == "drop"]
+        splitters = [node for node in nodes if node.drops_branches]
         found = [branch for splitter in splitters for branch in _branches_of(splitter, nodes)]
         self._given_up: list[Any] = []  # sinks of dropped branches
         self._branches = sorted(found, key=lambda branch: len(branch.nodes))  # those inside others first

@@ -251,6 +251,13 @@ class Node:
 
     __slots__ = ("__weakref__", "closed", "copies", "ended", "failed", "full_s", "inlets", "name", "outlets", "secret")
 
+    is_source = False
+    """Whether items begin here: then `stop`, `pause` and `error` mean something."""
+    is_stage = False
+    """Whether its items go to workers."""
+    drops_branches = False
+    """Whether what one of its outlets leads to may fail without the rest; it notes that in `dropped` then."""
+
     def __init__(self, name: str, *, inputs: int = 1, outputs: int = 1) -> None:
         self.name = name
         self.inlets: list[Outlet] = [None] * inputs  # type: ignore[list-item]  # each is set by its `Outlet.to`
@@ -286,10 +293,83 @@ class Node:
             room = min(room, outlet.capacity())
         return room
 
+    # ---- what the runner asks ---------------------------------------------------------------------------------
+
+    @property
+    def needs_engine(self) -> bool:
+        """Whether what it runs comes from an engine, in whose one wait the graph has to wait then."""
+        return self.is_stage
+
     @property
     def is_waiting(self) -> bool:
         """Whether something will happen here by itself, without anything else in the graph moving before."""
         return False
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has happened here by itself, so that `pump` would move something now."""
+        return False
+
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds until `pump` should be called, whatever happens, or None if unknown."""
+        return None
+
+    @property
+    def has_results(self) -> bool:
+        """Whether something is here for the consumer of the run to take."""
+        return False
+
+    @property
+    def error(self) -> BaseException | None:
+        """What a source raised.
+
+        It is here once all that it gave before is passed on. The runner raises it at the end.
+        """
+        return None
+
+    @property
+    def source_name(self) -> str:
+        """What the error of a source is said to have come from."""
+        return self.name
+
+    def set_up(self, graph: object) -> None:
+        """Open what its work needs, before the state of a run that is resumed is taken up.
+
+        Args:
+            graph: what the nodes of one run have in common.
+        """
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin what runs beside the turns, before the first of them.
+
+        Args:
+            wake: ends the runner's wait; may be called from any thread.
+        """
+
+    def feed(self) -> None:
+        """Keep workers supplied while the consumer takes its time.
+
+        Does not wait, and passes nothing on.
+        """
+
+    def stop(self) -> None:
+        """Read nothing more from a source.
+
+        What was read goes through.
+        """
+
+    def pause(self) -> None:
+        """Read nothing more for now, though the source has not ended."""
+
+    def rest(self) -> bool:
+        """Begin nothing more, as the run pauses.
+
+        Returns whether nothing that runs here is to be waited for.
+        """
+        return True
+
+    # ---- data -------------------------------------------------------------------------------------------------
 
     def receive(self, items: list[Any], port: int) -> None:
         """Take items.

@@ -71,12 +71,12 @@ class Broadcast(Node):
     "drop" when the last branch does.
     """
 
-    __slots__ = ("dropped", "on_failure")
+    __slots__ = ("dropped", "drops_branches")
 
     def __init__(self, outputs: int, *, on_failure: str = "raise", name: str = "broadcast") -> None:
         one_of(f"{name}: on_failure", on_failure, ("raise", "drop"))
         super().__init__(name, outputs=outputs)
-        self.on_failure = on_failure
+        self.drops_branches = on_failure == "drop"
         self.dropped: list[DroppedBranch] = []
 
     def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002
