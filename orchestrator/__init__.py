@@ -1,4 +1,4 @@
-"""Chunks of files or iterables through a pool of worker processes and back: in order, fast, in bounded memory.
+"""Runs functions over files and iterables in worker processes: in order, fast, in bounded memory.
 
 The names are loaded when they are first used, so that `import orchestrator` costs next to nothing.
 """

@@ -46,7 +46,9 @@ _OPEN_LINE_FORMAT = "{head}{n_fmt} {unit} [{elapsed}, {rate_fmt}]"
 
 
 class Progress:
-    """How far a run has come, drawn as it goes. Runs in the coordinator.
+    """Draws the progress of a run.
+
+    Runs in the coordinator.
 
     Args:
         total: records or bytes that are expected; None if nobody knows.
@@ -186,7 +188,7 @@ class Progress:
 
 
 class _Look:
-    """What to draw, whatever it is drawn on."""
+    """The figures of one picture."""
 
     def __init__(
         self,
@@ -213,7 +215,7 @@ class _Look:
 
 
 class _Screen(Protocol):
-    """Where progress is drawn."""
+    """The surface that progress is drawn on."""
 
     interval_s: float
 

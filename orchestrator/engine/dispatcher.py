@@ -268,7 +268,7 @@ class Dispatcher:
 
     @property
     def wanted_items(self) -> int:
-        """Sizes of the next chunk, and of what may be fetched for it and those behind it."""
+        """The size of the next chunk, and of what may be fetched for it and those behind it."""
         return max(self.chunk_items, self._sizer.ahead())
 
     @property
@@ -333,7 +333,7 @@ class Dispatcher:
     # ---- back -----------------------------------------------------------------------------------------------------
 
     def finished(self, chunk: Chunk, run_s: float, result_bytes: int) -> None:
-        """Take in that a chunk ran for so long, and returned so many bytes."""
+        """Record that a chunk ran for so long, and returned so many bytes."""
         self.in_lanes -= 1
         old = self._chunk_s
         self._chunk_s = run_s if old is None else old + _WEIGHT * (run_s - old)

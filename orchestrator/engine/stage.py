@@ -154,7 +154,7 @@ class Stage:
 
     @property
     def wanted_items(self) -> int:
-        """Sizes of the next chunk, and of what may be fetched for it and those behind it."""
+        """The size of the next chunk, and of what may be fetched for it and those behind it."""
         return self._dispatcher.wanted_items
 
     def call_off(self, item: Any, error: ItemError) -> None:

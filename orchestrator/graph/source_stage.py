@@ -109,7 +109,7 @@ class FeedNode(MapNode):
 
     @property
     def error(self) -> BaseException | None:
-        """What the iterable raised.
+        """The exception that the iterable raised.
 
         The runner raises it when all else is done.
         """
@@ -354,4 +354,4 @@ def _always() -> bool:
 
 
 def _never(_call: Callable[[], None]) -> None:
-    """Stand in for a source that makes nobody wait."""
+    """Stand in for a source that is always ready."""

@@ -703,7 +703,7 @@ class Coordinator:
 
     @property
     def output_callback(self) -> OutputCallback | None:
-        """What shows what user code prints.
+        """The callback for what user code prints.
 
         None: the program's own streams do.
         """
@@ -719,7 +719,7 @@ class Coordinator:
 
     @property
     def farewells(self) -> list[Farewell]:
-        """What the finalizers of the workers that left in order gave."""
+        """The results of the finalizers of the workers that exited gracefully."""
         return self._messages.farewells()
 
     @property

@@ -20,7 +20,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class CpuWatch:
-    """How many CPUs, of those that this process may use, were idle between two looks."""
+    """Measures the idle CPUs, of those that this process may use, between two looks."""
 
     def __init__(self) -> None:
         self._at = monotonic()

@@ -83,33 +83,33 @@ class Pool:
     Args:
         workers: how many processes; None: as many as this process may use CPUs (affinity, cgroup quota). Or what `-j`
             takes: "50%", "+1", the name of a file with such a number in it, which is read again while the pool is used,
-            or "auto", "auto:8", "auto:2-8": within these bounds (1 and the usable CPUs) it grows while all workers have
-            something to do and CPUs are idle, and shrinks where memory gets short, others want the CPUs, or workers
-            have nothing to do. Where functions wait rather than compute, a bound above the number of CPUs is of use.
+            or "auto", "auto:8", "auto:2-8": within these bounds (by default 1 and the usable CPUs) it grows while all
+            workers are busy and CPUs are idle, and shrinks where memory gets short, other programs want the CPUs, or
+            workers are idle. Where functions wait rather than compute, give a bound above the number of CPUs.
         start_method: "forkserver" (default: quick, and safe with threads), "spawn" or "fork".
         initializer: called with `initargs` once in each worker before its first item.
         initargs: its arguments.
         buffer_bytes: the most bytes in flight: items on the way, results waiting for their turn or for the consumer.
-        max_deaths: how many workers an item may take down before it is given up. Only the one that a worker was at when
-            it died counts, whatever else it held. With 1, no item that has begun is begun again.
-        memory_limit: bytes (or "2G") that a worker may hold of resident memory that it shares with nobody. Above it a
-            worker is replaced when it has finished what it has; far above it (by a quarter) at once, and an item that
-            takes `max_deaths` workers there alone is given up. Lowered, with a warning, if there is less in all.
-        items_per_worker: a worker that was given so many items (a chunk's more, at most) is replaced. The next one is
-            started while it finishes, and begins when it has: never more than `workers` run something at once, and
-            never more than twice as many exist, whatever is recycled, killed or resized meanwhile.
-        memfree: bytes (or "2G") that are to be free, on the machine and in its control group, before anything is sent,
-            as with GNU parallel. At less than half of it the newest work is stopped, and retried later,
-            which is not a failure of it. One worker always works on, and gets something to do, however little is free.
+        max_deaths: how many workers an item may kill before it is given up. A death counts only for the item that the
+            worker was running, whatever else it held. With 1, no item that has begun is begun again.
+        memory_limit: bytes (or "2G") of unshared resident memory that a worker may use. Above it a worker is replaced
+            when it has finished what it has, above it by a quarter at once; an item that does so to `max_deaths`
+            workers alone is given up. The limit is lowered, with a warning, if the machine has less.
+        items_per_worker: replace a worker that was given so many items (or up to a chunk more). Its successor starts
+            while it finishes, and begins when it has: at most `workers` run something at once, and at most twice as
+            many exist, whatever is recycled, killed or resized meanwhile.
+        memfree: bytes (or "2G") that must be free, on the machine and in its control group, before anything is sent, as
+            with GNU parallel. Below half of it the newest work is stopped and retried later, which does not count as
+            a failure. One worker always keeps running, however little is free.
         memory: where to look up what is free, if not in the machine: has `total_bytes()` and `available_bytes()`.
-        seed: a whole number that the random numbers in the workers are made from (`random`, `numpy.random`,
-            `current().seed`): an item has the same whatever worker, chunk, retry or resumed run it is in, another call
-            others. Steps of a stream run item by item then, which is slower. None: they differ in each worker.
+        seed: a whole number that seeds the workers' random numbers (`random`, `numpy.random`, `current().seed`). An
+            item gets the same numbers in any worker, chunk, retry or resumed run; each call gets others. Steps of a
+            stream run item by item then, which is slower. None: they differ in each worker.
         threads_per_worker: how many threads BLAS, OpenMP, MKL, numexpr and numba may use in a worker; None: its share
             of the usable CPUs, where the environment (`OMP_NUM_THREADS` ...) says nothing else; 0: no limit.
-        finalizer: called without arguments in each worker when it leaves in order (`close`, `resize`, a worker that has
-            done its share), not when it is ended or dies. `close()` returns what it gave. After it run the worker's
-            exit functions (`atexit`, `multiprocessing.util.Finalize`); threads are waited for, open files written out.
+        finalizer: called without arguments in each worker that exits gracefully (by `close`, `resize` or
+            `items_per_worker`), not when it is killed or dies. `close()` returns its results. After it the worker's
+            exit functions run (`atexit`, `multiprocessing.util.Finalize`), threads are joined, and files are flushed.
         engine: "local" (default: worker processes), or "serial": functions run in this process and in the thread that
             asks for results, one item after another, for `breakpoint()` and `pdb`. Nothing is pickled or copied: a
             function gets the very item, and what it changes stays changed. `submit` returns when its call is done.
@@ -206,34 +206,34 @@ class Pool:
             iterables: one or more; the shortest ends it, as with `map`.
             ordered: whether results come in the order of the items, or as they are ready.
             chunk: items that travel together; "auto" measures and adapts.
-            timeout: seconds that an item may take, and its pickling both ways; then its worker is ended and replaced,
-                with the processes that the function started, and the item counts as tried once. Held while nobody waits
-                for results, too (not with start_method="fork").
-            retries: how often an item is tried again whose function raised, or that took too long. By class of
-                exception: `{ConnectionError: 5, TimeoutError: 2}`; subclasses count too, the nearest class of what was
-                raised last decides how many tries in all are allowed, an `ItemTimeoutError` is a `TimeoutError`, and
-                what is in no class is not tried again. Deaths of workers are `max_deaths`' business.
-            retry_delay: seconds before the first retry, doubled for each further one up to ten minutes, of which a
-                random part of the second half is left out, so that what failed together is not tried together again.
+            timeout: seconds that an item may take, pickling both ways included. Then its worker is killed and replaced,
+                with the processes that the function started, and the item counts as tried once. It is enforced while
+                nobody waits for results, too.
+            retries: how often to retry an item whose function raised, or that timed out. By class of exception:
+                `{ConnectionError: 5, TimeoutError: 2}`. Subclasses count too; the nearest class of the latest exception
+                decides how many retries are allowed in all; an `ItemTimeoutError` is a `TimeoutError`; other exceptions
+                are not retried. `max_deaths` limits deaths of workers.
+            retry_delay: seconds before the first retry, doubled for each further one, up to ten minutes. A random part
+                of the second half is left out, so that items that failed together are not retried together.
             on_error: "raise" ends with `ItemError` at the item's place, "skip" leaves it out, "return" puts a
                 `Failure` in its place.
-            dead_letters: where to keep the items that are given up on, whatever `on_error` does with them: the path of
-                a file that a line of JSON is appended to for each, or a function that is called with each `DeadLetter`
-                in the thread that consumes the results. `read_dead_letters(path)` gives them back.
-            at_most_once: whether no item is begun a second time, whatever becomes of its worker: what had begun fails
-                with `WorkerDiedError`, even if only its result was lost with the worker. `max_deaths=1` is the same for
-                all calls of a pool. Not together with `retries`.
+            dead_letters: where to keep the items that are given up, whatever `on_error` does with them: the path of a
+                file, to which a line of JSON is appended for each, or a function that is called with each `DeadLetter`
+                in the thread that consumes the results. `read_dead_letters(path)` yields them.
+            at_most_once: whether no item is begun a second time when its worker dies. An item that had begun fails with
+                `WorkerDiedError`, even if only its result was lost with the worker. `max_deaths=1` is the same for all
+                calls of a pool. It excludes `retries`.
             drop_none: whether results that are None are left out, in the workers, as the command `run` does. By
                 default None is a result like any other.
             progress: whether to draw a bar on stderr.
             desc: the bar's label.
 
         Raises:
-            ConfigError: an option can't be used, or dead letters can't be written where they are to go.
+            ConfigError: an option can't be used, or dead letters can't be written there.
             ClosedError: the pool is closed.
             ItemError: while iterating: an item failed, or can't be pickled.
             ItemTimeoutError: while iterating: an item took longer than `timeout`.
-            WorkerDiedError: while iterating: an item took `max_deaths` workers down.
+            WorkerDiedError: while iterating: an item killed `max_deaths` workers.
         """
         if not iterables:
             raise ConfigError("map needs at least one iterable: pool.map(fn, items)")

@@ -1,4 +1,4 @@
-"""The future that `Pool.submit` returns: one of the standard library that knows its pool."""
+"""The future that `Pool.submit` returns, a standard one that knows its pool."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class SerialEngine:
         return min(sent, len(batch))
 
     def put_ahead(self, number: int, batch: list[Sendable], depth: int, *, first: bool = False) -> None:
-        """Not used: nothing runs while the consumer is away."""
+        """Never called, as nothing runs while the consumer is away."""
         raise NotImplementedError
 
     def count_ahead(self, number: int) -> int:  # noqa: ARG002 - none of any call
@@ -321,11 +321,11 @@ class SerialEngine:
         raise unable(self.name, "resize", "resizing")
 
     def start_timer(self, every_s: float, act: Callable[[], None]) -> Any:
-        """Not used: nothing resizes this engine."""
+        """Never called, as nothing resizes this engine."""
         raise NotImplementedError
 
     def cancel_timer(self, timer: Any) -> None:
-        """Not used."""
+        """Never called, as nothing resizes this engine."""
         raise NotImplementedError
 
     @property

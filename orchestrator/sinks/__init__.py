@@ -1,4 +1,4 @@
-"""Where results go: a file, a folder with an output for each input file, or standard output.
+"""The sinks of the command's results: a file, a folder with an output for each input file, or standard output.
 
 A sink is anything with `write(result)`, `close()` (keep what was written) and `abort()` (leave nothing
 behind).

@@ -1,1 +1,1 @@
-"""Where chunks come from: files, pipes and standard input."""
+"""The sources of chunks: files, pipes and standard input."""

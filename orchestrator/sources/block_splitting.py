@@ -42,7 +42,7 @@ class GivenUpBlock(NamedTuple):
 
 
 class Outcomes(Protocol):
-    """How outcomes of blocks are joined, where they aren't lists of the records' results."""
+    """Joins outcomes of blocks that aren't lists of the records' results."""
 
     def gave_up(self, block: Chunk, error: ItemError, given_up: GivenUpBlock) -> Any:
         """Return the outcome of a block that is given up: the error, or its replacement."""

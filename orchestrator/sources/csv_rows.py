@@ -21,7 +21,7 @@ _IN_PLACE = re.compile(rb'(?:[^"]*+(?<=[,\r\n])"[^"]*+(?:""[^"]*+)*+")*+')
 
 
 class _At(Enum):
-    """What stands before the next byte."""
+    """The state of the parser before the next byte."""
 
     START = auto()
     """The start of a field."""

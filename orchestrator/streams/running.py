@@ -54,20 +54,20 @@ def run(
     """Run flows together until all have ended, and return a report.
 
     Args:
-        terminals: what `stream.to(sink)` gives; all that hangs together must be here.
-        pool: whose workers to use; it stays open. None: one is made if something runs in workers, and closed.
+        terminals: the ends that `stream.to(sink)` returns; all connected ones must be here.
+        pool: the pool to use; it stays open. None: one is made, if something runs in workers, and closed.
         progress: whether to draw a bar a node on stderr.
-        checkpoint: a folder. What the run has done is written there from time to time; killed at any instant and called
-            again, it continues where it was, and the sinks hold what an undisturbed run gives. A run that ended
-            starts anew. Sinks have to be paths (or have `keep`, `snapshot` and `restore`), and sources must give the
-            same again. The folder is read as data; items that are objects of some class are pickled there, and loaded
-            when the run continues, which runs code: that is refused unless the folder is this user's alone.
-        checkpoint_every_s: seconds between two of them, at least; they take two percent of the run at most.
-        engine: of the pool that is made for it, as of `Pool`: "serial" runs all functions in this process, for pdb.
+        checkpoint: a folder to save the run's progress in. After a crash at any instant, the same call resumes it, and
+            the sinks hold what those of an undisturbed run do. A run that ended starts anew. Sinks must be paths (or
+            have `keep`, `snapshot` and `restore`), and sources must give the same items again. The folder is read as
+            data; items that are objects of some class are pickled there, and loaded when the run is resumed, which runs
+            code: that is refused unless the folder is this user's alone.
+        checkpoint_every_s: the least seconds between two checkpoints, which take at most two percent of the run.
+        engine: the engine of the pool that is made, as for `Pool`: "serial" runs all functions in this process.
 
     Raises:
         ConfigError: the graph can't run; nothing was started.
-        ResumeMismatchError: the folder holds a run of something else.
+        ResumeMismatchError: the folder holds a different run.
         Exception: what a function, a source or a sink raised, the node named in a note. Sinks are aborted then.
     """
     if engine is not None and pool is not None:

@@ -43,7 +43,7 @@ class Lazy:
 
 
 class Room:
-    """How many results of one value a chain may hold, and whether that was too few."""
+    """Bounds how many results of one value a chain may hold."""
 
     def __init__(self, most: int) -> None:
         """Start empty.

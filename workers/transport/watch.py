@@ -78,7 +78,7 @@ class Watch:
         return bool(self._words[7] == ident + 1)
 
     def loading(self, call: int) -> None:
-        """Say that the function of this call is being loaded, with all that its module imports."""
+        """Report that the function of this call is being loaded, with all that its module imports."""
         words = self._words
         words[2] = monotonic_ns()
         words[1] = call
@@ -91,7 +91,7 @@ class Watch:
         words[0] = 0
 
     def begin(self, ident: int) -> None:
-        """Say that the items of this chunk are being unpickled."""
+        """Report that the items of this chunk are being unpickled."""
         words = self._words
         words[2] = monotonic_ns()
         words[3] = 0
@@ -100,26 +100,26 @@ class Watch:
         _enter(self)
 
     def item(self, position: int) -> None:
-        """Say that the item at this position begins."""
+        """Report that the item at this position begins."""
         words = self._words
         words[2] = monotonic_ns()
         words[3] = 0
         words[1] = position
 
     def record(self, index: int) -> None:
-        """Say that this record of the present item begins."""
+        """Report that this record of the present item begins."""
         words = self._words
         words[2] = monotonic_ns()
         words[3] = index + 1
 
     def between(self) -> None:
-        """Say that the present item is a run of records of which none is being run: it is read, or put together."""
+        """Report that the present item is a run of records that is being read or joined."""
         words = self._words
         words[2] = monotonic_ns()
         words[3] = BETWEEN
 
     def encoding(self) -> None:
-        """Say that the results are being pickled."""
+        """Report that the results are being pickled."""
         words = self._words
         words[2] = monotonic_ns()
         words[1] = ENCODING

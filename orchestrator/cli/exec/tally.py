@@ -75,7 +75,7 @@ def said(result: CommandResult) -> str:
 
 
 def how(result: CommandResult) -> str:
-    """Say how a command failed."""
+    """Describe how a command failed."""
     if result.timed_out:
         return "timed out and was killed"
     if result.signal:

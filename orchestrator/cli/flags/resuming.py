@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ResumeSettings:
-    """How a run is saved, and whether it continues a saved one."""
+    """The settings of saving and resuming a run."""
 
     folder: str | None
     """The folder it is saved in; None: it can't be resumed."""

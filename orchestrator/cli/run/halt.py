@@ -1,4 +1,4 @@
-"""How --halt stops a run over records.
+"""Stops a run over records as --halt says.
 
     soon    nothing more is read, what was read goes through, and the output is final
     now     the run ends at once, with what runs; an output file is not written
@@ -44,7 +44,7 @@ class Halting:
 
     @property
     def reason(self) -> str:
-        """What met the condition of --halt, in words."""
+        """The text about what met the condition of --halt."""
         return f"stopped by {self._count.reason('records')}"
 
     def poll(self, result: BlockResult) -> None:

@@ -98,7 +98,7 @@ class RunSettings:
 
     @property
     def workers(self) -> int:
-        """How many workers there are at first.
+        """The number of workers at first.
 
         1 if none, as what comes later is not known.
         """

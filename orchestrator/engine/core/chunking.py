@@ -111,7 +111,7 @@ class ChunkSizer:
         return max(1, _fitting(MAX_CHUNK_BYTES, self._bytes_per_item * items, chunks))
 
     def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
-        """Take in what a finished chunk of `items` items measured."""
+        """Record the measurements of a finished chunk of `items` items."""
         if not items:
             return
         self._apart = self._apart or run_s >= LONG_S

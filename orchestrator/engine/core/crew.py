@@ -73,7 +73,7 @@ class Crew:
         return len(self._holders) < self.size and not self.wanted()
 
     def joined(self, key: int, place: int) -> None:
-        """Take in that a worker was started for a place."""
+        """Record that a worker was started for a place."""
         if place in self._holders:
             raise InternalError(f"place {place} was given to two workers")
         self._holders[place], self._place[key] = key, place
@@ -88,13 +88,13 @@ class Crew:
             del self._holders[self._place[key]]
 
     def leaves(self, key: int) -> None:
-        """Take in that a retired worker holds nothing more, and was told to leave."""
+        """Record that a retired worker holds nothing more, and was told to leave."""
         if self._standing[key] is not Standing.FINISHING:
             raise InternalError(f"worker {key} can't leave: it {self._standing[key].value}")
         self._standing[key] = Standing.LEAVING
 
     def gone(self, key: int) -> None:
-        """Take in that a worker has ended."""
+        """Record that a worker has ended."""
         if self._standing.pop(key) in _PLACED:
             del self._holders[self._place[key]]
         del self._place[key]

@@ -28,7 +28,7 @@ class ReorderBuffer(Generic[T]):
         self._ready: deque[T] = deque()
 
     def put(self, seq: int, value: T) -> None:
-        """Take in the completion of `seq`.
+        """Add the completion of `seq`.
 
         Raises:
             InternalError: this seq was here before.

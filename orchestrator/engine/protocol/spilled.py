@@ -37,7 +37,7 @@ class SpillFile:
 
     @property
     def path(self) -> str:
-        """Where a worker finds it."""
+        """The path by which a worker opens it."""
         return f"/proc/{os.getpid()}/fd/{self.fd}"
 
 

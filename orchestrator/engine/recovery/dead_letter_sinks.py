@@ -31,7 +31,7 @@ class LetterSink(Protocol):
         """
 
     def close(self) -> object:
-        """Take in that nothing more comes."""
+        """Record that nothing more comes."""
 
 
 def open_dead_letters(target: Any) -> LetterSink:
@@ -88,10 +88,10 @@ class CalledLetters:
         raise ConfigError("dead letters passed to a function can't be rolled back on resume; give a path")
 
     def snapshot(self) -> None:
-        """Not reached."""
+        """Never called, as letters passed to a function can't be rolled back."""
 
     def restore(self, state: None) -> None:
-        """Not reached."""
+        """Never called, as letters passed to a function can't be rolled back."""
 
 
 class DeadLetterFile:

@@ -37,7 +37,7 @@ def attributes_of_main() -> dict[str, Any]:
 
 
 class Definitions:
-    """Answers workers, and tells them of names that mean something else than they were told.
+    """Answers workers' questions about `__main__`, and sends them names that were rebound.
 
     What a worker was told is the token of each name (`Lane.names`).
     """

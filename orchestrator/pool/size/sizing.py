@@ -36,7 +36,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """What was asked for."""
+    """The requested number of workers."""
 
     workers: int
     """To begin with; 0 only where a file says so."""

@@ -34,7 +34,7 @@ _SHARED = stat.S_ISVTX | stat.S_IWOTH
 
 
 class OutputFile(Protocol):
-    """Where the bytes of one output go."""
+    """The receiver of the bytes of one output."""
 
     path: str
     """As the user wrote it."""
