@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,8 @@ settings.load_profile("suite")
 
 
 def pytest_configure():
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun by `&` in a script: tests of Ctrl-C would hang
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     LEFTOVERS.mkdir(exist_ok=True)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(LEFTOVERS)  # of `tmp_path`; each session makes a folder of its own
     os.environ["TMPDIR"] = str(own_temporary_folder(LEFTOVERS))  # for the processes of the tests
