@@ -297,7 +297,7 @@ class Pool:
         its `**kwargs` gets them with `call`.
 
         The future raises what the function raised (with the worker's traceback as a note), `WorkerDiedError` if it
-        took `max_deaths` workers down, `ItemTimeoutError` after its timeout. `future.cancel(running=True)`, or
+        killed `max_deaths` workers, `ItemTimeoutError` after its timeout. `future.cancel(running=True)`, or
         `cancel`, ends a call that runs.
 
         Raises:
@@ -325,14 +325,14 @@ class Pool:
             fn: the function.
             args: its arguments.
             kwargs: its keyword arguments.
-            timeout: seconds that the call may run, not counting its wait for a worker; then its worker is ended and
-                replaced, and the future raises `ItemTimeoutError` if no try is left.
-            retries: how often it is tried again if it raises or takes too long; a number, or by class of exception.
+            timeout: seconds that the call may run, not counting its wait for a worker. Then its worker is killed and
+                replaced, and the future raises `ItemTimeoutError` if no retry is left.
+            retries: how often to retry it if it raises or times out; a number, or by class of exception.
             retry_delay: seconds before the first retry, doubled for each further one.
-            priority: calls of a higher priority go before those of a lower one that wait; equal ones in their order.
-                What a worker has been sent already is not overtaken.
-            at_most_once: whether the call never begins a second time: if its worker ends after it has begun, whatever
-                the reason, it fails with `WorkerDiedError`.
+            priority: waiting calls of a higher priority go first; equal ones in their order. Calls that a worker was
+                sent already are not overtaken.
+            at_most_once: whether the call never begins a second time. If its worker ends after it has begun, it fails
+                with `WorkerDiedError`.
 
         Raises:
             ClosedError: the pool is closed.
