@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import itertools
 import os
 import sys
 import time
@@ -20,23 +19,19 @@ from orchestrator.engine.protocol.reentrancy import calls_around, run_in_thread
 from orchestrator.engine.protocol.status import PoolStatus, WorkerInfo, describe_item
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.engine.recovery.dead_letters import DeadLetter
-from orchestrator.engine.stage import Stage
-from orchestrator.engine.together import Together
 from orchestrator.errors import ClosedError, ConfigError
-from orchestrator.graph.barrier import Hold
-from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.source_stage import FeedNode
-from orchestrator.graph.stage_node import MapNode
 from orchestrator.machine.memory import refuse_unreachable, within_reach
 from orchestrator.option_values import arguments, wait_seconds, whole
+from orchestrator.pool.calls.futures import FutureDriver
+from orchestrator.pool.calls.submitted import check_priority, options_of, take_options
 from orchestrator.pool.engines import engine_of
-from orchestrator.pool.futures import FutureDriver
+from orchestrator.pool.internals import Internals
 from orchestrator.pool.map_results import MapResults
 from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
 from orchestrator.pool.size.resizing import MachineFollower, follower_of
 from orchestrator.pool.size.sizing import Sizing, sizing_of
-from orchestrator.pool.stats import PoolStats, Totals
-from orchestrator.pool.submitted import check_priority, options_of, take_options
+from orchestrator.pool.stats import PoolStats
 from orchestrator.pool.sync.share import Shared
 from orchestrator.pool.workflow import Workflow
 from orchestrator.settings import (
@@ -57,11 +52,9 @@ from workers.functions.steps import Steps
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from orchestrator.engine.superstep import Superstep
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.flow.node import Node
     from orchestrator.pool.close_report import CloseReport
-    from orchestrator.sources.block_splitting import Divider
 
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink
@@ -163,11 +156,9 @@ class Pool:
             from orchestrator.pool.close_report import CloseReport  # noqa: PLC0415 - most pools have no finalizer
 
             self._close_report = CloseReport()
-        self._order = itertools.count(1)  # of the calls, for their random numbers
         self._coordinator = engine_of(engine, settings)
         self._futures = FutureDriver(self._coordinator, settings)
-        self._together = Together(self._coordinator, settings.max_deaths)
-        self._totals = Totals()
+        self._internals = Internals(self._coordinator, settings)
         self._follower = None
         if "resizing" in self._coordinator.capabilities:
             self._follower = follower_of(sizing, self._coordinator, memory)
@@ -255,37 +246,17 @@ class Pool:
             behind[-1] = behind[-1].dropping_none()
         elif drop_none and isinstance(first, Steps):
             first = first.dropping_none()
-        stage = self.open_stage(first, options, star=star, total=total, forward_output=progress)
+        inside = self._internals
+        stage = inside.open_stage(first, options, star=star, total=total, forward_output=progress)
         name = "+".join(first.names) if isinstance(first, Steps) and behind else ""
         nodes: list[Node] = [FeedNode(name, source, lambda: stage)]
         for steps, barrier in zip(behind, barriers, strict=True):
-            nodes += [
-                self.barrier_node("barrier", barrier.each_worker, barrier.then),
-                self._stage_node(steps, options, forward_output=progress),
-            ]
+            nodes.append(inside.barrier_node("barrier", barrier.each_worker, barrier.then))
+            nodes.append(inside.stage_node(steps, options, forward_output=progress))
         for node in nodes:
             node.set_up(None)
         bars = self._bars(nodes, total, desc) if progress else None
         return MapResults(self._coordinator, nodes, bars, self, desc or label_of(first) or "a map")
-
-    def barrier_node(
-        self, name: str, each_worker: Callable[[], Any] | None, then: Callable[[list[Any]], object] | None
-    ) -> Hold:
-        """Return the node of a barrier, with its hook if it has one.
-
-        Not for programs.
-        """
-        if each_worker is None:
-            return Hold(name)
-
-        def begin(graph: object) -> Superstep | None:
-            return self.open_together(each_worker, graph)
-
-        return EndOfStage(name, begin, lambda: not self._together.busy, then)
-
-    def _stage_node(self, steps: Steps, options: MapOptions, *, forward_output: bool) -> MapNode:
-        stage = self.open_stage(steps, options, forward_output=forward_output)
-        return MapNode("+".join(steps.names), lambda: stage)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run `fn(*args, **kwargs)` in a worker, and return its future.
@@ -372,18 +343,9 @@ class Pool:
         if not callable(fn):
             given = type_name(type(fn))
             raise ConfigError(f"run_on_all needs a function first, not {given}: pool.run_on_all(fn, *args)")
-        step = self._together.begin(fn, args)
+        step = self._internals.together.begin(fn, args)
         assert step is not None  # noqa: S101 - for the type checker
         return step.run()
-
-    def open_together(self, fn: Callable[..., Any], graph: object) -> Superstep | None:
-        """Begin a superstep for a node of a graph, which handles its events itself.
-
-        Not for programs.
-
-        None: another one is under way; the coordinator's wait ends when that is through.
-        """
-        return self._together.begin(fn, (), graph)
 
     def share(self, obj: object) -> Shared:
         """Put `obj` into shared memory once for all present and future workers.
@@ -400,47 +362,6 @@ class Pool:
         """
         self._coordinator.check_usable()
         return Shared(obj, self._coordinator.token, self._coordinator.drop_shared)
-
-    def open_stage(
-        self,
-        fn: Callable[..., Any] | Steps,
-        options: MapOptions,
-        *,
-        star: bool = False,
-        total: int | None = None,
-        forward_output: bool = False,
-        divider: Divider | None = None,
-    ) -> Stage:
-        """Open a call for a node that feeds and drains it itself.
-
-        Not for programs, which use `map` or `Stream`.
-
-        Raises:
-            ClosedError: the pool is closed.
-            ItemError: the function can't be pickled.
-        """
-        forward = forward_output or self._coordinator.forwards_output
-        stage = Stage(
-            self._coordinator,
-            self._settings,
-            fn,
-            options,
-            star=star,
-            total=total,
-            forward_output=forward,
-            divider=divider,
-            order=next(self._order),
-        )
-        self._totals.add(stage)
-        return stage
-
-    @property
-    def coordinator(self) -> Engine:
-        """The engine that runs this pool's chunks.
-
-        Not for programs.
-        """
-        return self._coordinator
 
     # ---- looking ----------------------------------------------------------------------------------------------
 
@@ -506,7 +427,7 @@ class Pool:
     def stats(self) -> PoolStats:
         """Return the pool's counters so far."""
         self._coordinator.refuse_if_foreign()
-        return self._totals.stats(self._coordinator, self._futures.counts)
+        return self._internals.totals.stats(self._coordinator, self._futures.counts)
 
     @property
     def on_output(self) -> OutputCallback | None:

@@ -17,6 +17,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.relay import LONGEST_WAY, Relay
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.graph.stage_node import MapNode
+from orchestrator.pool.internals import internals_of
 from orchestrator.settings import map_options
 from workers.functions.fused_reading import reader_of
 from workers.functions.steps import Step, Steps
@@ -321,14 +322,14 @@ def _stage_node(group: _Group, pool: Pool | None) -> Node:
     source = group.cut_from
     divider = _divider(steps)
     if source is None:
-        return MapNode(group.name, lambda: pool.open_stage(steps, options, divider=divider))
+        return MapNode(group.name, lambda: internals_of(pool).open_stage(steps, options, divider=divider))
     assert source.iterable is not None  # noqa: S101 - for the type checker
     total = length_hint(source.iterable, -1)
     known = None if total < 0 else total
     return FeedNode(
         group.name,
         source.iterable,
-        lambda: pool.open_stage(steps, options, total=known, divider=divider),
+        lambda: internals_of(pool).open_stage(steps, options, total=known, divider=divider),
         source_name=source.name,
         closes_source=True,
     )

@@ -24,6 +24,7 @@ from orchestrator.graph.sinks import ResultsNode
 from orchestrator.machine.terminal import for_stream
 from orchestrator.option_values import one_of
 from orchestrator.pool.engines import ENGINES
+from orchestrator.pool.internals import internals_of
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
 from workers.errors.describe import type_name
@@ -131,7 +132,7 @@ def run_plan(
         shown = [node for node in nodes if not isinstance(node, Relay)]
         bars = stack.enter_context(closing(NodeBars(shown))) if progress else None
         drawn += [] if bars is None else [bars]
-        runner = Runner(nodes, None if workers is None else workers.coordinator, bars, kept)
+        runner = Runner(nodes, None if workers is None else internals_of(workers).engine, bars, kept)
         if starting is not None:
             starting(runner)
         runner.run()
@@ -140,7 +141,7 @@ def run_plan(
 
 def _prints_elsewhere(pool: Pool) -> bool:
     """Whether functions run in other processes whose prints nobody shows."""
-    return pool.on_output is None and "processes" in pool.coordinator.capabilities
+    return pool.on_output is None and "processes" in internals_of(pool).engine.capabilities
 
 
 def _print_above(drawn: list[NodeBars], _worker: int, stream: str, text: str) -> None:
@@ -175,7 +176,7 @@ def _lists(plan: Plan, port: Port, engine: str | None) -> Generator[list[Any], N
         results = ResultsNode("results")
         node, number = consumed[port]
         node.outlets[number].to(results)
-        runner = Runner([*nodes, results], None if workers is None else workers.coordinator)
+        runner = Runner([*nodes, results], None if workers is None else internals_of(workers).engine)
         yield from runner.results(results)
 
 

@@ -20,6 +20,7 @@ from orchestrator.graph.barrier import Hold
 from orchestrator.graph.sinks import Sink, SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.option_values import one_of
+from orchestrator.pool.internals import internals_of
 from orchestrator.pool.workflow import Workflow, check_hook
 from orchestrator.settings import map_options, parse_limit
 from orchestrator.sinks.items import ItemFile
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from orchestrator.graph.flow.node import Node
+    from orchestrator.pool.pool import Pool
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 256
@@ -385,9 +387,11 @@ class Stream:
         name = desc or "barrier"
         if each_worker is None:
             return self._then(Op("barrier", name, (self._port,), Hold))
-        return self._then(
-            Op("barrier", name, (self._port,), make_on=lambda name, pool: pool.barrier_node(name, each_worker, then))
-        )
+
+        def make_on(name: str, pool: Pool) -> Node:
+            return internals_of(pool).barrier_node(name, each_worker, then)
+
+        return self._then(Op("barrier", name, (self._port,), make_on=make_on))
 
     # ---- merging ----------------------------------------------------------------------------------------------
 

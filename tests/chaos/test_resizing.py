@@ -16,6 +16,7 @@ from support.seed import SEED
 from support.waiting import is_at_rest, until
 
 from orchestrator import Pool
+from orchestrator.pool.internals import internals_of
 
 ITEMS = int(os.environ.get("CHAOS_ITEMS", "2000"))
 ROUNDS = max(50, ITEMS // 200)
@@ -50,7 +51,7 @@ class ResizeStorm:
         while not self._done.wait(EVERY_S):
             self.pool.resize(self._chance.randrange(MOST + 1))
             self.rounds += 1
-            for pid in self.pool.coordinator.worker_pids():
+            for pid in internals_of(self.pool).engine.worker_pids():
                 if self._chance.random() < KILLED:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

@@ -7,12 +7,13 @@ import psutil
 import pytest
 
 from orchestrator import Failure, Pool, WorkerDiedError
+from orchestrator.pool.internals import internals_of
 from tests.support.timed import dies_now_and_then, hangs_now_and_then, hoards, most_at_once, timed
 from tests.support.waiting import Gate, Tally, until
 
 WORKERS = 2
 def workers_there(pool):
-    return sum(map(psutil.pid_exists, pool.coordinator.worker_pids()))
+    return sum(map(psutil.pid_exists, internals_of(pool).engine.worker_pids()))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from orchestrator.cli.session.report_file import pool_part
 from orchestrator.cli.session.run import StoppedError
 from orchestrator.cli.session.summary import tell_failures
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.pool.internals import internals_of
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.disk.output_file import mode_beside
@@ -196,14 +197,14 @@ class CommandRun:
         )
 
         def open_stage() -> Any:
-            stage = self._pool.open_stage(command_runner, options)
+            stage = internals_of(self._pool).open_stage(command_runner, options)
             stage.tell_lost(result_sink.lost)
             return stage
 
         node = FeedNode("", self._feed, open_stage)
         written = SinkNode("", result_sink)
         node.outlets[0].to(written)
-        return Runner([node, written], self._pool.coordinator)
+        return Runner([node, written], internals_of(self._pool).engine)
 
     def drop(self, _stop: BaseException) -> None:
         """Stop everything at once and leave nothing behind."""

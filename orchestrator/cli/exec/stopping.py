@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.pool.internals import internals_of
 from workers.commands.runner import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Stopping:
 
         One that is only starting would not know the signal, and die of it.
         """
-        for pid in self.pool.coordinator.worker_pids(ready=True):
+        for pid in internals_of(self.pool).engine.worker_pids(ready=True):
             with suppress(ProcessLookupError):
                 os.kill(pid, END_SIGNAL)
-        self.pool.coordinator.wake()
+        internals_of(self.pool).engine.wake()

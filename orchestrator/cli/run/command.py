@@ -29,6 +29,7 @@ from orchestrator.cli.session.resume import resume_command
 from orchestrator.cli.session.run import HaltedError, run_command
 from orchestrator.cli.session.summary import tell_failures
 from orchestrator.errors import OrchestratorError, PausedError
+from orchestrator.pool.internals import internals_of
 from orchestrator.sinks.disk.output_file import mode_beside
 from workers.pickling import load
 
@@ -157,7 +158,7 @@ class RecordRun:
         if self._pool is not None:
             with suppress(OrchestratorError):  # their disk may be what ended the run
                 if self._logs is not None:
-                    self._logs.killed(self._pool.coordinator)
+                    self._logs.killed(internals_of(self._pool).engine)
                     self._logs.stopped_at(stop)
             with suppress(OrchestratorError):
                 self._pool.terminate()

@@ -11,6 +11,7 @@ from orchestrator.cli.run.block_outcomes import BlockOutcomes
 from orchestrator.graph.runner import Runner
 from orchestrator.graph.sinks import SinkNode
 from orchestrator.graph.source_stage import FeedNode
+from orchestrator.pool.internals import internals_of
 from orchestrator.settings import MapOptions
 from orchestrator.sources.block_splitting import Divider
 
@@ -49,11 +50,11 @@ def graph_of(
     )
 
     def open_stage() -> Stage:
-        stage: Stage = pool.open_stage(plan.runner, options, divider=divider)
+        stage: Stage = internals_of(pool).open_stage(plan.runner, options, divider=divider)
         stage.tell_lost(on_lost)
         return stage
 
     feed = FeedNode("", plan.source, open_stage)
     written = SinkNode("", sink)
     feed.outlets[0].to(written)
-    return Runner([feed, written], pool.coordinator, checkpoints=checkpoints)
+    return Runner([feed, written], internals_of(pool).engine, checkpoints=checkpoints)

@@ -11,6 +11,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.machine.terminal import for_stream
+from orchestrator.pool.internals import internals_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -47,7 +48,7 @@ class Console:
 
         Where they run in this process the terminal is theirs, for a debugger, unless results go there.
         """
-        if self._data_on_stdout or "processes" in pool.coordinator.capabilities:
+        if self._data_on_stdout or "processes" in internals_of(pool).engine.capabilities:
             pool.on_output = self.printed
 
     def printed(self, _worker: int, stream: str, text: str) -> None:

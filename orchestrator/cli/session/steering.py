@@ -16,7 +16,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.engine.protocol.status import describe_item
 from orchestrator.machine.terminal import visible
+from orchestrator.pool.internals import internals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +92,7 @@ class Steering:
         after = f"after {time.monotonic() - self._started_s:.1f} s"
         if self.pool is None:
             return f"{after} starting; no worker is ready yet"
-        ask = self.pool.coordinator.status  # which takes no turn of the loop: that is the main thread's
-        status = ask() if self.describe is None else ask(self.describe)
+        ask = internals_of(self.pool).engine.status  # which takes no turn of the loop: that is the main thread's
+        status = ask(self.describe or describe_item)
         done = self.counts()
         return f"{after}{f', {done}' if done else ''}; {status}"

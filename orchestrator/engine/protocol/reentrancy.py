@@ -13,8 +13,8 @@ from types import FrameType
 from orchestrator.errors import ReentrantCallError
 
 _NAMES = (
-    "local.coordinator", "local.loop", "pool.futures", "pool.pool_future", "graph.runner", "engine.superstep",
-    "engine.together", "serial.engine",
+    "local.coordinator", "local.loop", "pool.calls.futures", "pool.calls.pool_future", "graph.runner",
+    "engine.superstep", "engine.together", "serial.engine",
 )  # fmt: skip
 _INSIDE = frozenset(f"orchestrator.{name}" for name in _NAMES)
 """Modules that run while a call on a pool is under way, and in none of which a program's own call begins."""

@@ -21,7 +21,7 @@ from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.engine.stage import Stage
 from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
-from orchestrator.pool.submitted import PLAIN, SubmittedCall, run_here
+from orchestrator.pool.calls.submitted import PLAIN, SubmittedCall, run_here
 from orchestrator.settings import MapOptions, PoolSettings
 from workers.errors.describe import describe_function, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
@@ -94,7 +94,7 @@ class FutureDriver:
         """
         self._coordinator.refuse_if_foreign()
         with importing("submit"):
-            from orchestrator.pool.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
+            from orchestrator.pool.calls.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
 
         future = PoolFuture(self.refuse_to_wait, self._end)
         try:

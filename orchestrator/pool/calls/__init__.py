@@ -1,0 +1,1 @@
+"""Submitted calls: their options, their futures, and the thread that drives these."""
