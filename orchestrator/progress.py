@@ -139,7 +139,7 @@ class Progress:
 
     @contextmanager
     def aside(self, stream: StreamName) -> Iterator[bool]:
-        """Hide the bars while somebody else writes to a stream.
+        """Hide the bars while something else writes to a stream.
 
         Gives whether they share its terminal.
 

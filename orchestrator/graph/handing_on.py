@@ -27,9 +27,9 @@ class HandingOn:
         """
         self.delivery = delivery
         self.index = delivery.first_index
-        """Of the item whose results are handed on."""
+        """Of the item whose results are passed on."""
         self.given = skip
-        """How many of its results are handed on."""
+        """How many of its results are passed on."""
         # The generator doesn't refer to this object: the file is given back when the last holder is gone, not when the
         # collector of cycles comes by.
         self._lists = _lists_of(delivery, skip)

@@ -122,7 +122,7 @@ class FeedNode(MapNode):
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until an item is to be tried again, or the source has something by itself."""
+        """Seconds until an item is to be retried, or the source has something by itself."""
         delays = self.stage.timeout_s, self.cutter.wait_s
         return min((delay for delay in delays if delay is not None), default=None)
 

@@ -50,10 +50,10 @@ class MapNode(Node):
         self._refused = False
         """Whether room was asked for in vain since the last turn, so that items wait before this node."""
         self._passing = Passing()
-        self._resumed: deque[tuple[int, Sequence[Any]]] = deque()  # cut in a run before this one, by their first index
+        self._resumed: deque[tuple[int, Sequence[Any]]] = deque()  # cut in an earlier run, by their first index
         self._unsettled: dict[int, Sequence[Any]] = {}  # chunks that are not passed on yet, by their first index
         self._handing_on: HandingOn | None = None
-        self._given: dict[int, int] = {}  # by an item's index, how many results a run before this one has passed on
+        self._given: dict[int, int] = {}  # by an item's index, how many results an earlier run has passed on
         self.items_done = 0
         """Items whose fate is settled and passed on."""
 
@@ -149,13 +149,13 @@ class MapNode(Node):
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until an item is to be tried again."""
+        """Seconds until an item is to be retried."""
         return self.stage.timeout_s
 
     def rest(self) -> bool:
         """Send nothing more.
 
-        What is at work, or to be tried again, is waited for.
+        What is at work, or to be retried, is waited for.
         """
         self.stage.drop_ahead()
         return not self.stage.in_lanes and self.stage.timeout_s is None

@@ -42,7 +42,7 @@ class Deadlines:
         self._pauses: list[tuple[int, int]] = []
         """When this process and its workers were stopped (Ctrl-Z), and for how long, in nanoseconds."""
         self.missed = 0
-        """Items that took too long so far."""
+        """Items that timed out so far."""
 
     @property
     def every_s(self) -> float | None:

@@ -373,7 +373,7 @@ class Supervisor:
             self._credits.give_back(lane.worker_id)
 
     def take_back_late(self, *, splits: bool) -> float | None:
-        """Take back what waits behind something long while a worker has nothing to do.
+        """Take back what waits behind something long while a worker is idle.
 
         Args:
             splits: whether also what is not begun of a chunk that runs: its consumer is there to send it again.

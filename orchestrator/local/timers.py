@@ -12,7 +12,7 @@ from time import monotonic
 
 @dataclass(slots=True, eq=False)
 class Timer:
-    """One thing that is done every so often."""
+    """One thing that is done periodically."""
 
     every_s: float
     act: Callable[[], None]

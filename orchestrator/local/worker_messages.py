@@ -1,6 +1,6 @@
 """Handles workers' messages besides results: readiness, needs, prints, farewells.
 
-Owner of the state: the coordinator, under its lock; what was printed is handed on without it, in the thread that waits.
+Owner of the state: the coordinator, under its lock; what was printed is passed on without it, in the thread that waits.
 """
 
 from __future__ import annotations

@@ -369,7 +369,7 @@ class RandomGraph:
             assert (copy if flow.ordered else sorted(copy)) == (flow.items if flow.ordered else sorted(flow.items))
 
     def run_in(self, folder: str, pool: Pool | None, **options: Any) -> None:
-        """Run it, or go on with it, with outputs and checkpoints in a folder; compare at the end."""
+        """Run it, or resume it, with outputs and checkpoints in a folder; compare at the end."""
         paths = [os.path.join(folder, f"out-{number}") for number in range(len(self.ends))]
         ends = [end.stream.to(path) for end, path in zip(self.ends, paths, strict=True)]
         for number, (failing, _) in enumerate(self._failing):

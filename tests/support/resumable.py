@@ -1,4 +1,4 @@
-"""Runs that can be killed at any instant: `python -m tests.support.resumable NAME FOLDER` runs one, or goes on with it.
+"""Runs that can be killed at any instant: `python -m tests.support.resumable NAME FOLDER` runs one, or resumes it.
 
 A third argument is the seed of a storm that kills a worker of it every 50 ms.
 

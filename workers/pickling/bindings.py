@@ -1,6 +1,6 @@
 """Tracks what the names of this process's `__main__` mean, for workers that mirror it (`main_module`).
 
-A token stands for one binding of one name: bound anew, the name has another token, which is larger. So a value is sent
+A token stands for one binding of one name: rebound, the name has another token, which is larger. So a value is sent
 to a worker once, and again only when its name means something else; and a call that was opened before still gets what
 it was opened with.
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 MISSING: Any = type("MISSING", (), {"__slots__": ()})()
 """The value of a name that `__main__` doesn't have."""
 _FORMER_KEPT = 64
-"""Functions and classes that were bound anew and may still be asked for, by calls that were opened before."""
+"""Functions and classes that were rebound and may still be asked for, by calls that were opened before."""
 
 
 class Binding(NamedTuple):

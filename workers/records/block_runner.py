@@ -63,7 +63,7 @@ class RecordRunner:
     compression: str | None = None
     """How the output is compressed; None: not at all."""
     retries: bool = False
-    """Whether records whose function raises may be tried again: they are handed back then."""
+    """Whether records whose function raises may be retried: they are handed back then."""
     keep_failed: bool = False
     """Whether every failure is kept, and what it takes to run its record again."""
 
@@ -76,7 +76,7 @@ class RecordRunner:
 
         Raises:
             RecordError: a record failed and `on_error` is "raise".
-            PartlyFailedError: records failed that may be tried again.
+            PartlyFailedError: records failed that may be retried.
             HandlerError: the function can't be loaded here.
         """
         began_s, clock = time.time(), time.perf_counter()
@@ -113,7 +113,7 @@ class _ChunkRun:
         self.failed = 0
         self.failures: list[RecordFailure] = []
         self.again: dict[int, ExceptionRecord] = {}
-        """What records raised that may be tried again, by index."""
+        """What records raised that may be retried, by index."""
         self._unreadable = False
         self._results: list[Any] = []
         self._columns: tuple[str, ...] | None = None

@@ -33,7 +33,7 @@ class Kind:
     CHUNK: Final = 2  # number: call, ident: chunk; a list of items
     FORGET: Final = 3  # number: call; its function is not needed any more
     DEFINE: Final = 4  # the answer to NEED: a list of `Definition`
-    REBIND: Final = 5  # names of `__main__` that were bound anew: a list of `Definition`
+    REBIND: Final = 5  # names of `__main__` that were rebound: a list of `Definition`
     FILE: Final = 8  # the answer to SPILL: (path, why there is none)
     STOP: Final = 6  # finish what came before, say goodbye, leave
     UNSHARE: Final = 7  # the token of a shared object that was dropped

@@ -57,9 +57,9 @@ class CommandFeed:
 
         Args:
             rows: a row a command.
-            retries: how often a command that fails is tried again.
+            retries: how often a command that fails is retried.
             retry_delay_s: before the first of these; doubled for each further one.
-            done: the commands (by seq) that a run before this one has done.
+            done: the commands (by seq) that an earlier run has done.
             slots: how many commands may run at once. A command counts until it is settled, so that what its failure
                 means for the others is known before the next one begins.
             has_room: whether one more command may begin; what is running continues.
@@ -79,7 +79,7 @@ class CommandFeed:
         self._slots = slots
         self._has_room = has_room
         self._again: list[tuple[float, int, int, Row]] = []
-        """What is tried again: (monotonic time, seq, attempt, arguments)."""
+        """What is retried: (monotonic time, seq, attempt, arguments)."""
 
     # ---- what the node that reads this calls --------------------------------------------------------------------
 

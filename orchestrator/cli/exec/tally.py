@@ -42,7 +42,7 @@ class CommandTally:
         return f"{self.succeeded:,} commands succeeded, {self.failed:,} failed"
 
     def add(self, result: CommandResult) -> None:
-        """Count a command that will not be tried again."""
+        """Count a command that will not be retried."""
         if result.ended:
             self.ended += 1
         elif result.succeeded:

@@ -26,7 +26,7 @@ class FailureSettings:
     timeout_s: float | None
     halt: Halt
     dead_letter: str | None
-    """The file for records that are given up on."""
+    """The file for records that are given up."""
     retry_dead: str | None
     """The file of an earlier run's, which are the input of this one."""
 

@@ -1,6 +1,6 @@
 """A timeline of a run, in the Trace Event Format that Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
-A track a worker; on it a slice for each try at a chunk or a command, and marks where one was tried again, took too long
+A track a worker; on it a slice for each try at a chunk or a command, and marks where one was retried, took too long
 or died with its worker. Written as it happens: what a run that was killed has left opens too.
 """
 

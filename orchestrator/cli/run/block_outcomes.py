@@ -1,6 +1,6 @@
 """Makes one `BlockResult` of a block of the command that was divided or given up.
 
-Runs in the coordinator, only for blocks that a worker was lost with or of which records are tried again.
+Runs in the coordinator, only for blocks that a worker was lost with or of which records are retried.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class ChunkLogs:
 
         Args:
             settings: of the run.
-            goes_on: the job log continues with that of a run before this one.
+            goes_on: the job log continues with that of an earlier run.
             mode: of files that are made.
 
         Raises:

@@ -122,7 +122,7 @@ def open_sink(plan: RunPlan) -> Sink:
     if plan.to_folder:
         return FolderSink(plan.settings.output, plan.names)
     sink = FileSink(plan.settings.output)
-    if plan.settings.resuming.folder is None:  # else what a run before this one has left is opened
+    if plan.settings.resuming.folder is None:  # else what an earlier run has left is opened
         try:
             sink.open()
         except OrchestratorError as error:

@@ -26,7 +26,7 @@ class Console:
     def __init__(self, progress: Progress | None, *, data_on_stdout: bool) -> None:
         """Begin with nothing done."""
         self.shown = 0
-        """Of the total, so far; what a run before this one had done is counted too."""
+        """Of the total, so far; what an earlier run had done is counted too."""
         self._data_on_stdout = data_on_stdout
         self._progress = progress
 

@@ -42,7 +42,7 @@ class RetryPolicy(NamedTuple):
         return self.max_deaths == 1
 
     def retries_of(self, classes: Sequence[str]) -> int:
-        """Return how often an item is tried again that failed with an exception of these classes, nearest first."""
+        """Return how often an item is retried that failed with an exception of these classes, nearest first."""
         if isinstance(self.retries, int):
             return self.retries
         return next((self.retries[name] for name in classes if name in self.retries), 0)

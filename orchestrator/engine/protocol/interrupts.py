@@ -1,7 +1,7 @@
 """Holds back Ctrl-C while the pool changes its state, so that the pool stays usable.
 
 Only Python's own handler of SIGINT is held back, and only once: a second Ctrl-C is raised where it comes. A handler of
-the program's own runs as ever.
+the program's own runs as always.
 """
 
 from __future__ import annotations

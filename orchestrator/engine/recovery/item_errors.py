@@ -180,7 +180,7 @@ def unsendable_error(cause: BaseException, item: Any, index: int) -> ItemError:
 
 
 def timeout_error(lost: Lost, item: Any, index: int, attempts: int, name: str | None = None) -> ItemTimeoutError:
-    """Return the error of an item that took too long."""
+    """Return the error of an item that timed out."""
     limit_s = lost.ended.limit if lost.ended is not None else 0.0
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
     error = ItemTimeoutError(

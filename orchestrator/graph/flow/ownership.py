@@ -1,6 +1,6 @@
 """Finds items that others may still change, and copies those.
 
-A source, or a step that runs inline, may hand on one buffer over and over, filled anew each time. An item is safe from
+A source, or a step that runs inline, may pass on one buffer over and over, filled anew each time. An item is safe from
 that if it can't be changed, or if nobody else refers to it nor to anything in it that can be changed. References are
 counted, so each caller says how many are its own. Runs in the coordinator process; owns no state but what it has learnt
 of types.

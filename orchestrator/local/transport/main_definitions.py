@@ -84,7 +84,7 @@ class Definitions:
         return definitions + self._of_kind(told)
 
     def noticed(self) -> bool:
-        """Whether any name was bound anew since this was last asked."""
+        """Whether any name was rebound since this was last asked."""
         before, self._generation = self._generation, bindings.refresh()
         return before != self._generation
 

@@ -1,7 +1,7 @@
 """The setup of a worker: initializer and finalizer, with what they need of `__main__`.
 
 It is pickled anew for each worker, at the moment when that is started: so it has the state of that moment, and what may
-only be inherited (locks and queues of `multiprocessing`) is handed on as that library does it.
+only be inherited (locks and queues of `multiprocessing`) is passed on as that library does it.
 
 Runs in the coordinator process, under the coordinator's lock.
 """

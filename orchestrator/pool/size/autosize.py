@@ -3,7 +3,7 @@
 Pure.
 
     grow     all workers have something to do, and CPUs are idle, and there is memory for one more
-    shrink   memory gets short · others want the CPUs and ours get less than they could use · workers have nothing to do
+    shrink   memory gets short · others want the CPUs and ours get less than they could use · workers are idle
     neither  nothing is in flight, or the source is slower than the workers: more of them would not help
 
 A worker that sleeps or waits for a disk leaves its CPU idle, so with a bound above the number of CPUs there will be

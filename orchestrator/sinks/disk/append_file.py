@@ -88,7 +88,7 @@ class AppendFile:
         if self._stream is None and not self.size:
             found = stat.S_IMODE(os.fstat(self._fd).st_mode)
             if found & 0o666 & ~mode:
-                with suppress(PermissionError):  # it belongs to somebody else, who decides
+                with suppress(PermissionError):  # it belongs to others, who decide
                     os.fchmod(self._fd, found & ~(0o666 & ~mode))
 
     @property
