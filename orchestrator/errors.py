@@ -115,6 +115,8 @@ class ItemError(OrchestratorError):
         self.index = index
         self.attempts = attempts
         self.raised_by_function = False
+        self.is_unloadable = False
+        """Whether the item could not be unpickled in the worker, or its result here."""
         self.place: Place | None = None
         """The record's place, if the item is one of a file; `item` is the record itself then."""
         self.step: str | None = None

@@ -294,6 +294,7 @@ class Stage:
             self._recovery.split(chunk, chunk.size_bytes)
         else:
             error = item_error(record, chunk.items[0], chunk.first_index, chunk.attempt)
+            error.is_unloadable = True
             self._recovery.settle(chunk, error)
 
     def _lost(self, event: Lost) -> None:
@@ -406,6 +407,7 @@ def _undecodable(
     error: BaseException, item: Any, index: int, attempts: int, name: str | None = None
 ) -> ItemError:
     failed = item_error(capture(error), item, index, attempts, name)
+    failed.is_unloadable = True
     if isinstance(error, OrchestratorError):
         failed.__cause__ = error.with_traceback(None)
     else:

@@ -1,4 +1,4 @@
-"""What graphs, streams and the command line use of a pool, beside its public methods.
+"""What graphs, streams, fronts and the command line use of a pool, beside its public methods.
 
 Owner of the state: the pool. Its parts look after what they share between threads themselves.
 """
@@ -19,6 +19,7 @@ from orchestrator.pool.stats import Totals
 if TYPE_CHECKING:
     from orchestrator.engine.protocol.engine import Engine
     from orchestrator.engine.superstep import Superstep
+    from orchestrator.pool.calls.futures import FutureDriver
     from orchestrator.settings import MapOptions, PoolSettings
     from orchestrator.sources.block_splitting import Divider
     from workers.functions.steps import Steps
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 class Internals:
     """Opens calls on a pool for nodes that feed and drain them themselves."""
 
-    def __init__(self, engine: Engine, settings: PoolSettings) -> None:
+    def __init__(self, engine: Engine, settings: PoolSettings, futures: FutureDriver) -> None:
         self.engine = engine
         """What runs the pool's chunks."""
+        self.futures = futures
+        """What runs submitted calls."""
         self.together = Together(engine, settings.max_deaths)
         """What runs in all workers at once."""
         self.totals = Totals()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import length_hint
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from orchestrator.engine.protocol.engine import Engine, OutputCallback, unable
 from orchestrator.engine.protocol.functions import label_of
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from orchestrator.graph.bars import ItemBar, NodeBars
     from orchestrator.graph.flow.node import Node
+    from orchestrator.pool.calls.pool_future import PoolFuture
     from orchestrator.pool.close_report import CloseReport
 
 
@@ -112,6 +113,9 @@ class Pool:
         ConfigError: an argument can't be used; nothing was started.
     """
 
+    _refuses_threads: ClassVar[bool] = True
+    """Whether it refuses to fork while other threads run."""
+
     @refuse_peer_arguments("Pool", POOL_ARGUMENTS)
     def __init__(
         self,
@@ -147,7 +151,7 @@ class Pool:
             threads_per_worker=threads_per_worker,
             finalizer=finalizer,
         )
-        if start_method == "fork" and engine == "local":
+        if start_method == "fork" and engine == "local" and self._refuses_threads:
             refuse_fork_with_threads()
         self._settings = settings
         self._made_inside = calls_around(sys._getframe())  # noqa: SLF001 - as in `close`
@@ -158,7 +162,7 @@ class Pool:
             self._close_report = CloseReport()
         self._coordinator = engine_of(engine, settings)
         self._futures = FutureDriver(self._coordinator, settings)
-        self._internals = Internals(self._coordinator, settings)
+        self._internals = Internals(self._coordinator, settings, self._futures)
         self._follower = None
         if "resizing" in self._coordinator.capabilities:
             self._follower = follower_of(sizing, self._coordinator, memory)
@@ -289,6 +293,7 @@ class Pool:
         retry_delay: float = 0.0,
         priority: int = 0,
         at_most_once: bool = False,
+        future: PoolFuture | None = None,
     ) -> Future[Any]:
         """Run `fn(*args, **kwargs)` in a worker, with options that can't be mistaken for arguments.
 
@@ -304,6 +309,7 @@ class Pool:
                 sent already are not overtaken.
             at_most_once: whether the call never begins a second time. If its worker ends after it has begun, it fails
                 with `WorkerDiedError`.
+            future: the future to resolve, for fronts that tell failures in their own way; None: a new one.
 
         Raises:
             ClosedError: the pool is closed.
@@ -313,7 +319,7 @@ class Pool:
             raise ConfigError(f"submit needs a function first, not {type_name(type(fn))}: pool.submit(fn, *args)")
         check_priority(priority)
         options = options_of(timeout, retries, retry_delay, at_most_once=at_most_once)
-        return self._futures.submit(fn, arguments("args", args), _keywords(kwargs), options, priority)
+        return self._futures.submit(fn, arguments("args", args), _keywords(kwargs), options, priority, future)
 
     def cancel(self, future: Future[Any]) -> bool:
         """Cancel a submitted call, killing its worker if it runs.
@@ -327,6 +333,13 @@ class Pool:
             return bool(cancel(running=True))
         except TypeError:
             raise ConfigError("cancel needs a future that submit or call of a pool returned") from None
+
+    def cancel_waiting(self) -> None:
+        """Cancel the submitted calls for which no worker has room.
+
+        Returns at once; the thread that drives the futures does it.
+        """
+        self._futures.cancel_waiting()
 
     def run_on_all(self, fn: Callable[..., Any], *args: Any) -> list[Any]:
         """Run `fn(*args)` once in every worker, all together, and return the results by worker id.

@@ -29,7 +29,8 @@ from workers.functions.submission import Submission, run_submission
 from workers.pickling import by_value
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+
+    from orchestrator.pool.calls.pool_future import PoolFuture
 
 _ENDING_S = 0.01
 """How often to look whether a call that was cancelled is being run, or can be taken back."""
@@ -40,10 +41,10 @@ class _Kind:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.running: dict[int, tuple[Future[Any], SubmittedCall]] = {}
+        self.running: dict[int, tuple[PoolFuture, SubmittedCall]] = {}
         self._next_index = 0
 
-    def submit(self, future: Future[Any], call: SubmittedCall) -> None:
+    def submit(self, future: PoolFuture, call: SubmittedCall) -> None:
         """Put a call into the stage."""
         index = self._next_index
         self._next_index += 1
@@ -62,14 +63,14 @@ class FutureDriver:
         self._turn_lock = threading.RLock()
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
-        self._pending: list[tuple[int, int, Future[Any], SubmittedCall]] = []  # a heap: by priority, then by number
+        self._pending: list[tuple[int, int, PoolFuture, SubmittedCall]] = []  # a heap: by priority, then by number
         self._numbers = itertools.count()
         self._kinds: dict[object, _Kind] = {}
-        self._to_end: deque[Future[Any]] = deque()  # cancelled while they ran, by any thread
-        self._ending: set[Future[Any]] = set()  # the same, as far as the driver has seen them
+        self._to_end: deque[PoolFuture] = deque()  # cancelled while they ran, by any thread
+        self._ending: set[PoolFuture] = set()  # the same, as far as the driver has seen them
         self._thread: threading.Thread | None = None
         self._has_thread = False
-        self._closing = False
+        self._closing = self._cancels_waiting = False
         self._counts = StageCounts()  # of kinds that were closed
 
     @property
@@ -77,14 +78,15 @@ class FutureDriver:
         """Whether this thread holds the lock, which means that a signal handler interrupted its holder."""
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def submit(
+    def submit(  # noqa: PLR0917 - all of a call
         self,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         options: MapOptions,
         priority: int,
-    ) -> Future[Any]:
+        future: PoolFuture | None = None,
+    ) -> PoolFuture:
         """Queue a call.
 
         Runs in the caller's thread.
@@ -96,7 +98,8 @@ class FutureDriver:
         with importing("submit"):
             from orchestrator.pool.calls.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
 
-        future = PoolFuture(self.refuse_to_wait, self._end)
+        future = PoolFuture() if future is None else future
+        future.belong(self.refuse_to_wait, self._end)
         try:
             sent = function if self._stays else _portable(function)
             call = SubmittedCall(Submission(sent, args, kwargs), options, function, stays=self._stays)
@@ -110,7 +113,7 @@ class FutureDriver:
                 item=args,
             )
             failure.__cause__ = error
-            future.set_exception(failure)
+            future.fail(failure)
             return future
         with HeldBack(), self._lock:
             if self._closing or self._coordinator.closed:
@@ -130,7 +133,7 @@ class FutureDriver:
             self._run_here(future)
         return future
 
-    def _run_here(self, future: Future[Any]) -> None:
+    def _run_here(self, future: PoolFuture) -> None:
         """Drive the loop in the caller's thread until its call is done.
 
         What ends the program is raised.
@@ -142,14 +145,14 @@ class FutureDriver:
         except BaseException as error:
             for kind in self._kinds.values():
                 kind.stage.close()
-            undone = [each for kind in self._kinds.values() for each, _ in kind.running.values()]
+            undone = {future, *(each for kind in self._kinds.values() for each, _ in kind.running.values())}
             self._kinds.clear()
-            for each in {*undone, future}:
+            for each in undone:
                 with _unless_resolved():
-                    each.set_exception(error)
+                    each.fail(error)
             raise
 
-    def _end(self, future: Future[Any]) -> None:
+    def _end(self, future: PoolFuture) -> None:
         """Request the end of a call that was cancelled while it ran.
 
         From any thread, and from a signal handler.
@@ -186,6 +189,8 @@ class FutureDriver:
             self._coordinator.notice_rebound()
         self._end_cancelled()
         self._feed()
+        if self._cancels_waiting:
+            self._cancel_waiting()
         some = self._resolve_all()  # what can't be sent is there at once
         if not some and (self._pending or self._outstanding):  # else all that was left had been cancelled
             self._wait_for_news()
@@ -245,7 +250,15 @@ class FutureDriver:
             kind.stage.send()
             fed = kind
 
-    def _next_of(self, key: object) -> tuple[Future[Any], SubmittedCall] | None:
+    def _cancel_waiting(self) -> None:
+        with self._lock:
+            self._cancels_waiting = False
+            waiting = [future for _, _, future, _ in self._pending]
+        for future in waiting:  # without the lock: callbacks run
+            future.cancel()
+        self._head()
+
+    def _next_of(self, key: object) -> tuple[PoolFuture, SubmittedCall] | None:
         """Remove and return the next call, if it is of this kind."""
         with self._lock:
             while (head := self._head()) is not None and head.kind == key:
@@ -290,7 +303,7 @@ class FutureDriver:
     @property
     def _has_news(self) -> bool:
         """Whether something came back, or waits for a lane that has room."""
-        if self._to_end or any(kind.stage.events for kind in self._kinds.values()):
+        if self._to_end or self._cancels_waiting or any(kind.stage.events for kind in self._kinds.values()):
             return True
         if any(kind.stage.wants_room(source_ended=True) for kind in self._kinds.values()):
             return True
@@ -333,9 +346,21 @@ class FutureDriver:
         result = delivery.results[0]
         with _unless_resolved():
             if isinstance(result, Failure) and isinstance(result.item, SubmittedCall):
-                future.set_exception(_of_function(result.error))
+                future.fail(result.error)
             else:
                 future.set_result(result)
+
+    def cancel_waiting(self) -> None:
+        """Have the driver cancel the calls for which no worker has room."""
+        with HeldBack(), self._lock:
+            self._cancels_waiting = True
+            self._more.notify()
+            self._coordinator.wake()
+
+    @property
+    def is_driven_here(self) -> bool:
+        """Whether this is the thread that drives the calls, as in a callback."""
+        return self._thread is threading.current_thread()
 
     def close(self, timeout: float | None) -> None:
         """Accept nothing more, and wait until every future is done."""
@@ -362,7 +387,7 @@ class FutureDriver:
         for future in undone:
             with _unless_resolved():
                 if not future.cancelled():
-                    future.set_exception(error)
+                    future.fail(error)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(5)
@@ -373,11 +398,6 @@ def _unless_resolved() -> AbstractContextManager[None]:
     from concurrent.futures import InvalidStateError  # noqa: PLC0415 - loaded by whoever made the future
 
     return suppress(InvalidStateError)
-
-
-def _of_function(error: ItemError) -> BaseException:
-    """Return what the function itself raised, as the standard library's futures do, else our own error."""
-    return error.__cause__ if error.raised_by_function and error.__cause__ is not None else error
 
 
 def _portable(function: Callable[..., Any]) -> Callable[..., Any] | bytes:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from orchestrator.errors import ItemError
 from orchestrator.option_values import wait_seconds
 
 
@@ -19,11 +20,21 @@ class PoolFuture(Future[Any]):
     In a signal handler that interrupted the pool its waits raise instead of hanging.
     """
 
-    def __init__(self, before_wait: Callable[[], None], end: Callable[[PoolFuture], object]) -> None:
+    _before_wait: Callable[[], None]
+    _end: Callable[[PoolFuture], object]
+
+    def belong(self, before_wait: Callable[[], None], end: Callable[[PoolFuture], object]) -> None:
         """Take a check that is called before a wait, and a function that ends a running call."""
-        super().__init__()
         self._before_wait = before_wait
         self._end = end
+
+    def fail(self, error: BaseException) -> None:
+        """Resolve the future with what the function itself raised, else with our own error.
+
+        The pool calls it, with an `ItemError` if the call failed. A front's future tells failures in its own way.
+        """
+        of_function = isinstance(error, ItemError) and error.raised_by_function and error.__cause__ is not None
+        self.set_exception(error.__cause__ if of_function else error)
 
     def cancel(self, *, running: bool = False) -> bool:
         """Cancel the call.
