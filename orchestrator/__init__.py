@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         WorkerDiedError,
         WorkerStartError,
     )
+    from orchestrator.fronts.executor import ProcessPoolExecutor as Executor
     from orchestrator.inside import WorkerContext, current
     from orchestrator.pool.close_report import CloseReport
     from orchestrator.pool.pool import Pool
@@ -58,6 +59,7 @@ _HOMES = {
     "Report": "streams.report",
     "Stream": "streams.stream",
     "Workflow": "pool.workflow",
+    "Executor": "fronts.executor:ProcessPoolExecutor",
     "run": "streams.running",
     "WorkerContext": "inside",
     "current": "inside",
@@ -84,6 +86,7 @@ __all__ = [
     "ClosedError",
     "ConfigError",
     "DeadLetter",
+    "Executor",
     "Failure",
     "InternalError",
     "ItemError",
@@ -121,6 +124,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(msg)
     import importlib  # noqa: PLC0415
 
-    value = getattr(importlib.import_module(f"orchestrator.{home}"), name)
+    module, _, its_name = home.partition(":")
+    value = getattr(importlib.import_module(f"orchestrator.{module}"), its_name or name)
     globals()[name] = value
     return value

@@ -37,6 +37,7 @@ LAYERS = (
     ("orchestrator.streams.patterns",),
     ("orchestrator.streams",),
     ("orchestrator.jobfile",),
+    ("orchestrator.fronts",),
     ("orchestrator",),  # what `import orchestrator` gives
     ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),
     ("orchestrator.cli", "orchestrator.__main__"),

@@ -27,3 +27,8 @@ def run_submission(submission: Submission) -> Any:
     if isinstance(function, bytes):
         function = pickle.loads(function)
     return function(*submission.args, **submission.kwargs)
+
+
+def run_all(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
+    """Make several calls that travel together, in the worker."""
+    return [function(*args) for args in calls]

@@ -1,0 +1,27 @@
+"""Turns a failed call into what the function raised, as the standard library's pools tell it."""
+
+from __future__ import annotations
+
+from concurrent.futures.process import _RemoteTraceback
+from typing import Any
+
+from orchestrator.errors import ItemError
+from workers.functions.unsendable import UnpicklableResultError
+
+
+def as_raised_there(error: ItemError) -> BaseException:
+    """Return the function's own exception, whose cause is the worker's traceback as text.
+
+    A result or an argument that can't be pickled gives what pickling raised, a timeout the error itself.
+    """
+    raised = error.__cause__
+    if isinstance(raised, UnpicklableResultError) and raised.__cause__ is not None:
+        raised = raised.__cause__
+    if raised is None:
+        return error
+    if error.record is not None:  # not by assignment, which some exceptions refuse (frozen dataclasses)
+        text: Any = f'\n"""\n{error.record.traceback}"""'
+        told = _RemoteTraceback(text)
+        BaseException.__setattr__(raised, "__cause__", told)
+        BaseException.__setattr__(raised, "__notes__", list(error.record.notes))
+    return raised
