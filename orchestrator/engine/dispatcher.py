@@ -62,6 +62,7 @@ class Dispatcher:
         self._engine = engine
         self._options = options
         self._recovery = recovery
+        self._again = recovery.again
         self._seeded = settings.seed is not None
         self._workers = engine.size or 1
         self._sizer = ChunkSizer("auto" if singly else options.chunk, self._workers, total)
@@ -110,7 +111,7 @@ class Dispatcher:
             self._begin_ahead()
         if len(self._backlog) >= self._ahead_room or perf_counter() > self._ahead_ends:
             return 0
-        while (again := self._recovery.next()) is not None:
+        while (again := self._again.next()) is not None:
             self._put(again, again=True)
         return self._size if self._may_cut else 0
 
@@ -170,7 +171,7 @@ class Dispatcher:
         self._goes_ahead = True
         ahead = self._count_ahead
         if ahead:
-            while self._recovery.head is not None and (again := self._recovery.next()) is not None:
+            while self._again.head is not None and (again := self._again.next()) is not None:
                 self._put(again, again=True)
         if self._backlog or ahead:
             self._put_ahead(first=True)  # also to have those sent that there are
@@ -193,7 +194,7 @@ class Dispatcher:
     def _has_credit(self) -> bool:
         """Encode retries as far as lanes have credit, and return whether they have credit left."""
         while len(self._backlog) < self._left:
-            again = self._recovery.next()
+            again = self._again.next()
             if again is None:
                 return True
             self._put(again, again=True)
@@ -292,7 +293,7 @@ class Dispatcher:
             and self._chunk_s is not None
             and self._chunk_s >= _AHEAD_CHUNK_S
             and self._window.expected_bytes <= max(SMALL_CHUNK_BYTES, _COPIED_AHEAD_BYTES_PER_S * self._chunk_s)
-            and self._recovery.head is None
+            and self._again.head is None
         )
 
     @property
@@ -309,14 +310,14 @@ class Dispatcher:
         if not source_ended and self._may_go_ahead and ahead < self._most_ahead:
             return True
         if ahead:  # these are next
-            return self._recovery.head is not None
+            return self._again.head is not None
         return self._engine.room(depth) > 0
 
     def depth_wanted(self, *, source_ended: bool) -> int:
         """Return how many chunks the next lane may hold, or 0 if nothing may be sent."""
         if self._backlog:
             return 1 if self._backlog[0][0].alone else self.depth()
-        if (again := self._recovery.head) is not None:
+        if (again := self._again.head) is not None:
             return 1 if again.alone else self.depth()
         if source_ended or not self._may_cut:
             return 0

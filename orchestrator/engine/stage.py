@@ -164,7 +164,7 @@ class Stage:
 
         Not for stages that look ahead of their consumer.
         """
-        found = self._recovery.take_out(item) + self._dispatcher.take_out(item)
+        found = self._recovery.again.take_out(item) + self._dispatcher.take_out(item)
         for chunk in found:
             self._recovery.settle(chunk, error)
         if not found and self.in_lanes:
@@ -212,7 +212,7 @@ class Stage:
 
         None: until something happens.
         """
-        return self._recovery.wait_s
+        return self._recovery.again.wait_s
 
     # ---- out of the pool --------------------------------------------------------------------------------------
 

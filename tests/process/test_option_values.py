@@ -146,11 +146,11 @@ def test_failures_of_calls_name_the_call():
 def test_a_retry_that_is_due_waits_for_room_without_a_clock():
     counts = StageCounts()
     recovery = Recovery(RetryPolicy(1, 1.0), counts, lambda assembly: None)
-    recovery._later = [(time.monotonic() - 1, "due"), (time.monotonic() + 600, "later")]
-    assert recovery.wait_s > 1
-    assert recovery.head == "due"
-    assert recovery.next() == "due"
-    assert recovery.next() is None
+    recovery.again._later = [(time.monotonic() - 1, "due"), (time.monotonic() + 600, "later")]
+    assert recovery.again.wait_s > 1
+    assert recovery.again.head == "due"
+    assert recovery.again.next() == "due"
+    assert recovery.again.next() is None
 
 
 def test_long_delays_are_waits_like_others(pool):

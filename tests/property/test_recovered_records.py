@@ -46,7 +46,7 @@ class Player:
 
     def play(self):
         waiting = [Chunk(0, seq, [block], seq) for seq, block in enumerate(self.blocks)]
-        while (chunk := self.recovery.next() or (waiting.pop(0) if waiting else None)) is not None:
+        while (chunk := self.recovery.again.next() or (waiting.pop(0) if waiting else None)) is not None:
             self.idents += 1
             chunk.ident = self.idents
             self.run(chunk)
@@ -159,9 +159,9 @@ def test_neighbours_run_again_together_and_what_stands_between_two_is_left_out(t
     pieces = [FailedRecord(at, found.place(at), text, capture(KeyError()), text) for at, text in enumerate("123")]
     recovery = Recovery(RetryPolicy(1), StageCounts(), list, divider)
     recovery.retry_failed(Chunk(0, 0, [block], 0), [], [(0, pieces)])
-    again = [recovery.next(), recovery.next()]
+    again = [recovery.again.next(), recovery.again.next()]
     assert [[split(read(part.items[0], "lines"), "lines", "strict", None, skip=False).values, part.attempt] for part in again] == [
         [["1", "2"], 2],
         [["3"], 2],
     ]
-    assert recovery.next() is None
+    assert recovery.again.next() is None

@@ -5,19 +5,14 @@
       -> each part's outcome, in any order, put into the assembly
       -> the assembly whole: it takes the chunk's turn in the order of results
 
-A part is alone by construction, so the item at fault is known. An item may be a block of records, of a file:
+A part is alone by construction, so the item at fault is known. If an item is a block of records,
+of a file, it is divided until the record at fault is known, too (`blocks.py`).
 
-    block lost                -> it runs again, watched: its worker says which record it is at
-    lost again, in record k   -> records before k, record k, records behind it: parts of a chunk that divides the block
-    what came of all of them  -> joined, the block's outcome                       (`sources/block_splitting.py`)
-
-so the record at fault is known, too. Owner: the stage, in its consumer's thread.
+Owner: the stage, in its consumer's thread.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,16 +21,16 @@ from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.retry import RetryPolicy, Verdict
 from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.engine.protocol.events import Ended, Lost
+from orchestrator.engine.recovery.again import Again
 from orchestrator.engine.recovery.assembly import (
     Assembly,
     FailedItem,
     InPart,
-    joined,
-    name_of,
     part_of,
     same_chunk,
     same_item,
 )
+from orchestrator.engine.recovery.blocks import Blocks, divided, grouped, have_failed
 from orchestrator.engine.recovery.item_errors import death_error, how_it_ended, item_error, timeout_error
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerStartError
 from workers.errors.capture import ExceptionRecord
@@ -69,57 +64,19 @@ class Recovery:
             divider: knows the records of items that are blocks of them; None: they are none.
         """
         self._policy = policy
-        self._divider = divider
+        self._blocks = None if divider is None else Blocks(divider)
         self._counts = counts
         self._whole = whole
-        self._again: deque[Chunk] = deque()
-        self._later: list[tuple[float, Chunk]] = []  # (monotonic time, part)
+        self.again = Again()
+        """What waits to run again."""
         self._assemblies: dict[Chunk, Assembly] = {}
         self.died_loading: set[int] = set()
         """Pids of the workers that died while they loaded the function, since one has last run it."""
 
-    # ---- what runs again --------------------------------------------------------------------------------------
-
-    def next(self) -> Chunk | None:
-        """Return the next part that is due."""
-        self._take_due()
-        return self._again.popleft() if self._again else None
-
-    def take_out(self, item: Any) -> list[Chunk]:
-        """Withdraw and return the chunks that would run this item again."""
-        waiting = [*self._again, *(part for _, part in self._later)]
-        found = [chunk for chunk in waiting if chunk.items[0] is item]
-        if found:
-            self._again = deque(chunk for chunk in self._again if chunk not in found)
-            self._later = [(due, chunk) for due, chunk in self._later if chunk not in found]
-        return found
-
-    @property
-    def head(self) -> Chunk | None:
-        """The part that `next` would return without looking at the clock."""
-        return self._again[0] if self._again else None
-
-    @property
-    def wait_s(self) -> float | None:
-        """Seconds until the next delayed part is due, or None.
-
-        One that is due already does not count: it waits for room in a lane, as any other part, not for the clock.
-        """
-        self._take_due()
-        return max(0.0, min(due for due, _ in self._later) - time.monotonic()) if self._later else None
-
-    def _take_due(self) -> None:
-        """Put the delayed parts that are due behind those that run again."""
-        if self._later:
-            now = time.monotonic()
-            self._again.extend(part for due, part in self._later if due <= now)
-            self._later = [(due, part) for due, part in self._later if due > now]
-
     def clear(self) -> None:
         """Forget everything: the call has ended."""
         self._assemblies.clear()
-        self._again.clear()
-        self._later.clear()
+        self.again.clear()
 
     # ---- what happened ----------------------------------------------------------------------------------------
 
@@ -132,12 +89,12 @@ class Recovery:
             ran: whether its items have run, or may have.
         """
         assembly = self._assemblies[chunk] = Assembly(chunk, size_bytes)
-        self._again.extend(self._suspect(part_of(chunk, position, ran=ran)) for position in range(len(chunk.items)))
+        self.again.extend(self._suspect(part_of(chunk, position, ran=ran)) for position in range(len(chunk.items)))
         return assembly
 
     def _suspect(self, part: Chunk) -> Chunk:
         """Make a worker report its position in an item that is a block of records."""
-        part.watched = self._divider is not None
+        part.watched = self._blocks is not None
         return part
 
     def retry_failed(self, chunk: Chunk, results: Iterable[Any], failures: Failures) -> None:
@@ -169,44 +126,26 @@ class Recovery:
 
     def _record_failed(self, chunk: Chunk, failed: FailedRecord) -> None:
         """Do as `item_failed`, for a block that is one record."""
-        assert self._divider is not None  # noqa: S101 - for the type checker: only blocks come in pieces
+        assert self._blocks is not None  # noqa: S101 - for the type checker: only blocks come in pieces
         if not self._tried_again(chunk, failed.what.classes):
-            self.give_up(chunk, partial(item_error, failed.what), chunk.attempt, block=self._divider.known(failed))
+            self.give_up(chunk, partial(item_error, failed.what), chunk.attempt, block=self._blocks.known(failed))
 
     def _records_failed(self, chunk: Chunk, pieces: list[Any]) -> None:
         """Keep the results of a block, and retry its failed records, neighbours together if due now."""
-        assert self._divider is not None  # noqa: S101 - as above
-        groups = self._grouped(chunk, pieces)
-        block = chunk.items[0]
-        items = [self._divider.records(block, each) if _have_failed(each) else None for each in groups]
-        divided = self._divided(chunk, items)
-        assembly = self._assemblies[divided]
+        assert self._blocks is not None  # noqa: S101 - as above
+        groups = grouped(pieces, lambda record: self._delay(chunk, record.what.classes) == 0.0)
+        whole = divided(chunk, self._blocks.of_failed(chunk, groups))
+        assembly = self._assemblies[whole] = Assembly(whole)
         for position, group in enumerate(groups):
-            if not _have_failed(group):
+            if not have_failed(group):
                 assembly.put(position, group[0])
         for position, group in enumerate(groups):
-            part = part_of(divided, position)
+            part = part_of(whole, position)
             if len(group) > 1:
                 self._counts.retries += len(group) - 1
                 self._tried_again(part, group[0].what.classes)
-            elif _have_failed(group):
+            elif have_failed(group):
                 self._record_failed(part, group[0])
-
-    def _grouped(self, chunk: Chunk, pieces: list[Any]) -> list[list[Any]]:
-        """Return the pieces to retry.
-
-        Neighbouring records that run again at once are in one list.
-        """
-        groups: list[list[Any]] = []
-        before: FailedRecord | None = None
-        for piece in pieces:
-            at_once = isinstance(piece, FailedRecord) and self._delay(chunk, piece.what.classes) == 0.0
-            if at_once and before is not None and before.place.end == piece.place.start:
-                groups[-1].append(piece)
-            else:
-                groups.append([piece])
-            before = piece if at_once else None
-        return groups
 
     def _delay(self, chunk: Chunk, classes: tuple[str, ...]) -> float | None:
         index = chunk.first_index
@@ -216,27 +155,14 @@ class Recovery:
 
     def in_part(self, chunk: Chunk, pieces: list[Any]) -> InPart:
         """Return the outcome of a block with failed records that are not retried."""
-        assert self._divider is not None  # noqa: S101 - as above
-        outcomes: list[Any] = []
-        for piece in pieces:
-            if isinstance(piece, FailedRecord):
-                place = self._divider.with_line(piece.place)
-                name = name_of(place, piece.value)
-                error = item_error(piece.what, piece.value, chunk.first_index, chunk.attempt, name)
-                error.place = place
-                outcomes.append(FailedItem(error))
-            else:
-                outcomes.append(piece)
-        return InPart(outcomes)
+        assert self._blocks is not None  # noqa: S101 - as above
+        return self._blocks.in_part(chunk, pieces)
 
     def error_of(self, record: ExceptionRecord, item: Any, index: int, attempts: int) -> ItemError:
         """Return the error of an item or block that failed and is not retried."""
-        if self._divider is None:
+        if self._blocks is None:
             return item_error(record, item, index, attempts)
-        place = self._divider.describe_block(item).place
-        error = item_error(record, item, index, attempts, place.describe())
-        error.place = place
-        return error
+        return self._blocks.error_of(record, item, index, attempts)
 
     def give_up(
         self, chunk: Chunk, make: Callable[..., ItemError], *more: Any, block: GivenUpBlock | None = None
@@ -247,15 +173,10 @@ class Recovery:
 
         `block`: what is known of a block already.
         """
-        item, index = chunk.items[0], chunk.first_index
-        if self._divider is None:
-            self.settle(chunk, make(item, index, *more))
-            return
-        block = block or self._divider.describe_block(item)
-        error = make(item if block.value is None else block.value, index, *more, name_of(block.place, block.value))
-        error.place = block.place
-        outcomes = self._divider.outcomes
-        self.settle(chunk, error if outcomes is None else outcomes.gave_up(item, error, block))
+        if self._blocks is None:
+            self.settle(chunk, make(chunk.items[0], chunk.first_index, *more))
+        else:
+            self.settle(chunk, self._blocks.given_up(chunk, make, more, block))
 
     def _tried_again(self, chunk: Chunk, classes: tuple[str, ...]) -> bool:
         """Retry a single item that failed, now or later, if the policy says so."""
@@ -265,15 +186,12 @@ class Recovery:
         self._counts.retries += 1
         again = same_item(chunk)
         again.failures = chunk.failures + 1
-        if delay:
-            self._later.append((time.monotonic() + delay, again))
-        else:
-            self._again.append(again)
+        self.again.add(again, delay)
         return True
 
     def send_again(self, chunk: Chunk) -> None:
         """Send a chunk before what was not sent yet."""
-        self._again.append(chunk)
+        self.again.add(chunk)
 
     def returned(self, chunk: Chunk, *, ran: bool = False) -> None:
         """Send a chunk again as it is.
@@ -282,7 +200,7 @@ class Recovery:
         """
         again = same_chunk(chunk, ran=ran)
         again.alone = again.alone or ran
-        self._again.append(again)
+        self.again.add(again)
 
     def function_ran(self) -> None:
         """Take in that a worker has loaded and run the function.
@@ -308,7 +226,7 @@ class Recovery:
             self._counts.deaths += 1
             if ended is None and event.reading is not None and event.reading.loads is not None:
                 self._died_loading(event, chunk)
-            elif self._divider is None or not self._divide_lost(event, chunk):
+            elif self._blocks is None or not self._divide_lost(event, chunk):
                 self._apart(event, chunk)
 
     def _apart(self, event: Lost, chunk: Chunk) -> None:
@@ -343,7 +261,7 @@ class Recovery:
             tries = max(1, part.attempt - (event.begun > 0))
             self.give_up(part, partial(death_error, event), max(1, part.deaths), tries)
         else:
-            self._again.append(part)
+            self.again.add(part)
 
     def _died_loading(self, event: Lost, chunk: Chunk) -> None:
         """A worker died before it had the function.
@@ -370,10 +288,10 @@ class Recovery:
         reading = event.reading if event.reading is not None and event.reading.ident == chunk.ident else None
         if reading is None and not chunk.watched:
             return False
-        divided = self._divide(chunk, None if reading is None else reading.record)
-        if divided is None:
+        found = self._divide(chunk, None if reading is None else reading.record)
+        if found is None:
             return False
-        parts, suspect = divided
+        parts, suspect = found
         for position, part in enumerate(parts):
             begun = event.begun > 0 and (suspect is None or position <= suspect)
             part.deaths, part.alone = 0, True
@@ -386,13 +304,13 @@ class Recovery:
 
         None: it is one record, or can't be read.
         """
-        assert self._divider is not None  # noqa: S101 - as above
-        found = self._divider.divide(chunk.items[0], record)
+        found = None if self._blocks is None else self._blocks.divide(chunk, record)
         if found is None:
             return None
-        divided = self._divided(chunk, found.parts)
+        whole = divided(chunk, found.parts)
+        self._assemblies[whole] = Assembly(whole)
         last = len(found.parts) if found.suspect is None else found.suspect  # those behind had not begun
-        parts = [self._suspect(part_of(divided, at, ran=at <= last)) for at in range(len(found.parts))]
+        parts = [self._suspect(part_of(whole, at, ran=at <= last)) for at in range(len(found.parts))]
         return parts, found.suspect
 
     def halve(self, chunk: Chunk, size_bytes: int = 0) -> Assembly | None:
@@ -401,30 +319,14 @@ class Recovery:
         Returns:
             What stands in place of the chunk; None: it is one item and can't be divided.
         """
-        divided = None if self._divider is None else self._divide(chunk, None)
-        if divided is None:
+        found = self._divide(chunk, None)
+        if found is None:
             return None
-        self._again.extend(divided[0])
+        self.again.extend(found[0])
         whole = chunk.parent or chunk
         if whole is chunk:
             self._assemblies[chunk] = Assembly(chunk, size_bytes)
         return self._assemblies.get(whole)
-
-    def _divided(self, chunk: Chunk, items: list[Any]) -> Chunk:
-        """Return a chunk of the parts of an item, which replaces it from now on."""
-        divided = Chunk(
-            chunk.call,
-            chunk.seq,
-            items,
-            chunk.first_index,
-            parent=chunk.parent or chunk,
-            position=chunk.position,
-            attempt=chunk.attempt,
-            failures=chunk.failures,
-            divides=True,
-        )
-        self._assemblies[divided] = Assembly(divided)
-        return divided
 
     def _ended(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
         """The worker was killed because of one item, which may be of this chunk.
@@ -436,7 +338,7 @@ class Recovery:
             position = 0  # before or behind the function: unpickling the item, pickling its result
         if chunk.parent is not None or (len(chunk.items) == 1 and position is not None):
             if position is None:
-                self._again.append(same_item(chunk, ran=event.begun > 0))
+                self.again.add(same_item(chunk, ran=event.begun > 0))
             else:
                 self._overdue(event, chunk, ended)
             return
@@ -451,12 +353,12 @@ class Recovery:
 
     def _overdue(self, event: Lost, chunk: Chunk, ended: Ended) -> None:
         """A single item timed out, or a record of it if it is a block."""
-        divided = None if self._divider is None else self._divide(chunk, ended.record)
-        if divided is not None:
-            parts, suspect = divided
+        found = self._divide(chunk, ended.record)
+        if found is not None:
+            parts, suspect = found
             for position, part in enumerate(parts):
                 if position != suspect:
-                    self._again.append(part)
+                    self.again.add(part)
                 else:
                     part.attempt = chunk.attempt
                     self._overdue(event, part, ended)
@@ -477,11 +379,7 @@ class Recovery:
         if assembly.missing or self._assemblies.pop(chunk, None) is None:
             return
         if chunk.divides:
-            assert self._divider is not None  # noqa: S101 - as above
-            self.settle(chunk, joined(chunk, assembly.outcomes, self._divider))
+            assert self._blocks is not None  # noqa: S101 - as above
+            self.settle(chunk, self._blocks.joined(assembly))
         else:
             self._whole(assembly)
-
-
-def _have_failed(group: list[Any]) -> bool:
-    return isinstance(group[0], FailedRecord)
