@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from workers.records.identity import Identity
 
 MAX_RECORD_BYTES = 256 * 2**20
-_KEPT_OPEN = 64
+KEPT_OPEN = 64
 """Files: more than are likely to be at work in the lanes at once."""
 _HEAD_BYTES = 16
 _BUFFER_BYTES = 128 * 1024
@@ -183,7 +183,7 @@ class FileSource:
             yield from self._ranges(entry, index, file)
 
     def _open_first(self) -> None:
-        for index, entry in enumerate(self._inputs[:_KEPT_OPEN]):
+        for index, entry in enumerate(self._inputs[:KEPT_OPEN]):
             if entry.is_regular:
                 with suppress(OrchestratorError):  # it is raised when it is the turn of that file
                     self._opened[index] = self._open(entry)
@@ -421,7 +421,7 @@ class _KeptOpen:
 
     def keep(self, fd: int) -> None:
         self._descriptors.append(fd)
-        if len(self._descriptors) > _KEPT_OPEN:
+        if len(self._descriptors) > KEPT_OPEN:
             os.close(self._descriptors.popleft())
 
     def close(self) -> None:
