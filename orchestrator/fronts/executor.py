@@ -30,7 +30,9 @@ _DEATHS = {"retry": 3, "break": 1}
 
 
 class TerminatedWorkerError(BrokenProcessPool):
-    """A call took its workers down and was given up on; the `WorkerDiedError` that says how is its `__cause__`.
+    """A call killed its workers and was given up.
+
+    The `WorkerDiedError` that says how is its `__cause__`.
 
     Not a broken executor: with `on_death="retry"` other calls continue.
     """

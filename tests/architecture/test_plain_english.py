@@ -58,6 +58,15 @@ def test_messages_and_names_are_plain(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_begin_with_one_clause(path):
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, documented) and (text := ast.get_docstring(node)):
+            first = re.sub(r"`[^`]*`|\"[^\"]*\"", "", text.splitlines()[0])
+            assert ";" not in first, f"{path}: {text.splitlines()[0]!r}: put what follows the semicolon into the text below"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_comments_and_docstrings_are_plain(path):
     text = " ".join(path.read_text().split())
     for phrase, better in PHRASES.items():

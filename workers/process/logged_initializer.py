@@ -12,7 +12,10 @@ from workers.process.leaving import run_exit_functions
 
 @dataclass(frozen=True, slots=True)
 class LoggedInitializer:
-    """Calls the initializer; what it raises is logged before the pool hears of it."""
+    """Calls the initializer.
+
+    What it raises is logged before the pool hears of it.
+    """
 
     initializer: Callable[..., object]
 

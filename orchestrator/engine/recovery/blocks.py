@@ -41,7 +41,10 @@ class Blocks:
         return self._divider.known(failed)
 
     def of_failed(self, chunk: Chunk, groups: list[list[Any]]) -> list[Any]:
-        """Return a block of the records of each group of `grouped`; None for one of results."""
+        """Return a block of the records of each group of `grouped`.
+
+        None for one of results.
+        """
         return [self._divider.records(chunk.items[0], group) if have_failed(group) else None for group in groups]
 
     def in_part(self, chunk: Chunk, pieces: list[Any]) -> InPart:
