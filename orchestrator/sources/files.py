@@ -14,16 +14,16 @@ import io
 import os
 import sys
 import warnings
-from collections import deque
 from contextlib import suppress
 from pickle import PickleBuffer
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.byte_stream import StdinPieces
 from orchestrator.sources.csv_rows import RowEnds
 from orchestrator.sources.cutting import TooLong, cutter
 from orchestrator.sources.inputs import STDIN, Input, csv_header, is_own, look_at, open_plain, open_stream
+from orchestrator.sources.open_files import KEPT_OPEN, KeptOpen, UpTo, read_full, why_not
 from workers.records import compression
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths
 from workers.records.identity import FileChangedError
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from workers.records.identity import Identity
 
 MAX_RECORD_BYTES = 256 * 2**20
-KEPT_OPEN = 64
-"""Files: more than are likely to be at work in the lanes at once."""
 _HEAD_BYTES = 16
 _BUFFER_BYTES = 128 * 1024
 _NAMES_BYTES = 64 * 1024
@@ -80,7 +78,7 @@ class FileSource:
         self._most = max_record_bytes
         self._seq = 0
         self._stream: StdinPieces | None = None
-        self._kept = _KeptOpen()
+        self._kept = KeptOpen()
         self._coming = 0
         """Which of the inputs the next chunk is of; of the format "files", whose names come from standard input."""
         self._opened: dict[int, tuple[int, Identity]] = {}
@@ -276,7 +274,7 @@ class FileSource:
 
     def _compressed_blocks(self, entry: Input, file_index: int, kind: str, fd: int, file: Identity) -> Iterator[Chunk]:
         """Decompress a file here, and cut it between records."""
-        raw = _UpTo(fd, file.size_bytes)
+        raw = UpTo(fd, file.size_bytes)
         cut = cutter(self._format, self._block_bytes, self._most)
         damaged: tuple[type[BaseException], ...] = (
             MemoryError,
@@ -286,7 +284,7 @@ class FileSource:
 
         def blocks() -> Iterator[Cut]:
             stream = compression.reader(io.BufferedReader(raw, _BUFFER_BYTES), kind)
-            while piece := _read_full(stream, self._block_bytes):
+            while piece := read_full(stream, self._block_bytes):
                 file.check(entry.path, fd)  # what was changed meanwhile may decompress to anything
                 yield from cut.feed(piece)
 
@@ -297,7 +295,7 @@ class FileSource:
             except FileChangedError as error:
                 raise OrchestratorError(str(error)) from None
             except damaged as error:
-                raise OrchestratorError(_why_not(entry, file, fd, error)) from None
+                raise OrchestratorError(why_not(entry, file, fd, error)) from None
 
         yield from self._blocks(entry, file_index, cut, checked(), lambda: raw.at)
 
@@ -413,54 +411,6 @@ def _measured(found: Cut, record_format: str) -> tuple[bytes, int, int]:
     return found, len(found), count_line_ends(found, record_format)
 
 
-class _KeptOpen:
-    """Keeps the descriptors of the files that were opened last."""
-
-    def __init__(self) -> None:
-        self._descriptors: deque[int] = deque()
-
-    def keep(self, fd: int) -> None:
-        self._descriptors.append(fd)
-        if len(self._descriptors) > KEPT_OPEN:
-            os.close(self._descriptors.popleft())
-
-    def close(self) -> None:
-        while self._descriptors:
-            os.close(self._descriptors.pop())
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class _UpTo(io.RawIOBase):
-    """Reads a file up to its size at the start of the run."""
-
-    def __init__(self, fd: int, size_bytes: int) -> None:
-        self._fd = fd
-        self._size = size_bytes
-        self.at = 0
-        """What was read so far."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, into: Any, /) -> int:
-        data = os.pread(self._fd, min(len(into), self._size - self.at), self.at)
-        into[: len(data)] = data
-        self.at += len(data)
-        return len(data)
-
-
-def _why_not(entry: Input, file: Identity, fd: int, error: BaseException) -> str:
-    """Say why a compressed file can't be read: it was changed, or it is damaged."""
-    try:
-        file.check(entry.path, fd)
-    except FileChangedError as changed:
-        return str(changed)
-    said = " ".join(str(error).split()) or type(error).__name__
-    return f"can't read {entry.path} to its end: {said}"
-
-
 def _levels_to_caller() -> int:
     """Return how many frames away the code is that uses this package, so that a warning names its line."""
     levels, frame = 1, sys._getframe(1)  # noqa: SLF001 - there is no public name
@@ -485,14 +435,3 @@ def _refuse_own(entry: Input) -> Input:
 
 def _told(entry: Input) -> str:
     return "standard input" if entry.path == STDIN else entry.path
-
-
-def _read_full(stream: IO[bytes], size: int) -> bytes:
-    """Read `size` bytes, or fewer at the end."""
-    data = stream.read(size)
-    while 0 < len(data) < size:
-        more = stream.read(size - len(data))
-        if not more:
-            break
-        data += more
-    return data
