@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
 import weakref
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import ClosedError, ItemError, WorkerDiedError, WorkerStartError
 from orchestrator.fronts import ending
+from orchestrator.fronts.contexts import ForkingPool, context_of
 from orchestrator.fronts.remote import as_raised_there
 from orchestrator.option_values import one_of
 from orchestrator.pool.calls.pool_future import PoolFuture
@@ -81,8 +81,7 @@ class ProcessPoolExecutor(Executor):
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
         one_of("on_death", on_death, tuple(_DEATHS))
-        if mp_context is None:
-            mp_context = _context(recycling=max_tasks_per_child is not None)
+        mp_context = context_of(mp_context, recycling=max_tasks_per_child is not None)
         method: Any = mp_context.get_start_method(allow_none=False)
         if max_tasks_per_child is not None and method == "fork":
             raise ValueError(
@@ -95,7 +94,7 @@ class ProcessPoolExecutor(Executor):
         self._shut = False
         self._state = _State(
             partial(
-                _ForkingPool,
+                ForkingPool,
                 max_workers,
                 start_method=method,
                 initializer=None if initializer is None else LoggedInitializer(initializer),
@@ -191,12 +190,6 @@ class ProcessPoolExecutor(Executor):
         return False if self._state.broken is None else str(self._state.broken)
 
 
-class _ForkingPool(Pool):
-    """A pool that forks beside threads: its user has asked for that, by a context of `multiprocessing`."""
-
-    _refuses_threads = False
-
-
 class _State:
     """What futures know of their executor, and what outlives it: the pool, and why it broke."""
 
@@ -263,11 +256,6 @@ class _ExecutorFuture(PoolFuture):
 def _because(error: BrokenProcessPool, cause: BaseException) -> BrokenProcessPool:
     error.__cause__ = cause
     return error
-
-
-def _context(*, recycling: bool) -> BaseContext:
-    chosen = multiprocessing.get_start_method(allow_none=True)
-    return multiprocessing.get_context("spawn" if recycling or chosen == "spawn" else "forkserver")
 
 
 def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

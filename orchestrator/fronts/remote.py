@@ -9,10 +9,14 @@ from orchestrator.errors import ItemError
 from workers.functions.unsendable import UnpicklableResultError
 
 
-def as_raised_there(error: ItemError) -> BaseException:
+def as_raised_there(error: ItemError, traceback: Any = _RemoteTraceback) -> BaseException:
     """Return the function's own exception, whose cause is the worker's traceback as text.
 
     A result or an argument that can't be pickled gives what pickling raised, a timeout the error itself.
+
+    Args:
+        error: what the pool says of the call.
+        traceback: the exception that shows a text as a traceback.
     """
     raised = error.__cause__
     if isinstance(raised, UnpicklableResultError) and raised.__cause__ is not None:
@@ -21,7 +25,7 @@ def as_raised_there(error: ItemError) -> BaseException:
         return error
     if error.record is not None:  # not by assignment, which some exceptions refuse (frozen dataclasses)
         text: Any = f'\n"""\n{error.record.traceback}"""'
-        told = _RemoteTraceback(text)
+        told = traceback(text)
         BaseException.__setattr__(raised, "__cause__", told)
         BaseException.__setattr__(raised, "__notes__", list(error.record.notes))
     return raised

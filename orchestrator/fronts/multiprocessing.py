@@ -1,0 +1,478 @@
+"""`multiprocessing.Pool` over a `Pool` of ours: change the import, and the program stays as it is.
+
+`apply` is a call. `map`, `starmap` and their `_async` are a call a chunk, all submitted at once; `imap` and
+`imap_unordered` too, as many ahead of the consumer as keep the workers busy.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import queue
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from multiprocessing import pool as theirs
+from multiprocessing.context import BaseContext
+from typing import Any, Self
+
+from orchestrator.errors import ItemError, WorkerDiedError
+from orchestrator.fronts.contexts import ForkingPool, context_of
+from orchestrator.fronts.remote import as_raised_there
+from orchestrator.pool.calls.pool_future import PoolFuture
+from orchestrator.settings import usable_cpus
+from workers.functions.submission import run_all
+from workers.functions.unsendable import UnpicklableResultError
+
+_theirs: Any = theirs  # these two names are known to no type checker
+MaybeEncodingError, RemoteTraceback = _theirs.MaybeEncodingError, _theirs.RemoteTraceback
+_CHUNKS_A_WORKER = 4
+"""Of a map without a chunk size, as theirs; of an imap, ahead of its consumer."""
+_Callback = Callable[[Any], object]
+
+
+class _CallFuture(PoolFuture):
+    """The future of a call, which tells `ended` before those who wait for it."""
+
+    def __init__(self, ended: Callable[[Any, BaseException | None], object] | None = None) -> None:
+        """Take what is called with the result and the exception, one of which is None."""
+        super().__init__()
+        self._ended = ended
+
+    def fail(self, error: BaseException) -> None:
+        """Fail as theirs does."""
+        cause = error.__cause__
+        if isinstance(cause, UnpicklableResultError):
+            self.set_exception(MaybeEncodingError(cause.__cause__, cause))
+        elif isinstance(error, ItemError) and not isinstance(error, WorkerDiedError):
+            self.set_exception(as_raised_there(error, RemoteTraceback))
+        else:
+            self.set_exception(error)
+
+    def set_result(self, result: Any) -> None:
+        """Succeed."""
+        self._tell(result, None)
+        super().set_result(result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Fail with this very exception."""
+        self._tell(None, exception)
+        super().set_exception(exception)
+
+    def _tell(self, result: Any, error: BaseException | None) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(result, error)
+
+
+class AsyncResult:
+    """What `apply_async` returns: a result that is or will be there."""
+
+    def __init__(self, pool: Pool, future: Future[Any]) -> None:
+        """Take the future of the result."""
+        self._pool = pool  # one that nobody else refers to stays until the result is there
+        self._future = future
+
+    def ready(self) -> bool:
+        """Whether the call has ended."""
+        return self._future.done()
+
+    def successful(self) -> bool:
+        """Whether it has ended without raising.
+
+        Raises:
+            ValueError: it has not ended.
+        """
+        if not self.ready():
+            msg = f"{self!r} not ready"
+            raise ValueError(msg)
+        return self._future.exception() is None
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, for at most `timeout` seconds."""
+        with suppress(TimeoutError):
+            self._future.exception(timeout)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the result, or raise what the function raised.
+
+        Raises:
+            multiprocessing.TimeoutError: it is not there after `timeout` seconds.
+        """
+        self.wait(timeout)
+        if not self.ready():
+            raise multiprocessing.TimeoutError
+        return self._future.result()
+
+
+ApplyResult = AsyncResult
+
+
+class MapResult(AsyncResult):
+    """What `map_async` and `starmap_async` return: the results in a list, once all calls have ended."""
+
+    def __init__(self, pool: Pool, chunks: int, told: Callable[[Any, BaseException | None], object]) -> None:
+        """Wait for as many chunks, and call `told` with the list of results or the first exception."""
+        super().__init__(pool, Future())
+        self._left = chunks
+        self._found: list[list[Any]] = [[]] * chunks
+        self._error: BaseException | None = None
+        self._told = told
+        if not chunks:  # nobody is told of that, as by theirs
+            self._future.set_result([])
+
+    def take(self, place: int, results: list[Any] | None, error: BaseException | None) -> None:
+        """Take what became of a chunk.
+
+        Runs in the thread that resolves the futures.
+        """
+        self._found[place] = results or []
+        self._error = self._error or error
+        self._left -= 1
+        if not self._left:
+            self._end()
+
+    def _end(self) -> None:
+        results = [result for chunk in self._found for result in chunk]
+        self._found = []
+        self._told(results, self._error)
+        if self._error is None:
+            self._future.set_result(results)
+        else:
+            self._future.set_exception(self._error)
+
+
+class IMapIterator:
+    """The results of `imap` in order, or those of `imap_unordered` as they come."""
+
+    def __init__(
+        self, pool: Pool, chunks: Iterator[list[Any]], submit: Callable[..., _CallFuture], *, ordered: bool
+    ) -> None:
+        """Take the chunks of calls, and what submits one."""
+        self._pool = pool
+        self._chunks: Iterator[list[Any]] | None = chunks
+        self._submit = submit
+        self._lock = threading.RLock()
+        self._ordered = ordered
+        self._waiting: deque[_CallFuture] = deque()  # in order; those that are not ordered come by the queue
+        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._results: deque[Any] = deque()
+        self._error: BaseException | None = None
+        """What reading the iterable raised; it comes behind the results of what was read before."""
+        self.submit_ahead(pool.ahead)
+
+    def submit_ahead(self, most: int | None) -> None:
+        """Submit chunks until as many are under way, or with None all that there are."""
+        with self._lock:
+            while self._chunks is not None and (most is None or len(self._waiting) < most):
+                try:
+                    chunk = next(self._chunks, None)
+                except Exception as error:
+                    self._error, chunk = error, None
+                if chunk is None:
+                    self._chunks = None
+                    return
+                future = self._submit(chunk)
+                self._waiting.append(future)
+                if not self._ordered:
+                    future.add_done_callback(self._done.put)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result, or raise what the function raised for it.
+
+        Raises:
+            multiprocessing.TimeoutError: it is not there after `timeout` seconds.
+            StopIteration: there are no more.
+        """
+        while not self._results:
+            future = self._next_done(timeout)
+            with self._lock:
+                self._waiting.remove(future)
+                if not self._pool.is_closed:
+                    self.submit_ahead(self._pool.ahead)
+            self._results.extend(future.result())
+        return self._results.popleft()
+
+    def _next_done(self, timeout: float | None) -> _CallFuture:
+        """Return the call whose results are next, when it has ended."""
+        if not self._waiting:
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
+            raise StopIteration
+        if not self._ordered:
+            try:
+                done: _CallFuture = self._done.get(timeout=timeout)
+            except queue.Empty:
+                raise multiprocessing.TimeoutError from None
+            return done
+        future = self._waiting[0]
+        with suppress(TimeoutError):
+            future.exception(timeout)
+        if not future.done():
+            raise multiprocessing.TimeoutError
+        return future
+
+
+class Pool:
+    """A `multiprocessing.Pool` whose workers are those of an `orchestrator.Pool`.
+
+    A worker that dies is replaced, and its calls run again. An exception is the function's own, its cause the worker's
+    traceback. What was submitted to a pool that is dropped without `close`, or when the interpreter exits, is lost, as
+    with theirs.
+
+    Args:
+        processes: how many workers; None: as many as this process may use CPUs.
+        initializer: called with `initargs` once in each worker.
+        initargs: its arguments.
+        maxtasksperchild: how many calls a worker runs before it is replaced; a chunk of a map is one.
+        context: a context of `multiprocessing`, whose start method is used; None: "forkserver", or "spawn" if
+            `multiprocessing.set_start_method` asks for it.
+
+    Raises:
+        ValueError: a number is below 1.
+        TypeError: the initializer can't be called.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: BaseContext | None = None,
+    ) -> None:
+        if processes is None:
+            processes = usable_cpus()
+        if processes < 1:
+            msg = "Number of processes must be at least 1"
+            raise ValueError(msg)
+        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
+            msg = "maxtasksperchild must be a positive int or None"
+            raise ValueError(msg)
+        if initializer is not None and not callable(initializer):
+            msg = "initializer must be a callable"
+            raise TypeError(msg)
+        method: Any = context_of(context, recycling=False).get_start_method(allow_none=False)
+        self._processes = processes
+        self._workers = ForkingPool(
+            processes,
+            start_method=method,
+            initializer=initializer,
+            initargs=tuple(initargs),
+            items_per_worker=maxtasksperchild,
+        )
+        self._iterators: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
+        self._closing: threading.Thread | None = None
+        self.is_closed = False
+        """Whether nothing more is accepted."""
+
+    @property
+    def ahead(self) -> int:
+        """How many chunks an `imap` has under way before its consumer takes a result."""
+        return self._processes * _CHUNKS_A_WORKER
+
+    # ---- calls ------------------------------------------------------------------------------------------------
+
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
+        """Return `func(*args, **kwds)`, called in a worker."""
+        return self.apply_async(func, args, kwds).get()
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        callback: _Callback | None = None,
+        error_callback: _Callback | None = None,
+    ) -> AsyncResult:
+        """Submit `func(*args, **kwds)`.
+
+        A callback gets its result, or `error_callback` what it raised, in the thread that serves all results.
+        """
+        self._check_running()
+        future = _CallFuture(partial(_tell, callback, error_callback))
+        self._workers.call(func, tuple(args), kwds, future=future)
+        return AsyncResult(self, future)
+
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """Return the results of `func` for all items, in order, once all have run."""
+        calls = ((item,) for item in iterable)
+        found: list[Any] = self._map_async(func, calls, _length(iterable), chunksize).get()
+        return found
+
+    def starmap(
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[Any]:
+        """Do as `map`, with tuples of arguments."""
+        found: list[Any] = self._map_async(func, map(tuple, iterable), _length(iterable), chunksize).get()
+        return found
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: _Callback | None = None,
+        error_callback: _Callback | None = None,
+    ) -> MapResult:
+        """Submit what `map` does.
+
+        The callback gets the list of results, or `error_callback` the first exception.
+        """
+        calls = ((item,) for item in iterable)
+        return self._map_async(func, calls, _length(iterable), chunksize, callback, error_callback)
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: _Callback | None = None,
+        error_callback: _Callback | None = None,
+    ) -> MapResult:
+        """Submit what `starmap` does."""
+        return self._map_async(func, map(tuple, iterable), _length(iterable), chunksize, callback, error_callback)
+
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:
+        """Return an iterator over the results, in order.
+
+        The iterable is read a few chunks ahead of what is taken, not to its end as theirs; `close` reads the rest.
+        """
+        return self._imap(func, iterable, chunksize, ordered=True)
+
+    def imap_unordered(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:
+        """Do as `imap`, with the results as they come."""
+        return self._imap(func, iterable, chunksize, ordered=False)
+
+    def _map_async(  # noqa: PLR0917 - all that a map has
+        self,
+        func: Callable[..., Any],
+        calls: Iterator[tuple[Any, ...]],
+        length: int | None,
+        chunksize: int | None,
+        callback: _Callback | None = None,
+        error_callback: _Callback | None = None,
+    ) -> MapResult:
+        self._check_running()
+        if length is None:
+            calls = iter(found := list(calls))
+            length = len(found)
+        if chunksize is None:
+            chunksize = max(1, -(-length // self.ahead))
+        chunks = list(_chunks(calls, chunksize))
+        result = MapResult(self, len(chunks), partial(_tell, callback, error_callback))
+        for place, chunk in enumerate(chunks):
+            self._workers.call(run_all, (func, chunk), future=_CallFuture(partial(result.take, place)))
+        return result
+
+    def _imap(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int, *, ordered: bool
+    ) -> IMapIterator:
+        self._check_running()
+        if chunksize < 1:
+            msg = f"Chunksize must be 1+, not {chunksize:n}"
+            raise ValueError(msg)
+
+        def submit(chunk: list[Any]) -> _CallFuture:
+            future = _CallFuture()
+            self._workers.call(run_all, (func, chunk), future=future)
+            return future
+
+        chunks = _chunks(((item,) for item in iterable), chunksize)
+        found = IMapIterator(self, chunks, submit, ordered=ordered)
+        self._iterators.add(found)
+        return found
+
+    # ---- ending -----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Accept nothing more, and let the workers end when all that was submitted is done."""
+        if not self.is_closed:
+            for each in list(self._iterators):
+                each.submit_ahead(None)
+            self.is_closed = True
+            self._closing = threading.Thread(target=self._workers.close, name="orchestrator-closing", daemon=True)
+            self._closing.start()
+
+    def terminate(self) -> None:
+        """End the workers at once.
+
+        Results that are not there fail with `ClosedError`.
+        """
+        self.is_closed = True
+        self._workers.terminate()
+
+    def join(self) -> None:
+        """Wait until the workers have ended.
+
+        Raises:
+            ValueError: neither `close` nor `terminate` was called.
+        """
+        if not self.is_closed:
+            msg = "Pool is still running"
+            raise ValueError(msg)
+        if self._closing is not None:
+            self._closing.join()
+
+    def __enter__(self) -> Self:
+        self._check_running()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.terminate()
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("is_closed", True):
+            warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'closed' if self.is_closed else 'running'}, {self._processes} workers>"
+
+    def __reduce__(self) -> Any:
+        msg = "pool objects cannot be passed between processes or pickled"
+        raise NotImplementedError(msg)
+
+    def _check_running(self) -> None:
+        if self.is_closed:
+            msg = "Pool not running"
+            raise ValueError(msg)
+
+
+def _tell(
+    callback: _Callback | None, error_callback: _Callback | None, result: Any, error: BaseException | None
+) -> None:
+    """Call the one that is meant.
+
+    What it raises is logged, as the thread serves everybody's calls.
+    """
+    chosen, value = (callback, result) if error is None else (error_callback, error)
+    if chosen is not None:
+        try:
+            chosen(value)
+        except BaseException:
+            logging.getLogger("multiprocessing").exception("exception calling %r", chosen)
+
+
+def _chunks(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    while chunk := list(islice(calls, size)):
+        yield chunk
+
+
+def _length(iterable: Iterable[Any]) -> int | None:
+    try:
+        return len(iterable)  # type: ignore[arg-type]
+    except TypeError:
+        return None
