@@ -199,6 +199,7 @@ def test_barrier_and_resources_refuse_at_once(kind):
         resources.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised within a garbage collection
 def test_what_a_handler_raises_in_the_pool_never_leaves_a_hang():
     class StopHereError(Exception):
         pass
