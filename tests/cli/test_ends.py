@@ -127,7 +127,7 @@ def test_while_modules_are_imported_it_is_one_line(folder, start, environment, a
     assert (process.returncode, out, err) == (code, b"", said)
 
 
-def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(folder, start, environment):
+def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(folder, start):
     (folder / "in.txt").write_bytes(b"x\n")
     os.mkfifo(folder / "gate")
     gate = os.open(folder / "gate", os.O_RDWR)
@@ -135,6 +135,8 @@ def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(folder, start, env
     try:
         read_pids(gate, 1)
         process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGUSR1)
+        assert b"1 workers wanted" in process.stderr.readline()  # it goes on
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=DEADLINE_S)
     finally:

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 
-from workers.functions import slices
 from workers.functions.runner import CallRunner, CallSpec
 
 
@@ -113,23 +112,6 @@ def test_nobody_asks_after_the_last_item():
         raise AssertionError("asked")
 
     assert call(abs).run([-1], abandoned) == ([1], [])
-
-
-class Clock:
-    """Time that passes only where the function takes it."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(slices, "perf_counter", clock)
-    return clock
 
 
 def looks(clock, seconds, items, chunks=1):

@@ -2,22 +2,7 @@
 
 import pytest
 
-from workers.functions import slices
 from workers.functions.slices import Slices
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(slices, "perf_counter", clock)
-    return clock
 
 
 def run(of, items, clock, *, took_s=0.001, fails_at=None, abandoned=lambda: False, began=None):
