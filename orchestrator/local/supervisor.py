@@ -338,7 +338,8 @@ class Supervisor:
         last = watch.read_slot(lane.slot).last
         free = takewhile(lambda chunk: chunk.ident > last and not chunk.in_step and chunk.encoded, reversed(held))
         spare = list(reversed(list(free)))
-        if not spare or (lane.taken_back and len(held) - len(spare) > 1):  # it may still skip what is between
+        stays = held[: len(held) - len(spare)]
+        if not spare or (lane.taken_back and stays and stays[-1].ident > last):  # it may still skip what is between
             return
         begun = watch.take_back(lane.slot, spare[0].ident, spare[-1].ident + 1)
         for chunk in spare:
@@ -461,8 +462,10 @@ class Supervisor:
     @property
     def every_s(self) -> float | None:
         """How often to check deadlines and memory, or None if there are none."""
-        times = [each for each in (self._deadlines.every_s, self._memory.every_s) if each is not None]
-        return min(times, default=None)
+        deadlines_s, memory_s = self._deadlines.every_s, self._memory.every_s
+        if deadlines_s is None or memory_s is None:
+            return memory_s if deadlines_s is None else deadlines_s
+        return min(deadlines_s, memory_s)
 
     @property
     def holds_back(self) -> bool:
