@@ -12,7 +12,8 @@ stage's consumer, without the lock. Dispatching and collecting happen under the 
 the pickling of definitions that a worker asks for.
 
 Its parts: `loop` has the lock and knows who drives, `transport/lane_io` waits for lanes and reads and writes them,
-`transport/in_flight` knows what lanes hold and tells the calls what became of it, `supervisor` starts and ends workers
+`transport/in_flight` knows what lanes hold and tells the calls what became of it, `sender` spends the lanes' credits
+and knows who waits for one, `supervisor` starts and ends workers
 and says what happened to them, `worker_messages` takes in what is not a result. What these return is acted upon here.
 
 If a signal handler interrupted a frame that holds the lock, state may be half changed: then `drive` and all that sends
@@ -23,9 +24,7 @@ from __future__ import annotations
 
 import os
 import selectors
-import threading
 import time
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -33,10 +32,8 @@ from functools import partial
 from itertools import repeat
 from typing import Any, ClassVar
 
-from orchestrator.engine.core.ahead import Ahead
 from orchestrator.engine.core.credits import Credits
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.engine.core.waiting_line import WaitingLine
 from orchestrator.engine.protocol.engine import ALL, Capability, OutputCallback, Sendable
 from orchestrator.engine.protocol.events import Broken, StageEvents
 from orchestrator.engine.protocol.functions import encoded_function
@@ -44,9 +41,9 @@ from orchestrator.engine.protocol.interrupts import HeldBack
 from orchestrator.engine.protocol.reentrancy import run_in_thread
 from orchestrator.engine.protocol.status import Farewell, PoolStatus, Traffic, WorkerInfo, describe_item
 from orchestrator.errors import ClosedError, OrchestratorError, ReentrantCallError
-from orchestrator.local import suspension
 from orchestrator.local.loop import Loop
 from orchestrator.local.process_tree import end_with_children
+from orchestrator.local.sender import Sender
 from orchestrator.local.supervisor import LATE_S, Supervisor
 from orchestrator.local.timers import Timer, Timers
 from orchestrator.local.transport.calls import Calls
@@ -57,6 +54,7 @@ from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.local.watchdog import Watchdog, Watched
 from orchestrator.local.worker_messages import WorkerMessages
 from orchestrator.local.worker_status import traffic, worker_info, worker_status
+from orchestrator.machine import suspension
 from orchestrator.settings import PoolSettings
 from workers.pickling import by_value, memmap
 from workers.process.interpreter import decimal_contexts
@@ -65,6 +63,9 @@ from workers.transport.wire import Frame, Kind, pack
 
 _LONGEST_WAIT_S = 86400.0
 """A selector takes no more than 24 days; who waits for longer waits again."""
+
+_SMALL_FUNCTION_BYTES = 512
+"""A function that a module has: a worker is not woken in order to forget it, but told with what comes next."""
 
 
 class Coordinator:
@@ -77,9 +78,6 @@ class Coordinator:
         self._settings = settings
         self._patience_s: float | None = LATE_S
         """How long nothing may come back, while a worker is idle, before others' waiting chunks are checked."""
-        self._line = WaitingLine()
-        self._asked: int | None = None
-        """The least depth for which there was no room, while a thread that waits is asked whether it can continue."""
         self._pid = os.getpid()
         self._foreign: ClosedError | None = None
         """The error of a forked child, which has inherited the pool but none of its workers."""
@@ -116,10 +114,17 @@ class Coordinator:
         )
         self._messages = WorkerMessages()
         self._timers = Timers()
-        self._ahead = Ahead(self._line)
-        self._warned = self._closing = False
+        self._sender = Sender(
+            self._in_flight,
+            self._credits,
+            self._supervisor,
+            self._io,
+            counts_items=settings.items_per_worker is not None,
+            broke=self._break,
+            freed=self._wake_all,
+        )
+        self._closing = False
         self._broken: OrchestratorError | None = None
-        self._watches_items = settings.items_per_worker is not None
         try:
             self._supervisor.fill()
             suspension.follow(self)
@@ -167,45 +172,15 @@ class Coordinator:
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a lane may hold."""
         with self._loop.lock:
-            room = self._room(depth)
-            if not room and (self._asked is None or depth < self._asked):
-                self._asked = depth
-            return room
+            return self._sender.room(depth)
 
-    def _room(self, depth: int) -> int:
-        kept = 0
-        if self._line:
-            kept, depth = self._line.before(threading.get_ident(), depth)
-        room = self._credits.room(depth)
-        if self._supervisor.holds_back:
-            room = min(room, 0 if len(self._ledger) else 1)
-        return max(0, room - kept)
-
-    def dispatch(self, number: int, batch: list[tuple[Chunk, payload.Encoded]], depth: int) -> int:
+    def dispatch(self, number: int, batch: list[Sendable], depth: int) -> int:
         """Send the chunks in turn while lanes have credit, and return how many were sent."""
         self.refuse_if_interrupted("what sends items to workers")
-        with self._loop.changing():
+        with HeldBack(), self._loop.lock, self._loop.damage:
             self.check_usable()
-            touched: set[Lane] = set()
-            sent = 0
-            holds_back = self._supervisor.holds_back
-            if self._line:
-                me = threading.get_ident()
-                batch = batch[: self._room(depth)]
-                _, depth = self._line.before(me, depth)
-                self._line.serve(me)
-            for chunk, encoded in batch:
-                if holds_back and len(self._ledger):
-                    break
-                worker_id = self._credits.take_alone() if chunk.alone else self._credits.take(depth)
-                if worker_id is None:
-                    break
-                touched.add(self._send(number, chunk, encoded, worker_id))
-                sent += 1
-            for lane in touched:
-                self._io.flush(lane)
             self._patience_s = LATE_S
-            return sent
+            return self._sender.send(number, batch, depth)
 
     def put_ahead(self, number: int, batch: list[Sendable], depth: int, *, first: bool = False) -> None:
         """Take encoded chunks of a call.
@@ -215,57 +190,19 @@ class Coordinator:
         self.refuse_if_interrupted("what sends items to workers")
         with self._loop.changing():
             self.check_usable()
-            for chunk, encoded in batch:
-                chunk.size_bytes = encoded.size
-                self._in_flight.put_ahead(encoded.size)
-            self._ahead.put(number, batch, depth, first=first)
-            self._send_ahead()
-            if self._ahead:
+            self._sender.put_ahead(number, batch, depth, first=first)
+            self._sender.send_ahead()
+            if self._sender.has_ahead:
                 self._watchdog.need()
 
     def count_ahead(self, number: int) -> int:
         """Count the chunks of a call that were put ahead and have not been sent. Takes no lock."""
-        return self._ahead.count(number)
+        return self._sender.count_ahead(number)
 
     def drop_ahead(self, number: int) -> int:
         """Drop the chunks of a call that were put ahead and not sent, and return how many there were."""
         with HeldBack(), self._loop.lock:
-            return self._drop_ahead(number)
-
-    def _drop_ahead(self, number: int) -> int:
-        dropped = self._ahead.drop(number)
-        self._in_flight.left_ahead(sum(chunk.size_bytes for chunk, _ in dropped))
-        return len(dropped)
-
-    def _send_ahead(self) -> None:
-        """Send chunks that were put ahead, one of each call in turn, where no one else has waited longer."""
-        if self._closing:
-            return
-        touched: set[Lane] = set()
-        calls = self._ahead.calls
-        while calls:
-            number = calls.pop(0)
-            worker_id = self._take_credit(number)
-            if worker_id is None:
-                continue
-            chunk, encoded = self._ahead.take(number)
-            self._in_flight.left_ahead(chunk.size_bytes)
-            touched.add(self._send(number, chunk, encoded, worker_id))
-            if self._ahead.count(number):
-                calls.append(number)
-        for lane in touched:
-            self._io.flush(lane)
-
-    def _take_credit(self, number: int) -> int | None:
-        """Spend a credit on the chunk of a call that was put ahead, if there is one for it."""
-        if self._supervisor.holds_back and len(self._ledger):
-            return None
-        chunk, depth = self._ahead.head(number)
-        if len(self._line) > 1:
-            kept, depth = self._line.before(-number, depth)
-            if self._credits.room(depth) <= kept:
-                return None
-        return self._credits.take_alone() if chunk.alone else self._credits.take(depth)
+            return self._sender.drop_ahead(number)
 
     def worker_ids(self) -> tuple[int, ...]:
         """Return the ids of all workers, in order.
@@ -299,8 +236,7 @@ class Coordinator:
                 return False
             for worker_id, chunk in chunks.items():
                 chunk.in_step = True
-                self._credits.spend(worker_id)
-                self._io.flush(self._send(number, chunk, encoded, worker_id))
+                self._sender.send_to(worker_id, number, chunk, encoded)
             return True
 
     def call_off(self, number: int, item: object) -> None:
@@ -362,40 +298,22 @@ class Coordinator:
             self._loop.drive(lambda: self._may_leave(ready), timeout, looks=looks)
         except BaseException:
             with self._loop.lock:
-                self._leave_line()
+                self._sender.leave_line()
             raise
-        if self._line:
+        if self._sender.is_waited_for:
             with self._loop.lock:
-                self._leave_line()
+                self._sender.leave_line()
         self._messages.pass_on()
 
     def _may_leave(self, ready: Callable[[], Any]) -> bool:
         self._break_if(self._supervisor.start_owed())
-        return self._can_go_on(ready) or not self._lanes_can_answer()
+        return self._sender.may_continue(ready) or not self._lanes_can_answer()
 
-    def _can_go_on(self, ready: Callable[[], Any]) -> bool:
-        """Ask a waiting thread whether it can continue.
-
-        While it lacks only a credit, it stands in line for one.
-        """
-        self._asked = None
-        if ready():
-            return True
-        if self._asked is None:
-            self._leave_line()
-        else:
-            self._line.enter(threading.get_ident(), self._asked)
-        return False
-
-    def _leave_line(self) -> None:
-        """Stop waiting for a credit.
-
-        Those behind may find the room that was kept.
-        """
-        if self._line.leave(threading.get_ident()):
-            self._loop.notify()
-            if self._loop.is_driven:
-                self.wake()
+    def _wake_all(self) -> None:
+        """Wake every thread that waits, as there may be room."""
+        self._loop.notify()
+        if self._loop.is_driven:
+            self.wake()
 
     def poll(self) -> None:
         """Handle what has arrived, without waiting."""
@@ -404,7 +322,7 @@ class Coordinator:
     def take_over(self) -> None:
         """Let others drive, as a signal handler interrupted this thread's wait."""
         with self._loop.lock:
-            self._leave_line()  # it could take no credit, so none is to be kept for it
+            self._sender.leave_line()  # it could take no credit, so none is to be kept for it
         self._loop.take_over()
 
     @property
@@ -434,8 +352,9 @@ class Coordinator:
 
         Called under the lock.
         """
-        with self._loop.changing():
-            self._forget_calls()
+        if self._calls.any_abandoned or self._dropped:
+            with self._loop.changing():
+                self._forget_calls()
         return self._at_most(timeout)
 
     def _handle(self, occurred: Occurred, *, looks: bool) -> None:
@@ -463,8 +382,8 @@ class Coordinator:
         for lane in gone:
             if lane.state is not LaneState.DEAD:
                 self._bury(lane)
-        if self._ahead and not looks:
-            self._send_ahead()
+        if self._sender.has_ahead and not looks and not self._closing:
+            self._sender.send_ahead()
         self._break_if(self._supervisor.tick())
         self._timers.run_due()
 
@@ -488,19 +407,10 @@ class Coordinator:
 
         Called under the lock.
         """
-        every_s = self._supervisor.every_s
-        if self._closing or self._broken or not self._calls.are_open or (every_s is None and not self._ahead):
+        every_s, has_ahead = self._supervisor.every_s, self._sender.has_ahead
+        if self._closing or self._broken or not self._calls.are_open or (every_s is None and not has_ahead):
             return None
-        return Watched(every_s, bool(self._ahead))
-
-    def _send(self, number: int, chunk: Chunk, encoded: payload.Encoded, worker_id: int) -> Lane:
-        lane = self._supervisor.lanes[worker_id]
-        self._in_flight.send(number, chunk, encoded, lane)
-        if self._watches_items:
-            self._break_if(self._supervisor.count_sent(lane, len(chunk.items)))
-        if lane.inputs.failure is not None:
-            self._warn_of_memory(lane.inputs.failure)
-        return lane
+        return Watched(every_s, has_ahead)
 
     def _collect(self, lane: Lane) -> None:
         """Read one batch of frames, and handle them."""
@@ -558,27 +468,17 @@ class Coordinator:
         if error is not None:
             self._break(error)
 
-    def _warn_of_memory(self, failure: OSError) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"no shared memory could be reserved ({failure.strerror}); large payloads go through the pipes, "
-                "which is slower",
-                ResourceWarning,
-                stacklevel=2,
-            )
-
     def _forget_calls(self) -> None:
         """Free the functions and unbegun chunks of calls that nobody waits for."""
-        for number, events in self._calls.forget():
+        for number, events, function in self._calls.forget():
             self._in_flight.forget(number, events)
-            self._drop_ahead(number)
+            self._sender.drop_ahead(number)
             for lane in self._supervisor.all:
                 if number in lane.known_calls:
                     lane.known_calls.discard(number)
                     lane.put([pack(Kind.FORGET, number=number)])
-                    self._io.flush(lane)
-
+                    if function.size > _SMALL_FUNCTION_BYTES:
+                        self._io.flush(lane)
         while self._dropped:
             frame = pack(Kind.UNSHARE, self._dropped.popleft())
             for lane in self._supervisor.all:

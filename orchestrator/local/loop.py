@@ -38,6 +38,22 @@ class Handle(Protocol):
         """
 
 
+class Damage:
+    """Notes what is raised in the middle of a change. Entered under the lock, as often as wanted."""
+
+    __slots__ = ("_note",)
+
+    def __init__(self, note: Callable[[BaseException], None]) -> None:
+        self._note = note
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            self._note(error)
+
+
 class Loop:
     """The lock of a coordinator, and which of its waiting threads is in the one wait."""
 
@@ -60,6 +76,7 @@ class Loop:
             broke: told why nothing can continue.
         """
         self.lock = threading.RLock()
+        self.damage = Damage(self._note_damage)
         # `with` takes the lock, never the condition: an interrupt in its `__enter__` or `__exit__` would keep the lock.
         self._changed = threading.Condition(self.lock)
         self._io = io
@@ -166,7 +183,7 @@ class Loop:
             if not self._io.closed:
                 raise
             occurred = []  # a signal handler closed the pool, and the selector, in the middle of the wait
-        with self.changing():
+        with HeldBack(), self.lock, self.damage:
             self._leave_turn(turn)
             self._handle(occurred, looks=looks)
 
@@ -257,13 +274,12 @@ class Loop:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock for a change that must not be left half done."""
-        with HeldBack(), self.lock:
-            try:
-                yield
-            except BaseException as error:
-                self._note_damage(error)
-                raise
+        """Hold the lock for a change that must not be left half done.
+
+        What runs for each chunk says `with HeldBack(), loop.lock, loop.damage:`, which does the same at once.
+        """
+        with HeldBack(), self.lock, self.damage:
+            yield
 
     def _note_damage(self, error: BaseException) -> None:
         """Break the pool, as something raised in the middle of a change of its state.

@@ -92,21 +92,27 @@ class Calls:
         """
         self._abandoned.append(number)
 
+    @property
+    def any_abandoned(self) -> bool:
+        """Whether `forget` has something to do."""
+        return bool(self._abandoned)
+
     def abandon_all(self) -> list[StageEvents]:
         """Abandon every call, and return their receivers of events."""
         self._abandoned.extend(self._events)
         return list(self._events.values())
 
-    def forget(self) -> Iterator[tuple[int, StageEvents | None]]:
-        """Forget the abandoned calls, and yield each with the events that nobody will take."""
+    def forget(self) -> Iterator[tuple[int, StageEvents | None, payload.Encoded]]:
+        """Forget the abandoned calls, and yield each with the events that nobody will take, and its function."""
         while self._abandoned:
             number = self._abandoned.popleft()
-            if self._functions.pop(number, None) is None:
+            function = self._functions.pop(number, None)
+            if function is None:
                 continue
             self._marks[number % len(self._marks)] = number
             self._watched.pop(number, None)
             self._names.pop(number, None)
-            yield number, self._events.pop(number, None)
+            yield number, self._events.pop(number, None), function
 
     def tell_all(self, error: OrchestratorError) -> None:
         """Tell every call that the pool can't continue."""

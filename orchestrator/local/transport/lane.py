@@ -30,7 +30,7 @@ from workers.process.threads import limited, loaded
 from workers.transport import payload
 from workers.transport.arena import Arena, ArenaReader, create_fd
 from workers.transport.watch import SLOTS
-from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
+from workers.transport.wire import Frame, FrameReader, Kind, pack
 
 PIPE_BYTES = 1 << 18
 _MAX_WRITE_BYTES = 1 << 18
@@ -202,7 +202,7 @@ class Lane:
     def read(self) -> list[Frame] | None:
         """Return the frames that are whole now, or None if nothing more can come."""
         try:
-            data = os.read(self.reader_fd, READ_BYTES)
+            data = os.read(self.reader_fd, self._reader.read_bytes)
         except BlockingIOError:
             self.drained = True
             return []

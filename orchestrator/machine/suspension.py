@@ -50,7 +50,7 @@ def follow(pool: Suspended) -> None:
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTSTP) != signal.SIG_DFL:
         return
     if any(os.isatty(fd) for fd in STANDARD_FDS):
-        signal.signal(signal.SIGTSTP, _suspend)
+        signal.signal(signal.SIGTSTP, suspend)
 
 
 def unfollow(pool: Suspended) -> None:
@@ -58,18 +58,19 @@ def unfollow(pool: Suspended) -> None:
     _followed.discard(pool)
     if not _followed and threading.current_thread() is threading.main_thread():
         with contextlib.suppress(ValueError):
-            if signal.getsignal(signal.SIGTSTP) is _suspend:
+            if signal.getsignal(signal.SIGTSTP) is suspend:
                 signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
 
-def _suspend(number: int, _: object) -> None:
+def suspend(number: int, _: object) -> None:
+    """Stop the workers, then this process, and continue them with it: the handler of SIGTSTP."""
     pools = [pool for pool in _followed if pool.owner_pid == os.getpid()]
     began_ns = monotonic_ns()
     groups = [pid for pool in pools for pid in pool.worker_pids()]
     _signal(groups, signal.SIGSTOP)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)  # here everything stands still until somebody sends SIGCONT
-    signal.signal(number, _suspend)
+    signal.signal(number, suspend)
     for pool in pools:  # before they run again: nobody may count the pause as theirs
         pool.suspended(began_ns, monotonic_ns() - began_ns)
     _signal(groups, signal.SIGCONT)
