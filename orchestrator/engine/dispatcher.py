@@ -89,9 +89,11 @@ class Dispatcher:
         self.in_lanes = 0
         """Chunks that a lane holds: each will bring an event."""
 
-    def begin(self, number: int) -> None:
-        """Take the number that the engine has given the call."""
+    def begin(self, number: int, expected_s: float | None) -> None:
+        """Take the number that the engine has given the call, and what an item took in an earlier one."""
         self._number = number
+        if expected_s is not None:
+            self._sizer.expect(expected_s)
 
     # ---- out ------------------------------------------------------------------------------------------------------
 
@@ -271,6 +273,11 @@ class Dispatcher:
     def wanted_items(self) -> int:
         """The size of the next chunk, and of what may be fetched for it and those behind it."""
         return max(self.chunk_items, self._sizer.ahead())
+
+    @property
+    def seconds_per_item(self) -> float | None:
+        """What an item takes, as far as that is known."""
+        return self._sizer.seconds_per_item
 
     @property
     def outstanding(self) -> int:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.core.known_times import KnownTimes
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.core.reorder import ReorderBuffer
 from orchestrator.engine.core.retry import RetryPolicy
@@ -43,10 +44,15 @@ from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.runner import CallSpec
 from workers.functions.steps import StepCounts, Steps
+from workers.transport.payload import Encoded
 from workers.transport.wire import Flag
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import Divider
+
+
+_known_times = KnownTimes()
+"""Of all pools of this process."""
 
 
 class Stage:
@@ -113,7 +119,8 @@ class Stage:
         except BaseException:
             self._deliveries.close()
             raise
-        self._dispatcher.begin(self._number)
+        self._pickle = encoded.pickle if isinstance(encoded, Encoded) else b""
+        self._dispatcher.begin(self._number, _known_times.of(self._pickle))
 
     def tell_split(self, on_split: Callable[[int, int], None]) -> None:
         """Call a function for each chunk that is split, with its first index and the items that it keeps."""
@@ -394,6 +401,8 @@ class Stage:
         if self._closed:
             return
         self._closed = True
+        if (seconds := self._dispatcher.seconds_per_item) is not None:
+            _known_times.note(self._pickle, seconds)
         for done in self._reorder.drain():
             if isinstance(done, Finished):
                 done.body.discard()

@@ -19,7 +19,7 @@ from typing import Any
 from workers.pickling.main_module import Definition, Wanted
 from workers.transport import forks, payload
 from workers.transport.arena import Arena, ArenaReader
-from workers.transport.wire import READ_BYTES, Frame, FrameReader, Kind, pack
+from workers.transport.wire import Frame, FrameReader, Kind, pack
 
 FULL_BYTES = 1 << 16
 """How many bytes may wait before they are written."""
@@ -109,7 +109,7 @@ class WorkerLane:
                 self._reading = True
                 self._changed.release()
                 try:
-                    data = os.read(self._inbox_fd, READ_BYTES)
+                    data = os.read(self._inbox_fd, self._reader.read_bytes)
                 finally:
                     self._changed.acquire()
                     self._reading = False

@@ -17,6 +17,8 @@ from typing import Final
 HEADER = struct.Struct("<BBHIQQ")
 HEADER_BYTES = HEADER.size
 READ_BYTES = 1 << 18
+FEW_BYTES = 1 << 16
+"""The allocator keeps a buffer of this size; a larger one is mapped and unmapped for each read."""
 MAX_NUMBER = 0xFFFF_FFFF
 
 Frame = tuple[int, int, int, int, int, bytes]
@@ -72,14 +74,17 @@ class FrameReader:
     Owns the bytes of the frame that is not whole yet.
     """
 
-    __slots__ = ("_needed", "_rest")
+    __slots__ = ("_needed", "_rest", "read_bytes")
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self.read_bytes = FEW_BYTES
+        """How much to read next: more than a few small frames only where more is on its way."""
         self._needed = HEADER_BYTES  # fewer bytes than this can't complete the frame at the head of _rest
 
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that `data` completes, in order."""
+        self.read_bytes = READ_BYTES if len(data) >= FEW_BYTES else FEW_BYTES
         if self._rest:
             self._rest += data
             if len(self._rest) < self._needed:

@@ -27,6 +27,8 @@ LONG_S = 0.005
 """Once a chunk has taken so long, no short one travels in one frame with others any more: it would wait behind them."""
 _TAIL_SHARES = 4
 _UNMEASURED_ITEMS = 16
+_MOST_AT_ONCE = 64
+"""The most items of a whole call that go in one chunk because an earlier call took so little."""
 _MOST_AHEAD = 1024
 _WEIGHT = 0.3
 
@@ -43,7 +45,8 @@ class ChunkSizer:
     """Decides the size of chunks of one call."""
 
     __slots__ = (
-        "_apart", "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_total", "workers",
+        "_apart", "_at_once", "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_total",
+        "workers",
     )  # fmt: skip
 
     def __init__(self, chunk: int | Literal["auto"], workers: int, total: int | None) -> None:
@@ -55,6 +58,7 @@ class ChunkSizer:
         self._largest_seen = 1
         self._pinned = False
         self._apart = False
+        self._at_once = 0
 
     def next_size(self, already_cut: int) -> int:
         """Return the items that the next chunk should have, given how many were cut so far."""
@@ -64,7 +68,7 @@ class ChunkSizer:
         if self._fixed is not None:
             return self._fixed * self._coalesced(seconds, already_cut)
         if seconds is None:
-            return 1
+            return self._at_once or 1
         grown = self._largest_seen * MAX_GROWTH
         size = _fitting(TARGET_S * max(1.0, self.workers / WORKERS_AT_TARGET), seconds, min(grown, MAX_ITEMS))
         size = _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, size)
@@ -85,6 +89,20 @@ class ChunkSizer:
         if self._pinned or seconds is None:
             return 1 if self._pinned else _UNMEASURED_ITEMS
         return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, _fitting(TARGET_S, seconds, _MOST_AHEAD))
+
+    def expect(self, seconds: float) -> None:
+        """Take in what an item took in an earlier call.
+
+        All items go at once if they are few, and would not be worth a second worker. If they take longer now, the
+        worker gives those back that it has not begun.
+        """
+        if self._total is not None and self._total <= min(_MOST_AT_ONCE, _fitting(SHORTEST_S, seconds, _MOST_AT_ONCE)):
+            self._at_once = self._total
+
+    @property
+    def seconds_per_item(self) -> float | None:
+        """What an item takes, as far as that is known."""
+        return self._seconds_per_item
 
     def pin(self) -> None:
         """Keep to chunks of the requested size from now on."""
