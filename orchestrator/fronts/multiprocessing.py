@@ -41,6 +41,7 @@ class _CallFuture(PoolFuture):
         """Take what is called with the result and the exception, one of which is None."""
         super().__init__()
         self._ended = ended
+        self.is_watched = ended is not None
 
     def fail(self, error: BaseException) -> None:
         """Fail as theirs does."""
@@ -145,7 +146,8 @@ class Pool:
         A callback gets its result, or `error_callback` what it raised, in the thread that serves all results.
         """
         self._check_running()
-        future = _CallFuture(partial(_tell, callback, error_callback))
+        tells = callback is not None or error_callback is not None
+        future = _CallFuture(partial(_tell, callback, error_callback) if tells else None)
         self._workers.call(func, tuple(args), kwds, future=future)
         return AsyncResult(self, future)
 

@@ -1,13 +1,14 @@
-"""Implements `Pool.submit` with real futures, driven by one thread a pool.
+"""Implements `Pool.submit` with real futures.
 
-The thread exists only once something is submitted.
+A caller that waits for one drives the loop itself, or a thread does, which exists once something is submitted
+(`turns`). Whoever drives owns the stages.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -21,7 +22,8 @@ from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.engine.stage import Stage
 from orchestrator.errors import ClosedError, ItemError, ReentrantCallError
-from orchestrator.pool.calls.submitted import PLAIN, SubmittedCall, run_here
+from orchestrator.pool.calls.submitted import SubmittedCall, run_here
+from orchestrator.pool.calls.turns import Turns
 from orchestrator.settings import MapOptions, PoolSettings
 from workers.errors.describe import describe_function, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _ENDING_S = 0.01
 """How often to look whether a call that was cancelled is being run, or can be taken back."""
+_ABORT_S = 5.0
 
 
 class _Kind:
@@ -53,30 +56,27 @@ class _Kind:
 
 
 class FutureDriver:
-    """Owns the stages that futures run in, one for each kind of options, and the thread that drives them."""
+    """Owns the stages that futures run in, one for each kind of options."""
 
     def __init__(self, coordinator: Engine, settings: PoolSettings) -> None:
         self._coordinator = coordinator
         self._settings = settings
         self._stays = "processes" not in coordinator.capabilities
         """Calls run in this process, and in the thread that submits them."""
-        self._turn_lock = threading.RLock()
-        self._lock = threading.RLock()
-        self._more = threading.Condition(self._lock)
+        self._turns = Turns(self._has_work, self._thread_turn, coordinator.wake)
+        self._lock = self._turns.lock
         self._pending: list[tuple[int, int, PoolFuture, SubmittedCall]] = []  # a heap: by priority, then by number
         self._numbers = itertools.count()
         self._kinds: dict[object, _Kind] = {}
         self._to_end: deque[PoolFuture] = deque()  # cancelled while they ran, by any thread
         self._ending: set[PoolFuture] = set()  # the same, as far as the driver has seen them
-        self._thread: threading.Thread | None = None
-        self._has_thread = False
         self._closing = self._cancels_waiting = False
         self._counts = StageCounts()  # of kinds that were closed
 
     @property
     def is_interrupted(self) -> bool:
         """Whether this thread holds the lock, which means that a signal handler interrupted its holder."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
+        return self._turns.is_interrupted
 
     def submit(  # noqa: PLR0917 - all of a call
         self,
@@ -99,7 +99,7 @@ class FutureDriver:
             from orchestrator.pool.calls.pool_future import PoolFuture  # noqa: PLC0415 - for those who submit: it imports slowly
 
         future = PoolFuture() if future is None else future
-        future.belong(self.refuse_to_wait, self._end)
+        future.belong(self._wait_for, self._turns.need, self._end)
         try:
             sent = function if self._stays else _portable(function)
             call = SubmittedCall(Submission(sent, args, kwargs), options, function, stays=self._stays)
@@ -115,23 +115,68 @@ class FutureDriver:
             failure.__cause__ = error
             future.fail(failure)
             return future
-        with HeldBack(), self._lock:
-            if self._closing or self._coordinator.closed:
-                raise ClosedError("the pool is closed; make a new one")
-            self._coordinator.check_usable()
-            number = next(self._numbers)
-            heapq.heappush(self._pending, (-priority, number, future, call))
-            is_next = self._pending[0][1] == number
-            if not (self._has_thread or self._stays):
-                self._has_thread = True  # first: a signal handler may submit something in the middle of this
-                self._thread = threading.Thread(target=self._run, name="orchestrator-futures", daemon=True)
-                self._thread.start()
-            self._more.notify()
-            if is_next:  # else the driver waits for something that must happen before, or has been woken
-                self._coordinator.wake()
+        with HeldBack():
+            with self._lock:
+                if self._closing or self._coordinator.closed:
+                    raise ClosedError("the pool is closed; make a new one")
+                self._coordinator.check_usable()
+                number = next(self._numbers)
+                heapq.heappush(self._pending, (-priority, number, future, call))
+                is_next = self._pending[0][1] == number
+                if not self._stays:
+                    self._turns.start()
+            if not self._stays and is_next:  # else the driver waits for what comes before, or has been woken
+                self._send_here(future)
         if self._stays:
             self._run_here(future)
         return future
+
+    def _send_here(self, future: PoolFuture) -> None:
+        """Send what waits, or have the driver do it."""
+        if future.is_watched:
+            self._turns.need()
+        if not self._turns.take():
+            self._turns.tell()
+            return
+        try:
+            self._send()
+        except BaseException as error:
+            self.abort(error)
+        finally:
+            self._turns.leave(needed=bool(self._pending))
+
+    def _wait_for(self, future: PoolFuture, timeout: float | None) -> float | None:
+        """Drive the loop until a future is done or the time is over, unless others have to drive.
+
+        Returns how much of the time is left.
+
+        Raises:
+            ReentrantCallError: this thread has a lock which the wait would need, or is to resolve the future itself.
+        """
+        self._coordinator.refuse_if_foreign()
+        self._coordinator.refuse_if_interrupted("future.result()")
+        if self.is_interrupted or (self._turns.are_mine and timeout is None):
+            raise ReentrantCallError("future.result()")
+        ends = None if timeout is None else time.monotonic() + timeout
+        left = timeout
+        with HeldBack(self._coordinator.wake) as held:
+            if not self._stays and self._turns.take():
+
+                def leaves() -> bool:
+                    return held.came or self._turns.needed
+
+                try:
+                    while not (future.is_done or leaves() or (left is not None and left <= 0)) and self._has_work():
+                        self._turn(left, leaves)
+                        left = None if ends is None else ends - time.monotonic()
+                except BaseException as error:
+                    self.abort(error)
+                finally:
+                    self._turns.leave(needed=bool(self._pending))
+        if not future.is_done:
+            self._coordinator.take_over()  # this thread may be in the wait itself, interrupted by a signal handler
+            self._turns.need()
+        return None if left is None else max(0.0, left)
 
     def _run_here(self, future: PoolFuture) -> None:
         """Drive the loop in the caller's thread until its call is done.
@@ -139,7 +184,7 @@ class FutureDriver:
         What ends the program is raised.
         """
         try:
-            with self._turn_lock:
+            with self._lock:
                 while not future.done():
                     self._turn()
         except BaseException as error:
@@ -158,46 +203,43 @@ class FutureDriver:
         From any thread, and from a signal handler.
         """
         self._to_end.append(future)
+        self._turns.need()
         self._coordinator.wake()
 
-    def refuse_to_wait(self) -> None:
-        """Raise `ReentrantCallError` where a wait for a future would wait for a lock that its own thread holds."""
-        self._coordinator.refuse_if_foreign()
-        self._coordinator.refuse_if_interrupted("future.result()")
-        if self.is_interrupted:
-            raise ReentrantCallError("future.result()")
-        self._coordinator.take_over()
-
-    def _run(self) -> None:
-        """Drive the loop as long as a future is not done.
-
-        The thread ends with the pool.
-        """
+    def _thread_turn(self) -> None:
         try:
-            self._open(None, PLAIN)
-            while self._wait_for_work():
-                self._turn()
+            self._turn()
         except BaseException as error:
             self.abort(error)
-        finally:
-            for kind in self._kinds.values():
-                kind.stage.close()
 
-    def _turn(self) -> None:
-        """Send what can be sent, wait for news, and resolve what is done."""
+    def _turn(self, timeout: float | None = None, leaves: Callable[[], bool] | None = None) -> None:
+        """Send what can be sent, wait for news at most until `leaves()`, and resolve what is done."""
+        self._send()
+        some = self._resolve_all()  # what can't be sent is there at once
+        if not some and self._has_work():  # else all that was left had been cancelled
+            self._wait_for_news(timeout, leaves)
+            for kind in list(self._kinds.values()):
+                kind.stage.settle()
+            self._resolve_all()
+        self._close_idle_kinds()
+
+    def _send(self) -> None:
+        """Send what can be sent."""
         if self._pending:
             self._coordinator.notice_rebound()
         self._end_cancelled()
         self._feed()
         if self._cancels_waiting:
             self._cancel_waiting()
-        some = self._resolve_all()  # what can't be sent is there at once
-        if not some and (self._pending or self._outstanding):  # else all that was left had been cancelled
-            self._wait_for_news()
-            for kind in list(self._kinds.values()):
-                kind.stage.settle()
-            self._resolve_all()
-        self._close_idle_kinds()
+
+    def _has_work(self) -> bool:
+        """Whether there are calls that are not done."""
+        if self._pending:
+            return True
+        for kind in list(self._kinds.values()):  # noqa: SIM110 - each call comes here several times
+            if kind.stage.outstanding:
+                return True
+        return False
 
     def _open(self, key: object, options: MapOptions) -> _Kind:
         forward = self._coordinator.forwards_output
@@ -217,10 +259,6 @@ class FutureDriver:
             counts.add(kind.stage.counts)
         return counts
 
-    @property
-    def _outstanding(self) -> int:
-        return sum(kind.stage.outstanding for kind in self._kinds.values())
-
     def _head(self) -> SubmittedCall | None:
         """Return the call that is to run next, dropping cancelled ones."""
         while self._pending:
@@ -237,7 +275,7 @@ class FutureDriver:
             if kind.stage.timeout_s is not None or kind.stage.wants_room(source_ended=True):  # a retry may be due
                 kind.stage.send()
         fed = None
-        while True:
+        while self._pending:
             with self._lock:
                 head = self._head()
             if head is None:
@@ -245,7 +283,7 @@ class FutureDriver:
             kind = self._kinds.get(head.kind) or self._open(head.kind, head.options)
             if kind is fed:
                 return  # there is no room
-            while kind.stage.room() > 0 and (found := self._next_of(head.kind)) is not None:
+            while self._pending and kind.stage.room() > 0 and (found := self._next_of(head.kind)) is not None:
                 kind.submit(*found)
             kind.stage.send()
             fed = kind
@@ -284,12 +322,16 @@ class FutureDriver:
                     kind.stage.call_off(call, ItemError("the call was cancelled"))
         self._ending = found
 
-    def _wait_for_news(self) -> None:
+    def _wait_for_news(self, timeout: float | None, leaves: Callable[[], bool] | None) -> None:
         if self._is_stranded:
             raise ClosedError("the pool was closed while it was paused; this call did not run")
-        waits = [kind.stage.timeout_s for kind in self._kinds.values()] + [_ENDING_S if self._ending else None]
+        waits = [kind.stage.timeout_s for kind in self._kinds.values()] + [_ENDING_S if self._ending else None, timeout]
         wait_s = min((wait for wait in waits if wait is not None), default=None)
-        self._coordinator.drive(lambda: self._has_news or self._is_stranded, wait_s)
+
+        def has_news() -> bool:
+            return self._has_news or self._is_stranded or (leaves is not None and leaves())
+
+        self._coordinator.drive(has_news, wait_s)
 
     def _resolve_all(self) -> bool:
         """Resolve the futures whose outcome is known, and return whether there were any."""
@@ -303,14 +345,15 @@ class FutureDriver:
     @property
     def _has_news(self) -> bool:
         """Whether something came back, or waits for a lane that has room."""
-        if self._to_end or self._cancels_waiting or any(kind.stage.events for kind in self._kinds.values()):
+        if self._to_end or self._cancels_waiting:
             return True
-        if any(kind.stage.wants_room(source_ended=True) for kind in self._kinds.values()):
-            return True
+        for kind in self._kinds.values():
+            if kind.stage.events or kind.stage.wants_room(source_ended=True):
+                return True
         if not self._pending:
             return False
-        kind = self._kinds.get(self._pending[0][3].kind)
-        return kind is None or kind.stage.wants_room()
+        head = self._kinds.get(self._pending[0][3].kind)
+        return head is None or head.stage.wants_room()
 
     @property
     def _is_stranded(self) -> bool:
@@ -320,14 +363,6 @@ class FutureDriver:
             and not self._coordinator.size
             and not any(kind.stage.in_lanes or kind.stage.events for kind in self._kinds.values())
         )
-
-    def _wait_for_work(self) -> bool:
-        with self._lock:
-            while not (self._pending or self._outstanding):
-                if self._closing:
-                    return False
-                self._more.wait()
-            return True
 
     def _close_idle_kinds(self) -> None:
         """Close the stages whose options no call has at the moment.
@@ -354,31 +389,28 @@ class FutureDriver:
         """Have the driver cancel the calls for which no worker has room."""
         with HeldBack(), self._lock:
             self._cancels_waiting = True
-            self._more.notify()
+            self._turns.need()
             self._coordinator.wake()
 
     @property
     def is_driven_here(self) -> bool:
-        """Whether this is the thread that drives the calls, as in a callback."""
-        return self._thread is threading.current_thread()
+        """Whether this thread drives the calls, as in a callback."""
+        return self._turns.are_mine
 
     def close(self, timeout: float | None) -> None:
         """Accept nothing more, and wait until every future is done."""
         with self._lock:
             self._closing = True
-            self._more.notify()
-        if self._stays:
-            for kind in self._kinds.values():
-                kind.stage.close()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._coordinator.wake()
-            self._thread.join(timeout)
+        self._turns.close()
+        self._coordinator.wake()
+        self._turns.join(timeout)
+        self._close_kinds()
 
     def abort(self, error: BaseException) -> None:
         """Set this error on every future that is not done."""
         with self._lock:
             self._closing = True
-            self._more.notify()
+            self._turns.end()
             undone = [entry[2] for entry in self._pending]
             self._pending.clear()
             for kind in self._kinds.values():
@@ -388,9 +420,12 @@ class FutureDriver:
             with _unless_resolved():
                 if not future.cancelled():
                     future.fail(error)
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(5)
+        self._turns.join(_ABORT_S)
+        self._close_kinds()
+
+    def _close_kinds(self) -> None:
+        for kind in list(self._kinds.values()):
+            kind.stage.close()
 
 
 def _unless_resolved() -> AbstractContextManager[None]:

@@ -13,6 +13,8 @@ from typing import Any
 from orchestrator.errors import ItemError
 from orchestrator.option_values import wait_seconds
 
+_DONE = frozenset(("FINISHED", "CANCELLED", "CANCELLED_AND_NOTIFIED"))
+
 
 class PoolFuture(Future[Any]):
     """A `concurrent.futures.Future` of a pool.
@@ -20,13 +22,36 @@ class PoolFuture(Future[Any]):
     In a signal handler that interrupted the pool its waits raise instead of hanging.
     """
 
-    _before_wait: Callable[[], None]
+    _wait: Callable[[PoolFuture, float | None], float | None]
     _end: Callable[[PoolFuture], object]
+    _need: Callable[[], object] | None = None
+    is_watched = False
+    """Whether somebody is to be told of its end who does not wait in `result`."""
 
-    def belong(self, before_wait: Callable[[], None], end: Callable[[PoolFuture], object]) -> None:
-        """Take a check that is called before a wait, and a function that ends a running call."""
-        self._before_wait = before_wait
-        self._end = end
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiters: _Waiters = _Waiters()  # in place of the standard library's list
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is done, at once: `done` takes a lock."""
+        return self._state in _DONE
+
+    def belong(
+        self,
+        wait: Callable[[PoolFuture, float | None], float | None],
+        need: Callable[[], object],
+        end: Callable[[PoolFuture], object],
+    ) -> None:
+        """Take the pool's part.
+
+        Args:
+            wait: called before a wait of so many seconds; drives the pool, and returns the seconds that are left.
+            need: called when somebody is to be told of the end, who drives nothing.
+            end: ends a running call.
+        """
+        self._wait, self._end = wait, end
+        self._need = self._waiters.need = need
 
     def fail(self, error: BaseException) -> None:
         """Resolve the future with what the function itself raised, else with our own error.
@@ -63,7 +88,10 @@ class PoolFuture(Future[Any]):
 
         What it raises is logged, as `concurrent.futures` does.
         """
+        self.is_watched = True
         super().add_done_callback(partial(_call, fn))
+        if self._need is not None and not self.is_done:
+            self._need()
 
     def result(self, timeout: float | None = None) -> Any:
         """Return what the call returned, or raise what it raised.
@@ -74,8 +102,8 @@ class PoolFuture(Future[Any]):
             ReentrantCallError: a signal handler asks that interrupted this thread within the pool, and it is not there.
         """
         timeout = wait_seconds("timeout", timeout)
-        if not self.done():
-            self._before_wait()
+        if not self.is_done:
+            timeout = self._wait(self, timeout)
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -84,9 +112,21 @@ class PoolFuture(Future[Any]):
         Raises as `result` does.
         """
         timeout = wait_seconds("timeout", timeout)
-        if not self.done():
-            self._before_wait()
+        if not self.is_done:
+            timeout = self._wait(self, timeout)
         return super().exception(timeout)
+
+
+class _Waiters(list[Any]):
+    """Those whom `concurrent.futures.wait` and `as_completed` have told of: they drive nothing themselves."""
+
+    __slots__ = ("need",)
+    need: Callable[[], object]
+
+    def append(self, waiter: Any) -> None:
+        super().append(waiter)
+        if hasattr(self, "need"):
+            self.need()
 
 
 def _call(callback: Callable[[Future[Any]], object], future: Future[Any]) -> None:
