@@ -1,6 +1,6 @@
 """The public surface as text: names, signatures, error classes, options and exit codes.
 
-`python -m tests.support.contract > tests/architecture/contract.txt` records it anew, after a change that is meant.
+`.venv/bin/python -m tests.support.contract > tests/architecture/contract.txt` records it anew, after a change that is meant.
 """
 
 from __future__ import annotations
