@@ -30,7 +30,7 @@ def _serial() -> type[Engine]:
 ENGINES: dict[str, Callable[[], type[Engine]]] = {"local": _local, "serial": _serial}
 """Loads the class of an engine, by the engine's name; the first is the default."""
 
-_NEEDS: dict[str, tuple[Any, Capability]] = {
+NEEDS: dict[str, tuple[Any, Capability]] = {
     "start_method": ("forkserver", "start methods"),
     "max_deaths": (3, "deaths"),
     "memory_limit": (None, "memory limits"),
@@ -49,7 +49,7 @@ def engine_of(name: str, settings: PoolSettings) -> Engine:
     Raises:
         ConfigError: there is no such engine, or it can't do what the settings ask for; nothing was started.
     """
-    refuse(name, [(key, need) for key, (default, need) in _NEEDS.items() if getattr(settings, key) != default])
+    refuse(name, [(key, need) for key, (default, need) in NEEDS.items() if getattr(settings, key) != default])
     return ENGINES[name]()(settings)
 
 

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from orchestrator.pool.engines import ENGINES, refuse
+from orchestrator.pool.engines import ENGINES, NEEDS, refuse
 
-if TYPE_CHECKING:
-    from orchestrator.engine.protocol.engine import Capability
-
-_NEEDS: dict[str, Capability] = {
-    "timeout": "deadlines",
-    "mem_per_worker": "memory limits",
-    "memfree": "memory limits",
-    "items_per_worker": "recycling",
-    "threads_per_worker": "thread limits",
-}
-"""By the name of a flag's value: what it needs, if it is given."""
+_FLAGS = {"memory_limit": "--mem-per-worker"}
+"""Setting of a pool -> its flag, where the name differs."""
 
 
 def add_engine(group: argparse._ActionsContainer, default: str | None, said: str) -> None:
@@ -40,8 +30,11 @@ def engine_of(args: argparse.Namespace) -> str:
     Raises:
         ConfigError: another flag asks for what it can't do.
     """
-    asked = [(f"--{name.replace('_', '-')}", need) for name, need in _NEEDS.items() if getattr(args, name) is not None]
-    if args.start_method != "forkserver":
-        asked.append(("--start-method", "start methods"))
+    needs = {_FLAGS.get(key, f"--{key.replace('_', '-')}"): need for key, need in NEEDS.items()}
+    needs["--timeout"] = (None, "deadlines")
+    values = {f"--{name.replace('_', '-')}": value for name, value in vars(args).items()}
+    asked = [
+        (flag, need) for flag, (default, need) in needs.items() if values.get(flag) not in {None, str(default)}
+    ]
     refuse(args.engine, asked)
     return str(args.engine)

@@ -80,22 +80,14 @@ def _may_change(settings: RunSettings) -> MayChange:
 def _fingerprint(plan: RunPlan) -> dict[str, str]:
     from orchestrator.checkpoint.fingerprint import of_function  # noqa: PLC0415 - as above
 
-    settings, runner = plan.settings, plan.runner
-    options = {
-        "--format": settings.record_format,
-        "--output-format": runner.output_format,
-        "--flat": settings.flat,
-        "--errors": settings.errors,
-        "--on-error": settings.failing.on_error,
-        "--retries": retries_told(settings.failing.retries),
-        "--timeout": settings.failing.timeout_s,
-        "--dead-letter": settings.failing.dead_letter,
-        "--retry-dead": settings.failing.retry_dead,
-        "--block": settings.block_bytes,
-        "--chunk": settings.chunk_records,
-        "the order of the output": "as the input" if settings.ordered else "as ready",
-        "the output": settings.output,
-        "--joblog": settings.joblog,
+    settings, failing = plan.settings, plan.settings.failing
+    options = settings.shaping() | {
+        "--output-format": plan.runner.output_format,
+        "--on-error": failing.on_error,
+        "--retries": retries_told(failing.retries),
+        "--timeout": failing.timeout_s,
+        "--dead-letter": failing.dead_letter,
+        "--retry-dead": failing.retry_dead,
     }
     function = of_function(load.load(settings.target))
     known = {"the function": f"{settings.target} {function}"}

@@ -9,7 +9,6 @@ name.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from orchestrator.cli.run.chunk_logs import ChunkLogs
 from orchestrator.cli.run.dead_letters import Letters
 from orchestrator.cli.run.failure_report import headline, report
 from orchestrator.cli.run.halt import Halting
-from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink
+from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink, pool_options
 from orchestrator.cli.run.result_sink import RecordingSink
 from orchestrator.cli.run.tally import RecordTally
 from orchestrator.cli.session.console import Console, open_progress
@@ -31,7 +30,6 @@ from orchestrator.cli.session.summary import tell_failures
 from orchestrator.errors import OrchestratorError, PausedError
 from orchestrator.pool.internals import internals_of
 from orchestrator.sinks.disk.output_file import mode_beside
-from workers.pickling import load
 
 if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings
@@ -231,20 +229,7 @@ def _start_pool(plan: RunPlan) -> Any:
     """
     from orchestrator.pool.pool import Pool  # noqa: PLC0415
 
-    settings = plan.settings
-    options: dict[str, Any] = {}
-    if settings.buffer_bytes is not None:
-        options["buffer_bytes"] = settings.buffer_bytes
-    if plan.blocks_per_worker is not None:
-        options["items_per_worker"] = plan.blocks_per_worker
-    if settings.limits.nice is not None:
-        options |= {"initializer": os.nice, "initargs": (settings.limits.nice,)}
-    options["memory_limit"] = settings.limits.memory_bytes
-    options["memfree"] = settings.limits.memfree_bytes
-    options["threads_per_worker"] = settings.limits.threads
-    if settings.limits.finish is not None:
-        options["finalizer"] = partial(load.call, settings.limits.finish, os.getcwd())  # noqa: PTH109
-    return Pool(workers=settings.sizing, start_method=settings.start_method, engine=settings.engine, **options)
+    return Pool(**pool_options(plan))
 
 
 def _open_letters(plan: RunPlan) -> Letters | None:

@@ -6,7 +6,7 @@ Mistakes that need no look at the disk are found here.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.flags.engine import add_engine, engine_of
@@ -58,6 +58,20 @@ during the run, `kill -USR1 PID` prints what each worker is doing
 exit codes: 0 success, 1 finished with failures or stopped by one, 2 a mistake in the command (nothing was
 started), 3 stopped by --halt, 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
 """
+_SHAPES_NOTHING = {
+    *("sizing", "null", "max_record_bytes", "buffer_bytes", "limits", "start_method", "engine"),
+    *("show", "quiet", "trace", "report", "dry_run", "resuming"),
+}
+"""Settings that a resumed run may change, as the output is the same: every other one is compared."""
+_COMPARED_APART = {"target", "inputs", "failing"}
+_LABELS = {
+    "record_format": "--format",
+    "block_bytes": "--block",
+    "chunk_records": "--chunk",
+    "ordered": "the order of the output",
+    "output": "the output",
+}
+"""Setting -> what it is called if it differs, where that is not its flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +117,12 @@ class RunSettings:
         1 if none, as what comes later is not known.
         """
         return max(1, self.sizing.workers)
+
+    def shaping(self) -> dict[str, object]:
+        """Return what shapes the output, by what it is called: a resumed run must have the same."""
+        names = [each.name for each in fields(self) if each.name not in _SHAPES_NOTHING | _COMPARED_APART]
+        found = {_LABELS.get(name, f"--{name.replace('_', '-')}"): getattr(self, name) for name in names}
+        return found | {"the order of the output": "as the input" if self.ordered else "as ready"}
 
 
 def run_parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.run.dead_letters import LetterSource, check_letters
@@ -39,7 +40,7 @@ _JSON = ".json"
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """The settings of `exec`, and what follows from them."""
+    """The settings of `run`, and what follows from them."""
 
     settings: RunSettings
     inputs: tuple[Input, ...]
@@ -111,6 +112,27 @@ def make_plan(settings: RunSettings) -> RunPlan:
     )
     per_worker = None if settings.limits.records is None else _blocks_per_worker(settings, inputs, block_bytes)
     return RunPlan(settings, tuple(inputs), block_bytes, source, runner, to_folder, tuple(names), per_worker)
+
+
+def pool_options(plan: RunPlan) -> dict[str, Any]:
+    """Return the arguments of the `Pool` that runs the plan."""
+    settings, limits = plan.settings, plan.settings.limits
+    options: dict[str, Any] = {
+        "workers": settings.sizing,
+        "start_method": settings.start_method,
+        "engine": settings.engine,
+        "memory_limit": limits.memory_bytes,
+        "memfree": limits.memfree_bytes,
+        "threads_per_worker": limits.threads,
+        "items_per_worker": plan.blocks_per_worker,
+    }
+    if settings.buffer_bytes is not None:
+        options["buffer_bytes"] = settings.buffer_bytes
+    if limits.nice is not None:
+        options |= {"initializer": os.nice, "initargs": (limits.nice,)}
+    if limits.finish is not None:
+        options["finalizer"] = partial(load.call, limits.finish, os.getcwd())
+    return options
 
 
 def open_sink(plan: RunPlan) -> Sink:
