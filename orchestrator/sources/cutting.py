@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.sources.csv_rows import RowEnds
 from workers.records.formats import read_header
-from workers.records.line_ends import count_line_ends
+from workers.records.line_ends import FORMATS, count_line_ends
 
 if TYPE_CHECKING:
     from workers.records.formats import Header
@@ -52,7 +52,7 @@ def cutter(record_format: str, block_bytes: int, max_record_bytes: int = 0) -> C
     """
     if record_format == "blocks":
         return SizeCutter(block_bytes)
-    return CsvCutter(max_record_bytes) if record_format == "csv" else LineCutter(max_record_bytes)
+    return CsvCutter(max_record_bytes) if record_format == "csv" else LineCutter(max_record_bytes, record_format)
 
 
 class Pending:
@@ -107,21 +107,22 @@ class Pending:
 
 
 class LineCutter:
-    """Cuts behind the last line end of each piece."""
+    """Cuts behind the last line end of each piece, whatever byte that is."""
 
     header: Header | None = None
     text = True
 
-    def __init__(self, max_record_bytes: int) -> None:
-        self._pending = Pending(max_record_bytes, "lines")
+    def __init__(self, max_record_bytes: int, record_format: str = "lines") -> None:
+        self._end = FORMATS[record_format].end
+        self._pending = Pending(max_record_bytes, record_format)
 
     def feed(self, piece: bytes) -> list[Cut]:
         """Add a piece, and return the lines that are whole now, as one block."""
         found: list[Cut] = []
-        if self._pending.too_long and (end := piece.find(b"\n") + 1):
+        if self._pending.too_long and (end := piece.find(self._end) + 1):
             found.append(self._pending.take(piece[:end]))
             piece = piece[end:]
-        cut = piece.rfind(b"\n") + 1
+        cut = piece.rfind(self._end) + 1
         if cut:
             found.append(self._pending.take(memoryview(piece)[:cut]))
         self._pending.add(piece[cut:])

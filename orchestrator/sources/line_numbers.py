@@ -34,7 +34,7 @@ class LineNumbers:
                 is not known then, but may be the next time.
         """
         self._most_bytes = most_bytes
-        self._files: dict[tuple[str, bool], _Counted] = {}
+        self._files: dict[tuple[str, str], _Counted] = {}
 
     def of(self, path: str, offset: int, record_format: str) -> int:
         """Return the number of the line, from 1, that a byte of a file stands in.
@@ -44,7 +44,7 @@ class LineNumbers:
         Raises:
             OSError: the file can't be read, or the line is too far away.
         """
-        key = path, record_format == "csv"
+        key = path, record_format
         counted = self._files.get(key)
         if counted is None:
             counted = self._files[key] = _Counted(path, record_format)

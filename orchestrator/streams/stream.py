@@ -30,7 +30,7 @@ from orchestrator.streams.running import Terminal, iterate
 from workers.errors.describe import short_name, type_name
 from workers.errors.nearest import did_you_mean
 from workers.functions.steps import Step, StepKind
-from workers.records.formats import FORMATS
+from workers.records.line_ends import FORMATS
 from workers.records.reader import RecordReader
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Stream:
 
         Args:
             paths: one or several.
-            format: "lines" (str), "jsonl" (what it means), "csv" (a dict a row), "blocks" (bytes), "files" (paths).
+            format: "lines" (str), "jsonl" (what it means), "csv" (a dict a row), "blocks" (bytes), "files" (paths), or
+                another that `orchestrator run --help` tells of.
             errors: bytes that are not UTF-8: "strict" fails, "replace" puts U+FFFD there.
             block_bytes: how much of a file goes to a worker at a time, and the size of a record of "blocks"; None: by
                 the size of the files, at most 1 MiB.
@@ -99,7 +100,7 @@ class Stream:
         from orchestrator.sources.files import FileSource  # noqa: PLC0415 - as above
         from orchestrator.sources.inputs import columns_of, expand, looked_at_again, of_inputs  # noqa: PLC0415 - as above
 
-        one_of("format", format, FORMATS)
+        one_of("format", format, tuple(FORMATS))
         one_of("errors", errors, DECODING)
         names = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
         inputs = expand([str(name) for name in names])

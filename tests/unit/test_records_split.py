@@ -17,7 +17,9 @@ from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.records.blocks import Block, Origin
 from workers.records.formats import parse_json, split
-from workers.records.ranges import read_block, read_range
+from workers.records.line_ends import FORMATS, Format
+from workers.records.positions import read
+from workers.records.ranges import read_block
 
 PIECES = st.sampled_from(
     ["a", "ä", "€", "\U0001f600", " ", "\n", "\r\n", "\r", "\x0b", "\x1c", "\u2028", "longer text", '"', ","]
@@ -35,9 +37,7 @@ def plain_lines(data: bytes) -> list[str]:
 def records(source, record_format, errors="strict"):
     found, chunks = [], list(source)
     for chunk in chunks:
-        text = record_format != "blocks"
-        raw = read_block(chunk, text=text) if isinstance(chunk, Block) else read_range(chunk, text=text)
-        cut = split(raw, record_format, errors, chunk.fieldnames, skip=False)
+        cut = split(read(chunk, record_format), record_format, errors, chunk.fieldnames, skip=False)
         found += [cut.parse(value) if cut.parse else value for value in cut.values]
     assert [chunk.origin.seq for chunk in chunks] == list(range(len(chunks)))
     assert [chunk.origin.last_of_file for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
@@ -56,6 +56,17 @@ def test_lines_by_range_are_the_lines(file, text, block, bom):
     expected = plain_lines(file.read_bytes())
     assert records(source, "lines") == expected
     assert source.total_bytes == file.stat().st_size
+
+
+@given(text=TEXTS, block=BLOCKS, packed=st.booleans())
+def test_a_format_may_name_another_byte_that_ends_its_records(file, text, block, packed):
+    """Nothing else has to know it: neither who cuts, nor who reads, nor who counts."""
+    data = text.encode().replace(b" ", b"\0")
+    file.write_bytes(gzip.compress(data) if packed else data)
+    *expected, last = data.decode().split("\0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FORMATS, "nul", Format("text up to a NUL byte", b"\0"))
+        assert records(FileSource(expand([str(file)]), "nul", block), "nul") == expected + [last] * bool(last)
 
 
 VALUES = st.none() | st.integers() | st.text() | st.dictionaries(st.text(), st.floats(allow_nan=False))

@@ -16,15 +16,13 @@ from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workers.records.line_ends import count_line_ends, whole_lines
+from workers.records.line_ends import FORMATS, count_line_ends, whole_lines
 from workers.records.ranges import BOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from workers.records.ranges import Raw
-
-FORMATS = ("lines", "jsonl", "csv", "blocks", "files")
 
 
 class SplitError(Exception):
@@ -57,6 +55,8 @@ class Records:
         line_index: Callable[[int], int] | None = None,
         bad: Iterable[SplitError] = (),
         find_rows: Callable[[bytes], list[Span]] | None = None,
+        *,
+        line_end: bytes = b"\n",
     ) -> None:
         """Keep the records.
 
@@ -66,11 +66,13 @@ class Records:
             line_index: from a value's index to the index of its first line in the block.
             bad: lines that are no records at all.
             find_rows: where the records stand in the block's bytes; None: each is a line.
+            line_end: what ends a line.
         """
         self.values = values
         self.parse = parse
         self.line_index = line_index or (lambda index: index)
         self.bad = tuple(bad)
+        self._line_end = line_end
         self._find = find_rows or self._find_lines
 
     def spans(self, data: bytes) -> list[Span]:
@@ -88,7 +90,7 @@ class Records:
             return found
 
     def _find_lines(self, data: bytes) -> list[Span]:
-        ends = list(accumulate((len(line) + 1 for line in data.split(b"\n")), initial=0))
+        ends = list(accumulate((len(line) + 1 for line in data.split(self._line_end)), initial=0))
         ends[-1] -= 1  # no line end stands behind the last piece
         lines = map(self.line_index, range(len(self.values)))
         return [Span(line, ends[line], ends[line + 1]) for line in lines]
@@ -119,10 +121,11 @@ def split(
     if record_format == "csv":
         names = fieldnames or ()
         return _rows_without_bad(raw, names, bad) if bad else _rows(text, names)
-    lines = _lines(text)
+    line_end = FORMATS[record_format].end
+    lines = _lines(text, line_end.decode())
     if bad:
         return _without_bad(lines, bad, record_format)
-    return Records(lines) if record_format == "lines" else _json_lines(lines)
+    return _json_lines(lines) if record_format == "jsonl" else Records(lines, line_end=line_end)
 
 
 def _without_long(
@@ -153,12 +156,12 @@ def _too_long(limit: int, line_index: int, byte_index: int) -> SplitError:
     return SplitError(said, line_index, byte_index)
 
 
-def _lines(text: str) -> list[str]:
-    r"""Cut at "\n" and "\r\n" and nowhere else.
+def _lines(text: str, line_end: str) -> list[str]:
+    r"""Cut at the line end, and with "\n" at "\r\n", too.
 
     str.splitlines also cuts at \x0b, \x1c, \u2028 ….
     """
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = (text.replace("\r\n", "\n") if line_end == "\n" else text).split(line_end)
     if not lines[-1]:
         lines.pop()
     return lines
@@ -179,7 +182,7 @@ def _decode(raw: Raw, record_format: str, errors: str, *, skip: bool) -> tuple[s
             lines.append(line.decode())
         except UnicodeDecodeError as error:
             bad.append(_undecodable(raw, error, index, offset + error.start))
-            lines.append("\n")
+            lines.append(FORMATS[record_format].end.decode())
         offset += len(line)
     return "".join(lines), bad
 
@@ -197,7 +200,7 @@ def _without_bad(lines: list[str], bad: list[SplitError], record_format: str) ->
     blank_too = record_format == "jsonl"
     kept = [i for i, line in enumerate(lines) if i not in gone and not (blank_too and not line.strip())]
     parse = parse_json if blank_too else None
-    return Records([lines[i] for i in kept], parse, kept.__getitem__, bad)
+    return Records([lines[i] for i in kept], parse, kept.__getitem__, bad, line_end=FORMATS[record_format].end)
 
 
 def _json_lines(lines: list[str]) -> Records:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.records.blocks import Block, Chunk, Paths, Place
-from workers.records.line_ends import line_around
+from workers.records.line_ends import FORMATS, line_around
 from workers.records.ranges import Raw, read_block, read_range
 
 if TYPE_CHECKING:
@@ -77,4 +77,6 @@ def read(chunk: Chunk, record_format: str) -> Raw:
     if isinstance(chunk, Block) and chunk.unreadable is not None:
         raise UnreadableError(chunk.unreadable)
     text = record_format != "blocks"
-    return read_block(chunk, text=text) if isinstance(chunk, Block) else read_range(chunk, text=text)
+    if isinstance(chunk, Block):
+        return read_block(chunk, text=text)
+    return read_range(chunk, text=text, line_end=FORMATS[record_format].end)

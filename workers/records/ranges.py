@@ -33,10 +33,10 @@ class Raw:
     """One more record stands behind `data`, and was left out, as it is longer than that."""
 
 
-def read_range(chunk: ByteRange, *, text: bool) -> Raw:
+def read_range(chunk: ByteRange, *, text: bool, line_end: bytes = b"\n") -> Raw:
     """Read the records of a byte range of a plain file.
 
-    `text` drops a byte order mark.
+    `text` drops a byte order mark. `line_end` is the one byte that ends a record, where the range is cut anywhere.
 
     Raises:
         OSError: the file can't be read, or has changed since the run began.
@@ -51,7 +51,7 @@ def read_range(chunk: ByteRange, *, text: bool) -> Raw:
         if chunk.on_boundaries or start >= end:
             data, begin, whole = read_at(fd, start, end - start), start, True
         else:
-            data, begin, whole = _read_lines(fd, start, end, size, most)
+            data, begin, whole = _read_lines(fd, start, end, size, most, line_end=line_end)
         if file is not None:
             file.check(path, fd)
     finally:
@@ -72,7 +72,9 @@ def read_block(block: Block, *, text: bool) -> Raw:
     return Raw(block.origin.path, data, start, block.first_line, last, block.max_record_bytes, block.too_long)
 
 
-def _read_lines(fd: int, start: int, end: int, size: int, most: int) -> tuple[bytes, int, bool]:
+def _read_lines(
+    fd: int, start: int, end: int, size: int, most: int, *, line_end: bytes
+) -> tuple[bytes, int, bool]:
     """Return the lines whose first byte lies in [start, end), the offset of the first, and whether these are all.
 
     The file ends at `size`. A last line of more than `most` bytes is left out (0: there is no limit).
@@ -82,13 +84,13 @@ def _read_lines(fd: int, start: int, end: int, size: int, most: int) -> tuple[by
     skip = 0
     if start:
         # A line begins at `start` only if the byte before ends one; else it belongs to an earlier range.
-        skip = data.find(b"\n") + 1
+        skip = data.find(line_end) + 1
         if skip == 0 or first + skip >= end:
             return b"", end, True
     tail: bytes | None = b""
-    if not data.endswith(b"\n") and len(data) == end - first:
-        last = max(data.rfind(b"\n") + 1, skip)
-        tail = _read_to_line_end(fd, end, size, most - (len(data) - last) if most else size)
+    if not data.endswith(line_end) and len(data) == end - first:
+        last = max(data.rfind(line_end) + 1, skip)
+        tail = _read_to_line_end(fd, end, size, most - (len(data) - last) if most else size, line_end)
     if tail is None:
         return data[skip:last], first + skip, False
     if skip or tail:
@@ -96,17 +98,16 @@ def _read_lines(fd: int, start: int, end: int, size: int, most: int) -> tuple[by
     return data, first + skip, True
 
 
-def _read_to_line_end(fd: int, offset: int, end: int, most: int) -> bytes | None:
+def _read_to_line_end(fd: int, offset: int, end: int, most: int, line_end: bytes) -> bytes | None:
     """Read from `offset` through the next line end, or to the end of the file.
 
     None: that is too far.
     """
     pieces, size, limit = [], TAIL_BYTES, offset + most
     while piece := os.pread(fd, min(size, end - offset), offset):
-        line_end = piece.find(b"\n")
-        if line_end >= 0:
-            pieces.append(piece[: line_end + 1])
-            offset += line_end + 1
+        if found := piece.find(line_end) + 1:
+            pieces.append(piece[:found])
+            offset += found
             break
         pieces.append(piece)
         offset += len(piece)

@@ -22,6 +22,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.sources.inputs import csv_header
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths, Place
+from workers.records.line_ends import FORMATS
 from workers.records.output import csv_row
 
 if TYPE_CHECKING:
@@ -234,7 +235,8 @@ class LetterSource:
             return _encoded(item), None
         if self._format == "jsonl" and not isinstance(item, str | bytes):
             return json.dumps(item).encode() + b"\n", None
-        return _encoded(item).removesuffix(b"\n") + b"\n", None
+        end = FORMATS[self._format].end
+        return _encoded(item).removesuffix(end) + end, None
 
     def _header(self, path: str) -> tuple[str, ...]:
         if path not in self._columns:

@@ -23,7 +23,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.disk.output_file import is_standard_output
-from workers.records.formats import FORMATS
+from workers.records.line_ends import FORMATS
 from workers.records.output import OUTPUT_FORMATS
 
 if TYPE_CHECKING:
@@ -167,10 +167,9 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--format",
-        choices=FORMATS,
+        choices=tuple(FORMATS),
         default="lines",
-        help="lines: text without its line end (default); jsonl: the "
-        "decoded JSON of each line; csv: a dict per row; blocks: raw bytes; files: the path itself",
+        help="; ".join(f"{name}: {each.told}" for name, each in FORMATS.items()),
     )
     add(
         "--output-format",

@@ -16,7 +16,7 @@ from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.pool import Pool
 from orchestrator.settings import MAP_OPTIONS, ON_ERROR, START_METHODS
 from orchestrator.streams.stream import Stream
-from workers.records.formats import FORMATS
+from workers.records.line_ends import FORMATS
 from workers.records.output import OUTPUT_FORMATS
 
 _FUNCTION = Field("function")
