@@ -313,7 +313,7 @@ class SerialEngine:
     in_flight_bytes = 0
 
     def resize(self, size: int) -> None:  # noqa: ARG002 - to nothing
-        """Refuse to be pickled.
+        """Refuse, as there is one process.
 
         Raises:
             ConfigError: always.

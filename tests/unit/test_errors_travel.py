@@ -30,6 +30,12 @@ def test_every_error(kind, way):
     assert repr(again.__cause__) == "ValueError('cause')"
 
 
+def test_every_error_of_the_module_is_exported():
+    own = {kind.__name__ for kind in all_errors() if kind.__module__ == OrchestratorError.__module__}
+    missing = own - {*orchestrator.__all__} - {"PausedError"}  # that one is the command's
+    assert not missing, f"name {missing} thrice in orchestrator/__init__.py: under TYPE_CHECKING, in _HOMES and in __all__"
+
+
 def test_what_can_not_be_pickled_is_described():
     error = ItemError("failed", item=threading.Lock(), index=3)
     error.__cause__ = RemoteError("Kind", "text")

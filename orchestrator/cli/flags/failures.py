@@ -223,7 +223,7 @@ def nice_of(args: argparse.Namespace) -> int | None:
     """Parse --nice.
 
     Raises:
-        ConfigError: nothing.
+        ConfigError: it is not a number from 0 to 19.
     """
     return None if args.nice is None else whole("--nice", args.nice, 0, 19)
 
