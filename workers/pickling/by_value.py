@@ -15,7 +15,7 @@ import marshal
 import pickle
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import CodeType, FunctionType
 from typing import Any
@@ -31,13 +31,20 @@ _CONTAINERS = (list, dict, set, bytearray)
 BufferCallback = Callable[[pickle.PickleBuffer], Any]
 
 
-def dumps(obj: Any, buffer_callback: BufferCallback | None = None) -> bytes:
+def dumps(
+    obj: Any, buffer_callback: BufferCallback | None = None, reducers: Mapping[type, Any] | None = None
+) -> bytes:
     """Return a pickle of `obj` for a worker.
+
+    Args:
+        obj: what to pickle.
+        buffer_callback: as of `pickle`.
+        reducers: what reduces objects of some classes, instead of their own way.
 
     Raises:
         Exception: whatever says best why it can't be pickled.
     """
-    return _dumped(obj, None, buffer_callback)[0]
+    return _dumped(obj, None, buffer_callback, reducers)[0]
 
 
 @memmap.sends_memmaps_by_name
@@ -56,11 +63,14 @@ def definition(name: str, bound: bindings.Binding) -> tuple[bytes, set[str]]:
 
 
 def _dumped(
-    obj: Any, root: tuple[str, bindings.Binding] | None, buffer_callback: BufferCallback | None
+    obj: Any,
+    root: tuple[str, bindings.Binding] | None,
+    buffer_callback: BufferCallback | None,
+    reducers: Mapping[type, Any] | None = None,
 ) -> tuple[bytes, set[str]]:
     memmap.register()
     file = io.BytesIO()
-    pickler = _pickler_class()(file, root, buffer_callback)
+    pickler = _pickler_class()(file, root, buffer_callback, reducers)
     pickler.dump(obj)
     return file.getvalue(), pickler.names
 
@@ -81,9 +91,15 @@ class _Reducing:
     dispatch_table: Any
 
     def __init__(
-        self, file: Any, root: tuple[str, bindings.Binding] | None, buffer_callback: BufferCallback | None
+        self,
+        file: Any,
+        root: tuple[str, bindings.Binding] | None,
+        buffer_callback: BufferCallback | None,
+        reducers: Mapping[type, Any] | None,
     ) -> None:
         make: Any = super().__init__
+        if reducers:  # before pickle's own constructor, which looks here
+            self.dispatch_table = self.dispatch_table.new_child(reducers)
         make(file, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=buffer_callback)
         self._root = root
         self._globals = bindings.namespace()

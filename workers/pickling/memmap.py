@@ -49,8 +49,12 @@ def register() -> None:
 
 
 def _reduce(array: Any) -> Any:
-    place = _place_of(array) if _goes_to_a_worker() else None
-    return array.__reduce_ex__(5) if place is None else (_map, place)
+    place = place_of(array) if _goes_to_a_worker() else None
+    if place is not None:
+        return map_again, place
+    if array.filename is None:  # of shared memory: as the plain array that it will be
+        return sys.modules["numpy"].asarray(array).__reduce_ex__(5)
+    return array.__reduce_ex__(5)
 
 
 def _goes_to_a_worker() -> bool:
@@ -67,12 +71,13 @@ def _goes_to_a_worker() -> bool:
     return False
 
 
-def _place_of(array: Any) -> _Place | None:
-    """Return where a memmap lies in its file, or None if it has to go by value."""
+def place_of(array: Any) -> _Place | None:
+    """Return where a memmap, or an array that is part of one, lies in its file; None if it has to go by value."""
+    numpy = sys.modules["numpy"]
     root = array
-    while isinstance(root.base, type(array)):
+    while isinstance(root.base, numpy.ndarray):
         root = root.base
-    if array.size == 0 or root.mode not in {"r", "r+", "w+"} or not isinstance(root.filename, str | os.PathLike):
+    if not isinstance(root, numpy.memmap) or array.size == 0 or root.mode not in {"r", "r+", "w+"} or not isinstance(root.filename, str | os.PathLike):
         return None
     if any(stride < 0 for stride in array.strides):
         return None
@@ -107,7 +112,7 @@ def _mapped_file(address: int) -> tuple[int, int, int] | None:
     return None
 
 
-def _map(*fields: Any) -> Any:
+def map_again(*fields: Any) -> Any:
     """Map the array again, in the worker.
 
     Raises:

@@ -47,8 +47,14 @@ def _by_value(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
 Dumps = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
 
 
-def encode(obj: Any, by_value: Dumps = _by_value, threshold_bytes: int = THRESHOLD_BYTES) -> Encoded:
-    """Pickle `obj`: plainly if possible, with `by_value` (cloudpickle) otherwise.
+def _plain(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+    return pickle.dumps(obj, 5, buffer_callback=keep)
+
+
+def encode(
+    obj: Any, by_value: Dumps = _by_value, threshold_bytes: int = THRESHOLD_BYTES, *, plain: Dumps = _plain
+) -> Encoded:
+    """Pickle `obj`: with `plain` if possible, with `by_value` (cloudpickle) otherwise.
 
     Raises:
         Exception: whatever says best why it can't be pickled.
@@ -65,7 +71,7 @@ def encode(obj: Any, by_value: Dumps = _by_value, threshold_bytes: int = THRESHO
         return False
 
     try:
-        data = pickle.dumps(obj, 5, buffer_callback=keep_in_band)
+        data = plain(obj, keep_in_band)
     except Exception as error:
         if is_of_a_handler(error):
             raise

@@ -1,0 +1,41 @@
+"""What workers load to run joblib's batches.
+
+It imports next to nothing: a worker that only runs functions needs no pool.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from workers.pickling import memmap
+
+
+def mapped(pid: int, fd: int, dtype: Any, mode: Any, shape: tuple[int, ...], order: Any) -> Any:  # noqa: PLR0917
+    """Return the array as a `numpy.memmap`, in a worker.
+
+    It has no file name, so where it is sent again it goes by value.
+    """
+    import numpy as np  # noqa: PLC0415 - only where there are arrays
+
+    memmap.register()
+    flags = os.O_RDWR if mode == "r+" else os.O_RDONLY
+    with open(os.open(f"/proc/{pid}/fd/{fd}", flags | os.O_CLOEXEC), "r+b" if mode == "r+" else "rb") as file:  # noqa: PTH123
+        return np.memmap(file, dtype, mode, 0, shape, order)
+
+
+def run(batch: Callable[[], Any]) -> Any:
+    """Run a batch, in a worker, where joblib learns of our backend."""
+    from joblib import parallel  # noqa: PLC0415 - the batch has loaded it
+
+    if "orchestrator" not in parallel.BACKENDS:
+        parallel.register_parallel_backend("orchestrator", _backend)
+    return batch()
+
+
+def _backend(**options: Any) -> Any:
+    """Make our backend where a function in a worker asks for one, which few do."""
+    from orchestrator.fronts.joblib import OrchestratorBackend  # noqa: PLC0415 - loads the pool
+
+    return OrchestratorBackend(**options)
