@@ -16,6 +16,8 @@ from collections import ChainMap
 from collections.abc import Callable
 from typing import Any
 
+from joblib.parallel import BatchedCalls
+
 from orchestrator.fronts import joblib_worker
 from orchestrator.machine import own_descriptors
 from workers.pickling import by_value, memmap
@@ -67,7 +69,7 @@ class Copies:
         def others(obj: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
             return by_value.dumps(obj, keep, reducers)
 
-        sent = SentItem(payload.encode(batch, others, plain=plain))
+        sent = SentItem(payload.encode(_packed(batch), others, plain=plain))
         return sent, self._sent
 
     def _reduced(self, array: Any) -> Any:
@@ -92,6 +94,17 @@ class Copies:
             self._copies[key] = weakref.ref(array, lambda _: self._copies.pop(key, None)), copy
         self._sent.append(copy)
         return copy
+
+
+def _packed(batch: Callable[[], Any]) -> Any:
+    """Return what `joblib_worker.run` makes the batch of: calls of one function without its name in each."""
+    if not isinstance(batch, BatchedCalls):
+        return batch
+    make, (calls, *rest) = batch.__reduce__()
+    function = calls[0][0]
+    if all(each is function and not kwargs for each, _, kwargs in calls):
+        return make, rest, function, [args for _, args, _ in calls]
+    return batch
 
 
 class Copy:

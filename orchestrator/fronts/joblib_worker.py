@@ -6,7 +6,6 @@ It imports next to nothing: a worker that only runs functions needs no pool.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from workers.pickling import memmap
@@ -25,12 +24,19 @@ def mapped(pid: int, fd: int, dtype: Any, mode: Any, shape: tuple[int, ...], ord
         return np.memmap(file, dtype, mode, 0, shape, order)
 
 
-def run(batch: Callable[[], Any]) -> Any:
-    """Run a batch, in a worker, where joblib learns of our backend."""
+def run(batch: Any) -> Any:
+    """Run a batch, in a worker.
+
+    joblib learns there of our backend, and that processes are nested, as its own backends tell it.
+    """
     from joblib import parallel  # noqa: PLC0415 - the batch has loaded it
 
     if "orchestrator" not in parallel.BACKENDS:
         parallel.register_parallel_backend("orchestrator", _backend)
+        parallel.loky.process_executor._CURRENT_DEPTH += 1  # noqa: SLF001 - where it looks
+    if type(batch) is tuple:
+        make, rest, function, arguments = batch
+        batch = make([(function, args, {}) for args in arguments], *rest)
     return batch()
 
 

@@ -6,12 +6,10 @@ exits. A user that holds a pool which was replaced meanwhile keeps it until it h
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +19,7 @@ from orchestrator.pool.pool import Pool
 @dataclass(slots=True)
 class _Kept:
     pool: Pool | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    made_for: tuple[Any, ...] = ()
     users: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
     idle_s: float | None = None
     used_at: float = 0.0
@@ -33,20 +31,24 @@ class _Kept:
 _kept = _Kept()
 
 
-def use(user: object, workers: int, idle_s: float | None, **options: Any) -> Pool:
-    """Return the pool that is kept, or a new one if that has other options.
+def use(user: object, workers: int, idle_s: float | None, options: dict[str, Any], beside: object = None) -> Pool:
+    """Return the pool that is kept, or a new one if that was made for something else.
 
     Args:
         user: who uses it until `leave`, or until it is dropped.
         workers: how many workers it has at least. A pool that nobody else uses gets exactly as many.
         idle_s: seconds without a user after which the pool ends; None: it stays.
         options: those of `Pool`.
+        beside: what else workers were made for, such as variables of the environment.
     """
     with _kept.lock:
         pool = _kept.pool
-        if pool is None or not pool.size or not _same(_kept.options, options):
-            pool = _kept.pool = Pool(workers, **options)  # one that others still use ends when they drop it
-            _kept.options = options
+        made_for = (*sorted(options.items()), beside)
+        if pool is None or not pool.size or not _same(_kept.made_for, made_for):
+            if pool is not None and not _kept.users:
+                pool.close()  # one that others still use ends when they drop it
+            pool = _kept.pool = Pool(workers, **options)
+            _kept.made_for = made_for
             _kept.users = weakref.WeakSet()
         wanted = max(workers, pool.size) if _kept.users - {user} else workers
         if pool.size != wanted:
@@ -101,15 +103,13 @@ def _end_if_idle() -> None:
     pool.close()
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two pools would be alike."""
-    return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
-
-
-def _equal(one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any) -> bool:
+    """Whether two tuples hold the same; without an answer (arrays have no truth value) they do not."""
+    if type(one) is type(other) is tuple:
+        return len(one) == len(other) and all(map(_same, one, other))
     try:
         return one is other or bool(one == other)
-    except Exception:  # arrays, for example, have no truth value
+    except Exception:
         return False
 
 
@@ -125,5 +125,5 @@ def _end_at_exit() -> None:
     shutdown()
 
 
-_at_exit: Callable[[], None] = atexit.register(_end_at_exit)
+threading._register_atexit(_end_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - as `ending` does, for the same reason
 os.register_at_fork(after_in_child=_forget)

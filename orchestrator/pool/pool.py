@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from multiprocessing.util import Finalize
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -69,6 +70,10 @@ _open_pools: weakref.WeakSet[Engine] = weakref.WeakSet()
 def _end_all() -> None:
     for coordinator in list(_open_pools):
         coordinator.terminate()
+
+
+# `multiprocessing.get_logger()` moves multiprocessing's exit function, which waits for all children, ahead of ours.
+Finalize(None, _end_all, exitpriority=100)
 
 
 class Pool:

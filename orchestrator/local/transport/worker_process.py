@@ -79,6 +79,8 @@ def _payload(popen: Any, child: process.BaseProcess) -> io.BytesIO:
     preparation = spawn.get_preparation_data(child.name)
     preparation.pop("init_main_from_name", None)
     preparation.pop("init_main_from_path", None)
+    if preparation.get("start_method") not in multiprocessing.get_all_start_methods():
+        preparation.pop("start_method", None)  # of a package that the child does not load: loky's workers have one
     buffer = io.BytesIO()
     context.set_spawning_popen(popen)
     try:
