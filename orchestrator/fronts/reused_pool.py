@@ -41,12 +41,12 @@ def use(user: object, workers: int, idle_s: float | None, options: dict[str, Any
         options: those of `Pool`.
         beside: what else workers were made for, such as variables of the environment.
     """
+    made_for = (*sorted(options.items()), beside)
+    unused = None
     with _kept.lock:
         pool = _kept.pool
-        made_for = (*sorted(options.items()), beside)
         if pool is None or not pool.size or not _same(_kept.made_for, made_for):
-            if pool is not None and not _kept.users:
-                pool.close()  # one that others still use ends when they drop it
+            unused = None if _kept.users else pool  # one that others still use ends when they drop it
             pool = _kept.pool = Pool(workers, **options)
             _kept.made_for = made_for
             _kept.users = weakref.WeakSet()
@@ -55,7 +55,9 @@ def use(user: object, workers: int, idle_s: float | None, options: dict[str, Any
             pool.resize(wanted)
         _kept.users.add(user)
         _kept.idle_s = idle_s
-        return pool
+    if unused is not None:
+        unused.close()
+    return pool
 
 
 def leave(user: object) -> None:
@@ -104,7 +106,10 @@ def _end_if_idle() -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two tuples hold the same; without an answer (arrays have no truth value) they do not."""
+    """Whether two tuples hold the same.
+
+    Values whose comparison has no answer, such as arrays, differ.
+    """
     if type(one) is type(other) is tuple:
         return len(one) == len(other) and all(map(_same, one, other))
     try:
@@ -125,5 +130,5 @@ def _end_at_exit() -> None:
     shutdown()
 
 
-threading._register_atexit(_end_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - as `ending` does, for the same reason
+threading._register_atexit(_end_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - as `ending` does
 os.register_at_fork(after_in_child=_forget)

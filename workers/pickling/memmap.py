@@ -72,14 +72,17 @@ def _goes_to_a_worker() -> bool:
 
 
 def place_of(array: Any) -> _Place | None:
-    """Return where a memmap, or an array that is part of one, lies in its file; None if it has to go by value."""
+    """Return where a memmap, or an array that is part of one, lies in its file.
+
+    None: it has to go by value.
+    """
     numpy = sys.modules["numpy"]
     root = array
     while isinstance(root.base, numpy.ndarray):
         root = root.base
-    if not isinstance(root, numpy.memmap) or array.size == 0 or root.mode not in {"r", "r+", "w+"} or not isinstance(root.filename, str | os.PathLike):
+    if not isinstance(root, numpy.memmap) or array.size == 0 or any(stride < 0 for stride in array.strides):
         return None
-    if any(stride < 0 for stride in array.strides):
+    if root.mode not in {"r", "r+", "w+"} or not isinstance(root.filename, str | os.PathLike):
         return None
     address = array.__array_interface__["data"][0]
     mapped = _mapped_file(address)
