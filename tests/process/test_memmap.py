@@ -67,7 +67,7 @@ def test_a_file_that_was_replaced_is_named(file, monkeypatch, tmp_path):
     array = np.memmap(file, "i4", "r+")
     other = tmp_path / "other"
     np.zeros(600, "i4").tofile(other)
-    place_of = memmap._place_of
+    place_of = memmap.place_of
 
     def replaced_just_after(found):
         place = place_of(found)
@@ -104,11 +104,11 @@ def test_any_view_is_the_same_array(tmp_path_factory, offset, rows, columns, tra
     np.arange(80, dtype="i4").tofile(path)
     view = np.memmap(path, "i4", "r+", offset=offset, shape=(12, 5))[rows, columns]
     view = view.T if transposed else view
-    place = memmap._place_of(view)
+    place = memmap.place_of(view)
     if place is None:
         assert view.size == 0 or min(view.strides) < 0
         return
-    again = memmap._map(*place)
+    again = memmap.map_again(*place)
     assert again.tolist() == view.tolist()
     again[...] = 5
     assert (view == 5).all()
