@@ -74,7 +74,7 @@ def test_a_file_that_was_replaced_is_named(file, monkeypatch, tmp_path):
         other.rename(file)
         return place
 
-    monkeypatch.setattr(memmap, "_place_of", replaced_just_after)
+    monkeypatch.setattr(memmap, "place_of", replaced_just_after)
     with Pool(1) as pool, pytest.raises(ItemError, match="was replaced by another file"):
         list(pool.map(total, [array]))
 
