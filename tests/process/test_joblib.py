@@ -400,19 +400,24 @@ class Number:
     def half(self):
         return self.x / 2
 
+def in_a_pool(x):
+    with orchestrator.Pool(1) as pool:
+        return pool.submit(abs, x).result()
+
 multiprocessing.get_logger()  # puts multiprocessing's exit function, which waits for children, first
 print(Parallel(2, backend="orchestrator")(delayed(double)(i) for i in range(4)))
 print(Parallel(2, backend="orchestrator")(delayed(Number(i).half)() for i in range(4)))
+print(Parallel(2, backend="loky")(delayed(in_a_pool)(-i) for i in range(2)))
 left = Parallel(2, backend="orchestrator", return_as="generator", batch_size=1)(delayed(time.sleep)(0.01) for i in range(1000))
 next(left)
 """
 
 
 def test_a_program_ends(tmp_path):
-    """Functions and classes of `__main__` work, and the exit is quick and silent, though a generator is left."""
+    """Functions and classes of `__main__` work, a pool in a worker of loky too, and the exit is quick and silent, though a generator is left."""
     (tmp_path / "program.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.splitlines() == ["[0, 2, 4, 6]", "[0.0, 0.5, 1.0, 1.5]"]
+    assert done.stdout.splitlines() == ["[0, 2, 4, 6]", "[0.0, 0.5, 1.0, 1.5]", "[0, 1]"]
     assert (done.returncode, [line for line in done.stderr.splitlines() if "warn" not in line.lower()]) == (0, [])
 
 

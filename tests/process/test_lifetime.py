@@ -103,6 +103,7 @@ def test_dropped_without_close(start_method):
         "results = pool.map(abs, range(10**9)); next(results)",
         "future = pool.submit(time.sleep, 1000)",
         "futures = [pool.submit(abs, n) for n in range(1000)]",
+        "import multiprocessing; multiprocessing.get_logger(); print(pool.submit(abs, -1).result())",
         "raise SystemExit(0)",
     ],
 )
