@@ -27,7 +27,7 @@ from joblib.parallel import (
     register_parallel_backend,
 )
 
-from orchestrator.errors import ClosedError, ItemError, WorkerDiedError
+from orchestrator.errors import ClosedError, ItemError, WorkerDiedError, WorkerStartError
 from orchestrator.fronts import joblib_worker, reused_pool
 from orchestrator.fronts.joblib_batches import Copies
 from orchestrator.fronts.remote import as_raised_there
@@ -172,7 +172,7 @@ class OrchestratorBackend(AutoBatchingMixin, ParallelBackendBase):  # type: igno
             return future
         try:
             (self._pool or self._use()).call(joblib_worker.run, (sent,), future=future)
-        except ClosedError as error:
+        except (ClosedError, WorkerStartError) as error:
             future.fail(error)
         return future
 
@@ -215,6 +215,9 @@ class _BatchFuture(PoolFuture):
             if error.is_unloadable:
                 told = BrokenProcessPool(str(error))
                 told.__cause__ = error.__cause__
+        elif isinstance(error, WorkerStartError):
+            told = BrokenProcessPool(str(error))
+            told.__cause__ = error.__cause__ or error
         elif isinstance(error, ClosedError):
             told = RuntimeError(f"the executor underlying Parallel has been shut down: {error}")
         self.set_exception(told)

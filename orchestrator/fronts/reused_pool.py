@@ -13,6 +13,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.errors import OrchestratorError
+from orchestrator.pool.internals import internals_of
 from orchestrator.pool.pool import Pool
 
 
@@ -45,7 +47,7 @@ def use(user: object, workers: int, idle_s: float | None, options: dict[str, Any
     unused = None
     with _kept.lock:
         pool = _kept.pool
-        if pool is None or not pool.size or not _same(_kept.made_for, made_for):
+        if pool is None or not _is_usable(pool) or not _same(_kept.made_for, made_for):
             unused = None if _kept.users else pool  # one that others still use ends when they drop it
             pool = _kept.pool = Pool(workers, **options)
             _kept.made_for = made_for
@@ -103,6 +105,15 @@ def _end_if_idle() -> None:
             return
         pool, _kept.pool = _kept.pool, None
     pool.close()
+
+
+def _is_usable(pool: Pool) -> bool:
+    """Whether a pool is open, and its workers could start."""
+    try:
+        internals_of(pool).engine.check_usable()
+    except OrchestratorError:
+        return False
+    return True
 
 
 def _same(one: Any, other: Any) -> bool:

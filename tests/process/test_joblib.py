@@ -254,6 +254,19 @@ def kill_itself():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def refuses():
+    raise OSError("no database")
+
+
+def test_workers_that_cannot_start():
+    """An initializer that raises breaks its pool, each time it is asked for, and no other."""
+    for _ in range(2):
+        with pytest.raises(BrokenProcessPool, match="initializer failed") as caught:
+            Parallel(initializer=refuses)(delayed(square)(i) for i in range(3))
+        assert isinstance(caught.value.__cause__, OSError)
+    assert Parallel()(delayed(square)(i) for i in range(3)) == [0, 1, 4]
+
+
 def sleeps(path, seconds=60):
     with open(path, "w") as file:
         file.write(str(os.getpid()))
