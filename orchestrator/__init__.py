@@ -77,6 +77,7 @@ _HOMES = {
     "SharedMemoryError": "errors",
     "WorkerDiedError": "errors",
     "WorkerStartError": "errors",
+    "pandas": "pandas",
 }
 
 __all__ = [
@@ -125,6 +126,7 @@ def __getattr__(name: str) -> Any:
     import importlib  # noqa: PLC0415
 
     module, _, its_name = home.partition(":")
-    value = getattr(importlib.import_module(f"orchestrator.{module}"), its_name or name)
+    found = importlib.import_module(f"orchestrator.{module}")
+    value = found if module == name else getattr(found, its_name or name)
     globals()[name] = value
     return value

@@ -1,0 +1,97 @@
+"""How the results of a function travel: packed if they are alike, else as they are.
+
+Packing loses nothing: what `unpack` returns is of the same types and values, element by element.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from workers.frames.joined import Joined, join
+
+_PLAIN = {float: "f8", int: "i8", bool: "?"}
+"""Python's own types whose values an array of numpy gives back as they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalars:
+    """Scalars of one type, in an array."""
+
+    array: Any
+    of_numpy: bool
+
+    def unpack(self) -> list[Any]:
+        """Return the scalars."""
+        return list(self.array) if self.of_numpy else self.array.tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Series of one numpy dtype and one index, as the rows of a matrix."""
+
+    matrix: Any
+    index: Any
+    names: list[Any]
+
+    def unpack(self) -> list[Any]:
+        """Return the series."""
+        from pandas import Series  # noqa: PLC0415
+
+        dtype, index = self.matrix.dtype, self.index
+        rows = zip(self.matrix, self.names, strict=True)
+        return [Series(row, index=index, dtype=dtype, name=name, copy=False) for row, name in rows]
+
+
+Packed = Scalars | Rows | Joined | list[Any]
+
+
+def pack(results: list[Any]) -> Packed:
+    """Return the results in the form that is cheapest to send."""
+    from pandas import DataFrame, Series  # noqa: PLC0415
+
+    kinds = set(map(type, results))
+    if len(kinds) != 1:
+        return results
+    (kind,) = kinds
+    if kind is Series:
+        return _rows(results) or results
+    if kind is DataFrame:
+        return join(results) or results
+    return _scalars(kind, results) or results
+
+
+def unpack(packed: Packed) -> list[Any]:
+    """Return the results as they were."""
+    return packed if isinstance(packed, list) else packed.unpack()
+
+
+def _scalars(kind: type, results: list[Any]) -> Scalars | None:
+    import numpy  # noqa: ICN001, PLC0415
+
+    if kind in _PLAIN:
+        try:
+            return Scalars(numpy.array(results, dtype=_PLAIN[kind]), of_numpy=False)
+        except OverflowError:  # an int of more than 64 bits
+            return None
+    if issubclass(kind, numpy.number | numpy.bool_) and not issubclass(kind, numpy.timedelta64):
+        return Scalars(numpy.array(results), of_numpy=True)
+    return None
+
+
+def _rows(results: list[Any]) -> Rows | None:
+    import numpy  # noqa: ICN001, PLC0415
+
+    first, index = results[0], results[0].index
+    dtype, length = first.dtype, len(first)
+    if not isinstance(dtype, numpy.dtype):
+        return None
+    for each in results:
+        if each.dtype != dtype or len(each) != length or each.attrs or not each.flags.allows_duplicate_labels:
+            return None
+        if not (each.index.is_(index) or (type(each.index) is type(index) and each.index.identical(index))):
+            return None
+    matrix = numpy.empty((len(results), length), dtype)
+    for row, each in enumerate(results):
+        matrix[row] = each.to_numpy()
+    return Rows(matrix, index, [each.name for each in results])
