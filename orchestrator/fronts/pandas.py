@@ -25,7 +25,7 @@ from orchestrator.pool.pool import Pool
 from orchestrator.progress import Progress
 from orchestrator.settings import usable_cpus
 from workers.frames.joined import join
-from workers.frames.results import Packed, Rows, pack, unpack
+from workers.frames.results import Packed, Rows, pack
 from workers.frames.running import Call, RunArray, RunFrame, RunGroups, RunValues
 from workers.process.context import current
 
@@ -306,7 +306,7 @@ class _FrameLoop:
             result = own.obj._constructor(rows.matrix, columns=rows.index, dtype=rows.matrix.dtype)  # noqa: SLF001 - as pandas
             result.index = own.result_index
             return result.infer_objects()
-        return own.wrap_results(dict(enumerate(chain.from_iterable(unpack(each) for each in found))), own.result_index)
+        return own.wrap_results(dict(enumerate(chain.from_iterable(each.unpack() for each in found))), own.result_index)
 
     def _raw(self, **options: Any) -> Any:
         found = self._work.along(self._axis, self._call, self._own.values)
@@ -314,7 +314,8 @@ class _FrameLoop:
 
     def _broadcast(self, target: pd.DataFrame) -> Any:
         loop = partial(type(self._own).apply_broadcast, self._own, target)
-        if not target.axes[1 - self._axis].is_unique:  # pandas looks columns up by name then, and finds several
+        names = self._frame.axes[1 - self._axis]
+        if target.empty or not names.is_unique:  # pandas looks up by name then, and finds several of one name
             return loop()
         return self._replayed(loop, self._run(transposed=bool(self._axis)))
 
@@ -344,7 +345,12 @@ def _over_values(
         blocks: Iterator[Any] = ([*_pieces(columns, rows, a, b)] for a, b in spans)
     else:  # what pandas calls the function with depends on the whole: categories, masks, sparse values
         values: list[Any] = []
-        own(values.append)
+
+        def collect(value: Any) -> Any:
+            values.append(value)
+            return value  # which pandas can make a result of
+
+        own(collect)
         spans = _spans(len(values), work.blocks)
         blocks = ([pack(values[a:b])] for a, b in spans)
     return _replayed(own, work.run(RunValues(call, na_action), blocks, spans, "values"))
@@ -361,7 +367,7 @@ def _pieces(columns: Sequence[Any], rows: int, start: int, stop: int) -> Iterato
 
 def _replayed(own: Callable[[Callable[..., Any]], Any], found: Iterable[Packed]) -> Any:
     """Return what pandas' own call gives with a function that returns the results in order."""
-    results = chain.from_iterable(unpack(each) for each in found)
+    results = chain.from_iterable(each.unpack() for each in found)
 
     def replay(_: Any) -> Any:
         try:

@@ -23,7 +23,14 @@ class Scalars:
 
     def unpack(self) -> list[Any]:
         """Return the scalars."""
-        return list(self.array) if self.of_numpy else self.array.tolist()
+        import numpy  # noqa: ICN001, PLC0415
+
+        if self.of_numpy:
+            return list(self.array)
+        values: list[Any] = self.array.tolist()
+        for place in numpy.flatnonzero(self.array != self.array).tolist():
+            values[place] = numpy.nan
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,40 @@ class Rows:
         return [Series(row, index=index, dtype=dtype, name=name, copy=False) for row, name in rows]
 
 
-Packed = Scalars | Rows | Joined | list[Any]
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Any results. Those that are `numpy.nan` itself, as which pandas knows it, are so again."""
+
+    results: list[Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it with marks for that object, which a pickle makes a new one of."""
+        from numpy import nan  # noqa: PLC0415
+
+        return Mixed, ([_NAN if each is nan else each for each in self.results],)  # noqa: PLW0177 - which object
+
+    def unpack(self) -> list[Any]:
+        """Return the results."""
+        return self.results
+
+
+class _Nan:
+    """The mark for `numpy.nan`, which is loaded as that."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nan, ()
+
+
+_NAN = _Nan()
+
+
+def _nan() -> float:
+    import numpy  # noqa: ICN001, PLC0415
+
+    return numpy.nan
+
+
+Packed = Scalars | Rows | Joined | Mixed
 
 
 def pack(results: list[Any]) -> Packed:
@@ -52,23 +92,21 @@ def pack(results: list[Any]) -> Packed:
 
     kinds = set(map(type, results))
     if len(kinds) != 1:
-        return results
+        return Mixed(results)
     (kind,) = kinds
     if kind is Series:
-        return _rows(results) or results
+        return _rows(results) or Mixed(results)
     if kind is DataFrame:
-        return join(results) or results
-    return _scalars(kind, results) or results
-
-
-def unpack(packed: Packed) -> list[Any]:
-    """Return the results as they were."""
-    return packed if isinstance(packed, list) else packed.unpack()
+        return join(results) or Mixed(results)
+    return _scalars(kind, results) or Mixed(results)
 
 
 def _scalars(kind: type, results: list[Any]) -> Scalars | None:
     import numpy  # noqa: ICN001, PLC0415
+    from numpy import nan  # noqa: PLC0415
 
+    if kind is float and any(each != each and each is not nan for each in results):  # noqa: PLR0124, PLW0177
+        return None
     if kind in _PLAIN:
         try:
             return Scalars(numpy.array(results, dtype=_PLAIN[kind]), of_numpy=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workers.frames.results import Packed, Scalars, pack, unpack
+from workers.frames.results import Packed, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +77,22 @@ class RunArray:
 
 @dataclass(frozen=True, slots=True)
 class RunValues:
-    """Calls the function with each value of a few series, or of packed lists."""
+    """Calls the function with each value of a few series, or of what was packed."""
 
     call: Call
     na_action: str | None
 
     def __call__(self, pieces: Iterable[Any]) -> Packed:
         """Return the results."""
+        from pandas import Series  # noqa: PLC0415
+
         record = Recorder(self.call)
         for piece in pieces:
-            if isinstance(piece, list | Scalars):
-                for value in unpack(piece):
-                    record(value)
-            else:
+            if isinstance(piece, Series):
                 piece.map(record, na_action=self.na_action)
+            else:
+                for value in piece.unpack():
+                    record(value)
         return pack(record.results)
 
 
