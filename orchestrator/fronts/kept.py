@@ -35,13 +35,17 @@ def kept_pool(workers: int | None = None) -> Pool:
         return _pool
 
 
-def close() -> None:
-    """End the workers of the pool that is kept, when its calls are done; the next call starts new ones."""
+def close(*, kill: bool = False) -> None:
+    """End the workers of the pool that is kept; the next call starts new ones.
+
+    Args:
+        kill: whether to end them now, and not when what they run is done.
+    """
     global _pool
     with _lock:
         pool, _pool = _pool, None
     if pool is not None:
-        ending.finish(pool, wait=True)
+        ending.finish(pool, wait=True, kill=kill)
 
 
 def _forget() -> None:

@@ -6,6 +6,7 @@ it is given what the workers' functions returned for them. So index, dtypes and 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -149,8 +150,7 @@ def groupby_apply(
         raise TypeError(msg)
     if not callable(func):
         return grouped.apply(func, *args, **kwargs)
-    taken = {"include_groups"} if grouped.ndim == 2 else set()
-    options = {name: kwargs.pop(name) for name in taken & kwargs.keys()}
+    options = {name: kwargs.pop(name) for name in {"include_groups"} & kwargs.keys()}
     keys: list[Any] = []
     groups: list[Any] = []
 
@@ -158,12 +158,14 @@ def groupby_apply(
         keys.append(group.name)
         groups.append(group)
 
-    grouped.apply(collect, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pandas has to say it says of the second call
+        grouped.apply(collect, **options)
     if not groups:
         return grouped.apply(func, *args, **options, **kwargs)
     work = _Work(pool, workers, progress)
     spans = _spans_by_weight([len(group) for group in groups], work.blocks)
-    blocks = ((keys[a:b], join(groups[a:b]) or groups[a:b]) for a, b in spans)
+    blocks = ((keys[a:b], join(groups[a:b], alike=True) or groups[a:b]) for a, b in spans)
     found = work.run(RunGroups(Call(func, args, kwargs)), blocks, spans, "groups")
     return _replayed(partial(grouped.apply, **options), found)
 
@@ -259,6 +261,10 @@ class _Work:
             return found
         except ItemError as error:
             raised = as_raised_there(error)
+        except (KeyboardInterrupt, SystemExit):
+            if self.pool is None:
+                close(kill=True)  # else what is running now would hold up the next call, and the end of the program
+            raise
         finally:
             if bar is not None:
                 bar.close()
@@ -268,7 +274,7 @@ class _Work:
         """Return what the call gives for the columns or rows of an array."""
         spans = _spans(array.shape[1 - axis], self.blocks)
         blocks = (array[a:b] if axis else array[:, a:b] for a, b in spans)
-        return self.run(RunArray(call, axis), blocks, spans, _UNITS[axis])
+        return self.run(RunArray(call, axis, array.flags.writeable), blocks, spans, _UNITS[axis])
 
 
 _ALONE = _Work(None, None, progress=False)

@@ -1,5 +1,7 @@
 """`orchestrator.pandas` beside pandas itself: the same call gives the same, whatever the frame and the function."""
 
+import os
+import sys
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 pd = pytest.importorskip("pandas")
 np = pytest.importorskip("numpy")
 
-from orchestrator import pandas  # noqa: E402
+from orchestrator import Pool, pandas  # noqa: E402
 
 # ---- frames and functions --------------------------------------------------------------------------------------
 
@@ -153,16 +155,20 @@ def outcome(call):
         return error
 
 
+def holds_series(result):
+    return any(isinstance(value, pd.Series) for value in result.to_numpy().ravel())
+
+
 def same(theirs, ours):
     """Fail unless both outcomes are alike: what was returned, or what was raised."""
     assert type(theirs) is type(ours), f"{theirs!r}\n{ours!r}"
     if isinstance(theirs, Exception):
         assert str(theirs) == str(ours)
+    elif isinstance(theirs, pd.Series | pd.DataFrame) and holds_series(theirs):
+        same(theirs.map(repr), ours.map(repr))
     elif isinstance(theirs, pd.DataFrame):
         pd.testing.assert_frame_equal(theirs, ours, check_exact=True, check_index_type=True, check_column_type=True)
         assert theirs.attrs == ours.attrs
-    elif isinstance(theirs, pd.Series) and any(isinstance(value, pd.Series) for value in theirs):
-        same(theirs.map(repr), ours.map(repr))
     elif isinstance(theirs, pd.Series):
         pd.testing.assert_series_equal(theirs, ours, check_exact=True, check_index_type=True)
         assert theirs.attrs == ours.attrs
@@ -253,3 +259,125 @@ def test_groupby_apply_is_as_pandas(frame, key, func, options, data):
         frame, options = frame.iloc[:, 0], options | {"as_index": True}
     grouped = frame.groupby(by, **options)
     same(outcome(lambda: grouped.apply(func)), outcome(lambda: pandas.groupby_apply(grouped, func)))
+
+
+# ---- options ---------------------------------------------------------------------------------------------------
+
+FRAME = pd.DataFrame({"a": range(40), "b": [float(i) for i in range(40)]})
+
+
+def add(x, y, z=0):
+    return x + y + z
+
+
+def test_arguments_reach_the_function():
+    """`args` and keyword arguments come behind the row, column, value or group, as with pandas."""
+    same(FRAME.apply(add, 1, args=(2,), z=3), pandas.apply(FRAME, add, 1, (2,), z=3))
+    same(FRAME.a.apply(add, args=(2,), z=3), pandas.apply(FRAME.a, add, args=(2,), z=3))
+    same(FRAME.map(lambda x, y: x + y, y=2), pandas.map(FRAME, lambda x, y: x + y, y=2))
+    grouped = FRAME.groupby(FRAME.a % 3)
+    same(grouped.apply(add, 2, z=3), pandas.groupby_apply(grouped, add, 2, z=3))
+
+
+@pytest.mark.parametrize("func", ["sum", ["sum", "max"], {"a": "sum"}, np.sqrt, [len, lambda x: x.max()]])
+def test_what_pandas_does_at_once_is_its_own(func):
+    """Names, lists, dicts and ufuncs give what pandas gives."""
+    same(FRAME.apply(func), pandas.apply(FRAME, func))
+
+
+def test_a_mapping_is_looked_up():
+    """`map` takes a dict, a series or a format method, too."""
+    same(FRAME.a.map({1: "x"}), pandas.map(FRAME.a, {1: "x"}))
+    same(FRAME.a.map(pd.Series(["x", "y"])), pandas.map(FRAME.a, pd.Series(["x", "y"])))
+    same(FRAME.a.map("n {}".format), pandas.map(FRAME.a, "n {}".format))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda own: own.apply(FRAME, len, axis=2) if own is pandas else FRAME.apply(len, axis=2),
+        lambda own: own.apply(FRAME, len, result_type="x") if own is pandas else FRAME.apply(len, result_type="x"),
+        lambda own: own.map(FRAME, len, "x") if own is pandas else FRAME.map(len, "x"),
+        lambda own: own.apply(FRAME, "nothing") if own is pandas else FRAME.apply("nothing"),
+    ],
+)
+def test_mistakes_are_told_as_pandas_tells_them(call):
+    """An option or a name that does not exist raises what pandas raises."""
+    same(outcome(lambda: call(None)), outcome(lambda: call(pandas)))
+
+
+def test_what_is_not_of_pandas_is_refused():
+    """Lists, frames instead of groups, and another engine are refused by name."""
+    with pytest.raises(TypeError, match="apply needs a DataFrame or a Series, not list"):
+        pandas.apply([1], len)
+    with pytest.raises(TypeError, match="map needs a Series or a DataFrame, not list"):
+        pandas.map([1], len)
+    with pytest.raises(TypeError, match=r"groupby_apply needs what df.groupby"):
+        pandas.groupby_apply(FRAME, len)
+    with pytest.raises(ValueError, match="takes no other"):
+        pandas.apply(FRAME, len, engine="numba")
+
+
+def test_it_is_an_engine_of_pandas():
+    """`df.apply(engine=…)`, raw too, and `series.map(engine=…)` give what they give without."""
+    if int(pd.__version__.split(".")[0]) < 3:
+        pytest.skip("pandas 3 has engines")
+    engine = pandas.engine
+    for axis in (0, 1, "columns"):
+        same(FRAME.apply(add, axis, args=(1,)), FRAME.apply(add, axis, args=(1,), engine=engine))
+        same(FRAME.apply(lambda x: x[:1].sum(), axis, raw=True), FRAME.apply(lambda x: x[:1].sum(), axis, raw=True, engine=engine))
+    same(FRAME.a.map(str), FRAME.a.map(str, engine=engine))
+    gaps = pd.Series([1.0, None], name="g")
+    same(gaps.map(add, "ignore", y=1), gaps.map(add, "ignore", engine=engine, y=1))
+    assert FRAME.a.map(lambda _: os.getpid(), engine=engine).nunique() == 2
+    table = np.arange(6).reshape(2, 3)
+    assert (engine.__pandas_udf__.map(table, add, (1,), {}, engine, skip_na=False) == table + 1).all()
+
+
+def test_it_runs_in_the_worker_that_calls_it():
+    """A function may use it itself: nothing new is started in a worker."""
+    inner = pandas.apply(FRAME, lambda row: set(pandas.map(FRAME.a, lambda _: os.getpid())) == {os.getpid()}, 1)
+    assert inner.all()
+
+
+def test_a_serial_pool_runs_it_here():
+    """For a debugger, the functions run in this process."""
+    with Pool(engine="serial") as pool:
+        assert set(pandas.apply(FRAME, lambda row: os.getpid(), 1, pool=pool)) == {os.getpid()}
+        same(FRAME.apply(by_kind, 1), pandas.apply(FRAME, by_kind, 1, pool=pool))
+
+
+def test_a_bar_counts_to_the_end(capsys):
+    """Rows, columns, values and groups are counted on stderr."""
+    pandas.apply(FRAME, len, 1, progress=True)
+    pandas.map(FRAME, str, progress=True)
+    pandas.groupby_apply(FRAME.groupby("a"), len, progress=True)
+    shown = capsys.readouterr().err
+    assert shown.count("40/40") == 2
+    assert "80/80" in shown
+
+
+# ---- what fails ------------------------------------------------------------------------------------------------
+
+
+def fails_at_seven(row):
+    if row.a == 7:
+        raise LookupError("seven")
+    return row.a
+
+
+def test_an_error_is_the_functions_own():
+    """It has its class and message, the worker's traceback as its cause, and the next call works."""
+    with pytest.raises(LookupError, match="seven") as caught:
+        pandas.apply(FRAME, fails_at_seven, 1)
+    assert "in fails_at_seven" in str(caught.value.__cause__)
+    assert len(pandas.apply(FRAME, len, 1)) == 40
+
+
+def test_what_cannot_be_pickled_is_told():
+    """A result or an argument that can't be sent raises what pickling raised."""
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pandas.apply(FRAME, lambda row: sys._getframe(), 1)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pandas.apply(FRAME, add, 1, (sys._getframe(),))
+    assert len(pandas.apply(FRAME, len, 1)) == 40

@@ -24,12 +24,17 @@ class Joined:
         return list(self)
 
 
-def join(parts: list[Any]) -> Joined | None:
-    """Join frames, or series, of which nothing is lost by that; None if something would be."""
+def join(parts: list[Any], *, alike: bool = False) -> Joined | None:
+    """Join frames, or series, of which nothing is lost by that; None if something would be.
+
+    Args:
+        parts: at least one.
+        alike: whether they are known to be alike, as slices of one frame are.
+    """
     import pandas  # noqa: ICN001, PLC0415
 
     first = parts[0]
-    if len(parts) == 1 or not all(_is_alike(first, part) for part in parts):
+    if len(parts) == 1 or not all(_is_alike(first, part) for part in (parts[:1] if alike else parts)):
         return None
     whole = pandas.concat(parts)
     return Joined(whole, list(map(len, parts))) if _is_alike(first, whole) else None

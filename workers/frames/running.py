@@ -17,27 +17,26 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def __call__(self, item: Any) -> Any:
-        """Call it."""
-        return self.function(item, *self.args, **self.kwargs)
+    def bound(self) -> Callable[[Any], Any]:
+        """Return the function of the first argument alone."""
+        function, args, kwargs = self.function, self.args, self.kwargs
+        return (lambda item: function(item, *args, **kwargs)) if args or kwargs else function
 
 
-class Recorder:
-    """A function that keeps what the call gives, for pandas to call."""
+def _recorder(call: Call) -> tuple[Callable[[Any], None], list[Any]]:
+    """Return a function for pandas to call, and the list of what the call gave for each."""
+    from pandas import Series  # noqa: PLC0415
 
-    def __init__(self, call: Callable[[Any], Any]) -> None:
-        """Take the call."""
-        self.results: list[Any] = []
-        self._call = call
+    function = call.bound()
+    results: list[Any] = []
+    keep = results.append
 
-    def __call__(self, item: Any) -> None:
-        """Call it, and give pandas nothing."""
-        from pandas import Series  # noqa: PLC0415
+    def record(item: Any) -> None:
+        result = function(item)
+        # A row that is returned itself gets other values for the next one.
+        keep(result.copy(deep=False) if isinstance(result, Series) else result)
 
-        result = self._call(item)
-        if isinstance(result, Series):
-            result = result.copy(deep=False)  # a row that is returned itself gets other values for the next one
-        self.results.append(result)
+    return record, results
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +50,12 @@ class RunFrame:
 
     def __call__(self, block: Any) -> Packed:
         """Return the results."""
-        record = Recorder(self.call)
+        record, results = _recorder(self.call)
         if self.transposed:
             block.T.apply(record, axis=0)
         else:
             block.apply(record, axis=self.axis)
-        return pack(record.results)
+        return pack(results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +64,18 @@ class RunArray:
 
     call: Call
     axis: int
+    writable: bool
+    """Whether the function may change what it gets."""
 
     def __call__(self, block: Any) -> Packed:
         """Return the results."""
         import numpy  # noqa: ICN001, PLC0415
 
-        record = Recorder(self.call)
+        if not self.writable:
+            block.setflags(write=False)
+        record, results = _recorder(self.call)
         numpy.apply_along_axis(record, self.axis, block)
-        return pack(record.results)
+        return pack(results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +87,15 @@ class RunValues:
 
     def __call__(self, pieces: Iterable[Any]) -> Packed:
         """Return the results."""
-        from pandas import Series  # noqa: PLC0415
-
-        record = Recorder(self.call)
+        function = self.call.bound()
+        results: list[Any] = []
+        keep = results.append
         for piece in pieces:
-            if isinstance(piece, Series):
-                piece.map(record, na_action=self.na_action)
+            if isinstance(piece, Packed):
+                results.extend(map(function, piece.unpack()))
             else:
-                for value in piece.unpack():
-                    record(value)
-        return pack(record.results)
+                piece.map(lambda value: keep(function(value)), na_action=self.na_action)
+        return pack(results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,8 @@ class RunGroups:
 
     def __call__(self, block: tuple[list[Any], Iterable[Any]]) -> Packed:
         """Return the results."""
-        results = []
+        function, results = self.call.bound(), []
         for key, group in zip(*block, strict=True):
             object.__setattr__(group, "name", key)  # as pandas does, also where a column has that name
-            results.append(self.call(group))
+            results.append(function(group))
         return pack(results)
