@@ -36,7 +36,9 @@ def kept_pool(workers: int | None = None) -> Pool:
 
 
 def close(*, kill: bool = False) -> None:
-    """End the workers of the pool that is kept; the next call starts new ones.
+    """End the workers of the pool that is kept.
+
+    The next call starts new ones.
 
     Args:
         kill: whether to end them now, and not when what they run is done.

@@ -16,19 +16,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.executors import BaseExecutionEngine
 from pandas.core.apply import frame_apply
 
 from orchestrator.errors import InternalError, ItemError
+from orchestrator.fronts.frames.joined import join
+from orchestrator.fronts.frames.results import Packed, Rows, pack
+from orchestrator.fronts.frames.running import Call, RunArray, RunFrame, RunGroups, RunValues
 from orchestrator.fronts.kept import close, kept_pool
 from orchestrator.fronts.remote import as_raised_there
 from orchestrator.pool.pool import Pool
 from orchestrator.progress import Progress
 from orchestrator.settings import usable_cpus
-from workers.frames.joined import join
-from workers.frames.results import Packed, Rows, pack
-from workers.frames.running import Call, RunArray, RunFrame, RunGroups, RunValues
 from workers.process.context import current
+
+try:
+    from pandas.api.executors import BaseExecutionEngine
+except ImportError:  # before pandas 3
+    BaseExecutionEngine = object
+    _BEFORE_3 = True
+else:
+    _BEFORE_3 = False
 
 __all__ = ["apply", "close", "engine", "groupby_apply", "map"]
 
@@ -148,7 +155,7 @@ def groupby_apply(
     if not isinstance(grouped, pd.api.typing.DataFrameGroupBy | pd.api.typing.SeriesGroupBy):
         msg = f"groupby_apply needs what df.groupby(...) gives, not {type(grouped).__name__}"
         raise TypeError(msg)
-    if not callable(func):
+    if not callable(func) or (_BEFORE_3 and func in {sum, max, min}):  # for which pandas 2 takes functions of numpy
         return grouped.apply(func, *args, **kwargs)
     options = {name: kwargs.pop(name) for name in {"include_groups"} & kwargs.keys()}
     keys: list[Any] = []
@@ -166,7 +173,12 @@ def groupby_apply(
     work = _Work(pool, workers, progress)
     spans = _spans_by_weight([len(group) for group in groups], work.blocks)
     blocks = ((keys[a:b], join(groups[a:b], alike=True) or groups[a:b]) for a, b in spans)
-    found = work.run(RunGroups(Call(func, args, kwargs)), blocks, spans, "groups")
+    try:
+        found = work.run(RunGroups(Call(func, args, kwargs)), blocks, spans, "groups")
+    except TypeError:
+        if _BEFORE_3:  # which tries again without the columns that it groups by
+            return grouped.apply(func, *args, **options, **kwargs)
+        raise
     return _replayed(partial(grouped.apply, **options), found)
 
 
@@ -300,7 +312,7 @@ class _FrameLoop:
         self._axis: int = self._own.axis
 
     def apply(self) -> Any:
-        """Return pandas' result; it decides whether there is something to loop over."""
+        """Return the result of pandas, which decides whether there is something to loop over."""
         own = self._own
         own.apply_standard, own.apply_raw, own.apply_broadcast = self._standard, self._raw, self._broadcast
         return own.apply().__finalize__(self._frame, method="apply")

@@ -38,7 +38,7 @@ LAYERS = (
     ("orchestrator.streams",),
     ("orchestrator.jobfile",),
     ("orchestrator.fronts",),
-    ("orchestrator",),  # what `import orchestrator` gives
+    ("orchestrator", "orchestrator.pandas"),  # what `import orchestrator` gives
     ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),
     ("orchestrator.cli", "orchestrator.__main__"),
 )

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workers.frames.results import Packed, pack
+import numpy as np
+import pandas as pd
+
+from orchestrator.fronts.frames.results import Packed, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,6 @@ class Call:
 
 def _recorder(call: Call) -> tuple[Callable[[Any], None], list[Any]]:
     """Return a function for pandas to call, and the list of what the call gave for each."""
-    from pandas import Series  # noqa: PLC0415
-
     function = call.bound()
     results: list[Any] = []
     keep = results.append
@@ -34,7 +35,7 @@ def _recorder(call: Call) -> tuple[Callable[[Any], None], list[Any]]:
     def record(item: Any) -> None:
         result = function(item)
         # A row that is returned itself gets other values for the next one.
-        keep(result.copy(deep=False) if isinstance(result, Series) else result)
+        keep(result.copy(deep=False) if isinstance(result, pd.Series) else result)
 
     return record, results
 
@@ -69,12 +70,10 @@ class RunArray:
 
     def __call__(self, block: Any) -> Packed:
         """Return the results."""
-        import numpy  # noqa: ICN001, PLC0415
-
         if not self.writable:
             block.setflags(write=False)
         record, results = _recorder(self.call)
-        numpy.apply_along_axis(record, self.axis, block)
+        np.apply_along_axis(record, self.axis, block)
         return pack(results)
 
 

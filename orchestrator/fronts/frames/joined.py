@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
+import pandas as pd
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -25,30 +27,26 @@ class Joined:
 
 
 def join(parts: list[Any], *, alike: bool = False) -> Joined | None:
-    """Join frames, or series, of which nothing is lost by that; None if something would be.
+    """Join frames, or series, if nothing is lost by that.
 
     Args:
-        parts: at least one.
+        parts: at least one, all frames or all series.
         alike: whether they are known to be alike, as slices of one frame are.
     """
-    import pandas  # noqa: ICN001, PLC0415
-
     first = parts[0]
     if len(parts) == 1 or not all(_is_alike(first, part) for part in (parts[:1] if alike else parts)):
         return None
-    whole = pandas.concat(parts)
+    whole = pd.concat(parts)
     return Joined(whole, list(map(len, parts))) if _is_alike(first, whole) else None
 
 
 def _is_alike(first: Any, part: Any) -> bool:
-    import pandas  # noqa: ICN001, PLC0415
-
     index = part.index
-    if type(part) not in {pandas.DataFrame, pandas.Series} or type(part) is not type(first):
+    if type(part) not in {pd.DataFrame, pd.Series} or type(part) is not type(first):
         return False
     if type(index) is not type(first.index) or index.dtype != first.index.dtype or index.names != first.index.names:
         return False
-    if type(index) is not pandas.Index and getattr(index, "freq", 0) is not None:  # of others, slices may differ
+    if type(index) is not pd.Index and getattr(index, "freq", 0) is not None:  # of others, slices may differ
         return False
     if part.attrs or not part.flags.allows_duplicate_labels:
         return False

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from workers.frames.joined import Joined, join
+import numpy as np
+import pandas as pd
+
+from orchestrator.fronts.frames.joined import Joined, join
 
 _PLAIN = {float: "f8", int: "i8", bool: "?"}
 """Python's own types whose values an array of numpy gives back as they were."""
@@ -23,13 +26,11 @@ class Scalars:
 
     def unpack(self) -> list[Any]:
         """Return the scalars."""
-        import numpy  # noqa: ICN001, PLC0415
-
         if self.of_numpy:
             return list(self.array)
         values: list[Any] = self.array.tolist()
-        for place in numpy.flatnonzero(self.array != self.array).tolist():
-            values[place] = numpy.nan
+        for place in np.flatnonzero(self.array != self.array).tolist():
+            values[place] = np.nan
         return values
 
 
@@ -43,11 +44,9 @@ class Rows:
 
     def unpack(self) -> list[Any]:
         """Return the series."""
-        from pandas import Series  # noqa: PLC0415
-
         dtype, index = self.matrix.dtype, self.index
         rows = zip(self.matrix, self.names, strict=True)
-        return [Series(row, index=index, dtype=dtype, name=name, copy=False) for row, name in rows]
+        return [pd.Series(row, index=index, dtype=dtype, name=name, copy=False) for row, name in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,7 @@ class Mixed:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle it with marks for that object, which a pickle makes a new one of."""
-        from numpy import nan  # noqa: PLC0415
-
-        return Mixed, ([_NAN if each is nan else each for each in self.results],)  # noqa: PLW0177 - which object
+        return Mixed, ([_NAN if each is np.nan else each for each in self.results],)  # noqa: PLW0177 - which object
 
     def unpack(self) -> list[Any]:
         """Return the results."""
@@ -78,9 +75,7 @@ _NAN = _Nan()
 
 
 def _nan() -> float:
-    import numpy  # noqa: ICN001, PLC0415
-
-    return numpy.nan
+    return np.nan
 
 
 Packed = Scalars | Rows | Joined | Mixed
@@ -88,48 +83,41 @@ Packed = Scalars | Rows | Joined | Mixed
 
 def pack(results: list[Any]) -> Packed:
     """Return the results in the form that is cheapest to send."""
-    from pandas import DataFrame, Series  # noqa: PLC0415
-
     kinds = set(map(type, results))
     if len(kinds) != 1:
         return Mixed(results)
     (kind,) = kinds
-    if kind is Series:
+    if kind is pd.Series:
         return _rows(results) or Mixed(results)
-    if kind is DataFrame:
+    if kind is pd.DataFrame:
         return join(results) or Mixed(results)
     return _scalars(kind, results) or Mixed(results)
 
 
 def _scalars(kind: type, results: list[Any]) -> Scalars | None:
-    import numpy  # noqa: ICN001, PLC0415
-    from numpy import nan  # noqa: PLC0415
-
-    if kind is float and any(each != each and each is not nan for each in results):  # noqa: PLR0124, PLW0177
+    if kind is float and any(each != each and each is not np.nan for each in results):  # noqa: PLR0124, PLW0177
         return None
     if kind in _PLAIN:
         try:
-            return Scalars(numpy.array(results, dtype=_PLAIN[kind]), of_numpy=False)
+            return Scalars(np.array(results, dtype=_PLAIN[kind]), of_numpy=False)
         except OverflowError:  # an int of more than 64 bits
             return None
-    if issubclass(kind, numpy.number | numpy.bool_) and not issubclass(kind, numpy.timedelta64):
-        return Scalars(numpy.array(results), of_numpy=True)
+    if issubclass(kind, np.number | np.bool_) and not issubclass(kind, np.timedelta64):
+        return Scalars(np.array(results), of_numpy=True)
     return None
 
 
 def _rows(results: list[Any]) -> Rows | None:
-    import numpy  # noqa: ICN001, PLC0415
-
     first, index = results[0], results[0].index
     dtype, length = first.dtype, len(first)
-    if not isinstance(dtype, numpy.dtype):
+    if not isinstance(dtype, np.dtype):
         return None
     for each in results:
         if each.dtype != dtype or len(each) != length or each.attrs or not each.flags.allows_duplicate_labels:
             return None
         if not (each.index.is_(index) or (type(each.index) is type(index) and each.index.identical(index))):
             return None
-    matrix = numpy.empty((len(results), length), dtype)
+    matrix = np.empty((len(results), length), dtype)
     for row, each in enumerate(results):
         matrix[row] = each.to_numpy()
     return Rows(matrix, index, [each.name for each in results])

@@ -1,0 +1,1 @@
+"""What workers run of a frame for `fronts.pandas`, and how the results travel."""

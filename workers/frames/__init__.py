@@ -1,1 +1,0 @@
-"""Runs functions over blocks of pandas' frames and series."""
