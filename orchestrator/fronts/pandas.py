@@ -172,7 +172,7 @@ def groupby_apply(
         return grouped.apply(func, *args, **options, **kwargs)
     work = _Work(pool, workers, progress)
     spans = _spans_by_weight([len(group) for group in groups], work.blocks)
-    blocks = ((keys[a:b], join(groups[a:b], alike=True) or groups[a:b]) for a, b in spans)
+    blocks = ((pack(keys[a:b]), join(groups[a:b], alike=True) or groups[a:b]) for a, b in spans)
     try:
         found = work.run(RunGroups(Call(func, args, kwargs)), blocks, spans, "groups")
     except TypeError:

@@ -103,10 +103,11 @@ class RunGroups:
 
     call: Call
 
-    def __call__(self, block: tuple[list[Any], Iterable[Any]]) -> Packed:
+    def __call__(self, block: tuple[Packed, Iterable[Any]]) -> Packed:
         """Return the results."""
+        keys, groups = block
         function, results = self.call.bound(), []
-        for key, group in zip(*block, strict=True):
+        for key, group in zip(keys.unpack(), groups, strict=True):
             object.__setattr__(group, "name", key)  # as pandas does, also where a column has that name
             results.append(function(group))
         return pack(results)
