@@ -306,6 +306,34 @@ def test_mistakes_are_told_as_pandas_tells_them(call):
     same(outcome(lambda: call(None)), outcome(lambda: call(pandas)))
 
 
+def test_rows_may_be_returned_themselves():
+    """pandas fills one series anew for each row; those that the function returned keep their values."""
+    same(FRAME.apply(lambda row: row, axis=1), pandas.apply(FRAME, lambda row: row, 1))
+    same(FRAME.apply(lambda row: row if row.a % 2 else row * 2.5, axis=1), pandas.apply(FRAME, lambda row: row if row.a % 2 else row * 2.5, 1))
+
+
+def test_nan_stays_that_very_object():
+    """pandas keeps the categories if the function returns `numpy.nan` for a missing value, and no other NaN."""
+    values = pd.Series(["u", None], dtype="category")
+    for func in (lambda x: x, lambda x: x if isinstance(x, str) else float("nan")):
+        same(values.map(func), pandas.map(values, func))
+    grouped = pd.DataFrame({"a": [1, 2]}).groupby(values.array, dropna=False, observed=True)
+    same(grouped.apply(lambda group: group.name is np.nan), pandas.groupby_apply(grouped, lambda group: group.name is np.nan))
+
+
+def sets_first(x):
+    x[0] = 5
+    return x
+
+
+@pytest.mark.parametrize("frame", [FRAME, FRAME[["b", "b"]], pd.DataFrame(np.ones((9, 2)))])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_is_read_only_for_pandas_is_here(frame, axis):
+    """A raw function that changes what it gets fails where it fails with pandas."""
+    theirs = outcome(lambda: frame.apply(sets_first, axis, raw=True))
+    same(theirs, outcome(lambda: pandas.apply(frame, sets_first, axis, raw=True)))
+
+
 def test_what_is_not_of_pandas_is_refused():
     """Lists, frames instead of groups, and another engine are refused by name."""
     with pytest.raises(TypeError, match="apply needs a DataFrame or a Series, not list"):
