@@ -6,6 +6,7 @@ from concurrent.futures.process import _RemoteTraceback
 from typing import Any
 
 from orchestrator.errors import ItemError
+from workers.errors.capture import ExceptionRecord
 from workers.functions.unsendable import UnpicklableResultError
 
 
@@ -23,9 +24,14 @@ def as_raised_there(error: ItemError, traceback: Any = _RemoteTraceback) -> Base
         raised = raised.__cause__
     if raised is None:
         return error
-    if error.record is not None:  # not by assignment, which some exceptions refuse (frozen dataclasses)
-        text: Any = f'\n"""\n{error.record.traceback}"""'
-        told = traceback(text)
-        BaseException.__setattr__(raised, "__cause__", told)
-        BaseException.__setattr__(raised, "__notes__", list(error.record.notes))
+    if error.record is not None:
+        show_traceback(raised, error.record, traceback)
     return raised
+
+
+def show_traceback(raised: BaseException, record: ExceptionRecord, traceback: Any = _RemoteTraceback) -> None:
+    """Give an exception that a worker raised the worker's traceback as its cause."""
+    text: Any = f'\n"""\n{record.traceback}"""'
+    # Not by assignment, which some exceptions refuse (frozen dataclasses).
+    BaseException.__setattr__(raised, "__cause__", traceback(text))
+    BaseException.__setattr__(raised, "__notes__", list(record.notes))

@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
         return self._replace(buffers=tuple(pickle.PickleBuffer(bytes(buffer.raw())) for buffer in self.buffers))
 
 
-def _by_value(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+def by_value(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
     """Pickle what plain pickle can't: lambdas, closures, local classes."""
     import cloudpickle  # noqa: PLC0415 - slow to import, and rarely needed
 
@@ -52,7 +52,7 @@ def _plain(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
 
 
 def encode(
-    obj: Any, by_value: Dumps = _by_value, threshold_bytes: int = THRESHOLD_BYTES, *, plain: Dumps = _plain
+    obj: Any, by_value: Dumps = by_value, threshold_bytes: int = THRESHOLD_BYTES, *, plain: Dumps = _plain
 ) -> Encoded:
     """Pickle `obj`: with `plain` if possible, with `by_value` (cloudpickle) otherwise.
 
