@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from dask import config
@@ -30,10 +31,13 @@ from orchestrator.pool.pool import Pool
 from orchestrator.pool.sync.kept_results import KeptResults
 from orchestrator.settings import usable_cpus
 from workers.errors.capture import ExceptionRecord, add_note
-from workers.sync.kept import KeepingCall, Kept, run_keeping
+from workers.errors.describe import describe
+from workers.sync.kept import KeepingCall, Kept, Ran, run_keeping
 
-_BATCHES_A_WORKER = 2
-"""One that it runs, and one that waits for it."""
+_AT_ONCE = 16
+"""Tasks that Dask makes ready together, and the most that travel together, unless the program says how many."""
+_CALL_S = 0.002
+"""How long the tasks of one call take together, if they are short."""
 _MOST_NAMED = 6
 """Tasks that a message names."""
 if isinstance(_frames := config.get("admin.traceback.shorten", None), list):
@@ -71,7 +75,7 @@ class _Scheduler:
             pool: a `Pool`, which stays open; None: one for this computation. Another executor, or a
                 `multiprocessing.Pool`, is handed to `dask.multiprocessing.get`.
             initializer: called once in each worker of the pool that is made for this computation.
-            chunksize: how many tasks travel together; None: one; -1: all that are ready, evenly.
+            chunksize: how many tasks travel together; -1: all that are ready, evenly; None: only short ones do.
             kwargs: what `dask.local.get_async` takes: `callbacks`, `rerun_exceptions_locally`, `cache`.
 
         Raises:
@@ -126,17 +130,18 @@ def _opened(pool: Pool | None, workers: int | None, initializer: Callable[[], ob
 
 
 class _Calls:
-    """The calls of a computation, each a batch of tasks."""
+    """The calls of a computation, each of which runs some tasks."""
 
-    def __init__(self, pool: Pool, chunksize: int | None) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._made: set[Future[Any]] = set()
-        self.at_once = pool.size * (1 if chunksize else _BATCHES_A_WORKER)
-        """How many batches Dask is to have under way."""
 
-    def submit(self, function: Callable[..., Any], *args: Any, future: PoolFuture | None = None) -> Future[Any]:
-        """Have a worker call the function."""
-        made = self._pool.call(function, args, future=future)
+    def submit(
+        self, function: Callable[..., Any], tasks: list[Any], future: PoolFuture | None = None, priority: int = 0
+    ) -> Future[Any]:
+        """Have a worker call the function with the tasks, lists or tuples that begin with their keys."""
+        future = future or _CallFuture([key for key, *_ in tasks])
+        made = self._pool.call(function, (tasks,), future=future, priority=priority)
         self._made.add(made)
         made.add_done_callback(self._made.discard)
         return made
@@ -147,26 +152,34 @@ class _Calls:
             future.cancel()
 
 
-class _BatchFuture(PoolFuture):
-    """The future of a batch of tasks."""
+class _CallFuture(PoolFuture):
+    """The future of a call that runs some tasks."""
 
-    def __init__(self, keys: list[Any], outcomes: Callable[[Any], Any]) -> None:
+    def __init__(self, keys: list[Any], outcomes: Callable[[Any], Any] | None = None) -> None:
         """Take the tasks' keys, and what turns the worker's result into what Dask expects."""
         super().__init__()
         self._keys = keys
         self._outcomes = outcomes
 
     def set_result(self, result: Any) -> None:
-        super().set_result(self._outcomes(result))
+        super().set_result(result if self._outcomes is None else self._outcomes(result))
 
     def fail(self, error: BaseException) -> None:
         if isinstance(error, ItemError) and not isinstance(error, WorkerDiedError):
-            self.set_exception(as_raised_there(error))
-            return
-        if isinstance(error, WorkerDiedError):
-            named = ", ".join(map(str, self._keys[:_MOST_NAMED])) + ", …" * (len(self._keys) > _MOST_NAMED)
-            add_note(error, f"it ran the Dask tasks {named}")
+            error = as_raised_there(error)
+        elif isinstance(error, WorkerDiedError):
+            named = ", ".join(describe(key) for key in self._keys[:_MOST_NAMED])
+            add_note(error, f"it ran the Dask tasks {named}{', …' * (len(self._keys) > _MOST_NAMED)}")
         self.set_exception(error)
+
+
+class _Calling(list[_CallFuture]):
+    """The calls that a batch of Dask's became, each of which tells it of its end."""
+
+    def add_done_callback(self, tell: Callable[[Any], object]) -> None:
+        """Call `tell` with each of the futures when it is done."""
+        for future in self:
+            future.add_done_callback(tell)
 
 
 class _Cache(dict[Any, Any]):
@@ -189,10 +202,18 @@ class _Computation:
     """
 
     def __init__(self, pool: Pool, options: dict[str, Any]) -> None:
-        self._calls = _Calls(pool, options["chunksize"])
+        self._calls = _Calls(pool)
         self._options = options
+        self._at_once = pool.size
+        self._splits = options["chunksize"] is None
+        if self._splits:
+            options["chunksize"] = _AT_ONCE
+            self._at_once *= 2  # batches: while one runs, the next are made ready
         self._memory = KeptResults()
         self._kept: dict[Any, Kept] = {}
+        self._task_s = _CALL_S
+        """How long a task takes, as far as is known."""
+        self._taken_before = 0
         if options.get("cache") is None:
             options["cache"] = config.get("cache", None)
         reruns = options.get("rerun_exceptions_locally")
@@ -210,13 +231,7 @@ class _Computation:
             self._options["cache"] = _Cache(self._drop)
         try:
             found = get_async(
-                self._submit,
-                self._calls.at_once,
-                graph,
-                keys,
-                dumps=self._prepared,
-                loads=self._taken,
-                **self._options,
+                self._submit, self._at_once, graph, keys, dumps=self._prepared, loads=self._taken, **self._options
             )
             return _loaded(keys, found, {})
         finally:
@@ -231,29 +246,43 @@ class _Computation:
                 self._kept[key] = self._memory.keep(value)
         return KeepingCall(task, {key: self._kept[key] for key in data}, self._memory.slot())
 
-    def _submit(self, _: Any, batch: list[Any]) -> Future[Any]:
-        """Send a batch of tasks, each of which begins with its key and its call."""
-        keys = [key for key, *_ in batch]
-        calls = [call for _, call, *_ in batch]
+    def _submit(self, _: Any, batch: list[tuple[Any, ...]]) -> _Calling:
+        """Send a batch of tasks, each of which begins with its key and what `_prepared` made.
 
-        def outcomes(result: Any) -> list[Any]:
-            pid, found = result
-            return [
-                (key, (pid, key, call, outcome), isinstance(outcome, ExceptionRecord))
-                for key, call, outcome in zip(keys, calls, found, strict=True)
-            ]
+        Tasks that are ready later go first, as Dask takes them in this order, too: what they need is freed then.
+        """
+        size = len(batch)
+        if self._splits:
+            size = max(1, min(size, int(_CALL_S / max(self._task_s, 1e-9))))
+        calling = _Calling()
+        for at in range(0, len(batch), size):
+            keys = [key for key, *_ in batch[at : at + size]]
+            tasks = [task for _, task, *_ in batch[at : at + size]]
+            calling.append(_CallFuture(keys, partial(self._outcomes, keys, tasks)))
+            self._calls.submit(run_keeping, tasks, calling[-1], self._taken_before)
+        return calling
 
-        return self._calls.submit(run_keeping, calls, future=_BatchFuture(keys, outcomes))
+    def _outcomes(self, keys: list[Any], tasks: list[KeepingCall], ran: Ran) -> list[tuple[Any, Any, bool]]:
+        """Return for each task its key, what `_taken` takes, and whether it failed.
 
-    def _taken(self, info: Any) -> tuple[Any, Any]:
+        Runs in the pool's thread.
+        """
+        self._task_s = (self._task_s + ran.run_s / len(tasks)) / 2
+        return [
+            (key, (key, ran.pid, task, outcome), isinstance(outcome, ExceptionRecord))
+            for key, task, outcome in zip(keys, tasks, ran.outcomes, strict=True)
+        ]
+
+    def _taken(self, told: tuple[Any, int, KeepingCall, Kept | ExceptionRecord]) -> tuple[Any, Any]:
         """Return the result of a task and the worker's pid, or what it raised."""
-        pid, key, call, outcome = info
+        key, pid, task, outcome = told
+        self._taken_before += 1
         if isinstance(outcome, ExceptionRecord):
             error = rebuild(outcome)
             show_traceback(error, outcome)
             return error, None
         if outcome.slot is None:
-            self._memory.give_back(call.slot)
+            self._memory.give_back(task.slot)
         self._kept[key] = outcome
         return outcome.load() if self._loads_all else outcome, pid
 
@@ -274,11 +303,11 @@ def _loaded(keys: Any, found: Any, known: dict[Any, Any]) -> Any:
 def _marshalled(pool: Pool, graph: Any, keys: Any, marshal: tuple[Any, Any], options: dict[str, Any]) -> Any:
     """Compute with the program's own pickling, which all results pass through."""
     dumps, loads = marshal
-    calls = _Calls(pool, options["chunksize"])
+    calls = _Calls(pool)
     try:
         return get_async(
-            lambda run, batch: calls.submit(run, batch, future=_BatchFuture([key for key, *_ in batch], lambda x: x)),
-            calls.at_once,
+            calls.submit,
+            pool.size,
             graph,
             keys,
             get_id=os.getpid,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import time
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -140,6 +141,18 @@ class KeepingCall(NamedTuple):
             return capture(error)
 
 
-def run_keeping(calls: list[KeepingCall]) -> tuple[int, list[Kept | ExceptionRecord]]:
-    """Make calls that travel together, in the worker, and return its pid and their outcomes."""
-    return os.getpid(), [call.outcome() for call in calls]
+class Ran(NamedTuple):
+    """What became of calls that travelled together."""
+
+    pid: int
+    """The worker's."""
+    run_s: float
+    """Seconds that all of them took."""
+    outcomes: list[Kept | ExceptionRecord]
+
+
+def run_keeping(calls: list[KeepingCall]) -> Ran:
+    """Make calls that travel together, in the worker."""
+    began = time.perf_counter()
+    outcomes = [call.outcome() for call in calls]
+    return Ran(os.getpid(), time.perf_counter() - began, outcomes)
