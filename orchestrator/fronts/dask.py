@@ -8,6 +8,7 @@ unpickled here.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -204,11 +205,13 @@ class _Computation:
     def __init__(self, pool: Pool, options: dict[str, Any]) -> None:
         self._calls = _Calls(pool)
         self._options = options
-        self._at_once = pool.size
-        self._splits = options["chunksize"] is None
-        if self._splits:
+        self._workers = self._at_once = pool.size
+        self._chunksize = options["chunksize"]
+        if self._chunksize is None:
             options["chunksize"] = _AT_ONCE
             self._at_once *= 2  # batches: while one runs, the next are made ready
+        elif self._chunksize == -1:  # not by Dask, which divides by zero while nothing is ready
+            options["chunksize"] = sys.maxsize
         self._memory = KeptResults()
         self._kept: dict[Any, Kept] = {}
         self._task_s = _CALL_S
@@ -251,9 +254,9 @@ class _Computation:
 
         Tasks that are ready later go first, as Dask takes them in this order, too: what they need is freed then.
         """
-        size = len(batch)
-        if self._splits:
-            size = max(1, min(size, int(_CALL_S / max(self._task_s, 1e-9))))
+        size = self._chunksize or int(_CALL_S / self._task_s) or 1
+        if size == -1:
+            size = -(-len(batch) // self._workers)
         calling = _Calling()
         for at in range(0, len(batch), size):
             keys = [key for key, *_ in batch[at : at + size]]
@@ -267,7 +270,7 @@ class _Computation:
 
         Runs in the pool's thread.
         """
-        self._task_s = (self._task_s + ran.run_s / len(tasks)) / 2
+        self._task_s = (self._task_s + ran.run_s / len(tasks)) / 2 + 1e-9
         return [
             (key, (key, ran.pid, task, outcome), isinstance(outcome, ExceptionRecord))
             for key, task, outcome in zip(keys, tasks, ran.outcomes, strict=True)

@@ -7,11 +7,14 @@ that are given this map the file, each for itself: what one changes in place cha
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import pickle
 import time
+import weakref
 from collections.abc import Callable
+from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -52,14 +55,13 @@ class Kept(NamedTuple):
         """
         if self.slot is None:
             return pickle.loads(self.pickle)
+        *offsets, end = _offsets(self.sizes)
         fd = _open(self.slot, os.O_RDONLY)
         try:
-            # Copy on write: pages that nobody changes are those of the file.
-            memory = mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+            whole = _map(fd, end)
         finally:
             os.close(fd)
-        whole = memoryview(memory)
-        parts = [whole[at : at + size] for at, size in zip(_offsets(self.sizes), self.sizes, strict=False)]
+        parts = [whole[at : at + size] for at, size in zip(offsets, self.sizes, strict=True)]
         return pickle.loads(self.pickle or parts.pop(0), buffers=parts)
 
 
@@ -109,6 +111,30 @@ def _write(slot: Slot, parts: list[Any]) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _map(fd: int, size: int) -> memoryview:
+    """Map the file, copying the pages that are written to.
+
+    Not by `mmap.mmap`, which keeps a descriptor open as long as the mapping: a call may have thousands of arguments.
+    """
+    libc = _libc()
+    address = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, 0)
+    if address == ctypes.c_void_p(-1).value:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    memory = (ctypes.c_char * size).from_address(address)
+    weakref.finalize(memory, libc.munmap, address, size).atexit = False
+    return memoryview(memory).cast("B")
+
+
+@cache
+def _libc() -> Any:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return libc
 
 
 def _open(slot: Slot, flags: int) -> int:

@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 _util: Any = multiprocessing.util  # its typed stub leaves out what is used here
 _PRELOADED = ["multiprocessing.popen_forkserver", "cloudpickle"]
 """What workers need besides our own package, imported once, before the forks."""
-_PRELOADED_IF_USED = ["numpy"]
+_PRELOADED_IF_USED = ["numpy", "dask"]
 """What takes long to import, and what workers will need if the program has it loaded when the first one is started."""
 _lifeline: tuple[Connection, Connection] | None = None
 
