@@ -216,7 +216,6 @@ class _Computation:
         self._kept: dict[Any, Kept] = {}
         self._task_s = _CALL_S
         """How long a task takes, as far as is known."""
-        self._taken_before = 0
         if options.get("cache") is None:
             options["cache"] = config.get("cache", None)
         reruns = options.get("rerun_exceptions_locally")
@@ -252,7 +251,7 @@ class _Computation:
     def _submit(self, _: Any, batch: list[tuple[Any, ...]]) -> _Calling:
         """Send a batch of tasks, each of which begins with its key and what `_prepared` made.
 
-        Tasks that are ready later go first, as Dask takes them in this order, too: what they need is freed then.
+        Those that need results of others go before those that need none, so that memory is freed before more is taken.
         """
         size = self._chunksize or int(_CALL_S / self._task_s) or 1
         if size == -1:
@@ -262,7 +261,7 @@ class _Computation:
             keys = [key for key, *_ in batch[at : at + size]]
             tasks = [task for _, task, *_ in batch[at : at + size]]
             calling.append(_CallFuture(keys, partial(self._outcomes, keys, tasks)))
-            self._calls.submit(run_keeping, tasks, calling[-1], self._taken_before)
+            self._calls.submit(run_keeping, tasks, calling[-1], 0 if any(task.arguments for task in tasks) else -1)
         return calling
 
     def _outcomes(self, keys: list[Any], tasks: list[KeepingCall], ran: Ran) -> list[tuple[Any, Any, bool]]:
@@ -279,7 +278,6 @@ class _Computation:
     def _taken(self, told: tuple[Any, int, KeepingCall, Kept | ExceptionRecord]) -> tuple[Any, Any]:
         """Return the result of a task and the worker's pid, or what it raised."""
         key, pid, task, outcome = told
-        self._taken_before += 1
         if isinstance(outcome, ExceptionRecord):
             error = rebuild(outcome)
             show_traceback(error, outcome)

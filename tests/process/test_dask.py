@@ -20,9 +20,11 @@ from orchestrator import Executor, Pool, WorkerDiedError
 dask = pytest.importorskip("dask")
 from dask import bag, delayed  # noqa: E402
 from dask.callbacks import Callback  # noqa: E402
+from dask.order import order  # noqa: E402
 
 from orchestrator.fronts.dask import get as orchestrator_get  # noqa: E402
 from orchestrator.pool.sync.kept_results import KeptResults  # noqa: E402
+from workers.sync.kept import Kept  # noqa: E402
 
 LARGE = 1_000_000  # numbers of 8 bytes
 
@@ -119,16 +121,13 @@ def test_results_have_the_shape_of_the_keys(get, options):
 
 
 def test_arrays_between_tasks_do_not_pass_through_this_process(workers, get, monkeypatch):
-    def refuse(*_):
-        raise AssertionError("an array was loaded here")
-
-    monkeypatch.setattr(np._core.numeric, "_frombuffer", refuse)
-    before = workers.stats()
+    loaded = []
+    load = Kept.load
+    monkeypatch.setattr(Kept, "load", lambda kept: loaded.append(load(kept)) or loaded[-1])
     assert graph_of_arrays().compute(scheduler=get) == 4 * 2 * LARGE
-    after = workers.stats()
-    moved = sum(getattr(after, name) - getattr(before, name) for name in ("bytes_sent", "bytes_received") if hasattr(after, name))
-    print(after)
-    assert moved < LARGE
+    assert loaded == [4 * 2 * LARGE]
+    stats = workers.stats()
+    assert sum(map(sum, stats.lane_bytes.values())) + sum(stats.arena_bytes.values()) < LARGE
 
 
 def test_an_array_of_the_graph_is_put_into_memory_once(get, monkeypatch):
@@ -189,12 +188,13 @@ def test_what_cannot_be_sent_is_an_error(get, task, kind):
 
 def test_a_failure_calls_off_what_waits(tmp_path):
     gate, tally = Gate(tmp_path / "gate"), Tally(tmp_path / "tally")
+    graph = {**dict.fromkeys(range(25), (wait_and_count, gate, tally)), "all": (list, list(range(25)))}
+    first = min(range(25), key=order(graph).get)
     with Pool(1) as pool:
-        graph = {"bad": (fail,), **dict.fromkeys(range(30), (wait_and_count, gate, tally))}
         with pytest.raises(KeyError):
-            orchestrator_get({**graph, "all": (list, ["bad", *range(30)])}, "all", pool=pool, chunksize=1)
+            orchestrator_get({**graph, first: (fail,)}, "all", pool=pool)
         gate.open()
-    assert tally.count <= 3
+    assert tally.count < 20
 
 
 def test_a_death_is_retried_and_then_told_with_the_tasks(get, tmp_path):
