@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         WorkerDiedError,
         WorkerStartError,
     )
+    from orchestrator.fronts.asyncio import AsyncPool
     from orchestrator.fronts.executor import ProcessPoolExecutor as Executor
     from orchestrator.inside import WorkerContext, current
     from orchestrator.pool.close_report import CloseReport
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 place.claim()
 
 _HOMES = {
+    "AsyncPool": "fronts.asyncio",
     "Barrier": "pool.sync.barrier",
     "BrokenBarrierError": "errors",
     "DeadLetter": "engine.recovery.dead_letters",
@@ -81,6 +83,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncPool",
     "Barrier",
     "BrokenBarrierError",
     "CloseReport",

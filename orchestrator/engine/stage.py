@@ -411,6 +411,10 @@ class Stage:
         self._coordinator.close_call(self._number)
         self._deliveries.close()
 
+    def end_running(self, grace_s: float) -> None:
+        """End the workers that still run something of this call so many seconds after it was closed."""
+        self._coordinator.end_call(self._number, grace_s)
+
 
 def _undecodable(
     error: BaseException, item: Any, index: int, attempts: int, name: str | None = None

@@ -24,6 +24,7 @@ from orchestrator.graph.flow.branches import Branches
 from orchestrator.graph.flow.growing import grow_smallest
 from orchestrator.graph.flow.node import Node, NodeError
 from orchestrator.graph.sinks import set_up_dead_letters
+from orchestrator.graph.stage_node import MapNode
 from orchestrator.settings import BUFFER_BYTES
 from workers.errors.capture import add_note, notes_of
 
@@ -259,6 +260,16 @@ class Runner:
                 outlet.close(failed=node.failed)
         if first is not None and not failed:
             raise first
+
+    def end_running(self, grace_s: float) -> None:
+        """End the workers that still run something of it so many seconds after it was closed.
+
+        Raises:
+            OrchestratorError: the pool is broken or closed.
+        """
+        for node in self.nodes:
+            if isinstance(node, MapNode):
+                node.end_running(grace_s)
 
     # ---- inside -----------------------------------------------------------------------------------------------
 

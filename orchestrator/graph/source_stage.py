@@ -58,6 +58,31 @@ class Cutter(Protocol):
         """
 
 
+def in_step(iterables: Sequence[Iterable[Any]]) -> Iterable[Any]:
+    """Return what gives one item of each as a tuple, to the end of the shortest, as `zip` does."""
+    if any(hasattr(each, "ready") for each in iterables):
+        return _InStep(iterables)
+    return zip(*iterables, strict=False)
+
+
+class _InStep:
+    """Tuples of items of several sources, of which some tell whether their reader would wait."""
+
+    def __init__(self, iterables: Sequence[Iterable[Any]]) -> None:
+        self._telling: list[Any] = [each for each in iterables if hasattr(each, "ready")]
+        self._tuples = zip(*iterables, strict=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._tuples
+
+    def ready(self) -> bool:
+        return all(each.ready() for each in self._telling)
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        for each in self._telling:
+            each.when_ready(call)
+
+
 class FeedNode(MapNode):
     """Reads an iterable as the pool takes its items, and passes on what comes back.
 

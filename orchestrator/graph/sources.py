@@ -20,6 +20,7 @@ from os import fstat
 from typing import Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.event_loops.sources import LoopSource, home
 from orchestrator.graph.drawing import Drawer
 from orchestrator.graph.flow.node import Node
 from orchestrator.graph.flow.ownership import copied, is_safe
@@ -156,6 +157,10 @@ class BlockingSource(Node):
         The thread calls `wake` when there is news and the buffer was empty.
         """
         self._wake = wake
+        consumer = home.get()
+        if consumer is not None and isinstance(self._source, AsyncIterable):
+            self._source = LoopSource(self._source, copies=self.copies)
+            self._source.begin(consumer)
         self._thread = threading.Thread(target=self._run, name=f"orchestrator-source-{self.name}", daemon=True)
         self._thread.start()
 
@@ -227,6 +232,8 @@ class BlockingSource(Node):
         with self._lock:
             self.closed = True
             self._changed.notify()
+        if isinstance(self._source, LoopSource):
+            self._source.close()
 
     def _run(self) -> None:
         try:

@@ -241,6 +241,11 @@ class MapNode(Node):
         if self._is_open:
             self.stage.close()
 
+    def end_running(self, grace_s: float) -> None:
+        """End the workers that still run something of it so many seconds after it was closed."""
+        if self._is_open:
+            self.stage.end_running(grace_s)
+
     def own_sinks(self) -> list[Any]:
         """Return the sink of dead letters."""
         return [] if self.stage.dead_letters is None else [self.stage.dead_letters]

@@ -261,6 +261,13 @@ class Coordinator:
         self._calls.abandon(number)
         self._forget_if_free()
 
+    def end_call(self, number: int, grace_s: float) -> None:
+        """End the workers that, after so many seconds, still run chunks of a call that was closed."""
+        self._drive(lambda: not self._supervisor.holds(number), grace_s)
+        with self._loop.changing():
+            if not self._closing:
+                self._supervisor.call_off(number)
+
     def drop_shared(self, token: bytes) -> None:
         """Tell the workers to drop a shared object.
 

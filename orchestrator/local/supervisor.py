@@ -347,11 +347,15 @@ class Supervisor:
                 lane.taken_back.add(chunk.ident)
                 self._give_back(lane, chunk.ident)
 
-    def call_off(self, number: int, item: object) -> None:
-        """Take back the chunk of a call that is this one item, or kill the worker that runs it."""
+    def holds(self, number: int) -> bool:
+        """Whether workers hold chunks of a call."""
+        return any(chunk.call == number for lane in self.all for chunk in self._ledger.list_of(lane.key))
+
+    def call_off(self, number: int, item: object = None) -> None:
+        """Take back a call's chunks, or the one of this item, and kill the workers that run one."""
         for lane in self.all:
             for chunk in self._ledger.list_of(lane.key):
-                if chunk.call != number or chunk.items[0] is not item or lane.ended is not None:
+                if chunk.call != number or lane.ended is not None or (item is not None and chunk.items[0] is not item):
                     continue
                 reading = watch.read_slot(lane.slot)
                 if reading.last < chunk.ident:

@@ -124,6 +124,15 @@ class MapResults(Iterator[Any]):
         self.close()
 
 
+def lists_of(results: MapResults, starting: Callable[[Runner], object]) -> Generator[list[Any], None, None]:
+    """Return what gives the results list by list, for those who iterate over them in a thread of their own.
+
+    `starting` is called with what runs.
+    """
+    starting(results._engine)  # noqa: SLF001 - the one place that asks for them
+    return results._lists  # noqa: SLF001 - as above
+
+
 def _lists(
     engine: Runner,
     results: ResultsNode,

@@ -21,7 +21,7 @@ from orchestrator.engine.protocol.status import PoolStatus, WorkerInfo, describe
 from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
-from orchestrator.graph.source_stage import FeedNode
+from orchestrator.graph.source_stage import FeedNode, in_step
 from orchestrator.machine.memory import refuse_unreachable, within_reach
 from orchestrator.option_values import arguments, wait_seconds, whole
 from orchestrator.pool.calls.futures import FutureDriver
@@ -248,7 +248,7 @@ class Pool:
         )  # fmt: skip
         star = len(iterables) > 1
         total = _known_length(iterables)
-        source: Iterable[Any] = zip(*iterables, strict=False) if star else iterables[0]
+        source = in_step(iterables) if star else iterables[0]
         first, *behind = fn.stages if isinstance(fn, Workflow) else (fn,)
         barriers = fn.barriers if isinstance(fn, Workflow) else ()
         if drop_none and behind:

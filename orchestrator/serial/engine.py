@@ -148,6 +148,9 @@ class SerialEngine:
             if each.number == number:
                 self._take(each)
 
+    def end_call(self, number: int, grace_s: float) -> None:
+        """Do nothing, as what runs, runs in its consumer's thread."""
+
     def room(self, depth: int) -> int:  # noqa: ARG002 - of workers
         """Return 1, unless this thread has sent a chunk that has not run."""
         me = threading.get_ident()

@@ -170,13 +170,36 @@ def iterate(port: Port, engine: str | None = None) -> Iterator[Any]:
     return chain.from_iterable(_lists(plan, port, engine))
 
 
-def _lists(plan: Plan, port: Port, engine: str | None) -> Generator[list[Any], None, None]:
-    with _Workers(plan, None, engine) as workers:
+def lists_of(
+    port: Port, pool: Pool | None, starting: Callable[[Runner], object]
+) -> Generator[list[Any], None, None]:
+    """Return what gives the items of a port list by list.
+
+    Nothing starts before the first list is asked for.
+
+    Args:
+        port: of the stream.
+        pool: the pool to use; it stays open. None: one is made, if something runs in workers, and closed.
+        starting: is given the runner before it runs.
+    """
+    return _lists(Plan([], [port]), port, None, pool, starting)
+
+
+def _lists(
+    plan: Plan,
+    port: Port,
+    engine: str | None,
+    pool: Pool | None = None,
+    starting: Callable[[Runner], object] | None = None,
+) -> Generator[list[Any], None, None]:
+    with _Workers(plan, pool, engine) as workers:
         nodes, consumed = plan.nodes(workers)
         results = ResultsNode("results")
         node, number = consumed[port]
         node.outlets[number].to(results)
         runner = Runner([*nodes, results], None if workers is None else internals_of(workers).engine)
+        if starting is not None:
+            starting(runner)
         yield from runner.results(results)
 
 

@@ -11,7 +11,8 @@ and each of its outputs is consumed once; `broadcast` gives several. Functions o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
@@ -26,7 +27,7 @@ from orchestrator.settings import map_options, parse_limit
 from orchestrator.sinks.items import ItemFile
 from orchestrator.streams.patterns import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
-from orchestrator.streams.running import Terminal, iterate
+from orchestrator.streams.running import Terminal, iterate, lists_of
 from workers.errors.describe import short_name, type_name
 from workers.errors.nearest import did_you_mean
 from workers.functions.steps import Step, StepKind
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from os import PathLike
 
+    from orchestrator.event_loops.results import AsyncResults
     from orchestrator.graph.flow.node import Node
     from orchestrator.pool.pool import Pool
 
@@ -59,7 +61,7 @@ class Stream:
     __slots__ = ("_port",)
 
     def __init__(self, iterable: Iterable[Any] | Any, *, name: str = "source", blocking: bool | None = None) -> None:
-        threaded = may_block(iterable) if blocking is None else blocking
+        threaded = may_block(iterable) and not isinstance(iterable, Stream) if blocking is None else blocking
         if not threaded and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
             raise ConfigError(f"a stream needs an iterable, not {type_name(type(iterable))}: Stream(items)")
         kind = BlockingSource if threaded else SourceNode
@@ -469,6 +471,20 @@ class Stream:
         A pool is made for it if one is needed. Leaving early frees everything.
         """
         return iterate(self._port)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Run, and yield the items in an event loop.
+
+        As by `for`, with a thread that waits. Async iterables among the sources are read in this loop. `async with`
+        or `aclose` ends it early.
+        """
+        return self.iterate_async()
+
+    def iterate_async(self, pool: Pool | None = None) -> AsyncResults:
+        """Return what `async for` takes the items of, with a pool that stays open, or one that is made for it."""
+        from orchestrator.event_loops.results import AsyncResults  # noqa: PLC0415 - asyncio, only for those who use it
+
+        return AsyncResults(partial(lists_of, self._port, pool))
 
     def collect(self, *, engine: str | None = None) -> list[Any]:
         """Run, and return all items.

@@ -31,6 +31,7 @@ LAYERS = (
     ("the engines",),
     ("orchestrator.engine", "orchestrator.progress"),
     ("orchestrator.graph.flow",),
+    ("orchestrator.event_loops",),
     ("orchestrator.graph",),
     ("orchestrator.pool.size", "orchestrator.pool.sync"),
     ("orchestrator.pool",),

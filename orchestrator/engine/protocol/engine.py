@@ -114,6 +114,12 @@ class Engine(Protocol):
         Chunks of it that still run are not waited for. Safe within a garbage collection.
         """
 
+    def end_call(self, number: int, grace_s: float) -> None:
+        """End the workers that, after so many seconds, still run chunks of a call that was closed.
+
+        From any thread that may wait.
+        """
+
     def room(self, depth: int) -> int:
         """Return how many chunks could be dispatched now, `depth` being how many a worker may hold."""
 
