@@ -100,7 +100,7 @@ class AsyncResults(AsyncIterator[Any]):
             raise
         if items is not None:
             return items  # type: ignore[no-any-return]
-        self._ended = True
+        self._ended = not self._run.left
         self._run.finish()
         if error is None:
             raise StopAsyncIteration

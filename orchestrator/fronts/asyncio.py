@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.event_loops.mailbox import Mailbox
 from orchestrator.event_loops.results import AsyncResults
 from orchestrator.event_loops.sources import LoopSource
@@ -240,12 +240,10 @@ class Call(asyncio.Future[Any]):
             super().cancel()
         elif (error := future.exception()) is None:
             self.set_result(future.result())
-        elif isinstance(error, StopIteration):  # no coroutine can raise it
-            told = RuntimeError("the function raised StopIteration")
-            told.__cause__ = error
-            self.set_exception(told)
         else:
             self.set_exception(error)
+            if isinstance(error, ClosedError):
+                self.exception()  # seen: whoever ended the pool knows
 
     def send(self, value: None) -> Any:
         """Continue to wait, for a task that takes it as a coroutine."""
