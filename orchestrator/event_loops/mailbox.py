@@ -36,6 +36,7 @@ class Mailbox:
                 self.loop.call_soon_threadsafe(self._look)
             except RuntimeError:
                 self._arrived.clear()
+                self._is_told = False
 
     def _look(self) -> None:
         self._is_told = False

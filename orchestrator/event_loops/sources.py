@@ -128,18 +128,22 @@ class LoopSource:
             try:
                 while await self._read_one(iterator):
                     pass
-            except GeneratorExit:  # the loop is gone: nothing can be awaited any more
-                raise
             except BaseException:
-                await _close(iterator)
+                if not self._is_lost:
+                    await _close(iterator)
                 raise
         except BaseException as error:
             self._error = error
-            if self._closed or not isinstance(error, Exception):
+            if not self._is_lost and (self._closed or not isinstance(error, Exception)):
                 raise
         finally:
             self._items.put(_END)
             self._call()
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the loop is closed, so that nothing can be awaited and nobody be told."""
+        return self._home is None or self._home.loop.is_closed()
 
     async def _read_one(self, iterator: Any) -> bool:
         try:
