@@ -28,10 +28,10 @@ from joblib.parallel import (
 )
 
 from orchestrator.errors import ClosedError, ItemError, WorkerDiedError, WorkerStartError
-from orchestrator.fronts import joblib_worker, reused_pool
+from orchestrator.fronts import joblib_worker
 from orchestrator.fronts.joblib_batches import Copies
 from orchestrator.fronts.remote import as_raised_there
-from orchestrator.fronts.reused_pool import shutdown
+from orchestrator.fronts.reused_pool import ReusedPool
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.pool.pool import Pool
 from workers.errors.describe import describe, short_name, text_of, type_name
@@ -41,6 +41,16 @@ _IDLE_S = 300
 """After which the pool ends by default, as loky's workers."""
 _NOT_OURS = ("prefer", "require", "verbose", "context", "temp_folder", "max_nbytes", "mmap_mode")
 """Options of `Parallel` that are not the pool's."""
+
+_reused = ReusedPool()
+
+
+def shutdown() -> None:
+    """End the pool that is kept between `Parallel` calls, if there is one.
+
+    Calls that it still has are done first. The next `Parallel` makes a new one.
+    """
+    _reused.shutdown()
 
 
 class TerminatedWorkerError(_TheirTerminatedWorkerError):  # type: ignore[misc]
@@ -76,7 +86,7 @@ class OrchestratorBackend(AutoBatchingMixin, ParallelBackendBase):  # type: igno
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads, **options)
         self._pool: Pool | None = None
         self._wanted: tuple[Any, ...] = ()
-        """Of `reused_pool.use`."""
+        """Of `ReusedPool.use`."""
         self._copies = Copies(None, None)
         self._running: dict[_BatchFuture, Any] = {}
         """The `Parallel` of each batch that is not done."""
@@ -127,7 +137,7 @@ class OrchestratorBackend(AutoBatchingMixin, ParallelBackendBase):  # type: igno
         return workers
 
     def _use(self) -> Pool:
-        return reused_pool.use(self, *self._wanted)
+        return _reused.use(self, *self._wanted)
 
     def stop_call(self) -> None:
         """Free the arrays' shared memory."""
@@ -138,7 +148,7 @@ class OrchestratorBackend(AutoBatchingMixin, ParallelBackendBase):  # type: igno
         self._pool = None
         self._copies.clear()
         if not self._running:
-            reused_pool.leave(self)
+            _reused.leave(self)
         self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002 - the pool always is

@@ -22,8 +22,8 @@ from orchestrator.errors import InternalError, ItemError
 from orchestrator.fronts.frames.joined import join
 from orchestrator.fronts.frames.results import Packed, Rows, pack
 from orchestrator.fronts.frames.running import Call, RunArray, RunFrame, RunGroups, RunValues
-from orchestrator.fronts.kept import close, kept_pool
 from orchestrator.fronts.remote import as_raised_there
+from orchestrator.fronts.reused_pool import ReusedPool
 from orchestrator.pool.pool import Pool
 from orchestrator.progress import Progress
 from orchestrator.settings import usable_cpus
@@ -237,7 +237,21 @@ def _map(  # noqa: PLR0917 - all that a map has
     return _over_values(own, columns, Call(func, args, kwargs), na_action, work)
 
 
-@dataclass(frozen=True, slots=True)
+_kept = ReusedPool()
+
+
+def close(*, kill: bool = False) -> None:
+    """End the workers of the pool that is kept between calls.
+
+    The next call starts new ones.
+
+    Args:
+        kill: whether to end them now, and not when what they run is done.
+    """
+    _kept.shutdown(kill=kill)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Work:
     """Where the functions of one call run."""
 
@@ -260,7 +274,7 @@ class _Work:
         """
         if self.pool is None and _is_in_worker():
             return [function(block) for block in blocks]
-        pool = kept_pool(self.workers) if self.pool is None else self.pool
+        pool = _kept.use(self, self.workers) if self.pool is None else self.pool
         sizes = [stop - start for start, stop in spans]
         bar = Progress(sum(sizes), unit=unit) if self.progress else None
         found: list[Packed] = []
@@ -278,6 +292,7 @@ class _Work:
                 close(kill=True)  # else what is running now would hold up the next call, and the end of the program
             raise
         finally:
+            _kept.leave(self)
             if bar is not None:
                 bar.close()
         raise raised

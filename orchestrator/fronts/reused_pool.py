@@ -1,7 +1,7 @@
-"""One pool that is kept between uses, for fronts whose callers make no pool of their own.
+"""A pool that is kept between uses, for fronts whose callers make no pool of their own.
 
-Owns that pool. It ends when nobody has used it for a while, when another one is asked for, and when the interpreter
-exits. A user that holds a pool which was replaced meanwhile keeps it until it has done with it.
+It ends when nobody has used it for a while, when another one is asked for, and when the interpreter exits. A user that
+holds a pool which was replaced meanwhile keeps it until it has done with it.
 """
 
 from __future__ import annotations
@@ -10,101 +10,118 @@ import os
 import threading
 import time
 import weakref
-from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.fronts import ending
 from orchestrator.pool.internals import internals_of
 from orchestrator.pool.pool import Pool
 
 
-@dataclass(slots=True)
-class _Kept:
-    pool: Pool | None = None
-    made_for: tuple[Any, ...] = ()
-    users: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
-    idle_s: float | None = None
-    used_at: float = 0.0
-    timer: threading.Timer | None = None
-    lock: Any = field(default_factory=threading.RLock)
-    """Reentrant, as the garbage collector may end a use while this thread holds it."""
+class ReusedPool:
+    """Owns the pool of a front: none until the first use."""
+
+    def __init__(self) -> None:
+        self._forget()
+        _all.append(self)
+
+    def _forget(self) -> None:
+        self.pool: Pool | None = None
+        self._made_for: tuple[Any, ...] = ()
+        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._idle_s: float | None = None
+        self._used_at = 0.0
+        self._timer: threading.Timer | None = None
+        self._lock = threading.RLock()  # reentrant, as the garbage collector may end a use while this thread holds it
+
+    def use(
+        self,
+        user: object,
+        workers: int | None,
+        idle_s: float | None = None,
+        options: dict[str, Any] | None = None,
+        beside: object = None,
+    ) -> Pool:
+        """Return the pool that is kept, or a new one if that was made for something else.
+
+        Args:
+            user: who uses it until `leave`, or until it is dropped.
+            workers: how many workers it has at least; None: as many as it has, at first as many as this process may use
+                CPUs. A pool that nobody else uses gets exactly as many.
+            idle_s: seconds without a user after which the pool ends; None: it stays.
+            options: those of `Pool`.
+            beside: what else workers were made for, such as variables of the environment.
+
+        Raises:
+            ConfigError: it can't have so many.
+        """
+        options = options or {}
+        made_for = (*sorted(options.items()), beside)
+        unused = None
+        with self._lock:
+            pool = self.pool
+            if pool is None or not _is_usable(pool) or not _same(self._made_for, made_for):
+                unused = None if self._users else pool  # one that others still use ends when they drop it
+                pool = self.pool = Pool(workers, **options)
+                ending.keep(pool)
+                self._made_for = made_for
+                self._users = weakref.WeakSet()
+            elif workers is not None:
+                wanted = max(workers, pool.size) if self._users - {user} else workers
+                if pool.size != wanted:
+                    pool.resize(wanted)
+            self._users.add(user)
+            self._idle_s = idle_s
+        if unused is not None:
+            ending.finish(unused, wait=True)
+        return pool
+
+    def leave(self, user: object) -> None:
+        """Say that a user has done with the pool for now."""
+        with self._lock:
+            self._users.discard(user)
+            self._used_at = time.monotonic()
+            if self._timer is None and self.pool is not None and self._idle_s is not None:
+                self._watch(self._idle_s)
+
+    def shutdown(self, *, kill: bool = False) -> None:
+        """End the pool that is kept, if there is one.
+
+        The next use makes a new one.
+
+        Args:
+            kill: whether to end its workers now, and not when the calls that it still has are done.
+        """
+        with self._lock:
+            pool, self.pool = self.pool, None
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            if timer is not threading.current_thread():
+                timer.join()
+        if pool is not None:
+            ending.finish(pool, wait=True, kill=kill)
+
+    def _watch(self, wait_s: float) -> None:
+        self._timer = threading.Timer(wait_s, self._end_if_idle)
+        self._timer.daemon = True
+        self._timer.name = "orchestrator-idle"
+        self._timer.start()
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            self._timer = None
+            if self.pool is None or self._idle_s is None:
+                return
+            left_s = self._idle_s if self._users else self._used_at + self._idle_s - time.monotonic()
+            if left_s > 0:
+                self._watch(left_s)
+                return
+            pool, self.pool = self.pool, None
+        ending.finish(pool, wait=True)
 
 
-_kept = _Kept()
-
-
-def use(user: object, workers: int, idle_s: float | None, options: dict[str, Any], beside: object = None) -> Pool:
-    """Return the pool that is kept, or a new one if that was made for something else.
-
-    Args:
-        user: who uses it until `leave`, or until it is dropped.
-        workers: how many workers it has at least. A pool that nobody else uses gets exactly as many.
-        idle_s: seconds without a user after which the pool ends; None: it stays.
-        options: those of `Pool`.
-        beside: what else workers were made for, such as variables of the environment.
-    """
-    made_for = (*sorted(options.items()), beside)
-    unused = None
-    with _kept.lock:
-        pool = _kept.pool
-        if pool is None or not _is_usable(pool) or not _same(_kept.made_for, made_for):
-            unused = None if _kept.users else pool  # one that others still use ends when they drop it
-            pool = _kept.pool = Pool(workers, **options)
-            _kept.made_for = made_for
-            _kept.users = weakref.WeakSet()
-        wanted = max(workers, pool.size) if _kept.users - {user} else workers
-        if pool.size != wanted:
-            pool.resize(wanted)
-        _kept.users.add(user)
-        _kept.idle_s = idle_s
-    if unused is not None:
-        unused.close()
-    return pool
-
-
-def leave(user: object) -> None:
-    """Say that a user has done with the pool for now."""
-    with _kept.lock:
-        _kept.users.discard(user)
-        _kept.used_at = time.monotonic()
-        if _kept.timer is None and _kept.pool is not None and _kept.idle_s is not None:
-            _watch(_kept.idle_s)
-
-
-def shutdown() -> None:
-    """End the pool that is kept, if there is one.
-
-    Calls that it still has are done first. The next use makes a new one.
-    """
-    with _kept.lock:
-        pool, _kept.pool = _kept.pool, None
-        timer, _kept.timer = _kept.timer, None
-    if timer is not None:
-        timer.cancel()
-        if timer is not threading.current_thread():
-            timer.join()
-    if pool is not None:
-        pool.close()
-
-
-def _watch(wait_s: float) -> None:
-    _kept.timer = threading.Timer(wait_s, _end_if_idle)
-    _kept.timer.daemon = True
-    _kept.timer.name = "orchestrator-idle"
-    _kept.timer.start()
-
-
-def _end_if_idle() -> None:
-    with _kept.lock:
-        _kept.timer = None
-        if _kept.pool is None or _kept.idle_s is None:
-            return
-        left_s = _kept.idle_s if _kept.users else _kept.used_at + _kept.idle_s - time.monotonic()
-        if left_s > 0:
-            _watch(left_s)
-            return
-        pool, _kept.pool = _kept.pool, None
-    pool.close()
+_all: list[ReusedPool] = []
 
 
 def _is_usable(pool: Pool) -> bool:
@@ -113,7 +130,7 @@ def _is_usable(pool: Pool) -> bool:
         internals_of(pool).engine.check_usable()
     except OrchestratorError:
         return False
-    return True
+    return pool.size > 0
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -129,17 +146,18 @@ def _same(one: Any, other: Any) -> bool:
         return False
 
 
-def _forget() -> None:
-    """Forget the parent's pool in a forked child, which has none of its workers."""
-    global _kept  # noqa: PLW0603 - its lock may be held by a thread that does not exist here
-    _kept = _Kept()
+def _forget_all() -> None:
+    """Forget the parent's pools in a forked child, which has none of their workers."""
+    for each in _all:
+        each._forget()  # noqa: SLF001 - its lock may be held by a thread that does not exist here
 
 
 def _end_at_exit() -> None:
-    if _kept.pool is not None:
-        _kept.pool.cancel_waiting()
-    shutdown()
+    for each in _all:
+        if each.pool is not None:
+            each.pool.cancel_waiting()
+        each.shutdown()
 
 
 threading._register_atexit(_end_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - as `ending` does
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_forget_all)

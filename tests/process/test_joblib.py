@@ -23,7 +23,6 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError  # noqa
 
 from orchestrator import WorkerDiedError  # noqa: E402
 from orchestrator.fronts import joblib as front  # noqa: E402
-from orchestrator.fronts import reused_pool  # noqa: E402
 
 LARGE = 300_000
 """Items of 8 bytes: more than joblib's limit, from which on arrays are shared."""
@@ -448,7 +447,7 @@ def test_a_forked_child_has_a_pool_of_its_own():
         finally:
             os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
-    assert reused_pool._kept.pool is not None
+    assert front._reused.pool is not None
 
 
 # ---- scikit-learn -------------------------------------------------------------------------------------------------
