@@ -2,7 +2,9 @@
 
 import concurrent.futures as cf
 import operator
+import sys
 import threading
+import traceback
 
 import pytest
 from support.waiting import Gate, Tally, is_at_rest, until
@@ -195,3 +197,58 @@ def test_a_callback_harms_nobody_whatever_it_raises(pool, kind, caplog):
     assert [future.result(timeout=30) for future in others] == list(range(5))
     assert called.wait(30)
     assert pool.submit(same, 7).result(timeout=30) == 7
+
+
+def calls_of(thread):
+    """Return the names of the functions that a thread is in."""
+    return {frame.name for frame in traceback.extract_stack(sys._current_frames()[thread])}
+
+
+def test_waiting_for_a_call_never_stops_who_sends_it(tmp_path):
+    """`concurrent.futures.wait` holds the locks of its futures, and the pool needs them to begin the calls."""
+    gate = Gate(tmp_path / "gate")
+    with Pool(workers=1) as pool:
+        futures = [pool.submit(gate.wait), *(pool.submit(same, n) for n in range(20))]
+        last = futures[-1]
+        sending = pool._futures._turns.thread.ident
+        waiter = cf._base._FirstCompletedWaiter()
+
+        def wait():
+            with last._condition:
+                gate.open()
+                until(lambda: "cancelled" in calls_of(sending))  # it wants this lock
+                last._waiters.append(waiter)
+
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        waiting.join(30)
+        assert not waiting.is_alive()
+        until(lambda: waiter.finished_futures == [last])
+        assert [future.result() for future in futures] == [None, *range(20)]
+
+
+def test_what_nobody_waits_for_is_done_all_the_same():
+    """Callers drive the pool while they wait; what they leave is taken over, also behind a pause."""
+    with Pool(workers=1) as pool:
+        for _ in range(3):
+            assert pool.submit(same, 1).result() == 1
+            left = [pool.submit(same, n) for n in range(3)]
+            until(lambda left=left: all(future.done() for future in left))
+            until(lambda: pool._futures._turns._sleeps)
+
+
+def test_callers_in_many_threads_wait_for_their_own_calls():
+    """Who drives changes from thread to thread, and each gets its own results."""
+    wrong = []
+
+    def call_often(number):
+        wrong.extend(n for n in range(200) if pool.submit(operator.mul, number, n).result() != number * n)
+
+    with Pool(workers=2) as pool:
+        threads = [threading.Thread(target=call_often, args=(number,), daemon=True) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+    assert wrong == []

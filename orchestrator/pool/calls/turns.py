@@ -32,7 +32,9 @@ class Turns:
             wake: ends the driver's wait, so that it looks whether it is to leave.
         """
         self.lock = threading.RLock()
-        self._more = threading.Condition(self.lock)
+        # Its lock is its own: whoever tells the thread may hold a future's lock, which a driver takes under `lock`.
+        self._news = threading.Condition(threading.RLock())
+        self._has_news = False
         self._has_work, self._turn, self._wake = has_work, turn, wake
         self._driver: int | None = None
         self._count = 0
@@ -78,35 +80,42 @@ class Turns:
             self._driver = None
             self._count += 1
             self.needed = self.needed or needed
-            if self.needed or self._closing:
-                self._more.notify()
+            if self.needed or self._closing or self._sleeps:  # a thread that sleeps begins to look
+                self._tell_thread()
 
     def tell(self) -> None:
-        """Have whoever drives see that there is something new."""
-        with self.lock:
-            if self._sleeps or self._driver is None:
-                self._more.notify()
-            else:
-                self._wake()
+        """Have whoever drives see that there is something new.
+
+        From any thread, and from a signal handler. Does not take `lock`.
+        """
+        if self._driver is None:
+            self._tell_thread()
+        else:
+            self._wake()
 
     def need(self) -> None:
-        """Have the thread drive until nothing is left to do. From any thread, and from a signal handler."""
-        with self.lock:
-            if not self.needed:
-                self.needed = True
-                self.tell()
+        """Have the thread drive until nothing is left to do.
+
+        From any thread, and from a signal handler. Does not take `lock`.
+        """
+        if not self.needed:
+            self.needed = True
+            self.tell()
+
+    def _tell_thread(self) -> None:
+        with self._news:
+            self._has_news = True
+            self._news.notify()
 
     def close(self) -> None:
         """Let the thread end when nothing is left to do."""
-        with self.lock:
-            self._closing = True
-            self._more.notify()
+        self._closing = True
+        self._tell_thread()
 
     def end(self) -> None:
         """Let the thread end now."""
-        with self.lock:
-            self._ended = True
-            self.close()
+        self._ended = True
+        self.close()
 
     def join(self, timeout: float | None) -> None:
         """Wait until the thread has ended, unless this is it."""
@@ -120,14 +129,12 @@ class Turns:
     def _wait_for_work(self) -> bool:
         """Sleep until it is this thread's turn, or return False if it is to end."""
         looks, seen = 0, -1
-        with self.lock:
-            while not self._ended:
+        while not self._ended:
+            with self.lock:
                 if self._has_work():
                     looks = 0
                     is_left = self._count == seen  # nobody has driven since the last look
-                    if self.are_mine:
-                        return True
-                    if self._driver is None and (self.needed or self._closing or is_left):
+                    if self.are_mine or (self._driver is None and (self.needed or self._closing or is_left)):
                         self._driver, self.needed = get_ident(), True
                         return True
                     seen = self._count
@@ -139,6 +146,8 @@ class Turns:
                         return False
                     looks += 1
                 self._sleeps = looks > _LOOKS
-                self._more.wait(None if self._sleeps else _LOOK_S)
-                self._sleeps = False
-            return False
+            with self._news:
+                if not self._has_news:
+                    self._news.wait(None if self._sleeps else _LOOK_S)
+                self._has_news = self._sleeps = False
+        return False
