@@ -25,8 +25,8 @@ from dask.utils import ensure_dict
 
 from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.errors import ItemError, WorkerDiedError
-from orchestrator.fronts.contexts import ForkingPool, context_of
-from orchestrator.fronts.remote import as_raised_there, show_traceback
+from orchestrator.fronts.common.contexts import ForkingPool, context_of
+from orchestrator.fronts.common.remote import as_raised_there, show_traceback
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.pool.pool import Pool
 from orchestrator.pool.sync.kept_results import KeptResults

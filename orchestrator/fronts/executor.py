@@ -15,9 +15,9 @@ from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
 from orchestrator.errors import ClosedError, ItemError, WorkerDiedError, WorkerStartError
-from orchestrator.fronts import ending
-from orchestrator.fronts.contexts import ForkingPool, context_of
-from orchestrator.fronts.remote import as_raised_there
+from orchestrator.fronts.common import ending
+from orchestrator.fronts.common.contexts import ForkingPool, context_of
+from orchestrator.fronts.common.remote import as_raised_there
 from orchestrator.option_values import one_of
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.pool.pool import Pool

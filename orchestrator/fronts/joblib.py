@@ -29,9 +29,9 @@ from joblib.parallel import (
 
 from orchestrator.errors import ClosedError, ItemError, WorkerDiedError, WorkerStartError
 from orchestrator.fronts import joblib_worker
+from orchestrator.fronts.common.remote import as_raised_there
+from orchestrator.fronts.common.reused_pool import ReusedPool
 from orchestrator.fronts.joblib_batches import Copies
-from orchestrator.fronts.remote import as_raised_there
-from orchestrator.fronts.reused_pool import ReusedPool
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.pool.pool import Pool
 from workers.errors.describe import describe, short_name, text_of, type_name

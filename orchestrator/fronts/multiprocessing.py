@@ -18,9 +18,9 @@ from multiprocessing.context import BaseContext
 from typing import Any, Self
 
 from orchestrator.errors import ItemError, WorkerDiedError
-from orchestrator.fronts.contexts import ForkingPool, context_of
+from orchestrator.fronts.common.contexts import ForkingPool, context_of
+from orchestrator.fronts.common.remote import as_raised_there
 from orchestrator.fronts.pool_results import AsyncResult, IMapIterator, MapResult
-from orchestrator.fronts.remote import as_raised_there
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.settings import usable_cpus
 from workers.functions.submission import run_all

@@ -19,11 +19,11 @@ import pandas as pd
 from pandas.core.apply import frame_apply
 
 from orchestrator.errors import InternalError, ItemError
+from orchestrator.fronts.common.remote import as_raised_there
+from orchestrator.fronts.common.reused_pool import ReusedPool
 from orchestrator.fronts.frames.joined import join
 from orchestrator.fronts.frames.results import Packed, Rows, pack
 from orchestrator.fronts.frames.running import Call, RunArray, RunFrame, RunGroups, RunValues
-from orchestrator.fronts.remote import as_raised_there
-from orchestrator.fronts.reused_pool import ReusedPool
 from orchestrator.pool.pool import Pool
 from orchestrator.progress import Progress
 from orchestrator.settings import usable_cpus

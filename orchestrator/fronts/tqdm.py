@@ -13,9 +13,9 @@ from tqdm.auto import tqdm as tqdm_auto
 from tqdm.contrib.concurrent import ensure_lock
 
 from orchestrator.errors import ClosedError, ItemError, WorkerDiedError, WorkerStartError
-from orchestrator.fronts.contexts import ForkingPool, context_of
+from orchestrator.fronts.common.contexts import ForkingPool, context_of
+from orchestrator.fronts.common.remote import as_raised_there
 from orchestrator.fronts.executor import TerminatedWorkerError
-from orchestrator.fronts.remote import as_raised_there
 from orchestrator.settings import usable_cpus
 
 

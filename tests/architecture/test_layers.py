@@ -38,6 +38,7 @@ LAYERS = (
     ("orchestrator.streams.patterns",),
     ("orchestrator.streams",),
     ("orchestrator.jobfile",),
+    ("orchestrator.fronts.common",),
     ("orchestrator.fronts",),
     ("orchestrator", "orchestrator.pandas"),  # what `import orchestrator` gives
     ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),

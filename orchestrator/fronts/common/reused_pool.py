@@ -13,7 +13,7 @@ import weakref
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.fronts import ending
+from orchestrator.fronts.common import ending
 from orchestrator.pool.internals import internals_of
 from orchestrator.pool.pool import Pool
 

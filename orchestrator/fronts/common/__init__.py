@@ -1,0 +1,1 @@
+"""What fronts share: whose pool it is, when it ends, and how errors look."""
