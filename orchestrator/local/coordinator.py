@@ -501,6 +501,7 @@ class Coordinator:
             f"this pool belongs to process {self._pid}, from which this process was forked, and works only there; "
             "make a new pool here, or fork before you make the pool"
         )
+        self._calls.become_foreign()
         self._loop.renew()
 
     def refuse_if_foreign(self) -> None:

@@ -9,7 +9,7 @@ from orchestrator.jobfile.diagnostics import JobFileError
 from orchestrator.jobfile.tables import schema
 from orchestrator.jobfile.tables.signatures import parameters
 
-FOR_PROGRAMS = {"collect", "explain"}
+FOR_PROGRAMS = {"collect", "explain", "iterate_async"}
 """Methods of `Stream` that give results to a program."""
 WORKFLOW = {
     "step": {"name": "name", "run": "map", "when": "when"},

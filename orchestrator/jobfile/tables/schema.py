@@ -97,7 +97,7 @@ TABLES = {
 }
 """Kind -> what is special about it; every other method of `Stream` is a kind of its own."""
 
-_NO_TABLES = {"collect", "explain"}
+_NO_TABLES = {"collect", "explain", "iterate_async"}
 """Methods that are for programs."""
 
 _OPTIONS = {

@@ -91,6 +91,16 @@ class Calls:
         Takes no lock, so it may run within a garbage collection.
         """
         self._abandoned.append(number)
+        self._mark(number)
+
+    def _mark(self, number: int) -> None:
+        """Tell the workers that nobody waits for a call, at once: the lock may be taken."""
+        with contextlib.suppress(ValueError):  # `close` has released the page at this very moment
+            self._marks[number % len(self._marks)] = number
+
+    def become_foreign(self) -> None:
+        """Tell the workers nothing any more, in a forked child: they are the parent's, and so are the calls."""
+        self._marks = memoryview(bytearray(MARKS_BYTES)).cast("Q")
 
     @property
     def any_abandoned(self) -> bool:
@@ -99,7 +109,8 @@ class Calls:
 
     def abandon_all(self) -> list[StageEvents]:
         """Abandon every call, and return their receivers of events."""
-        self._abandoned.extend(self._events)
+        for number in self._events:
+            self.abandon(number)
         return list(self._events.values())
 
     def forget(self) -> Iterator[tuple[int, StageEvents | None, payload.Encoded]]:
@@ -109,7 +120,6 @@ class Calls:
             function = self._functions.pop(number, None)
             if function is None:
                 continue
-            self._marks[number % len(self._marks)] = number
             self._watched.pop(number, None)
             self._names.pop(number, None)
             yield number, self._events.pop(number, None), function
@@ -125,8 +135,8 @@ class Calls:
         Abandoning is still allowed, and does nothing.
         """
         self._events.clear()
-        self._marks.release()
-        self._marks = memoryview(bytearray(MARKS_BYTES)).cast("Q")
+        marks, self._marks = self._marks, memoryview(bytearray(MARKS_BYTES)).cast("Q")
+        marks.release()
         with contextlib.suppress(BufferError):  # a lane that a signal kept from being known still has its slot
             self._page.close()
         os.close(self.control_fd)
