@@ -252,12 +252,18 @@ class Call(asyncio.Future[Any]):
         return self._steps.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Raise an error where it waits."""
+        """Raise an error where it waits.
+
+        A task that was cancelled before its first step ends the call so.
+        """
+        if isinstance(error[0], asyncio.CancelledError):
+            self.cancel()
         if self._steps is None:
             self._steps = self.__await__()
         return self._steps.throw(*error)
 
     def close(self) -> None:
-        """Wait no longer."""
+        """Cancel the call, as a task that is not to begin does."""
+        self.cancel()
         if self._steps is not None:
             self._steps.close()

@@ -216,6 +216,29 @@ def test_a_cancelled_call_frees_its_worker(run, tmp_path, way):
     run(main())
 
 
+def test_a_task_that_is_cancelled_before_its_first_step_ends_its_call(own, tmp_path):
+    """The call has begun by then, as `submit` does not wait for the task. So does a task group that is not open."""
+
+    async def main():
+        pool = AsyncPool(own)
+        for number in range(2):
+            tally = Tally(tmp_path / str(number))
+            call = pool.submit(hang, tally)
+            until(lambda tally=tally: tally.count)
+            task = asyncio.create_task(call)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert call.cancelled()
+        call = pool.submit(hang, tally)
+        call.close()
+        assert call.cancelled()
+        assert await asyncio.wait_for(pool.submit(same, 1), 30) == 1
+
+    asyncio.run(main())
+    until(lambda: is_at_rest(own))
+
+
 def test_a_thousand_calls_of_which_half_are_cancelled(run, own):
     """The others give their results, and nothing of the cancelled ones stays in the pool."""
 
