@@ -167,7 +167,8 @@ class Runner:
             raise PausedError("the run was asked to stop")
         if self._meeting and self._pause_until is None and grow_smallest(self._meeting, self._share_bytes):
             return True
-        if any(node.is_waiting for node in self._order):
+        # Sources first: one that finds no room, as another thread has just taken it, has the stage behind it wait.
+        if any(node.is_waiting for node in reversed(self._order)):
             self._wait()
         else:
             self._refuse_to_hang()

@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import ConfigError, Failure, ItemError, Pool, Stream, WorkerDiedError, Workflow, run
+from orchestrator.engine.stage import Stage
+from orchestrator.graph.runner import Runner
+from orchestrator.graph.sources import BlockingSource
 from orchestrator.pool.engines import ENGINES
 
 
@@ -485,3 +488,29 @@ def test_a_failure_passes_the_stages_behind_it_by(pool):
     run(stream.to(out), pool=pool)
     assert sorted(item for item in out if item or item == 0) == [x * x for x in range(600) if x != 500]
     assert [item.index for item in out if isinstance(item, Failure)] == [500]
+
+
+def test_a_source_waits_whose_room_another_thread_takes_between_a_turn_and_the_wait(monkeypatch):
+    """The stage behind it stands in line for a credit then; the graph is not stuck."""
+    source, taken, waited = queue.Queue(), [], []
+    is_waiting, wants_room, wait = BlockingSource.is_waiting.fget, Stage.wants_room, Runner._wait
+
+    def asked(node):
+        taken.extend([] if waited else ["by another"])
+        return is_waiting(node)
+
+    def waits(runner):
+        if not waited:
+            waited.append(True)
+            taken.clear()
+            source.put(-1)
+            source.put(None)
+        wait(runner)
+
+    monkeypatch.setattr(BlockingSource, "is_waiting", property(asked))
+    monkeypatch.setattr(Stage, "wants_room", lambda stage, **how: not taken and wants_room(stage, **how))
+    monkeypatch.setattr(Runner, "_wait", waits)
+    found = []
+    with Pool(1) as pool:
+        run(Stream(source).map(abs).to(found), pool=pool)
+    assert found == [1]
