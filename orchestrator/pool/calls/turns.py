@@ -8,6 +8,7 @@ takes over what nobody has driven for a moment, such as a call whose result is a
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from threading import get_ident
@@ -32,9 +33,10 @@ class Turns:
             wake: ends the driver's wait, so that it looks whether it is to leave.
         """
         self.lock = threading.RLock()
-        # Its lock is its own: whoever tells the thread may hold a future's lock, which a driver takes under `lock`.
-        self._news = threading.Condition(threading.RLock())
-        self._has_news = False
+        # Free when there is news for the thread. Whoever tells it takes no lock: he may hold a future's lock, which a
+        # driver takes under `lock`, or be interrupted in the middle of it by a signal handler that waits for a call.
+        self._news = threading.Lock()
+        self._news.acquire()
         self._has_work, self._turn, self._wake = has_work, turn, wake
         self._driver: int | None = None
         self._count = 0
@@ -103,9 +105,8 @@ class Turns:
             self.tell()
 
     def _tell_thread(self) -> None:
-        with self._news:
-            self._has_news = True
-            self._news.notify()
+        with contextlib.suppress(RuntimeError):  # it is free: the thread has not looked since it was told
+            self._news.release()
 
     def close(self) -> None:
         """Let the thread end when nothing is left to do."""
@@ -146,8 +147,6 @@ class Turns:
                         return False
                     looks += 1
                 self._sleeps = looks > _LOOKS
-            with self._news:
-                if not self._has_news:
-                    self._news.wait(None if self._sleeps else _LOOK_S)
-                self._has_news = self._sleeps = False
+            self._news.acquire(timeout=-1 if self._sleeps else _LOOK_S)
+            self._sleeps = False
         return False
