@@ -252,3 +252,28 @@ def test_callers_in_many_threads_wait_for_their_own_calls():
             thread.join(60)
         assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
+
+
+def test_who_waits_drives_and_the_thread_is_not_needed():
+    """A call and its result wake no other thread; a callback does."""
+    with Pool(workers=1) as pool:
+        turns = pool._futures._turns
+        for n in range(20):
+            assert pool.submit(same, n).result() == n
+        assert turns._count >= 20, "callers left the drive less often than they called"
+        until(lambda: turns._sleeps)
+        told = threading.Event()
+        pool.submit(same, 1).add_done_callback(lambda _: told.set())
+        assert told.wait(30)
+
+
+def test_the_next_map_of_a_short_function_is_one_chunk():
+    """The first one measures; what is long now is shared out all the same."""
+    with Pool(workers=2) as pool:
+        pool.run_on_all(len, "")
+        chunks = []
+        for _ in range(20):
+            results = pool.map(operator.neg, range(10))
+            assert list(results) == [-n for n in range(10)]
+            chunks.append(results.stats.chunks)
+        assert min(chunks) == 1

@@ -12,6 +12,7 @@ from orchestrator.engine.core.chunking import (
     TARGET_S,
     ChunkSizer,
 )
+from orchestrator.engine.core.known_times import KnownTimes
 
 
 def grown(sizer, seconds_per_item, bytes_per_item=1, rounds=30, already_cut=0):
@@ -24,6 +25,31 @@ def grown(sizer, seconds_per_item, bytes_per_item=1, rounds=30, already_cut=0):
 def test_the_first_chunk_has_one_item():
     assert ChunkSizer("auto", 4, None).next_size(0) == 1
     assert ChunkSizer("auto", 4, 10**9).next_size(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("total", "seconds", "first"),
+    [(10, 1e-6, 10), (64, 1e-6, 64), (65, 1e-6, 1), (10, SHORTEST_S / 10, 10), (10, SHORTEST_S / 9, 1), (None, 1e-6, 1)],
+)
+def test_few_items_that_were_short_before_go_at_once(total, seconds, first):
+    sizer = ChunkSizer("auto", 4, total)
+    sizer.expect(seconds)
+    assert sizer.next_size(0) == first
+
+
+def test_a_fixed_size_expects_nothing():
+    sizer = ChunkSizer(1, 4, 10)
+    sizer.expect(1e-6)
+    assert sizer.next_size(0) == 1
+
+
+def test_times_of_the_functions_that_ran_last_are_known():
+    known = KnownTimes()
+    for number in range(300):
+        known.note(b"%d" % number, number)
+    known.note(b"x" * 2000, 1.0)
+    assert known.of(b"x" * 2000) is None
+    assert [known.of(b"%d" % number) for number in (43, 44, 299)] == [None, 44, 299]
 
 
 def test_chunks_grow_to_the_target_duration():

@@ -1,9 +1,9 @@
 """Whose turn it is to drive the calls of a pool: that of a caller who waits for one of them, or of a thread.
 
-A caller that waits drives by itself: no other thread has to be woken, neither to send the call nor to hand on its
-result. The thread drives where somebody else waits too, where calls wait for a worker, where callbacks or
-`concurrent.futures.wait` are to be told, and where a program's signal handlers could interrupt the caller. It also
-takes over what nobody has driven for a moment, such as a call whose result is asked for later.
+A caller that waits drives: it sends the call and takes its result, and no other thread has to be woken. The thread
+drives where somebody else waits too, where calls wait for a worker, where callbacks or `concurrent.futures.wait` are to
+be told, and where a program's signal handlers could interrupt the caller. It also takes over what nobody has driven for
+a moment, such as a call whose result is asked for later.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Turns:
             wake: ends the driver's wait, so that it looks whether it is to leave.
         """
         self.lock = threading.RLock()
-        # Free when there is news for the thread. Whoever tells it takes no lock: he may hold a future's lock, which a
-        # driver takes under `lock`, or be interrupted in the middle of it by a signal handler that waits for a call.
+        # Unlocked while there is news for the thread. Telling it takes no lock: the caller may hold a future's lock,
+        # which a driver takes under `lock`, or may be interrupted by a signal handler that waits for a call.
         self._news = threading.Lock()
         self._news.acquire()
         self._has_work, self._turn, self._wake = has_work, turn, wake
