@@ -7,7 +7,7 @@ from orchestrator.cli.job.options import job_parser
 from orchestrator.jobfile import builder, loader
 from orchestrator.jobfile.diagnostics import JobFileError
 from orchestrator.jobfile.tables import schema
-from orchestrator.jobfile.tables.signatures import parameters
+from orchestrator.jobfile.tables.signatures import methods_of, parameters
 
 FOR_PROGRAMS = {"collect", "explain", "iterate_async"}
 """Methods of `Stream` that give results to a program."""
@@ -22,7 +22,7 @@ WORKFLOW = {
 
 
 def public(owner):
-    return {name for name, value in vars(owner).items() if not name.startswith("_") and not isinstance(value, property)}
+    return {name for name in methods_of(owner) if not isinstance(getattr(owner, name), property)}
 
 
 def test_every_method_of_streams_has_a_table():

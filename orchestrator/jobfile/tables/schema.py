@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.jobfile.tables.fields import Field, text
-from orchestrator.jobfile.tables.signatures import field_of, is_made_of_items, parameters, takes_options
+from orchestrator.jobfile.tables.signatures import field_of, is_made_of_items, methods_of, parameters, takes_options
 from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.pool import Pool
 from orchestrator.settings import MAP_OPTIONS, ON_ERROR, START_METHODS
@@ -142,7 +142,7 @@ def nodes_of(owner: type) -> dict[str, dict[str, Field]]:
         TypeError: a parameter has no kind of value in job files.
     """
     taken = {method for table in TABLES.values() for method in table.methods} | _NO_TABLES
-    public = [name for name in vars(owner) if not name.startswith("_") and name not in taken]
+    public = [name for name in methods_of(owner) if name not in taken]
     return {kind: _fields(kind, owner) for kind in (*TABLES, *public)}
 
 

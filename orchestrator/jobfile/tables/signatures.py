@@ -12,7 +12,7 @@ from orchestrator.jobfile.tables.fields import Field, Kind
 _KINDS: tuple[tuple[str, Kind], ...] = (
     (r"Mapping\[str, Callable\b.*", "functions"),
     (r"Callable\b.*", "function"),
-    (r"Stream", "stream"),
+    (r"Stream|Self", "stream"),
     (r"Workflow", "workflow"),
     (r"(Sequence|Iterable|tuple)\b.*", "values"),
     (r"int \| str", "limit"),
@@ -23,6 +23,12 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     (r"Any", "anything"),
 )
 """What an annotation, but for None, says of a value."""
+
+
+def methods_of(owner: type) -> list[str]:
+    """Return the names of the public methods of a class, its bases' first, each in the order of the source."""
+    named = dict.fromkeys(name for each in reversed(owner.__mro__) for name in vars(each))
+    return [name for name in named if not name.startswith("_")]
 
 
 def parameters(method: Callable[..., Any]) -> Iterator[inspect.Parameter]:

@@ -1,0 +1,75 @@
+"""The methods of a stream that collect neighbouring items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from orchestrator.streams.described import Described, sink_behind
+from orchestrator.streams.patterns import windows
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from orchestrator.graph.flow.node import Node
+
+
+class Windowing(Described):
+    """Items to windows of them."""
+
+    __slots__ = ()
+
+    def window(self, size: int, step: int = 1, partial: bool = True) -> Self:
+        """Collect items into lists of `size`, starting at items 0, step, 2·step ….
+
+        With `partial`, lists that are cut short too.
+        """
+        windows.CountWindow(size, step, partial=partial)
+        return self._node("window", None, lambda name: windows.CountWindow(size, step, partial=partial, name=name))
+
+    def window_by_time(
+        self,
+        length_s: float | timedelta,
+        at: Callable[[Any], Any],
+        step_s: float | timedelta | None = None,
+        lateness_s: float | timedelta = 0.0,
+        late: Any = None,
+    ) -> Self:
+        """Collect items into a `Window(start_s, end_s, items)` by event time.
+
+        Empty windows are left out.
+
+        Args:
+            length_s: seconds a window, or a timedelta, as `step_s` and `lateness_s` may be too.
+            at: item to its time: seconds (a number or Decimal), a timedelta, or a datetime, which is counted in seconds
+                from 1970-01-01 UTC, or from that day by its own clock if it has no zone.
+            step_s: seconds from start to start; by default the length.
+            lateness_s: how far behind the latest time seen an item may come.
+            late: a sink (whatever `to` takes) for items that come later than that: whose windows were given all. The
+                report counts them. `window_by_time_and_late` gives them as a stream.
+        """
+        windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s)  # refuses what can't be
+
+        def make(name: str) -> Node:
+            aside = None if late is None else sink_behind(self._port, late)
+            return windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s, late=aside, name=name)
+
+        return self._node("window_by_time", None, make)
+
+    def window_by_time_and_late(
+        self,
+        length_s: float | timedelta,
+        at: Callable[[Any], Any],
+        step_s: float | timedelta | None = None,
+        lateness_s: float | timedelta = 0.0,
+    ) -> tuple[Self, Self]:
+        """Return what `window_by_time` returns, and a second stream of the items that came too late."""
+
+        def make(name: str) -> Node:
+            return windows.TimeWindow(
+                length_s, at, step_s=step_s, lateness_s=lateness_s, late_outlet=True, name=name
+            )
+
+        make("window_by_time")  # refuses what can't be
+        given, late = self._split("window_by_time", ("", "late"), make)
+        return given, late
