@@ -89,6 +89,7 @@ class Runner:
         self._sources = [node for node in nodes if node.is_source]
         self._terminals = [node for node in nodes if not node.outlets]
         self._meeting = [node for node in nodes if len(node.inlets) > 1]
+        self._may_be_left = any(node.leaves_early for node in nodes)
 
     def _forget(self, dropped: frozenset[Node]) -> None:
         """Continue without these nodes, which are closed."""
@@ -193,6 +194,8 @@ class Runner:
             except Exception as error:
                 self._drop_or_raise(NodeError(node, error))
                 moved = True
+        if self._may_be_left:
+            self._release_left()
         self._notice_source_errors()
         if self.bars is not None:
             self.bars.poll()
@@ -205,8 +208,27 @@ class Runner:
         self.bars = bars
 
     def _drop_or_raise(self, error: NodeError) -> None:
-        if not self._branches.takes(error):
+        if not error.is_unwanted and not self._branches.takes(error):
             raise error from error.cause
+
+    def _release_left(self) -> None:
+        """Close the nodes that all their consumers have left, so that what they hold is free while the rest runs.
+
+        One that writes to sinks is closed at the end, when it is known whether these are to be final.
+        """
+        left = [node for node in self._order if node.outlets and _is_left(node)]
+        for node in left:
+            if node.closed or node.own_sinks():
+                continue
+            node.closed = True
+            try:
+                node.close()
+            except Exception as error:
+                self._drop_or_raise(NodeError(node, error))
+        gone = frozenset(node for node in left if node.closed)
+        if gone:
+            self._forget(gone)
+            self._take_back_doom()
 
     def stop(self) -> None:
         """Stop reading all sources, so that the run ends well with what was read."""
@@ -292,6 +314,13 @@ class Runner:
                 for node in self.nodes:
                     node.failed = True
 
+    def _take_back_doom(self) -> None:
+        """Continue as if no source had raised, if those that did were left: nobody wants what they read ahead."""
+        if self._is_doomed and all(source.error is None for source in self._sources):
+            self._is_doomed = False
+            for node in self.nodes:
+                node.failed = False
+
     def _raise_source_error(self) -> None:
         for source in self._sources:
             if source.error is not None:
@@ -300,15 +329,15 @@ class Runner:
     def _wait(self) -> None:
         """Wait until a turn would move something, as a node said will happen."""
         started = perf_counter()
+        delays = [delay for node in self._order if (delay := node.wait_s) is not None]
+        if self.bars is not None:
+            delays.append(self.bars.interval_s)
+        if self._pause_until is not None:
+            delays.append(max(0.0, self._pause_until - perf_counter()))
         if self._coordinator is not None:
-            delays = [delay for node in self._order if (delay := node.wait_s) is not None]
-            if self.bars is not None:
-                delays.append(self.bars.interval_s)
-            if self._pause_until is not None:
-                delays.append(max(0.0, self._pause_until - perf_counter()))
             self._coordinator.drive(self._ready, min(delays, default=None))
         else:
-            self._news.wait(None if self.bars is None else self.bars.interval_s)
+            self._news.wait(min(delays, default=None))
             self._news.clear()
         self._blame_the_full(perf_counter() - started)
 
@@ -342,6 +371,10 @@ class Runner:
                     node.full_s += seconds
                     break
                 outlet = held_up
+
+
+def _is_left(node: Node) -> bool:
+    return all(outlet.cancelled for outlet in node.outlets) and all(inlet.cancelled for inlet in node.inlets)
 
 
 def _of_source(source: Node, error: BaseException) -> NodeError:

@@ -22,6 +22,7 @@ _MERGES = {
     "sorted": "merge_sorted",
     "priority": "merge_by_priority",
     "multiplex": "multiplex",
+    "concat": "concat",
 }
 """The order of a merge -> the method."""
 _IN_WORKERS = {"each_worker"}
@@ -73,7 +74,7 @@ class _Builder:
 
     def _made(self, node: JobNode) -> Any:
         try:
-            return getattr(self, f"_{node.kind}", self._plain)(node)
+            return getattr(self, f"_make_{node.kind}", self._plain)(node)
         except ConfigError as wrong:
             raise JobFileError(f"{self._job.path}:{node.line}: [{node.kind}.{node.name}]: {wrong}") from None
 
@@ -96,11 +97,11 @@ class _Builder:
             return self._call(node, node.kind, streams, values)
         return self._call(node, node.kind, streams[0], {**values, key: streams[1:]})
 
-    def _source(self, node: JobNode) -> Any:
+    def _make_source(self, node: JobNode) -> Any:
         items = node.values.get("items")
         return self._call(node, "read", self._stream, self._values(node)) if items is None else self._stream(items())
 
-    def _step(self, node: JobNode) -> Any:
+    def _make_step(self, node: JobNode) -> Any:
         values = node.values
         stream = self._take(values["from"])
         action = next(action for action in ACTIONS if action in values)
@@ -109,13 +110,13 @@ class _Builder:
         if action == "through":
             return stream.through(self._job.workflows[argument], **options)
         if action in INLINE:
-            return getattr(stream, action)(argument.function)
+            return getattr(stream, action)(argument.function, **options)
         return stream.through(_one_step(node.name, action, argument, values.get("when")), **options)
 
-    def _broadcast(self, node: JobNode) -> Any:
+    def _make_broadcast(self, node: JobNode) -> Any:
         return dict(zip(node.outputs, self._plain(node), strict=True))
 
-    def _window(self, node: JobNode) -> Any:
+    def _make_window(self, node: JobNode) -> Any:
         values, late = self._values(node), node.values.get("late")
         stream = values.pop("from")
         if "size" in values:
@@ -124,7 +125,7 @@ class _Builder:
             return dict(zip(node.outputs, self._call(node, "window_by_time_and_late", stream, values), strict=True))
         return self._call(node, "window_by_time", stream, values)
 
-    def _merge(self, node: JobNode) -> Any:
+    def _make_merge(self, node: JobNode) -> Any:
         values, refs = self._values(node), node.inputs
         streams: Any = values["from"]
         method = _MERGES[values.get("order", "fair")]
@@ -134,7 +135,7 @@ class _Builder:
             streams = dict(zip(map(str, refs), streams, strict=True))
         return self._call(node, method, self._stream, {**values, "from": streams})
 
-    def _demultiplex(self, node: JobNode) -> Any:
+    def _make_demultiplex(self, node: JobNode) -> Any:
         values = self._values(node)
         stream, path = values.pop("from"), values.get("to")
         if path is None:
@@ -146,7 +147,7 @@ class _Builder:
 
         return self._call(node, "demultiplex", stream, {**values, "to": output_of})
 
-    def _sink(self, node: JobNode) -> Any:
+    def _make_sink(self, node: JobNode) -> Any:
         values = self._values(node)
         sink = values.get("write") or values.get("call", discard)
         return self._call(node, "to", values.pop("from"), {**values, "write": sink})

@@ -135,7 +135,7 @@ class _Reader:
         """
         for node in self._nodes.values():
             late = node.values.get("late")
-            if not isinstance(late, str):
+            if node.kind != "window" or not isinstance(late, str):
                 continue
             ref = Ref(node.name, late.removeprefix(f"{node.name}."))
             names = {ref} if ref.output in self._nodes else {ref, Ref(str(ref.output), None)}

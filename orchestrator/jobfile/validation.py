@@ -9,7 +9,7 @@ from orchestrator.jobfile.diagnostics import Diagnostics
 from orchestrator.jobfile.model import JobNode
 from orchestrator.jobfile.tables import schema
 
-_ORDER_OF = {"key": "sorted", "priorities": "priority", "ageing": "priority"}
+_ORDER_OF = {"key": "sorted", "reverse": "sorted", "priorities": "priority", "ageing": "priority"}
 """Keys of a merge -> the order that they belong to."""
 
 
@@ -27,9 +27,10 @@ def check_combinations(node: JobNode, workflows: Collection[str], diagnostics: D
 
 
 def _step(path: tuple[str, str], values: dict[str, Any], diagnostics: Diagnostics) -> None:
-    for key in schema.OPTIONS:
-        if key in values and any(inline in values for inline in schema.INLINE):
-            diagnostics.add((*path, key), f"{key!r} applies to steps that run in workers, not to inline steps")
+    for action in (each for each in schema.INLINE if each in values):
+        for key in schema.OPTIONS:
+            if key in values and key not in schema.OPTIONS_INLINE[action]:
+                diagnostics.add((*path, key), f"{key!r} applies to steps that run in workers, not to {action}")
 
 
 def _window(path: tuple[str, str], values: dict[str, Any], diagnostics: Diagnostics) -> None:

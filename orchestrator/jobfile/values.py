@@ -50,7 +50,8 @@ class Values:
     def value(self, value: Any, field: Field, path: Path) -> Any:
         """Return the meaning of a value, or WRONG."""
         if field.choices and value not in field.choices:
-            self._diagnostics.unknown(path, str(value), f"{path[-1]!r} can't be", field.choices)
+            choices = [str(each).lower() if isinstance(each, bool) else each for each in field.choices]
+            self._diagnostics.unknown(path, str(value), f"{path[-1]!r} can't be", choices)
             return WRONG
         found = getattr(self, f"_{field.kind}", self._plain)(value, field, path)
         if found is None:
@@ -71,6 +72,7 @@ class Values:
             "number": is_number and value >= 0,
             "flag": isinstance(value, bool),
             "anything": True,
+            "choice": isinstance(value, str | bool),
             "values": isinstance(value, list) and value != [],
             "chunk": value == "auto" or (is_number and isinstance(value, int) and value >= 1),
             "names": isinstance(value, dict) and value != {} and all(isinstance(name, str) for name in value.values()),

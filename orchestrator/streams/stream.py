@@ -22,10 +22,11 @@ from orchestrator.graph.sources import may_block
 from orchestrator.option_values import one_of
 from orchestrator.pool.internals import internals_of
 from orchestrator.pool.workflow import Workflow, check_hook
-from orchestrator.settings import parse_limit
+from orchestrator.settings import MAP_OPTIONS, map_options, parse_limit
 from orchestrator.streams.described import Files, apart, check, port_of, sink_behind, source_op
 from orchestrator.streams.dividing import Dividing
 from orchestrator.streams.patterns import inline
+from orchestrator.streams.picking import Picking
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.running import Terminal, iterate, lists_of
 from orchestrator.streams.uniting import Uniting
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from orchestrator.event_loops.results import AsyncResults
     from orchestrator.graph.flow.node import Node
     from orchestrator.pool.pool import Pool
+    from orchestrator.settings import Retries
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 256
@@ -48,7 +50,7 @@ _BLOCKS = 256
 DECODING = ("strict", "replace")
 
 
-class Stream(Dividing, Uniting, Windowing):
+class Stream(Dividing, Uniting, Windowing, Picking):
     """A flow of items, made from an iterable, or by `read` and the merging methods.
 
     Args:
@@ -175,16 +177,33 @@ class Stream(Dividing, Uniting, Windowing):
 
     # ---- in the coordinator -----------------------------------------------------------------------------------
 
-    def map_inline(self, fn: Callable[[Any], Any]) -> Self:
-        """Replace each item by `fn(item)`, in the coordinator."""
-        return self._node("map_inline", fn, lambda name: inline.MapInline(fn, name=name))
+    def map_inline(self, fn: Callable[[Any], Any], *, retries: Retries = 0, **options: Any) -> Self:
+        """Replace each item by `fn(item)`, in the coordinator.
 
-    def filter_inline(self, pred: Callable[[Any], Any]) -> Self:
-        """Keep the items for which `pred(item)` is true, in the coordinator."""
-        return self._node("filter_inline", pred, lambda name: inline.FilterInline(pred, name=name))
+        Args:
+            fn: called with one item.
+            retries: how often it is called again, at once, for an item that it fails for, as of `Pool.map`.
+            options: none; those of `map` are refused, with the reason.
 
-    def flat_map_inline(self, fn: Callable[[Any], Iterable[Any]]) -> Self:
-        """Replace each item by the items of `fn(item)`, in the coordinator."""
+        Raises:
+            ConfigError: an option is for workers only.
+        """
+        _refuse_options("map_inline", retries, options)
+        return self._node("map_inline", fn, lambda name: inline.MapInline(inline.retried(fn, retries), name=name))
+
+    def filter_inline(self, pred: Callable[[Any], Any], *, retries: Retries = 0, **options: Any) -> Self:
+        """Keep the items for which `pred(item)` is true, in the coordinator, as `map_inline`."""
+        _refuse_options("filter_inline", retries, options)
+        return self._node(
+            "filter_inline", pred, lambda name: inline.FilterInline(inline.retried(pred, retries), name=name)
+        )
+
+    def flat_map_inline(self, fn: Callable[[Any], Iterable[Any]], **options: Any) -> Self:
+        """Replace each item by the items of `fn(item)`, in the coordinator.
+
+        It has no retries: what an iterable gave before it failed is passed on already.
+        """
+        _refuse_options("flat_map_inline", 0, options)
         return self._node("flat_map_inline", fn, lambda name: inline.FlatMapInline(fn, name=name))
 
     def barrier(
@@ -296,3 +315,22 @@ class Stream(Dividing, Uniting, Windowing):
                 break
             op = op.inputs[0].op
         return f"<Stream {' > '.join(reversed(names))}: not started, iterate it or pass its ends to run()>"
+
+
+def _refuse_options(kind: str, retries: Retries, options: dict[str, Any]) -> None:
+    """Refuse options that code which runs in this process can't have.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    map_options({"retries": retries})  # refuses what can't be
+    in_workers = kind.removesuffix("_inline")
+    why = {
+        "timeout": "nothing can stop a function in this process",
+        "retries": "what an iterable gave before it failed is passed on already",
+    }
+    for name in options:
+        if name not in MAP_OPTIONS:
+            raise TypeError(f"{kind}() got an unexpected keyword argument {name!r}{did_you_mean(name, ('retries',))}")
+        reason = why.get(name, "its function runs in this process")
+        raise ConfigError(f"{kind} has no {name}: {reason}; {in_workers}(fn, {name}=...) runs it in the workers")

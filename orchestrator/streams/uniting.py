@@ -50,12 +50,30 @@ class Uniting(Described):
         joining.Join(key, right_key, **options).close()  # refuses what can't be
         return self._then(Op("join", "join", (self._port, port_of(other)), make))
 
-    def in_step(self, *others: Self, missing: Any = None) -> Self:
-        """Combine the k-th items of all branches into tuples, with `missing` for a branch that has ended."""
+    def in_step(self, *others: Self, missing: Any = None, strict: bool | str = "longest") -> Self:
+        """Combine the k-th items of all branches into tuples.
+
+        Args:
+            others: the other branches.
+            missing: stands for a branch that has ended.
+            strict: "longest": to the end of the longest branch; "shortest": to that of the shortest, and the others are
+                left then; True: branches that are not equally long fail the run.
+        """
         ports = (self._port, *map(port_of, others))
-        return self._then(
-            Op("in_step", "in_step", ports, lambda name: merging.InStep(len(ports), missing=missing, name=name))
-        )
+
+        def make(name: str) -> Node:
+            return merging.InStep(len(ports), missing=missing, strict=strict, name=name)
+
+        make("in_step")  # refuses what can't be
+        return self._then(Op("in_step", "in_step", ports, make))
+
+    @classmethod
+    def concat(cls, *streams: Self) -> Self:
+        """Give all of the first stream, then all of the second, and so on.
+
+        A stream is not read before its turn. Of no streams, nothing comes.
+        """
+        return cls._merged("concat", streams, lambda name: merging.Concat(name, inputs=len(streams)))
 
     @classmethod
     def merge(cls, *streams: Self) -> Self:
@@ -66,14 +84,19 @@ class Uniting(Described):
         return cls._merged("merge", streams, lambda name: merging.Merge(len(streams), name=name))
 
     @classmethod
-    def merge_sorted(cls, *streams: Self, key: Callable[[Any], Any] | None = None) -> Self:
+    def merge_sorted(
+        cls, *streams: Self, key: Callable[[Any], Any] | None = None, reverse: bool = False
+    ) -> Self:
         """Merge sorted streams into a sorted one, as `heapq.merge` does.
 
-        Of equal keys the earlier stream's come first. Of no streams, nothing comes.
+        Of equal keys the earlier stream's come first. Of no streams, nothing comes. With `reverse`, all begin with
+        their greatest item.
         """
-        return cls._merged(
-            "merge_sorted", streams, lambda name: sorted_merging.MergeSorted(len(streams), key=key, name=name)
-        )
+
+        def make(name: str) -> Node:
+            return sorted_merging.MergeSorted(len(streams), key=key, reverse=reverse, name=name)
+
+        return cls._merged("merge_sorted", streams, make)
 
     @classmethod
     def merge_by_priority(cls, streams: Iterable[tuple[Self, float]], *, ageing: int | None = None) -> Self:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.streams.described import Described, sink_behind
-from orchestrator.streams.patterns import windows
+from orchestrator.streams.patterns import inline
+from orchestrator.streams.patterns.timed import sessions, windows
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -18,6 +19,18 @@ class Windowing(Described):
     """Items to windows of them."""
 
     __slots__ = ()
+
+    def batch(self, n: int) -> Self:
+        """Collect items into lists of `n`.
+
+        The last may be shorter.
+        """
+        windows.CountWindow(n, n, name="batch")
+        return self._node("batch", None, lambda name: windows.CountWindow(n, n, name=name))
+
+    def unbatch(self) -> Self:
+        """Replace each list, or other iterable, by its items."""
+        return self._node("unbatch", None, lambda name: inline.FlatMapInline(_itself, name=name))
 
     def window(self, size: int, step: int = 1, partial: bool = True) -> Self:
         """Collect items into lists of `size`, starting at items 0, step, 2·step ….
@@ -73,3 +86,36 @@ class Windowing(Described):
         make("window_by_time")  # refuses what can't be
         given, late = self._split("window_by_time", ("", "late"), make)
         return given, late
+
+    def window_by_session(
+        self,
+        gap_s: float | timedelta,
+        at: Callable[[Any], Any],
+        *,
+        key: Callable[[Any], Any] | None = None,
+        lateness_s: float | timedelta = 0.0,
+        late: Any = None,
+    ) -> Self:
+        """Collect items that follow each other by less than `gap_s` into a `Window(start_s, end_s, items)`.
+
+        A window ends `gap_s` after its last item. Windows come in the order of their ends.
+
+        Args:
+            gap_s: seconds without an item that end a session, or a timedelta, as `lateness_s` may be too.
+            at: item to its time, as for `window_by_time`.
+            key: item to whose session it belongs to, such as a user; by default all items are one's.
+            lateness_s: how far behind the latest time seen an item may come.
+            late: a sink (whatever `to` takes) for items that come later than that, to no session that is open. The
+                report counts them.
+        """
+        sessions.SessionWindow(gap_s, at, lateness_s=lateness_s)  # refuses what can't be
+
+        def make(name: str) -> Node:
+            aside = None if late is None else sink_behind(self._port, late)
+            return sessions.SessionWindow(gap_s, at, key=key, lateness_s=lateness_s, late=aside, name=name)
+
+        return self._node("window_by_session", None, make)
+
+
+def _itself(items: Any) -> Any:
+    return items

@@ -48,7 +48,7 @@ def ours(operator, count):
     from orchestrator.streams.patterns.joining import Join
     from orchestrator.streams.patterns.merging import Merge
     from orchestrator.streams.patterns.splitting import Route, Tee
-    from orchestrator.streams.patterns.windows import CountWindow
+    from orchestrator.streams.patterns.timed.windows import CountWindow
 
     class End(Node):
         taken = 0

@@ -36,6 +36,7 @@ LAYERS = (
     ("orchestrator.pool.size", "orchestrator.pool.sync"),
     ("orchestrator.pool",),
     ("orchestrator.streams.patterns",),
+    ("orchestrator.streams.patterns.timed",),
     ("orchestrator.streams",),
     ("orchestrator.jobfile",),
     ("orchestrator.fronts.common",),

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter, defaultdict
-from itertools import count
+from itertools import count, takewhile
+from time import monotonic
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +44,31 @@ def fails_at_500(x):
     if x == 500:
         raise ValueError("no 500")
     return x
+
+
+def test_taking_the_first_of_an_endless_stream_frees_the_workers_for_the_rest(pool):
+    first, log = [], []
+
+    def endless():
+        try:
+            yield from count()
+        finally:
+            log.append("closed")
+
+    def others():
+        deadline = monotonic() + 30
+        yield from takewhile(lambda _: not log and monotonic() < deadline, count())
+        log.append("all others")
+
+    ends = Stream(endless()).map(square).flat_map(twice).take(5).to(first), Stream(others()).map(square).to(None)
+    run(*ends, pool=pool)
+    assert (first, log) == ([0, 0, 1, 1, 4], ["closed", "all others"])
+
+
+def test_what_fails_in_a_worker_behind_what_was_taken_counts_for_nothing(pool):
+    took = []
+    run(Stream(range(1000)).map(fails_at_500, chunk=400).take(500).to(took), pool=pool)
+    assert took == [*range(500)]
 
 
 class Recorder:

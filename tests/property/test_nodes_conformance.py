@@ -7,6 +7,7 @@ import heapq
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count, takewhile
 from typing import Any
 
 import pytest
@@ -19,12 +20,22 @@ from orchestrator.graph.flow.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.streams.patterns.inline import FilterInline, FlatMapInline, MapInline
 from orchestrator.streams.patterns.joining import Join
-from orchestrator.streams.patterns.merging import InStep, Merge, Multiplex, PriorityMerge
+from orchestrator.streams.patterns.merging import Concat, InStep, Merge, Multiplex, PriorityMerge
+from orchestrator.streams.patterns.picking import Distinct, Enumerate, Skip, Take, TakeWhile, Top
 from orchestrator.streams.patterns.sorted_merging import MergeSorted
 from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Route, Tee
-from orchestrator.streams.patterns.windows import CountWindow, TimeWindow
+from orchestrator.streams.patterns.timed.pacing import Throttle
+from orchestrator.streams.patterns.timed.sessions import SessionWindow
+from orchestrator.streams.patterns.timed.windows import CountWindow, TimeWindow
 from tests.support.nodes import Bench, Drain, SideSink
 from tests.support.waiting import until
+
+DOWN = "the greatest first"
+
+
+def arranged(case, items):
+    """The items as a case wants them."""
+    return sorted(items, reverse=case.sorts == DOWN) if case.sorts else items
 
 
 def fussy(item):
@@ -43,8 +54,9 @@ class Case:
     inputs: int = 1
     interleaves: bool = False  # compare as multisets: the order depends on who comes first
     calls: bool = True  # calls `fussy` for each item
-    sorts: bool = False  # wants sorted inputs
+    sorts: bool | str = False  # wants sorted inputs
     aside: bool = False  # closes the sink
+    bounded: bool = True  # holds or reads no more than its consumer wants
 
 
 def windows(items, size, step, partial):
@@ -80,6 +92,16 @@ def outer_join(left, right, *, many):
             pairs.append((item, None))
     rest = [other for k, other in enumerate(right) if k not in matched] if many else free
     return pairs + [(None, other) for other in rest]
+
+
+def sessions(items, gap):
+    found = []
+    for item in sorted(items):
+        if found and item < found[-1][1]:
+            found[-1][1] = item + gap
+        else:
+            found.append([item, item + gap])
+    return [(start, end, [i for i in items if start <= i < end]) for start, end in found]
 
 
 def split(items, **named):
@@ -152,6 +174,53 @@ CASES = {
         for many in (False, True)
         for overflow in ("error", "spill")
     },
+    "take": Case(lambda _: Take(5), lambda a: [a[:5]], calls=False, bounded=False),
+    "take none": Case(lambda _: Take(0), lambda a: [[]], calls=False, bounded=False),
+    "take many": Case(lambda _: Take(19_000), lambda a: [a[:19_000]], calls=False),
+    "take while": Case(
+        lambda _: TakeWhile(lambda i: fussy(i) < 30), lambda a: [list(takewhile(lambda i: i < 30, a))], bounded=False
+    ),
+    "skip": Case(lambda _: Skip(3), lambda a: [a[3:]], calls=False),
+    "distinct": Case(lambda _: Distinct(), lambda a: [list(dict.fromkeys(a))], calls=False, bounded=False),
+    "distinct by key": Case(
+        lambda _: Distinct(lambda i: fussy(i) % 7),
+        lambda a: [[i for k, i in enumerate(a) if i % 7 not in {j % 7 for j in a[:k]}]],
+        bounded=False,
+    ),
+    "enumerate": Case(lambda _: Enumerate(2), lambda a: [list(enumerate(a, 2))], calls=False),
+    "top": Case(
+        lambda _: Top(4, lambda i: fussy(i) // 4),
+        lambda a: [sorted(a, key=lambda i: i // 4, reverse=True)[:4]],
+        bounded=False,
+    ),
+    "top smallest": Case(
+        lambda _: Top(4, lambda i: fussy(i) // 4, smallest=True),
+        lambda a: [sorted(a, key=lambda i: i // 4)[:4]],
+        bounded=False,
+    ),
+    "throttle": Case(lambda _: Throttle(3, clock=count(0, 0.25).__next__), lambda a: [a], calls=False),
+    "concat": Case(lambda _: Concat("concat", inputs=3), lambda *a: [list(chain(*a))], 3, calls=False),
+    "in step shortest": Case(
+        lambda _: InStep(3, strict="shortest"), lambda *a: [list(zip(*a, strict=False))], 3, calls=False
+    ),
+    "sorted reverse": Case(
+        lambda _: MergeSorted(2, reverse=True), lambda *a: [list(heapq.merge(*a, reverse=True))], 2, calls=False,
+        sorts=DOWN,
+    ),
+    "sorted reverse by key": Case(
+        lambda _: MergeSorted(2, key=lambda i: fussy(i) // 4, reverse=True),
+        lambda *a: [list(heapq.merge(*a, key=lambda i: i // 4, reverse=True))],
+        2,
+        calls=False,
+        sorts=DOWN,
+    ),
+    "batch": Case(lambda _: CountWindow(3, 3), lambda a: [windows(a, 3, 3, True)], calls=False),
+    "window by session": Case(
+        lambda sink: SessionWindow(3, fussy, lateness_s=1000, late=sink),
+        lambda a: [sessions(a, 3)],
+        aside=True,
+        bounded=False,
+    ),
     "join in turns": Case(
         lambda sink: in_turns(Join(fussy, how="full", many=True, unmatched=sink)),
         lambda a, b: [outer_join(a, b, many=True)], 2, interleaves=True, aside=True,
@@ -216,8 +285,7 @@ def test_a_join_in_turns_gives_the_same_order_however_its_inputs_were_cut(a, b, 
 @settings(max_examples=60, deadline=None)
 def test_any_cutting_and_any_pace_give_the_model(case, data):
     inputs = [data.draw(numbers) for _ in range(case.inputs)]
-    if case.sorts:
-        inputs = [sorted(each) for each in inputs]
+    inputs = [arranged(case, each) for each in inputs]
     sink = SideSink()
     bench = Bench(case.make(sink), inputs, data.draw(st.lists(st.integers(1, 5), max_size=4)))
     outputs = bench.run(data.draw(cuts))
@@ -252,8 +320,8 @@ def test_an_error_names_node_and_item_and_what_came_before_it_counts(case, size)
 
 @each_case
 def test_a_slow_consumer_bounds_what_waits(case):
-    inputs = [sorted(i % 50 + 20 for i in range(20_000))] * case.inputs
-    if isinstance(case.make(SideSink()), Join | TimeWindow | Hold):
+    inputs = [sorted((i % 50 + 20 for i in range(20_000)), reverse=case.sorts == DOWN)] * case.inputs
+    if not case.bounded or isinstance(case.make(SideSink()), Join | TimeWindow | Hold):
         pytest.skip("its state is what it was asked to hold")
     bench = Bench(case.make(SideSink()), inputs, [1] * 4)
     for _ in range(300):
@@ -297,7 +365,7 @@ def test_a_snapshot_goes_on_where_it_was_taken(case, data):
     node.close()
     if not hasattr(node, "snapshot"):
         pytest.skip("has no state")
-    inputs = [sorted(data.draw(numbers)) for _ in range(case.inputs)]
+    inputs = [sorted(data.draw(numbers), reverse=case.sorts == DOWN) for _ in range(case.inputs)]
     drawn = data.draw(cuts)
     first = Bench(case.make(SideSink()), inputs)
     for counts in drawn:

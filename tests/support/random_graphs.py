@@ -17,7 +17,7 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ def copies(m, n):
 
 def falls_into(m, rest, n):
     return n % m == rest
+
+
+def rest_of(m, n):
+    return n % m
 
 
 def is_above(limit, n):
@@ -99,6 +103,25 @@ def total_of_window(window):
     return window.start_s + sum(window.items)
 
 
+def below(limit, n):
+    return n < limit
+
+
+def total_of_pair(pair):
+    return pair[0] + pair[1]
+
+
+def cut_at(items, limit):
+    return list(takewhile(partial(below, limit), items))
+
+
+def firsts(items, m):
+    found: dict[int, int] = {}
+    for n in items:
+        found.setdefault(n % m, n)
+    return list(found.values())
+
+
 def second(pair):
     return pair[1]
 
@@ -114,9 +137,11 @@ class Flow:
     stream: Stream
     items: list[int]
     ordered: bool = True
+    teed: bool = False
+    """Whether a copy of it on its way here has to be whole, so that nobody behind may leave early."""
 
     def then(self, stream: Stream, items: list[int], *, ordered: bool = True) -> Flow:
-        return Flow(stream, items, self.ordered and ordered)
+        return Flow(stream, items, self.ordered and ordered, self.teed)
 
     @property
     def is_sorted(self) -> bool:
@@ -224,6 +249,7 @@ class RandomGraph:
 
     def _step(self, flow: Flow) -> Flow:
         inline = [self._map_inline, self._filter_inline, self._flat_map_inline, self._window, self._time_window]
+        inline += [self._take, self._take_while, self._skip, self._distinct, self._enumerate, self._top, self._batch]
         inline += [self._barrier, *([] if self._kept else [self._tee])]
         at_work = [self._map, self._map, self._filter, self._flat_map, self._skipping, self._retried, self._workflow]
         at_work += [self._unordered, self._dropping, self._returned, *([self._hook, self._deadly] if self._calm else [])]
@@ -257,6 +283,41 @@ class RandomGraph:
         made = flow.stream.window_by_time(length, at=partial(add, 0), lateness_s=10**9)
         return flow.then(made.map_inline(total_of_window), time_windows(flow.items, length))
 
+    def _take(self, flow):
+        if flow.teed or not flow.ordered:
+            return flow
+        n = self._draw.choice([0, 1, 40, 1030, 5000])
+        return flow.then(flow.stream.take(n), flow.items[:n])
+
+    def _take_while(self, flow):
+        if flow.teed or not flow.ordered:
+            return flow
+        limit = self._draw.choice([0, 20, 900, 10**9])
+        return flow.then(flow.stream.take_while(partial(below, limit)), cut_at(flow.items, limit))
+
+    def _skip(self, flow):
+        n = self._draw.choice([0, 1, 40, 1030, 5000]) if flow.ordered else 0
+        return flow.then(flow.stream.skip(n), flow.items[n:])
+
+    def _distinct(self, flow):
+        if not flow.ordered:
+            return flow.then(flow.stream.distinct(), list(dict.fromkeys(flow.items)))
+        m = self._draw.choice([1, 7, 1500])
+        return flow.then(flow.stream.distinct(partial(rest_of, m)), firsts(flow.items, m))
+
+    def _enumerate(self, flow):
+        if not flow.ordered:
+            return flow
+        return flow.then(flow.stream.enumerate(5).map_inline(total_of_pair), [k + n for k, n in enumerate(flow.items, 5)])
+
+    def _top(self, flow):
+        n, smallest = self._draw.choice([0, 1, 50, 5000]), self._draw.random() < 0.5
+        kept = sorted(flow.items, reverse=not smallest)[:n]
+        return Flow(flow.stream.top(n, smallest=smallest), kept, teed=flow.teed)
+
+    def _batch(self, flow):
+        return replace(flow, stream=flow.stream.batch(self._draw.choice([1, 7, 3000])).unbatch())
+
     def _barrier(self, flow):
         return replace(flow, stream=flow.stream.barrier())
 
@@ -289,7 +350,7 @@ class RandomGraph:
     def _tee(self, flow):
         copy: list[int] = []
         self._tees.append((copy, flow))
-        return replace(flow, stream=flow.stream.tee(copy))
+        return replace(flow, stream=flow.stream.tee(copy), teed=True)
 
     def _retried(self, flow):
         return flow.then(flow.stream.map(flaky, retries=2, **self._options), flow.items)
@@ -335,13 +396,20 @@ class RandomGraph:
     def _meet(self, one: Flow, other: Flow) -> Flow:
         streams, both = (one.stream, other.stream), [*one.items, *other.items]
         ways = ["merge", "priority", "multiplex", "join", "join"]
-        ways += ["in_step"] * 4 * (one.ordered and other.ordered) + ["sorted"] * 4 * (one.is_sorted and other.is_sorted)
+        in_order, teed = one.ordered and other.ordered, one.teed or other.teed
+        ways += ["in_step", "in_step", "shortest", "concat"] * 2 * in_order
+        ways += ["sorted"] * 4 * (one.is_sorted and other.is_sorted)
         way = self._draw.choice(ways)
-        if way == "in_step":
+        if way == "in_step" or (way == "shortest" and teed):
             made = one.stream.in_step(other.stream, missing=0).map_inline(total)
-            return Flow(made, [a + b for a, b in zip_longest(one.items, other.items, fillvalue=0)])
+            return Flow(made, [a + b for a, b in zip_longest(one.items, other.items, fillvalue=0)], teed=teed)
+        if way == "shortest":
+            made = one.stream.in_step(other.stream, strict="shortest").map_inline(total)
+            return Flow(made, [a + b for a, b in zip(one.items, other.items, strict=False)])
+        if way == "concat":
+            return Flow(Stream.concat(*streams), both, teed=teed)
         if way == "sorted":
-            return Flow(Stream.merge_sorted(*streams), list(heapq.merge(one.items, other.items)))
+            return Flow(Stream.merge_sorted(*streams), list(heapq.merge(one.items, other.items)), teed=teed)
         if way == "join":
             how, many = self._draw.choice(["inner", "left", "right", "full"]), self._draw.random() < 0.3
             many = many and len(both) < 700
@@ -349,13 +417,13 @@ class RandomGraph:
                 [{}, {"max_items": 40, "overflow": "spill"}, {"within_s": 10**9, "at": partial(add, 0)}]
             )
             made = one.stream.join(other.stream, partial(add, 0), how=how, many=many, combine=paired, **limits)
-            return Flow(made, joined(one.items, other.items, how, many), ordered=False)
+            return Flow(made, joined(one.items, other.items, how, many), ordered=False, teed=teed)
         made = {
             "merge": lambda: Stream.merge(*streams),
             "priority": lambda: Stream.merge_by_priority([(one.stream, 1), (other.stream, 2)], ageing=5),
             "multiplex": lambda: Stream.multiplex(dict(enumerate(streams))).map_inline(second),
         }[way]()
-        return Flow(made, both, ordered=False)
+        return Flow(made, both, ordered=False, teed=teed)
 
     # ---- running it ---------------------------------------------------------------------------------------------
 

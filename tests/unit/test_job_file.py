@@ -178,9 +178,9 @@ ONE = {
         "3: [merge.m] lacks a priority for 's'",
     ),
     "inline": (
-        WHOLE + '[step.i]\nfrom = "in"\nmap_inline = "job_functions:odd"\nretries = 1\n[sink.i]\nfrom = "i"\n'
+        WHOLE + '[step.i]\nfrom = "in"\nmap_inline = "job_functions:odd"\ntimeout = 1\n[sink.i]\nfrom = "i"\n'
         'discard = true\n',
-        "15: 'retries' applies to steps that run in workers",
+        "15: 'timeout' applies to steps that run in workers",
     ),
 }
 

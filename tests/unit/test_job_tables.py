@@ -154,6 +154,100 @@ TAKEN = {
 }
 
 
+EVERY = """
+[source.a]
+items = "ten.py:ten"
+[source.b]
+items = "ten.py:ten"
+[merge.m]
+from = ["a", "b"]
+order = "concat"
+[skip.s]
+from = "m"
+n = 1
+[take_while.w]
+from = "s"
+pred = "ten.py:small"
+[take.t]
+from = "w"
+n = 15
+[distinct.d]
+from = "t"
+key = "ten.py:half"
+[enumerate.e]
+from = "d"
+start = 5
+[batch.two]
+from = "e"
+n = 2
+[unbatch.one]
+from = "two"
+[throttle.slow]
+from = "one"
+per_second = 1000
+[step.r]
+from = "slow"
+map_inline = "ten.py:same"
+retries = { OSError = 1 }
+[window_by_session.gaps]
+from = "r"
+gap_s = 2
+at = "ten.py:first"
+late = "late.txt"
+[step.items]
+from = "gaps"
+map_inline = "ten.py:items"
+[unbatch.all]
+from = "items"
+[top.five]
+from = "all"
+n = 3
+key = "ten.py:first"
+smallest = true
+[source.c]
+items = "ten.py:ten"
+[in_step.both]
+from = ["five", "c"]
+strict = "shortest"
+[sink.end]
+from = "both"
+call = "ten.py:keep"
+"""
+
+
+def test_every_operator_that_picks_is_a_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ten.py").write_text(
+        "kept = []\ndef ten(): return range(10)\ndef small(n): return n < 100\ndef half(n): return n // 2\n"
+        "def same(n): return n\ndef first(pair): return pair[0]\ndef items(window): return window.items\n"
+        "def keep(item): kept.append(item)\n"
+    )
+    (tmp_path / "job.toml").write_text(EVERY)
+    job = loader.read_job("job.toml")
+    run(*builder.build(job))
+    kept = job.nodes["sink.end"].values["call"].function.__globals__["kept"]
+    assert kept == [((5, 1), 0), ((6, 2), 1), ((7, 4), 2)]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('[in_step.x]\nfrom = ["s"]\nstrict = "short"\n', "'strict' can't be 'short'; did you mean 'shortest'?"),
+        ('[in_step.x]\nfrom = ["s"]\nstrict = false\n', "there are true, shortest, longest"),
+        ('[take.x]\nfrom = "s"\nn = -1\n', "'n' must be a whole number of at least 0, not -1"),
+        ('[merge.x]\nfrom = ["s"]\nreverse = true\n', "'reverse' needs order = 'sorted'"),
+        ('[step.x]\nfrom = "s"\nflat_map_inline = "ten.py:ten"\nretries = 2\n', "not to flat_map_inline"),
+    ],
+)
+def test_mistakes_in_tables_that_pick(tmp_path, monkeypatch, table, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ten.py").write_text("def ten(): return range(3)\n")
+    (tmp_path / "job.toml").write_text(f'[source.s]\nitems = "ten.py:ten"\n{table}[sink.end]\nfrom = "x"\ndiscard = true\n')
+    with pytest.raises(JobFileError) as caught:
+        loader.read_job("job.toml")
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize("case", TAKEN)
 def test_what_the_methods_take_is_passed_on(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

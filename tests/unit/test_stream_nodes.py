@@ -14,7 +14,7 @@ from orchestrator.streams.patterns.joining import Join, JoinOverflowError
 from orchestrator.streams.patterns.merging import InStep, PriorityMerge
 from orchestrator.streams.patterns.sorted_merging import MergeSorted
 from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Route, Tee
-from orchestrator.streams.patterns.windows import TimeWindow, Window
+from orchestrator.streams.patterns.timed.windows import TimeWindow, Window
 from tests.support.nodes import Bench, SideSink
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, ItemError
 
 if TYPE_CHECKING:
     from orchestrator.graph.flow.overflow import Overflow
@@ -43,6 +43,15 @@ class NodeError(Exception):
         self.name = node.name if name is None else name
         """The name of the failed node in messages; a source that a stage cuts from has a name of its own."""
         self.cause = cause
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether an item failed that nobody wants any more: what the node gave before it was enough for all behind it.
+
+        Which items run besides those that are wanted depends on how they were cut.
+        """
+        outlets = self.node.outlets
+        return isinstance(self.cause, ItemError) and bool(outlets) and all(outlet.cancelled for outlet in outlets)
 
 
 class Outlet:
@@ -215,6 +224,8 @@ class Outlet:
             self._failed(NodeError(consumer, error))
 
     def _failed(self, error: NodeError) -> None:
+        if error.is_unwanted:
+            return
         if self.guard is None or not self.guard(error, self):
             raise error from error.cause
 
@@ -255,6 +266,8 @@ class Node:
     """Whether items begin here: then `stop`, `pause` and `error` mean something."""
     is_stage = False
     """Whether its items go to workers."""
+    leaves_early = False
+    """Whether it may leave an input that has not ended."""
     drops_branches = False
     """Whether what one of its outlets leads to may fail without the rest; it notes that in `dropped` then."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "limit",
     "function", "functions", "stream", "streams", "workflow",
-    "priorities", "values", "chunk", "names", "anything", "retries", "workers",
+    "priorities", "values", "chunk", "names", "anything", "choice", "retries", "workers",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
 
@@ -30,6 +30,7 @@ TAKES: dict[Kind, str] = {
     "names": "a table of label = 'name of a workflow', or '' for items that pass unchanged",
     "chunk": "a whole number of at least 1, or 'auto'",
     "anything": "any value",
+    "choice": "one of its choices",
     "retries": "a whole number of at least 0, or a table of exception class = number",
     "workers": "a whole number of at least 1, or a string as for -j",
 }
@@ -41,8 +42,8 @@ class Field:
 
     kind: Kind
     required: bool = False
-    choices: tuple[str, ...] = ()
-    """For a text: what it may be."""
+    choices: tuple[str | bool, ...] = ()
+    """For a text or a choice: what it may be."""
     at_least: int | None = None
     """For a count: the least; 1 by default."""
 

@@ -15,6 +15,7 @@ from orchestrator.jobfile.tables.signatures import field_of, is_made_of_items, m
 from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.pool import Pool
 from orchestrator.settings import MAP_OPTIONS, ON_ERROR, START_METHODS
+from orchestrator.streams.patterns.merging import LENGTHS
 from orchestrator.streams.stream import Stream
 from workers.records.line_ends import FORMATS
 from workers.records.output import OUTPUT_FORMATS
@@ -24,6 +25,7 @@ _NUMBER = Field("number")
 _OUTPUT_FORMAT = text(*OUTPUT_FORMATS)
 _STREAMS = Field("streams", required=True)
 _STREAM = Field("stream", required=True)
+_FROM_0 = Field("count", required=True, at_least=0)
 LABELS = {"desc", "name"}
 """Parameters that the table's own name is given for."""
 
@@ -75,16 +77,21 @@ TABLES = {
         },
     ),
     "merge": Table(
-        ("merge", "merge_sorted", "merge_by_priority", "multiplex"),
+        ("merge", "merge_sorted", "merge_by_priority", "multiplex", "concat"),
         {"streams": "from"},
         {
             "from": _STREAMS,
-            "order": text("fair", "sorted", "priority", "multiplex"),
+            "order": text("fair", "sorted", "priority", "multiplex", "concat"),
             "key": _FUNCTION,
             "priorities": Field("priorities"),
         },
     ),
-    "in_step": Table(("in_step",), {"others": "from"}),
+    "in_step": Table(("in_step",), {"others": "from"}, {"strict": Field("choice", choices=LENGTHS)}),
+    "take": Table(("take",), {}, {"n": _FROM_0}),
+    "skip": Table(("skip",), {}, {"n": _FROM_0}),
+    "top": Table(("top",), {}, {"n": _FROM_0}),
+    "enumerate": Table(("enumerate",), {}, {"start": Field("count", at_least=0)}),
+    "window_by_session": Table(("window_by_session",), {}, {"late": text()}),
     "broadcast": Table(("broadcast",), {}, {"on_failure": text("raise", "drop")}),
     "demultiplex": Table(
         ("demultiplex",), {}, {"unknown": text("error", "default"), "to": text(), "format": _OUTPUT_FORMAT}
@@ -113,6 +120,10 @@ _OPTIONS = {
 }
 OPTIONS = {name: _OPTIONS[name] for name in MAP_OPTIONS}
 """Of `Pool.map`; a step that runs in the workers takes them."""
+OPTIONS_INLINE = {
+    action: [each.name for each in parameters(getattr(Stream, action)) if each.name in OPTIONS] for action in INLINE
+}
+"""Inline action -> those of them that it takes."""
 
 
 def table_of(kind: str) -> Table:

@@ -19,6 +19,7 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     (r"int", "count"),
     (r"float( \| timedelta)?", "number"),
     (r"bool", "flag"),
+    (r"Retries", "retries"),
     (r"str", "text"),
     (r"Any", "anything"),
 )

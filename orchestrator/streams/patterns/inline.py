@@ -10,14 +10,42 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.core.retry import RetryPolicy
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.graph.flow.ownership import copied, is_safe
+from orchestrator.settings import retries_by_name
 from orchestrator.streams.patterns.calls import apply, item_error, reached
+from workers.errors.describe import class_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.graph.flow.node import Outlet
+    from orchestrator.settings import Retries
+
+
+def retried(fn: Callable[[Any], Any], retries: Retries) -> Callable[[Any], Any]:
+    """Return what calls a function again for an item that it fails for, at once.
+
+    Args:
+        fn: called with the item.
+        retries: how often; or that by the class of what it raises.
+    """
+    if not retries:
+        return fn
+    policy = RetryPolicy(retries_by_name(retries))
+
+    def call(item: Any) -> Any:
+        failures = 0
+        while True:
+            try:
+                return fn(item)
+            except Exception as error:
+                failures += 1
+                if policy.delay_after(failures, class_names(type(error))) is None:
+                    raise
+
+    return call
 
 
 class MapInline(Node):

@@ -11,8 +11,9 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -173,23 +174,56 @@ class PriorityMerge(Merge):
         self.waited = list(state["waited"])
 
 
+class Concat(Node):
+    """Passes on all of the first input, then all of the next one, and so on.
+
+    *Emits when* the input whose turn it is brings items. *Backpressures when* its consumer does; an input whose turn
+    has not come is not read. *Completes when* the last input ends. *Fails when* an input does.
+    """
+
+    __slots__ = ()
+
+    def capacity(self, port: int) -> int:
+        """Return the consumer's room to the input whose turn it is."""
+        return self.outlets[0].capacity() if all(self.ended[:port]) else 0
+
+    def receive(self, items: list[Any], port: int) -> None:  # noqa: ARG002 - whose turn it is
+        """Pass the items on."""
+        self.outlets[0].push(items)
+
+
+LENGTHS = (True, "shortest", "longest")
+"""What becomes of inputs of different lengths: an error, an end at the shortest, or a value in place of what lacks."""
+
+
 class InStep(Merge):
     """Emits tuples of the k-th items of all inputs.
 
-    An input that ends earlier leaves without stopping the rest.
-
     Args:
         missing: Stands in place of an input that has left.
+        strict: "longest": an input that ends earlier leaves without stopping the rest; "shortest": it ends all;
+            True: it must not, or the run fails.
 
     *Emits when* every input that is still there has its next item. *Backpressures when* an input's buffer is full: the
-    slowest decides. *Completes when* all inputs have ended. *Fails when* an input does.
+    slowest decides. *Completes when* all inputs have ended, or the shortest if that decides.
+    *Fails when* an input does, or ends before the others if that is not allowed.
     """
 
-    __slots__ = ("missing",)
+    __slots__ = ("missing", "strict")
 
-    def __init__(self, inputs: int, *, missing: Any = None, name: str = "in_step") -> None:
+    def __init__(
+        self, inputs: int, *, missing: Any = None, strict: bool | str = "longest", name: str = "in_step"
+    ) -> None:
+        if strict not in LENGTHS:
+            raise ConfigError(f"{name}: strict must be True, 'shortest' or 'longest', not {describe(strict)}")
         super().__init__(inputs, name=name)
         self.missing = missing
+        self.strict = strict
+
+    @property
+    def leaves_early(self) -> bool:  # type: ignore[override]  # of some it is so
+        """Whether the shortest input ends all."""
+        return self.strict == "shortest"
 
     def receive(self, items: list[Any], port: int) -> None:
         """Hold items until the others are as far."""
@@ -202,6 +236,8 @@ class InStep(Merge):
         moved = False
         while True:
             there = [held for held, ended in zip(self.held, self.ended, strict=True) if held or not ended]
+            if len(there) < len(self.held) and self._is_cut_short(there):
+                return moved
             count = min((len(held) for held in there), default=0)
             count = min(count, outlet.capacity()) if count else 0
             if count <= 0:
@@ -214,3 +250,24 @@ class InStep(Merge):
         if not there:
             outlet.end()
         return moved
+
+    def _is_cut_short(self, there: list[list[Any]]) -> bool:
+        """Handle the end of an input, and return whether it is the end of all.
+
+        Raises:
+            OrchestratorError: others have more items, which they must not.
+        """
+        if self.strict == "shortest":
+            self.held = [[] for _ in self.held]
+            self.outlets[0].end()
+            for inlet in self.inlets:  # again in a run that is resumed behind the end
+                inlet.cancel()
+            return True
+        if self.strict is True and any(there):
+            ended = next(port for port, held in enumerate(self.held) if self.ended[port] and not held)
+            longer = next(port for port, held in enumerate(self.held) if held)
+            raise OrchestratorError(
+                f"{self.name}: input {ended} ended after {self.inlets[ended].items:,} items, and input {longer} has "
+                "more; make them equally long, or choose strict='shortest' or 'longest'"
+            )
+        return False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.streams.patterns.calls import apply, item_error
+from orchestrator.streams.patterns.ordering import Descending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,19 +22,27 @@ if TYPE_CHECKING:
 class MergeSorted(Node):
     """Merges sorted inputs into one sorted output, as `heapq.merge` does.
 
-    Of equal keys the lower input comes first.
+    Of equal keys the lower input comes first. With `reverse`, the inputs and the output begin with the greatest.
 
     *Emits when* every unfinished input has shown how far it is. *Backpressures when* an input's buffer is full, that
     input only. *Completes when* all inputs have ended. *Fails when* the key function raises, or an input isn't sorted.
     """
 
-    __slots__ = ("held", "key", "keys", "last")
+    __slots__ = ("held", "key", "keys", "last", "reverse")
 
-    def __init__(self, inputs: int, *, key: Callable[[Any], Any] | None = None, name: str = "merge_sorted") -> None:
+    def __init__(
+        self,
+        inputs: int,
+        *,
+        key: Callable[[Any], Any] | None = None,
+        reverse: bool = False,
+        name: str = "merge_sorted",
+    ) -> None:
         super().__init__(name, inputs=inputs)
-        self.key = key
+        self.key = Descending if reverse and key is None else key
+        self.reverse = reverse and key is not None  # keys are turned round then
         self.held: list[list[Any]] = [[] for _ in range(inputs)]
-        self.keys: list[list[Any]] = self.held if key is None else [[] for _ in range(inputs)]
+        self.keys: list[list[Any]] = self.held if self.key is None else [[] for _ in range(inputs)]
         self.last: list[list[Any]] = [[] for _ in range(inputs)]  # the greatest key an input showed; empty: none yet
 
     def capacity(self, port: int) -> int:
@@ -47,9 +56,11 @@ class MergeSorted(Node):
             keys, error = items, None
         else:
             keys, error = apply(self, port, self.key, items, "the key function")
+            if self.reverse:
+                keys = list(map(Descending, keys))
         place = self._unsorted(keys, port)
         if place is not None:
-            error = item_error(self, port, items, place, "an item less than the one before it", None)
+            error = item_error(self, port, items, place, self._wrong_order, None)
             keys = keys[:place]
         if keys:
             self.held[port] += items[: len(keys)]
@@ -67,6 +78,11 @@ class MergeSorted(Node):
             return None
         first = next(place for place in range(1, len(seen)) if seen[place] < seen[place - 1])
         return first - len(self.last[port])
+
+    @property
+    def _wrong_order(self) -> str:
+        what = "greater" if self.reverse or self.key is Descending else "less"
+        return f"an item {what} than the one before it"
 
     def _safe(self) -> list[int]:
         """Return how many items of each input may go."""
