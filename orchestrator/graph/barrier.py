@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import IO, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
+from orchestrator.graph.flow.segment import on_disk
 
 HELD_ITEMS = 1 << 16
 """More items than this are written to a temporary file."""
@@ -64,16 +64,8 @@ class Hold(Node):
 
         return open(begin(self._path, 0o600), "w+b")  # noqa: PTH123 - closed by `close`
 
-    @contextmanager
-    def _on_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            where = self._path or tempfile.gettempdir()
-            hint = "free some space" if self._path else "free some space there, or point TMPDIR to a larger disk"
-            raise OrchestratorError(
-                f"can't write the items waiting at {self.name!r} to {where}: {error.strerror}; {hint}"
-            ) from None
+    def _on_disk(self) -> AbstractContextManager[None]:
+        return on_disk(f"the items waiting at {self.name!r}", self._path)
 
     def keep_written(self, place: str, secret: str) -> None:
         """Use a file that a later run finds."""

@@ -12,8 +12,16 @@ from typing import Any
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.diagnostics import JobFileError
 from orchestrator.jobfile.model import OTHERS, Job, JobNode, NamedFunction, Ref
-from orchestrator.jobfile.tables.schema import ACTIONS, INLINE, INPUTS, OPTIONS, parameters_of, receiver_of
-from orchestrator.jobfile.tables.signatures import is_made_of_items
+from orchestrator.jobfile.tables.schema import (
+    ACTIONS,
+    GATHERING,
+    INLINE,
+    INPUTS,
+    OPTIONS,
+    parameters_of,
+    receiver_of,
+)
+from orchestrator.jobfile.tables.signatures import is_made_of_items, takes_options
 from orchestrator.pool.workflow import Workflow
 from orchestrator.streams.stream import Stream
 
@@ -135,6 +143,11 @@ class _Builder:
             streams = dict(zip(map(str, refs), streams, strict=True))
         return self._call(node, method, self._stream, {**values, "from": streams})
 
+    def _make_group_by(self, node: JobNode) -> Any:
+        values = self._values(node)
+        grouped = self._call(node, "group_by", values.pop("from"), values)
+        return grouped.agg(**{name: _aggregate(each) for name, each in values["agg"].items()})
+
     def _make_demultiplex(self, node: JobNode) -> Any:
         values = self._values(node)
         stream, path = values.pop("from"), values.get("to")
@@ -159,7 +172,8 @@ class _Builder:
         found = {}
         for key, value in node.values.items():
             is_input = key in INPUTS[node.kind]
-            found[key] = self._taken(value) if is_input else value if key in _IN_WORKERS else _here(value)
+            by_name = key in _IN_WORKERS or node.kind in GATHERING
+            found[key] = self._taken(value) if is_input else value if by_name else _here(value)
         return found
 
     def _taken(self, value: Ref | list[Ref]) -> Any:
@@ -179,6 +193,8 @@ class _Builder:
                 args.append(values[key])
             else:
                 named[parameter.name] = values[key]
+        if takes_options(getattr(Stream, method)):
+            named |= {key: values[key] for key in OPTIONS if key in values}
         return getattr(on, method)(*args, **named)
 
 
@@ -187,6 +203,16 @@ def _one_step(name: str, action: str, function: Any, when: Any) -> Workflow:
     if action == "map":
         return Workflow().step(name, function, when)
     return Workflow().filter(name, function) if action == "filter" else Workflow().flat_map(name, function)
+
+
+def _aggregate(described: dict[str, Any]) -> Any:
+    """Return the aggregate that {kind: what it takes} describes."""
+    import workers.functions.aggregates.functions as known  # noqa: PLC0415 - only for files that group
+
+    ((kind, takes),) = described.items()
+    if kind == "fold_of":
+        return known.fold_of(**{"function" if name == "fn" else name: each for name, each in takes.items()})
+    return getattr(known, kind)(*(() if takes is None else (takes,)))
 
 
 def _here(value: Any) -> Any:

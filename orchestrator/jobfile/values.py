@@ -13,6 +13,15 @@ from orchestrator.pool.size.sizing import parse_sizing
 from orchestrator.settings import exception_class, parse_limit, parse_size
 from workers.pickling import load
 
+AGGREGATES = (
+    "count", "sum_of", "mean_of", "min_of", "max_of", "first_of", "last_of", "collect_of", "fold_of",
+)  # fmt: skip
+FOLD_OF = {
+    "fn": Field("function", required=True),
+    "initial": Field("anything", required=True),
+    "combine": Field("function", required=True),
+    "value": Field("function"),
+}
 WRONG: Any = object()
 """Stands for a value that was reported as a mistake."""
 
@@ -148,6 +157,33 @@ class Values:
             if function is None:
                 self._diagnostics.add((*path, name), f"{name!r} must be {TAKES['function']}, not {value[name]!r}")
         return {name: function for name, function in found.items() if function is not None and function is not WRONG}
+
+    def _aggregates(self, value: Any, _field: Field, path: Path) -> Any:
+        """Return aggregates by name: 'count', { sum_of = 'module:function' }, { fold_of = { fn = …, … } }."""
+        if not isinstance(value, dict) or not value:
+            return None
+        found = {name: self._aggregate(each, (*path, name)) for name, each in value.items()}
+        return found if WRONG not in found.values() else WRONG
+
+    def _aggregate(self, value: Any, path: Path) -> Any:
+        """Return {kind: what it takes}."""
+        kind, given = value, None
+        if isinstance(value, dict) and len(value) == 1:
+            ((kind, given),) = value.items()
+        if not isinstance(kind, str) or kind not in AGGREGATES:
+            self._diagnostics.unknown(path, str(kind), f"{path[-1]!r} is no aggregate:", AGGREGATES)
+            return WRONG
+        if kind == "fold_of":
+            before = len(self._diagnostics)
+            read = self.table(given, FOLD_OF, (*path, kind), "fold_of")
+            return {kind: read} if len(self._diagnostics) == before else WRONG
+        if given is None:
+            return {kind: None}
+        function = None if kind == "count" else self._function(given, Field("function"), (*path, kind))
+        if function is None:
+            takes = "no function" if kind == "count" else TAKES["function"]
+            self._diagnostics.add((*path, kind), f"{kind!r} takes {takes}, not {given!r}")
+        return WRONG if function is None or function is WRONG else {kind: function}
 
     @staticmethod
     def _stream(value: Any, _field: Field, _path: Path) -> Any:

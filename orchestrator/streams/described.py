@@ -16,7 +16,7 @@ from orchestrator.settings import map_options
 from orchestrator.sinks.items import ItemFile
 from orchestrator.streams.plan import Op, Port
 from workers.errors.describe import short_name, type_name
-from workers.functions.steps import Step, StepKind
+from workers.functions.steps import Reducer, Step, StepKind
 
 if TYPE_CHECKING:
     from orchestrator.graph.flow.node import Node
@@ -51,6 +51,15 @@ class Described:
         drop_none, rest = apart(options or {})
         step = Step(name, kind, fn, drop_none=drop_none)
         return self._then(Op(kind, name, (self._port,), None, ("",), (step,), rest))
+
+    def _gathered(
+        self, kind: str, function: Reducer, options: dict[str, Any], make: Callable[[str], Node], desc: str | None
+    ) -> Self:
+        """Have all items made one in the workers, a chunk at a time, and what comes of that gathered here."""
+        check(options)
+        step = Step(desc or kind, "fold", function)
+        parts = Op(kind, step.name, (self._port,), None, ("",), (step,), options or None)
+        return self._then(Op(kind, f"{step.name}-merged", (Port(parts, 0),), make))
 
     def _split(self, kind: str, labels: tuple[str, ...], make: Callable[[str], Node]) -> tuple[Self, ...]:
         op = Op(kind, kind, (self._port,), make, labels)
@@ -113,6 +122,17 @@ class Files:
 def check(options: dict[str, Any] | None) -> None:
     """Refuse invalid options of a map, before anything starts."""
     refuse_unwritable(map_options(options or {}).dead_letters)
+
+
+def refuse_options(kind: str, options: dict[str, Any]) -> None:
+    """Refuse the options of `map` that mean nothing for a step that gathers.
+
+    Raises:
+        ConfigError: one is there, or can't be.
+    """
+    check(options)
+    if "drop_none" in options:
+        raise ConfigError(f"{kind} has no drop_none, as it drops nothing; put map(..., drop_none=True) before it")
 
 
 def apart(options: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:

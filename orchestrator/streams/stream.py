@@ -25,6 +25,7 @@ from orchestrator.pool.workflow import Workflow, check_hook
 from orchestrator.settings import MAP_OPTIONS, map_options, parse_limit
 from orchestrator.streams.described import Files, apart, check, port_of, sink_behind, source_op
 from orchestrator.streams.dividing import Dividing
+from orchestrator.streams.gathering import Gathering
 from orchestrator.streams.patterns import inline
 from orchestrator.streams.picking import Picking
 from orchestrator.streams.plan import Op, Plan, Port
@@ -50,7 +51,7 @@ _BLOCKS = 256
 DECODING = ("strict", "replace")
 
 
-class Stream(Dividing, Uniting, Windowing, Picking):
+class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
     """A flow of items, made from an iterable, or by `read` and the merging methods.
 
     Args:

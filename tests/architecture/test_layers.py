@@ -36,12 +36,12 @@ LAYERS = (
     ("orchestrator.pool.size", "orchestrator.pool.sync"),
     ("orchestrator.pool",),
     ("orchestrator.streams.patterns",),
-    ("orchestrator.streams.patterns.timed",),
+    ("orchestrator.streams.patterns.gathered", "orchestrator.streams.patterns.timed"),
     ("orchestrator.streams",),
     ("orchestrator.jobfile",),
     ("orchestrator.fronts.common",),
     ("orchestrator.fronts",),
-    ("orchestrator", "orchestrator.pandas"),  # what `import orchestrator` gives
+    ("orchestrator", "orchestrator.aggregates", "orchestrator.pandas"),  # what `import orchestrator` gives
     ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),
     ("orchestrator.cli", "orchestrator.__main__"),
 )

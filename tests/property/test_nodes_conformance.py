@@ -11,13 +11,17 @@ from itertools import chain, count, takewhile
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.aggregates import collect_of, first_of, sum_of
+from orchestrator.aggregates import count as count_of
 from orchestrator.errors import ItemError
 from orchestrator.graph.barrier import Hold
 from orchestrator.graph.flow.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
+from orchestrator.streams.patterns.gathered.grouping import GroupMerge
+from orchestrator.streams.patterns.gathered.sorting import SortMerge
 from orchestrator.streams.patterns.inline import FilterInline, FlatMapInline, MapInline
 from orchestrator.streams.patterns.joining import Join
 from orchestrator.streams.patterns.merging import Concat, InStep, Merge, Multiplex, PriorityMerge
@@ -29,6 +33,8 @@ from orchestrator.streams.patterns.timed.sessions import SessionWindow
 from orchestrator.streams.patterns.timed.windows import CountWindow, TimeWindow
 from tests.support.nodes import Bench, Drain, SideSink
 from tests.support.waiting import until
+from workers.functions.aggregates.grouping import Grouping
+from workers.functions.aggregates.sorting import Sorting
 
 DOWN = "the greatest first"
 
@@ -92,6 +98,45 @@ def outer_join(left, right, *, many):
             pairs.append((item, None))
     rest = [other for k, other in enumerate(right) if k not in matched] if many else free
     return pairs + [(None, other) for other in rest]
+
+
+class ChunkByChunk:
+    """A gathering node that is given items, of which it makes what a worker would make of each list."""
+
+    def __init__(self, function, **options):
+        self.function = function
+        super().__init__(**options)
+
+    def take_in(self, items):
+        parts = items and not isinstance(items[0], int)
+        super().take_in(items if parts or not items else [self.function.together(rows_of(self.function, items))[0]])
+
+
+def rows_of(function, items):
+    return [tuple(item if column is None else column(item) for column in function.columns) for item in items]
+
+
+class Groups(ChunkByChunk, GroupMerge):
+    """By the remainder: count, sum, first and list."""
+
+    def __init__(self, memory):
+        made = {"n": count_of(), "sum": sum_of(), "first": first_of(), "all": collect_of()}
+        grouping = Grouping(lambda i: i % 7, made.values())
+        super().__init__(grouping, labels=tuple(made.items()), row=lambda key, found: (key, *found), memory=memory)
+
+
+class Sorts(ChunkByChunk, SortMerge):
+    """By the remainder."""
+
+    def __init__(self, memory, *, reverse):
+        super().__init__(Sorting(lambda i: i % 7, reverse=reverse), reverse=reverse, memory=memory)
+
+
+def groups(items):
+    found = {}
+    for item in items:
+        found.setdefault(item % 7, []).append(item)
+    return [(key, len(some), sum(some), some[0], some) for key, some in found.items()]
 
 
 def sessions(items, gap):
@@ -221,6 +266,20 @@ CASES = {
         aside=True,
         bounded=False,
     ),
+    **{
+        f"groups {memory}": Case(lambda _, m=memory: Groups(m), lambda a: [groups(a)], calls=False, bounded=False)
+        for memory in (400, "256M")
+    },
+    **{
+        f"sort {memory} {reverse}": Case(
+            lambda _, m=memory, r=reverse: Sorts(m, reverse=r),
+            lambda a, r=reverse: [sorted(a, key=lambda i: i % 7, reverse=r)],
+            calls=False,
+            bounded=False,
+        )
+        for memory in (400, "256M")
+        for reverse in (False, True)
+    },
     "join in turns": Case(
         lambda sink: in_turns(Join(fussy, how="full", many=True, unmatched=sink)),
         lambda a, b: [outer_join(a, b, many=True)], 2, interleaves=True, aside=True,
@@ -359,8 +418,9 @@ def test_one_consumer_of_several_walks_away(case):
 
 @each_case
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
-def test_a_snapshot_goes_on_where_it_was_taken(case, data):
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_snapshot_goes_on_where_it_was_taken(case, tmp_path, data):
+    place = str(tmp_path / "node")
     node = case.make(SideSink())
     node.close()
     if not hasattr(node, "snapshot"):
@@ -368,13 +428,18 @@ def test_a_snapshot_goes_on_where_it_was_taken(case, data):
     inputs = [sorted(data.draw(numbers), reverse=case.sorts == DOWN) for _ in range(case.inputs)]
     drawn = data.draw(cuts)
     first = Bench(case.make(SideSink()), inputs)
+    if isinstance(node, ChunkByChunk):
+        first.node.keep_written(place, "secret")
     for counts in drawn:
         first.turn((*counts, 0, 0, 0)[: case.inputs])
         if any(feed.outlets[0].ended for feed in first.feeds):
             first.node.close()
             return
     second = Bench(case.make(SideSink()), [feed.items for feed in first.feeds])
-    second.node.restore(pickle.loads(pickle.dumps(first.node.snapshot())))
+    state = pickle.dumps(first.node.snapshot())
+    if isinstance(node, ChunkByChunk):
+        second.node.keep_written(place, "secret")
+    second.node.restore(pickle.loads(state))
     before = [drain.got for drain in first.drains]
     outputs = [a + b for a, b in zip(before, second.run(), strict=True)]
     check(case, outputs, inputs)

@@ -1,5 +1,6 @@
 """What waits before a node, in memory and on disk: a queue, whatever is in between, across checkpoints too."""
 
+import tempfile
 from collections import deque
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_it_is_a_queue_and_goes_on_where_a_checkpoint_was(tmp_path_factory, scri
 
 def test_without_checkpoints_it_leaves_no_name_and_gives_the_disk_back(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SEGMENT_BYTES", 1000)
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     queue = Overflow("the edge", 0, None)
     for n in range(1000):
         queue.put([n] * 10)

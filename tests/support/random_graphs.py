@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import gzip
 import heapq
+import operator
 import os
 import random
 import signal
@@ -23,6 +24,7 @@ from typing import Any
 
 import workers
 from orchestrator import Failure, Pool, Stream, Workflow, run
+from orchestrator.aggregates import collect_of, count, first_of, sum_of
 
 DEADLINE_S = 60.0
 SIZES = (0, 1, 2, 30, 300, 1100, 2600)
@@ -101,6 +103,15 @@ def total(items):
 
 def total_of_window(window):
     return window.start_s + sum(window.items)
+
+
+def listed(found, n):
+    found.append(n)
+    return found
+
+
+def total_of_group(row):
+    return row["total"] + row["items"] + row.get("first", 0) + row.get("all", [0])[-1]
 
 
 def below(limit, n):
@@ -252,6 +263,7 @@ class RandomGraph:
         inline += [self._take, self._take_while, self._skip, self._distinct, self._enumerate, self._top, self._batch]
         inline += [self._barrier, *([] if self._kept else [self._tee])]
         at_work = [self._map, self._map, self._filter, self._flat_map, self._skipping, self._retried, self._workflow]
+        at_work += [self._grouped, self._sorted, self._folded]
         at_work += [self._unordered, self._dropping, self._returned, *([self._hook, self._deadly] if self._calm else [])]
         steps = inline + (at_work if self._in_workers else [])
         return self._draw.choice(steps)(flow)
@@ -366,6 +378,33 @@ class RandomGraph:
     def _workflow(self, flow):
         steps = Workflow().step("one", partial(add, 1)).step("two", partial(add, 10), when=partial(is_above, 50))
         return flow.then(flow.stream.through(steps), [n + 11 if n + 1 > 50 else n + 1 for n in flow.items])
+
+    def _grouped(self, flow):
+        m, memory = self._draw.choice([1, 7, 1500]), self._draw.choice(["20K", "256M"])
+        groups: dict[int, list[int]] = {}
+        for n in flow.items:
+            groups.setdefault(n % m, []).append(n)
+        made = flow.stream.group_by(partial(rest_of, m), memory=memory, **self._options)
+        if not flow.ordered:
+            stream = made.agg(total=sum_of(), items=count()).map_inline(total_of_group)
+            return flow.then(stream, [sum(all_) + len(all_) for all_ in groups.values()])
+        stream = made.agg(total=sum_of(), items=count(), first=first_of(), all=collect_of()).map_inline(total_of_group)
+        return flow.then(stream, [sum(all_) + len(all_) + all_[0] + all_[-1] for all_ in groups.values()])
+
+    def _sorted(self, flow):
+        reverse, memory = self._draw.random() < 0.5, self._draw.choice(["20K", "256M"])
+        if not flow.ordered or self._draw.random() < 0.3:
+            kept = sorted(flow.items, reverse=reverse)
+            return Flow(flow.stream.sort(reverse=reverse, memory=memory), kept, teed=flow.teed)
+        key = partial(rest_of, 17)
+        made = flow.stream.sort(key, reverse=reverse, memory=memory, **self._options)
+        return flow.then(made, sorted(flow.items, key=key, reverse=reverse))
+
+    def _folded(self, flow):
+        if not flow.ordered:
+            return Flow(flow.stream.reduce(add), [sum(flow.items)] if flow.items else [], teed=flow.teed)
+        made = flow.stream.fold(listed, [], operator.add, **self._options).unbatch()
+        return flow.then(made, flow.items)
 
     def _hook(self, flow):
         return replace(flow, stream=flow.stream.barrier(nothing))

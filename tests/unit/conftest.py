@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.functions import slices
+from workers.functions.columns import slices
 
 
 class Clock:

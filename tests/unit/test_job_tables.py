@@ -6,6 +6,7 @@ from orchestrator import Pool, Stream, Workflow, run
 from orchestrator.cli.job.options import job_parser
 from orchestrator.jobfile import builder, loader
 from orchestrator.jobfile.diagnostics import JobFileError
+from orchestrator.jobfile.fingerprint import of_job
 from orchestrator.jobfile.tables import schema
 from orchestrator.jobfile.tables.signatures import methods_of, parameters
 
@@ -227,6 +228,89 @@ def test_every_operator_that_picks_is_a_table(tmp_path, monkeypatch):
     run(*builder.build(job))
     kept = job.nodes["sink.end"].values["call"].function.__globals__["kept"]
     assert kept == [((5, 1), 0), ((6, 2), 1), ((7, 4), 2)]
+
+
+GATHERED = """
+[source.a]
+items = "ten.py:ten"
+[group_by.g]
+from = "a"
+key = "ten.py:odd"
+key_name = "odd"
+memory = "1K"
+retries = 1
+agg = { n = "count", total = { sum_of = "ten.py:same" }, all = { fold_of = { fn = "ten.py:put", initial = [], combine = "ten.py:add" } } }
+[sort.s]
+from = "g"
+key = "ten.py:total"
+reverse = true
+chunk = 1
+[source.b]
+items = "ten.py:ten"
+[reduce.r]
+from = "b"
+fn = "ten.py:add"
+initial = 100
+[source.c]
+items = "ten.py:ten"
+[fold.f]
+from = "c"
+fn = "ten.py:put"
+initial = []
+combine = "ten.py:add"
+[merge.m]
+from = ["s", "r", "f"]
+order = "concat"
+[sink.end]
+from = "m"
+call = "ten.py:keep"
+"""
+
+
+def test_what_gathers_is_a_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ten.py").write_text(
+        "kept = []\ndef ten(): return range(10)\ndef same(n): return n\ndef odd(n): return n % 2\ndef add(a, b): return a + b\n"
+        "def put(found, n): return [*found, n]\ndef total(row): return row['total']\ndef keep(item): kept.append(item)\n"
+    )
+    (tmp_path / "job.toml").write_text(GATHERED)
+    job = loader.read_job("job.toml")
+    known = of_job(job)
+    assert known == of_job(loader.read_job("job.toml"))
+    assert "the function ten.py:put" in known
+    run(*builder.build(job), engine="serial")
+    kept = job.nodes["sink.end"].values["call"].function.__globals__["kept"]
+    assert kept == [
+        {"odd": 1, "n": 5, "total": 25, "all": [1, 3, 5, 7, 9]},
+        {"odd": 0, "n": 5, "total": 20, "all": [0, 2, 4, 6, 8]},
+        145,
+        [*range(10)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("agg", "told"),
+    [
+        ('"count"', "'agg' must be a table of name = 'count'"),
+        ('{ n = "cuont" }', "'n' is no aggregate: 'cuont'; did you mean 'count'?"),
+        ('{ n = { count = "ten.py:ten" } }', "'count' takes no function, not 'ten.py:ten'"),
+        ("{ n = { sum_of = 3 } }", "'sum_of' takes a function"),
+        ('{ n = { sum_of = "ten.py:gone" } }', "gone"),
+        ('{ n = { fold_of = { fn = "ten.py:ten", initial = 0 } } }', "fold_of lacks 'combine'"),
+        ('{ n = "fold_of" }', "fold_of must be a table"),
+        ('{ key = "count" }', "'key' is the name of the key"),
+    ],
+)
+def test_mistakes_in_aggregates(tmp_path, monkeypatch, agg, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ten.py").write_text("def ten(): return range(3)\n")
+    (tmp_path / "job.toml").write_text(
+        f'[source.s]\nitems = "ten.py:ten"\n[group_by.g]\nfrom = "s"\nkey = "ten.py:ten"\nagg = {agg}\n'
+        '[sink.end]\nfrom = "g"\ndiscard = true\n'
+    )
+    with pytest.raises(JobFileError) as caught:
+        builder.build(loader.read_job("job.toml"))
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize(

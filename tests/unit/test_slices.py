@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.functions.slices import Slices
+from workers.functions.columns.slices import Slices
 
 
 def run(of, items, clock, *, took_s=0.001, fails_at=None, abandoned=lambda: False, began=None):

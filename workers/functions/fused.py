@@ -20,16 +20,16 @@ from dataclasses import replace
 from itertools import chain, compress, islice, repeat
 from operator import eq, truth
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.describe import describe
-from workers.functions.flow import Bad, Flow
+from workers.functions.columns.flow import Bad, Flow
+from workers.functions.columns.slices import Slices
 from workers.functions.lazy import FEW, MANY, FailedLazily, Lazy, Room, has_lazy, in_pieces, read
 from workers.functions.runner import CallSpec, Failures
-from workers.functions.slices import Slices
 from workers.functions.spill import Spill
-from workers.functions.steps import Step, StepCounts, Steps, UnknownLabelError
+from workers.functions.steps import Reducer, Step, StepCounts, Steps, UnknownLabelError
 from workers.transport.forks import present
 
 Tally = tuple[float, ...]
@@ -460,7 +460,11 @@ def _operator(step: Step, counts: list[StepCounts], *, stop: bool, room: Room) -
         counts.append(own)
         return _When(step, calls, Chain(step.branches[0][1], counts, stop=stop, room=room), own)
     plain: _Operator
-    if step.kind == "flat_map":
+    if step.kind == "fold":
+        from workers.functions.folding import Fold  # noqa: PLC0415 - only for those who fold
+
+        plain = Fold(cast("Reducer", step.function), calls)
+    elif step.kind == "flat_map":
         plain = _FlatMap(step, calls, room)
     else:
         plain = _Map(step, calls) if step.kind == "map" else _Filter(step, calls)

@@ -21,11 +21,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.errors.capture import ExceptionRecord, capture
-from workers.functions.flow import Bad, Flow
+from workers.functions.columns.flow import Bad, Flow
+from workers.functions.columns.slices import Slices
 from workers.functions.fused import Chain, Tally, Written, no_file, taken
 from workers.functions.lazy import SLICE_VALUES, FailedLazily, Room
 from workers.functions.runner import CallSpec
-from workers.functions.slices import Slices
 from workers.functions.spill import Extent, Parts, Spill
 from workers.functions.steps import StepCounts, Steps
 from workers.records.blocks import FailedRecord

@@ -12,7 +12,7 @@ from itertools import islice, starmap
 from typing import Any, NamedTuple
 
 from workers.errors.capture import ExceptionRecord, capture
-from workers.functions.slices import Slices
+from workers.functions.columns.slices import Slices
 from workers.functions.steps import Steps
 from workers.process.randomness import Seeded
 from workers.records.blocks import PartlyFailedError

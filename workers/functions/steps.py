@@ -13,14 +13,38 @@ All are frozen, made in the coordinator and read in the workers, but for `StepCo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 MOST_HELD = 65_536
 """As many results of one slice of items are held in memory; those of an item beyond it go to disk."""
 
-StepKind = Literal["map", "filter", "flat_map", "branch", "chain"]
+StepKind = Literal["map", "filter", "flat_map", "branch", "chain", "fold"]
+
+
+Row = tuple[Any, ...]
+
+
+class Reducer(Protocol):
+    """Makes one value of the rows of many values."""
+
+    @property
+    def columns(self) -> Sequence[Callable[[Any], Any] | None]:
+        """Functions of a value, which give its row.
+
+        None: the value itself.
+        """
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Which columns must hold numbers."""
+
+    def together(self, rows: Sequence[Row]) -> tuple[Any, dict[int, BaseException]]:
+        """Return the one value, and what was raised by which rows.
+
+        Where some raised, the value is not whole.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +55,10 @@ class Step:
     """Told in errors and statistics; steps inside a branch carry their path: "kind/label/step"."""
     kind: StepKind
     """"map": each item to one; "filter": keep it if true; "flat_map": to an iterable of items; "branch": by label into
-    one of `branches`; "chain": through the one chain in `branches`, for the sake of `when`."""
-    function: Callable[..., Any] | None
-    """Called with one item; for "branch" it gives the label; None for "chain"."""
+    one of `branches`; "chain": through the one chain in `branches`, for the sake of `when`; "fold": all to one, at the
+    end of a chain."""
+    function: Callable[..., Any] | Reducer | None
+    """Called with one item; for "branch" it gives the label; None for "chain"; what makes one of all for "fold"."""
     when: Callable[..., Any] | None = None
     """An item for which this is false passes unchanged."""
     branches: tuple[tuple[Hashable, tuple[Step, ...]], ...] = ()

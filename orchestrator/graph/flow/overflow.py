@@ -15,22 +15,19 @@ from __future__ import annotations
 import glob
 import os
 import pickle
-import tempfile
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from sys import getsizeof
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.sinks.disk.new_file import begin, reopen
+from orchestrator.graph.flow.segment import Segment, on_disk
 
 SEGMENT_BYTES = 8 << 20
 _KEPT_BYTES = 1 << 20
 """With checkpoints, each of which holds what is in memory."""
 _ITEM_BYTES = 48
 """What an item takes in memory beside what its pickle says."""
-_HEAD_BYTES = 8
 
 
 class Overflow:
@@ -49,7 +46,7 @@ class Overflow:
         self._share_bytes = share_bytes if place is None else min(share_bytes, _KEPT_BYTES)
         self._memory: deque[tuple[list[Any], int]] = deque()  # oldest first, each with its bytes
         self._memory_bytes = 0
-        self._segments: deque[_Segment] = deque()  # what they hold came after what is in memory
+        self._segments: deque[Segment] = deque()  # what they hold came after what is in memory
         self._numbers = 0
         self._spent: list[str] = []  # read since the last checkpoint, which needs them
         self._old: list[str] = []  # read before it
@@ -75,7 +72,7 @@ class Overflow:
         else:
             with self._on_disk():
                 if not self._segments or self._segments[-1].size >= SEGMENT_BYTES:
-                    self._segments.append(_Segment(self._new_place()))
+                    self._segments.append(Segment(self._new_place()))
                 self._segments[-1].append(data)
             self.disk_bytes += len(data)
         self.items += len(items)
@@ -108,16 +105,8 @@ class Overflow:
         self._numbers += 1
         return None if self._place is None else f"{self._place}-{self._numbers}"
 
-    @contextmanager
-    def _on_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            where = os.path.dirname(self._place) if self._place else tempfile.gettempdir()  # noqa: PTH120
-            hint = "free some space" if self._place else "free some space there, or point TMPDIR to a larger disk"
-            raise OrchestratorError(
-                f"can't write the items waiting at {self._name} to {where}: {error.strerror}; {hint}"
-            ) from None
+    def _on_disk(self) -> AbstractContextManager[None]:
+        return on_disk(f"the items waiting at {self._name}", self._place and os.path.dirname(self._place))  # noqa: PTH120
 
     # ---- checkpoints ------------------------------------------------------------------------------------------
 
@@ -149,7 +138,7 @@ class Overflow:
         self.items, self.disk_bytes = state["counts"]
         for path, size, at in state["segments"]:
             try:
-                self._segments.append(_Segment(path, size, at))
+                self._segments.append(Segment(path, size, at))
             except OSError as error:
                 raise OrchestratorError(
                     f"can't resume from {path}, the items waiting at {self._name}: {error.strerror or error}"
@@ -173,55 +162,3 @@ def _pickled(items: list[Any]) -> tuple[bytes, Exception | None]:
         return pickle.dumps(items, pickle.HIGHEST_PROTOCOL), None
     except Exception as error:
         return b"", error
-
-
-class _Segment:
-    """One file of lists."""
-
-    def __init__(self, path: str | None, size: int = 0, at: int = 0) -> None:
-        """Create the file, or continue with an earlier run's: `size` bytes, read up to `at`."""
-        self.path = path
-        self.size, self.at = size, at
-        if path is None:
-            self._fd = _unnamed()
-        elif not size:
-            self._fd = begin(path)
-        else:
-            self._fd = reopen(path)
-            found = os.fstat(self._fd).st_size
-            if found < size:
-                self.close()
-                raise OSError(f"it has {found:,} bytes of {size:,}")
-            os.ftruncate(self._fd, size)
-
-    def append(self, data: bytes) -> None:
-        whole = len(data).to_bytes(_HEAD_BYTES, "little") + data
-        done = 0
-        while done < len(whole):
-            done += os.pwrite(self._fd, memoryview(whole)[done:], self.size + done)
-        self.size += done
-
-    def next(self) -> bytes:
-        length = int.from_bytes(self._read(_HEAD_BYTES), "little")
-        return self._read(length)
-
-    def _read(self, length: int) -> bytes:
-        data = b""
-        while len(data) < length:
-            some = os.pread(self._fd, length - len(data), self.at)
-            if not some:
-                raise OSError(0, "the file was cut short")
-            self.at += len(some)
-            data = data + some if data else some
-        return data
-
-    def sync(self) -> None:
-        os.fdatasync(self._fd)
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-
-def _unnamed() -> int:
-    with tempfile.TemporaryFile(prefix="orchestrator-", buffering=0) as file:
-        return os.dup(file.fileno())

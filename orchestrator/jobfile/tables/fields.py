@@ -8,7 +8,7 @@ from typing import Literal
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "limit",
     "function", "functions", "stream", "streams", "workflow",
-    "priorities", "values", "chunk", "names", "anything", "choice", "retries", "workers",
+    "priorities", "values", "chunk", "names", "anything", "choice", "aggregates", "retries", "workers",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
 
@@ -31,6 +31,7 @@ TAKES: dict[Kind, str] = {
     "chunk": "a whole number of at least 1, or 'auto'",
     "anything": "any value",
     "choice": "one of its choices",
+    "aggregates": "a table of name = 'count', or of name = { sum_of = 'module:function' }",
     "retries": "a whole number of at least 0, or a table of exception class = number",
     "workers": "a whole number of at least 1, or a string as for -j",
 }

@@ -91,6 +91,8 @@ TABLES = {
     "skip": Table(("skip",), {}, {"n": _FROM_0}),
     "top": Table(("top",), {}, {"n": _FROM_0}),
     "enumerate": Table(("enumerate",), {}, {"start": Field("count", at_least=0)}),
+    "group_by": Table(("group_by",), {}, {"memory": Field("size"), "agg": Field("aggregates", required=True)}),
+    "sort": Table(("sort",), {}, {"memory": Field("size")}),
     "window_by_session": Table(("window_by_session",), {}, {"late": text()}),
     "broadcast": Table(("broadcast",), {}, {"on_failure": text("raise", "drop")}),
     "demultiplex": Table(
@@ -104,6 +106,8 @@ TABLES = {
 }
 """Kind -> what is special about it; every other method of `Stream` is a kind of its own."""
 
+GATHERING = ("group_by", "reduce", "fold", "sort")
+"""Tables whose functions workers load by their names."""
 _NO_TABLES = {"collect", "explain", "iterate_async"}
 """Methods that are for programs."""
 

@@ -252,7 +252,7 @@ class Top(Node):
     *Fails when* the key function raises, or two keys can't be compared.
     """
 
-    __slots__ = ("kept", "key", "n", "smallest")
+    __slots__ = ("came", "kept", "key", "n", "smallest")
 
     def __init__(
         self, n: int, key: Callable[[Any], Any] | None = None, *, smallest: bool = False, name: str = "top"
@@ -262,14 +262,15 @@ class Top(Node):
         self.n = n
         self.key = key
         self.smallest = smallest
+        self.came = 0  # items so far
         self.kept: list[tuple[Any, int, Any]] = []
         """A heap of (key, number of the item, item); the first is the next to go."""
 
     def receive(self, items: list[Any], port: int) -> None:
         """Keep what is among the greatest so far."""
         keys, error = (items, None) if self.key is None else apply(self, port, self.key, items, "the key function")
-        number = self.inlets[port].items - len(items)
-        place = 0
+        number, place = self.came, 0
+        self.came += len(items)
         try:
             for place, (key, item) in enumerate(zip(keys, items, strict=False)):
                 # Of equal keys the later item goes first: its number, negated, is the smaller one.
@@ -290,8 +291,8 @@ class Top(Node):
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is kept."""
-        return {"kept": list(self.kept)}
+        return {"kept": list(self.kept), "came": self.came}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a state that `snapshot` returned."""
-        self.kept = list(state["kept"])
+        self.kept, self.came = list(state["kept"]), state["came"]

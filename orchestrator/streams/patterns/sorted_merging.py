@@ -1,19 +1,16 @@
-"""The k-way merge of sorted inputs, on whole lists. The node owns the bounded buffers of its inputs.
+"""The k-way merge of sorted inputs, on whole lists (`ordering.py`).
 
-Everything up to the smallest of the last keys of the unfinished inputs is safe to release: bisect finds it in each
-input, and one sort (Timsort, which finds the runs) merges it, instead of a heap step an item.
+The node owns the bounded buffers of its inputs.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.streams.patterns.calls import apply, item_error
-from orchestrator.streams.patterns.ordering import Descending
+from orchestrator.streams.patterns.ordering import safe_counts, sort_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,10 +36,10 @@ class MergeSorted(Node):
         name: str = "merge_sorted",
     ) -> None:
         super().__init__(name, inputs=inputs)
-        self.key = Descending if reverse and key is None else key
-        self.reverse = reverse and key is not None  # keys are turned round then
+        self.key = key
+        self.reverse = reverse
         self.held: list[list[Any]] = [[] for _ in range(inputs)]
-        self.keys: list[list[Any]] = self.held if self.key is None else [[] for _ in range(inputs)]
+        self.keys: list[list[Any]] = self.held if key is None else [[] for _ in range(inputs)]
         self.last: list[list[Any]] = [[] for _ in range(inputs)]  # the greatest key an input showed; empty: none yet
 
     def capacity(self, port: int) -> int:
@@ -56,11 +53,10 @@ class MergeSorted(Node):
             keys, error = items, None
         else:
             keys, error = apply(self, port, self.key, items, "the key function")
-            if self.reverse:
-                keys = list(map(Descending, keys))
         place = self._unsorted(keys, port)
         if place is not None:
-            error = item_error(self, port, items, place, self._wrong_order, None)
+            wrong = "greater" if self.reverse else "less"
+            error = item_error(self, port, items, place, f"an item {wrong} than the one before it", None)
             keys = keys[:place]
         if keys:
             self.held[port] += items[: len(keys)]
@@ -73,34 +69,12 @@ class MergeSorted(Node):
 
     def _unsorted(self, keys: list[Any], port: int) -> int | None:
         seen = self.last[port] + keys
-        ordered = sorted(seen)
+        ordered = sorted(seen, reverse=self.reverse)
         if all(map(is_, ordered, seen)):
             return None
-        first = next(place for place in range(1, len(seen)) if seen[place] < seen[place - 1])
+        pairs = ((place - 1, place) if self.reverse else (place, place - 1) for place in range(1, len(seen)))
+        first = next(max(pair) for pair in pairs if seen[pair[0]] < seen[pair[1]])
         return first - len(self.last[port])
-
-    @property
-    def _wrong_order(self) -> str:
-        what = "greater" if self.reverse or self.key is Descending else "less"
-        return f"an item {what} than the one before it"
-
-    def _safe(self) -> list[int]:
-        """Return how many items of each input may go."""
-        bound: list[Any] = []
-        holder = len(self.held)
-        for port, last in enumerate(self.last):
-            if self.ended[port]:
-                continue
-            if not last:
-                return [0] * len(self.held)
-            if not bound or last[0] < bound[0]:
-                bound, holder = last, port
-        if not bound:
-            return [len(held) for held in self.held]
-        # An equal key of a higher input must wait: the input that sets the bound may bring more of it.
-        return [
-            (bisect_right if port <= holder else bisect_left)(keys, bound[0]) for port, keys in enumerate(self.keys)
-        ]
 
     def _drain(self) -> bool:
         outlet = self.outlets[0]
@@ -108,16 +82,13 @@ class MergeSorted(Node):
         if (room := outlet.capacity()) > 0:
             items: list[Any] = []
             keys: list[Any] = []
-            for port, count in enumerate(self._safe()):
+            for port, count in enumerate(safe_counts(self.keys, self.last, self.ended, reverse=self.reverse)):
                 items += self.held[port][:count]
                 if self.key is not None:
                     keys += self.keys[port][:count]
                     del self.keys[port][:count]
                 del self.held[port][:count]
-            if self.key is None:
-                items.sort()
-            else:
-                items.sort(key=partial(next, iter(keys)))  # `sort` asks for each key once, in the order of the list
+            sort_by(items, None if self.key is None else keys, reverse=self.reverse)
             outlet.push(items[:room])
             outlet.push(items[room:])  # waits there, and this node isn't read meanwhile
             moved = bool(items)

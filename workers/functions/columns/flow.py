@@ -10,7 +10,8 @@ Runs in the worker; owner of a flow is the chain that it is in. Values stand in 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, chain, compress, islice, repeat
 from operator import is_not, sub
 from typing import Any
@@ -24,7 +25,7 @@ Bad = dict[int, ExceptionRecord]
 class Flow:
     """The values now, and what is needed to know whose they are."""
 
-    __slots__ = ("failures", "size", "trail", "values")
+    __slots__ = ("_apart", "failures", "size", "trail", "values")
 
     def __init__(self, items: Sequence[Any]) -> None:
         self.size = len(items)
@@ -34,6 +35,19 @@ class Flow:
         came of them the results of each start, and the end."""
         self.failures: Bad = {}
         """By position in the items."""
+        self._apart: Callable[[], list[Any]] | None = None
+        """Gives what the values were made of one by one, if all became one."""
+
+    def come_together(self, value: Any, apart: Callable[[Sequence[Any]], list[Any]]) -> None:
+        """Replace all values by one, which stands for the item of the first.
+
+        Args:
+            value: the one.
+            apart: gives for the values before what each alone would have become.
+        """
+        values = self.values
+        self._apart = partial(apart, values)
+        self.spread([value], [0, *repeat(1, len(values))])
 
     def keep(self, mask: Sequence[bool]) -> None:
         """Drop the values for which the mask is false."""
@@ -80,14 +94,21 @@ class Flow:
         self.keep(mask)
         return mask
 
-    def purge(self) -> None:
-        """Drop the values of items of which another value failed, as a failed item gives nothing."""
+    def purge(self) -> list[bool]:
+        """Drop the values of items of which another value failed, as a failed item gives nothing.
+
+        Returns the mask of the rest.
+        """
         mask = [origin not in self.failures for origin in self.origins()]
         if not all(mask):
             self.keep(mask)
+        return mask
 
     def by_item(self) -> list[Sequence[Any]]:
         """Return the values of each item, none for one that failed or was dropped."""
+        if self._apart is not None:
+            self.values, self._apart = self._apart(), None
+            self.trail.pop()
         if not self.trail:
             return list(zip(self.values, strict=False))
         groups: list[Any] = [[] for _ in range(self.size)]
