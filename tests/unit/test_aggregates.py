@@ -25,6 +25,7 @@ from orchestrator.aggregates import (
     min_of,
     sum_of,
 )
+from orchestrator.streams.patterns.gathered import grouping as gathered
 from orchestrator.streams.patterns.gathered import store
 from orchestrator.streams.patterns.gathered.grouping import GroupMerge
 from orchestrator.streams.patterns.gathered.sorting import SortMerge
@@ -139,7 +140,7 @@ def test_an_initial_value_is_not_shared():
 
 
 def spread(n):
-    return [n] * (n % 3)
+    return [n + k for k in range(n % 3)]
 
 
 def fussy(n):
@@ -181,8 +182,8 @@ def test_who_fails_is_known_and_counts_nowhere(name, items):
     key, aggregates, fails = AGGREGATES[name]
     grouping = Grouping(key, aggregates)
     done = ran(Steps((Step("spread", "flat_map", spread), Step("fold", "fold", grouping))), items)
-    assert sorted(place for place, _ in done.failures) == [k for k, n in enumerate(items) if n % 3 and fails(n)]
-    good = [n for n in items if not fails(n)]
+    assert sorted(place for place, _ in done.failures) == [k for k, n in enumerate(items) if any(map(fails, spread(n)))]
+    good = [n for n in items if not any(map(fails, spread(n)))]
     wanted = ran(Steps((Step("spread", "flat_map", spread), Step("fold", "fold", grouping))), good).flat()
     for parts in (done.flat(), [part for group in done.by_item(stop=False) for part in group]):
         assert everything(grouping, parts) == everything(grouping, wanted)
@@ -197,9 +198,9 @@ def everything(grouping, parts):
 def test_with_the_first_failure_the_chunk_ends(items):
     grouping = Grouping(lambda n: fussy(n) % 4, [collect_of()])
     done = ran(Steps((Step("spread", "flat_map", spread), Step("fold", "fold", grouping))), items, stop=True)
-    bad = [k for k, n in enumerate(items) if n % 3 and n % 13 == 5]
+    bad = [k for k, n in enumerate(items) if any(each % 13 == 5 for each in spread(n))]
     assert [place for place, _ in done.failures] == bad[:1]
-    wanted = [n for n in items[: bad[0] if bad else None] for _ in range(n % 3)]
+    wanted = [n for item in items[: bad[0] if bad else None] for n in spread(item)]
     got = [n for part in done.flat() for (found,) in part.values() for n in found]
     assert sorted(got) == sorted(wanted)
 
@@ -232,12 +233,15 @@ def test_groups_beyond_the_memory_take_no_more_of_it_and_keep_their_order():
     assert most < 3000
 
 
-def test_a_partition_that_does_not_fit_is_divided_again():
+def test_a_partition_that_does_not_fit_is_divided_again(monkeypatch):
+    depths, partitioned = set(), gathered._partitioned
+    monkeypatch.setattr(gathered, "_partitioned", lambda *args: depths.add(args[2]) or partitioned(*args))
     grouping = Grouping(lambda n: n, [collect_of()])
-    node = GroupMerge([("all", collect_of())], lambda key, found: (key, *found), memory="3K")
+    node = GroupMerge([("all", collect_of())], lambda key, found: (key, *found), memory="20K")
     (rows,) = Bench(node, [[parts_of(grouping, range(k, 6000 + k, 7)) for k in range(7)]]).run()
     assert sorted(rows) == [(n, [n]) for n in range(6006)]
     assert [key for key, _ in rows] == [n for k in range(7) for n in range(k, 6000 + k, 7)]
+    assert depths == {0, 1}, "once is enough"
 
 
 def test_many_runs_become_fewer(monkeypatch):

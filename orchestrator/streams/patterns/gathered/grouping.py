@@ -23,7 +23,9 @@ from workers.errors.describe import describe, text_of, type_name
 if TYPE_CHECKING:
     from workers.functions.aggregates.functions import Aggregate
 
-_WAYS = 64
+_WAY_BITS = 6
+_WAYS = 1 << _WAY_BITS
+_WORD = (1 << 64) - 1
 _DEEPEST = 4
 """A partition is divided so often at most; then its keys have the same hash, or one key holds too much."""
 _HASHED = "which keys have which hash differs from process to process"
@@ -176,6 +178,16 @@ def _number(entry: tuple[Any, ...]) -> int:
     return number
 
 
+def _way_of(key: Any, depth: int) -> int:
+    """Return the partition of a key, by bits of its hash that tell nothing of those of another depth.
+
+    The bits are mixed first, as whole numbers are their own hashes (multiplication and shift, as in splitmix64).
+    """
+    mixed = hash(key) * 0x9E3779B97F4A7C15 & _WORD
+    mixed = (mixed ^ mixed >> 32) * 0xD6E8FEB86659FD93 & _WORD
+    return mixed >> (64 - (depth + 1) * _WAY_BITS) & (_WAYS - 1)
+
+
 def _bytes_of_table(table: dict[Any, list[Any]]) -> int:
     return 100 * len(table) + bytes_of(table.keys()) + bytes_of(table.values())
 
@@ -187,7 +199,7 @@ def _partitioned(
     found = [list(places) for places in partitions] or [[] for _ in range(_WAYS)]
     waiting: list[list[Entry]] = [[] for _ in range(_WAYS)]
     for entry in entries:
-        way = hash((depth, entry[1])) % _WAYS
+        way = _way_of(entry[1], depth)
         waiting[way].append(entry)
         if len(waiting[way]) >= ROOM:
             found[way].append(store.put(waiting[way]))
