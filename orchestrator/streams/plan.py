@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import length_hint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.checkpoint.fingerprint import of_closure, of_function, of_iterable, of_libraries
 from orchestrator.errors import ConfigError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.flow.node import Node
     from orchestrator.pool.pool import Pool
     from orchestrator.sources.block_splitting import Divider
+    from workers.functions.steps import Reducer
 
 _TURN = 256
 """Items that a join takes of one input before it is the other's turn."""
@@ -296,6 +297,9 @@ def _name_apart(groups: list[_Group]) -> None:
 
 
 def _each_function(step: Step) -> Iterator[Any]:
+    if step.kind == "fold":
+        yield from cast("Reducer", step.function).reaches
+        return
     for function in (step.function, step.when):
         if function is not None:
             yield function

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import workers
 from orchestrator import Failure, ItemError, Pool, Stream, run
-from orchestrator.aggregates import collect_of, count, first_of, last_of, sum_of
+from orchestrator.aggregates import collect_of, count, first_of, last_of, mean_of, sum_of
 from orchestrator.pool.engines import ENGINES
+from orchestrator.streams.running import plan_of
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -137,3 +138,29 @@ def test_reduce_and_fold(pool):
     assert gathered(Stream([]).reduce(max), pool) == []
     assert gathered(Stream([]).reduce(max, 3), pool) == [3]
     assert gathered(Stream("abc" * 200).fold(lambda n, _: n + 1, 0, lambda a, b: a + b), pool) == [600]
+
+
+def fingerprint(stream):
+    return plan_of(stream.to(None)).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda s: s.group_by(lambda n: n % 2).agg(n=count()), lambda s: s.group_by(lambda n: n % 3).agg(n=count())),
+        (lambda s: s.group_by(abs).agg(n=sum_of()), lambda s: s.group_by(abs).agg(n=mean_of())),
+        (lambda s: s.group_by(abs).agg(n=sum_of(lambda n: n)), lambda s: s.group_by(abs).agg(n=sum_of(lambda n: -n))),
+        (lambda s: s.group_by(abs).agg(n=count()), lambda s: s.group_by(abs).agg(m=count())),
+        (lambda s: s.fold(max, 0, max), lambda s: s.fold(max, 1, max)),
+        (lambda s: s.fold(max, 0, max), lambda s: s.fold(max, 0, min)),
+        (lambda s: s.reduce(max), lambda s: s.reduce(min)),
+        (lambda s: s.reduce(max, 1), lambda s: s.reduce(max, 2)),
+        (lambda s: s.sort(abs), lambda s: s.sort()),
+        (lambda s: s.sort(), lambda s: s.sort(reverse=True)),
+        (lambda s: s.take(3), lambda s: s.take(4)),
+        (lambda s: s.distinct(abs), lambda s: s.distinct()),
+    ],
+)
+def test_a_run_is_known_by_what_it_gathers_with(one, other):
+    assert fingerprint(one(Stream([1]))) == fingerprint(one(Stream([1])))
+    assert fingerprint(one(Stream([1]))) != fingerprint(other(Stream([1])))

@@ -40,6 +40,13 @@ class Reducer(Protocol):
     def numbers(self) -> Sequence[int]:
         """Which columns must hold numbers."""
 
+    @property
+    def reaches(self) -> Sequence[Any]:
+        """All that the value is computed with: functions, classes and values.
+
+        A run that is resumed is compared by these.
+        """
+
     def together(self, rows: Sequence[Row]) -> tuple[Any, dict[int, BaseException]]:
         """Return the one value, and what was raised by which rows.
 

@@ -39,6 +39,11 @@ class Aggregate:
     adds = False
     """Whether its values must be numbers, or None."""
 
+    @property
+    def reaches(self) -> tuple[Any, ...]:
+        """All that it computes with."""
+        return (self.value,)
+
     def part(self, values: Sequence[Any]) -> Any:
         """Return the part of some values, at least one, in the order of their items."""
         raise NotImplementedError
@@ -192,6 +197,11 @@ class Folded(Aggregate):
                 raise TypeError(f"the {name} of a fold must take two values, not be {each!r}")
         self.function, self.initial, self.combine = function, initial, combine
 
+    @property
+    def reaches(self) -> tuple[Any, ...]:
+        """All that it computes with."""
+        return (self.value, self.function, self.combine, self.initial)
+
     def part(self, values: Sequence[Any]) -> Any:
         """Fold the values, from a copy of `initial` on."""
         initial = self.initial if isinstance(self.initial, _ATOMS) else deepcopy(self.initial)
@@ -214,6 +224,11 @@ class Reduced(Aggregate):
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
         super().__init__(None)
         self.function = function
+
+    @property
+    def reaches(self) -> tuple[Any, ...]:
+        """All that it computes with."""
+        return (self.function,)
 
     def part(self, values: Sequence[Any]) -> Any:
         """Reduce the values."""

@@ -46,6 +46,11 @@ class Grouping:
         """Which columns must hold numbers."""
         return tuple(column for column, each in enumerate(self.aggregates, 1) if each.adds)
 
+    @property
+    def reaches(self) -> list[Any]:
+        """All that the value is computed with."""
+        return [self.key, *(part for each in self.aggregates for part in (type(each), *each.reaches))]
+
     def together(self, rows: Sequence[Row]) -> tuple[Parts, dict[int, BaseException]]:
         """Return the parts of rows, and what was raised by which of them.
 

@@ -32,6 +32,11 @@ class Sorting:
         self.columns: tuple[Callable[[Any], Any] | None, ...] = (None,) if key is None else (key, None)
         """Functions of an item: its key, and the item itself."""
 
+    @property
+    def reaches(self) -> tuple[Any, ...]:
+        """All that the run is computed with."""
+        return (self.key, self.reverse)
+
     def together(self, rows: Sequence[tuple[Any, ...]]) -> tuple[Run, dict[int, BaseException]]:
         """Return rows as a run, and what was raised by those that can't be compared with the others."""
         try:
