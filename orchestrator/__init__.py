@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.pool.pool import Pool
     from orchestrator.pool.stats import PoolStats
     from orchestrator.pool.sync.barrier import Barrier
+    from orchestrator.pool.sync.rate_limit import RateLimit
     from orchestrator.pool.sync.resources import ResourcePool
     from orchestrator.pool.sync.share import Shared
     from orchestrator.pool.workflow import Workflow
@@ -56,6 +57,7 @@ _HOMES = {
     "Pool": "pool.pool",
     "PoolStats": "pool.stats",
     "WorkerInfo": "engine.protocol.status",
+    "RateLimit": "pool.sync.rate_limit",
     "ResourcePool": "pool.sync.resources",
     "Failure": "engine.recovery.item_errors",
     "Report": "streams.report",
@@ -98,6 +100,7 @@ __all__ = [
     "OrchestratorError",
     "Pool",
     "PoolStats",
+    "RateLimit",
     "ReentrantCallError",
     "RemoteError",
     "Report",

@@ -213,6 +213,8 @@ class MapOptions:
     """Whether no item is begun a second time, whatever becomes of its worker."""
     drop_none: bool = False
     """Whether results that are None are left out; of a plain function, as steps know it themselves."""
+    rate: Any = None
+    """How many calls a second there may be, or a `RateLimit`; whoever has the function sees to it."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.chunk, str) and self.chunk == "auto"):
@@ -224,6 +226,8 @@ class MapOptions:
             object.__setattr__(self, "timeout_s", seconds("timeout", self.timeout_s))
         object.__setattr__(self, "retry_delay_s", seconds("retry_delay", self.retry_delay_s, zero=True))
         _check_retries(self.retries)
+        if self.rate is not None and not hasattr(self.rate, "acquire"):
+            seconds("rate", self.rate)
         if self.at_most_once and self.retries:
             raise ConfigError("at_most_once=True excludes retries: a retry runs an item again")
 
@@ -238,6 +242,7 @@ MAP_OPTIONS = {
     "dead_letters": "dead_letters",
     "at_most_once": "at_most_once",
     "drop_none": "drop_none",
+    "rate": "rate",
 }
 """The names of options in `Pool.map`, and in `MapOptions`."""
 

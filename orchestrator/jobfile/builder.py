@@ -23,6 +23,7 @@ from orchestrator.jobfile.tables.schema import (
 )
 from orchestrator.jobfile.tables.signatures import is_made_of_items, takes_options
 from orchestrator.pool.workflow import Workflow
+from orchestrator.streams.described import rated
 from orchestrator.streams.stream import Stream
 
 _MERGES = {
@@ -119,7 +120,8 @@ class _Builder:
             return stream.through(self._job.workflows[argument], **options)
         if action in INLINE:
             return getattr(stream, action)(argument.function, **options)
-        return stream.through(_one_step(node.name, action, argument, values.get("when")), **options)
+        function = rated(argument, options.pop("rate", None))
+        return stream.through(_one_step(node.name, action, function, values.get("when")), **options)
 
     def _make_broadcast(self, node: JobNode) -> Any:
         return dict(zip(node.outputs, self._plain(node), strict=True))

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from orchestrator.graph.flow.node import Node
     from orchestrator.pool.calls.pool_future import PoolFuture
     from orchestrator.pool.close_report import CloseReport
+    from orchestrator.pool.sync.rate_limit import RateLimit
 
 
 DeadLetters = str | os.PathLike[str] | Callable[[DeadLetter], object] | LetterSink
@@ -193,6 +194,7 @@ class Pool:
         dead_letters: DeadLetters | None = None,
         at_most_once: bool = False,
         drop_none: bool = False,
+        rate: float | RateLimit | None = None,
         progress: bool = False,
         desc: str | None = None,
     ) -> MapResults:
@@ -225,6 +227,8 @@ class Pool:
                 calls of a pool. It excludes `retries`.
             drop_none: whether results that are None are left out, in the workers, as the command `run` does. By
                 default None is a result like any other.
+            rate: how many calls a second there may be in all workers together, or a `RateLimit`, which several maps may
+                share. A retry is a call, too. What an item waits for its turn counts as its time.
             progress: whether to draw a bar on stderr.
             desc: the bar's label.
 
@@ -244,8 +248,12 @@ class Pool:
             raise ConfigError(f"map needs a function first, not {type_name(type(fn))}: pool.map(fn, items)")
         options = MapOptions(
             ordered, chunk, retries, retry_delay, on_error, timeout, dead_letters, at_most_once=at_most_once,
-            ahead=True, drop_none=drop_none,
+            ahead=True, drop_none=drop_none, rate=rate,
         )  # fmt: skip
+        if rate is not None:
+            from orchestrator.pool.sync.rate_limit import rated  # noqa: PLC0415 - only for maps that have one
+
+            fn = rated(fn, rate)
         star = len(iterables) > 1
         total = _known_length(iterables)
         source = in_step(iterables) if star else iterables[0]

@@ -49,7 +49,7 @@ class Described:
         check(options)
         name = desc or name_of(fn, kind)
         drop_none, rest = apart(options or {})
-        step = Step(name, kind, fn, drop_none=drop_none)
+        step = Step(name, kind, rated(fn, (options or {}).get("rate")), drop_none=drop_none)
         return self._then(Op(kind, name, (self._port,), None, ("",), (step,), rest))
 
     def _gathered(
@@ -124,6 +124,16 @@ def check(options: dict[str, Any] | None) -> None:
     refuse_unwritable(map_options(options or {}).dead_letters)
 
 
+def rated(function: Any, rate: Any) -> Callable[..., Any]:
+    """Return a function that keeps to a rate, if there is one."""
+    if rate is None:
+        found: Callable[..., Any] = function
+        return found
+    from orchestrator.pool.sync import rate_limit  # noqa: PLC0415 - only for steps that have one
+
+    return rate_limit.rated(function, rate)
+
+
 def refuse_options(kind: str, options: dict[str, Any]) -> None:
     """Refuse the options of `map` that mean nothing for a step that gathers.
 
@@ -131,13 +141,14 @@ def refuse_options(kind: str, options: dict[str, Any]) -> None:
         ConfigError: one is there, or can't be.
     """
     check(options)
-    if "drop_none" in options:
-        raise ConfigError(f"{kind} has no drop_none, as it drops nothing; put map(..., drop_none=True) before it")
+    for name in ("drop_none", "rate"):
+        if name in options:
+            raise ConfigError(f"{kind} has no {name}; put map(..., {name}=...) before it")
 
 
 def apart(options: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
     """Return whether a step drops None, and the options that fused neighbours must share."""
-    rest = {name: value for name, value in options.items() if name != "drop_none"}
+    rest = {name: value for name, value in options.items() if name not in {"drop_none", "rate"}}
     return options.get("drop_none", False), rest or None
 
 

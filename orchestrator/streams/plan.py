@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _TURN = 256
 """Items that a join takes of one input before it is the other's turn."""
-KEEP_THE_OUTPUT = frozenset({"retries", "retry_delay", "timeout", "chunk"})
+KEEP_THE_OUTPUT = frozenset({"retries", "retry_delay", "timeout", "chunk", "rate"})
 """Options that say how a step runs, not what it gives: a run may be resumed after they were changed."""
 
 

@@ -23,7 +23,7 @@ from orchestrator.option_values import one_of
 from orchestrator.pool.internals import internals_of
 from orchestrator.pool.workflow import Workflow, check_hook
 from orchestrator.settings import MAP_OPTIONS, map_options, parse_limit
-from orchestrator.streams.described import Files, apart, check, port_of, sink_behind, source_op
+from orchestrator.streams.described import Files, apart, check, port_of, rated, sink_behind, source_op
 from orchestrator.streams.dividing import Dividing
 from orchestrator.streams.gathering import Gathering
 from orchestrator.streams.patterns import inline
@@ -134,7 +134,8 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         Args:
             fn: called with one item; a `Workflow` is run as by `through`.
             desc: what reports, bars and errors call the step; by default the function's name.
-            options: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters, at_most_once, drop_none.
+            options: ordered, chunk, timeout, retries, retry_delay, on_error, dead_letters, at_most_once, drop_none,
+                rate.
 
         Raises:
             ConfigError: an option can't be.
@@ -163,6 +164,8 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         if not isinstance(workflow, Workflow):
             raise ConfigError(f"through needs a Workflow, not {type_name(type(workflow))}; for a function there is map")
         check(options)
+        if options.get("rate") is not None:
+            rated(workflow, options["rate"])  # refuses it
         drop_none, options_of_stage = apart(options)
         stream, stages = self, list(workflow.stages)
         if drop_none:

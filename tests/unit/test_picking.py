@@ -176,7 +176,7 @@ def test_an_odd_gap_is_refused(gap_s):
 # ---- pace --------------------------------------------------------------------------------------------------------
 
 
-@given(steps=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 80)), max_size=60), rate=st.sampled_from([1, 10, 40]))
+@given(steps=st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 1, 3, 80])), max_size=200), rate=st.sampled_from([1, 10, 40]))
 def test_no_second_has_more_than_its_share(steps, rate):
     """Whatever comes when: in any second at most a second's items, and what may go at once."""
     now = [0.0]
@@ -188,7 +188,7 @@ def test_no_second_has_more_than_its_share(steps, rate):
         now[0] += hundredths / 100
     at_once = max(1, rate // 10)
     for start in went:
-        assert sum(start <= time < start + 1 for time in went) <= rate + at_once
+        assert sum(start <= time < start + 1 - 1e-6 for time in went) <= rate + at_once - 1
     assert bench.drains[0].got == list(range(len(went)))
 
 

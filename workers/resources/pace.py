@@ -7,6 +7,11 @@ clock they use.
 
 from __future__ import annotations
 
+import math
+
+_ROUNDING = 1e-6
+"""A turn that is due but for the rounding of times is due: else its taker would wait for nothing once more."""
+
 
 class Pace:
     """Hands out turns.
@@ -20,13 +25,13 @@ class Pace:
         """Start with a full burst."""
         self.interval_s = 1.0 / per_second
         self._ahead_s = self.interval_s * (burst - 1)
-        self.due_s = float("-inf")
+        self.due_s = -math.inf
         """When the next turn would be due if turns came evenly."""
 
     def take(self, most: int, now_s: float) -> int:
         """Take as many turns as there are now, at most so many, and return how many."""
         due_s = max(self.due_s, now_s)
-        there = int((now_s + self._ahead_s - due_s) / self.interval_s + 1e-9) + 1
+        there = math.floor((now_s + self._ahead_s - due_s) / self.interval_s + _ROUNDING) + 1
         taken = max(0, min(most, there))
         if taken:
             self.due_s = due_s + taken * self.interval_s

@@ -121,6 +121,7 @@ _OPTIONS = {
     "dead_letters": text(),
     "at_most_once": Field("flag"),
     "drop_none": Field("flag"),
+    "rate": _NUMBER,
 }
 OPTIONS = {name: _OPTIONS[name] for name in MAP_OPTIONS}
 """Of `Pool.map`; a step that runs in the workers takes them."""
