@@ -85,7 +85,7 @@ class _Builder:
         try:
             return getattr(self, f"_make_{node.kind}", self._plain)(node)
         except ConfigError as wrong:
-            raise JobFileError(f"{self._job.path}:{node.line}: [{node.kind}.{node.name}]: {wrong}") from None
+            raise JobFileError(f"{node.file}:{node.line}: [{node.kind}.{node.name}]: {wrong}") from None
 
     def _offer(self, ref: Ref, stream: Any) -> None:
         readers = self._readers[ref]

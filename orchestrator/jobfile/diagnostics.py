@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.toml_lines import Path
@@ -16,24 +17,31 @@ class JobFileError(ConfigError):
     """
 
 
+class Place(NamedTuple):
+    """Where a value stands."""
+
+    file: str
+    line: int
+
+
 class Diagnostics:
     """Owns the mistakes found so far."""
 
-    def __init__(self, file: str, places: dict[Path, int], overridden: Iterable[Path] = ()) -> None:
+    def __init__(self, file: str, places: dict[Path, Place], overridden: Iterable[Path] = ()) -> None:
         """Begin with no diagnostics.
 
-        `places` are lines by path, `overridden` the paths given by --set.
+        `places` are files and lines by path, `overridden` the paths given by --set.
         """
         self._file = file
         self._places = places
         self._overridden = set(overridden)
         self._found: list[tuple[int, str]] = []
 
-    def line(self, path: Path) -> int:
-        """Return the line of a value, or of the nearest table around it."""
+    def place(self, path: Path) -> Place:
+        """Return the place of a value, or of the nearest table around it."""
         while path and path not in self._places:
             path = path[:-1]
-        return self._places.get(path, 1)
+        return self._places.get(path, Place(self._file, 1))
 
     def add(self, path: Path, text: str) -> None:
         """Report a mistake in a value."""
@@ -41,8 +49,8 @@ class Diagnostics:
             if path[:end] in self._overridden:
                 self._found.append((0, f"--set {'.'.join(map(str, path[:end]))}: {text}"))
                 return
-        line = self.line(path)
-        self._found.append((line, f"{self._file}:{line}: {text}"))
+        file, line = self.place(path)
+        self._found.append((line, f"{file}:{line}: {text}"))
 
     def unknown(self, path: Path, name: str, what: str, known: Iterable[str]) -> None:
         """Report that a name is unknown, with the nearest known one."""

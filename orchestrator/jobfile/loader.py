@@ -5,7 +5,6 @@ Functions are looked for beside the file; the paths of inputs and outputs are th
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -14,9 +13,10 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.jobfile.diagnostics import Diagnostics, JobFileError
+from orchestrator.jobfile.documents import read_document
 from orchestrator.jobfile.model import Job, JobNode, Ref
 from orchestrator.jobfile.tables import schema
-from orchestrator.jobfile.toml_lines import Path, places
+from orchestrator.jobfile.toml_lines import Path
 from orchestrator.jobfile.validation import check_combinations
 from orchestrator.jobfile.values import Values
 from orchestrator.jobfile.workflows import read_workflows
@@ -33,23 +33,9 @@ def read_job(file: str, overrides: Sequence[str] = ()) -> Job:
     Raises:
         JobFileError: what is wrong with it, a line a mistake.
     """
-    try:
-        text = FilePath(file).read_text(encoding="utf-8")
-        document = tomllib.loads(text)
-    except OSError as wrong:
-        raise JobFileError(f"can't read {file}: {wrong.strerror}") from None
-    except UnicodeDecodeError as wrong:
-        raise JobFileError(f"{file} is not a text file: byte {wrong.start} is not UTF-8") from None
-    except tomllib.TOMLDecodeError as wrong:
-        raise JobFileError(_syntax(file, str(wrong))) from None
+    document, places = read_document(file)
     overridden = [_override(document, each) for each in overrides]
-    return _Reader(file, document, Diagnostics(file, places(text), overridden)).read()
-
-
-def _syntax(file: str, said: str) -> str:
-    found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", said)
-    line = f":{found[1]}" if found and found[1] else ""
-    return f"{file}{line}: invalid TOML: {said}"
+    return _Reader(file, document, Diagnostics(file, places, overridden)).read()
 
 
 def _override(document: dict[str, Any], text: str) -> Path:
@@ -119,7 +105,8 @@ class _Reader:
                 continue
             values = self._values.table(table, schema.NODES[kind], path, f"[{kind}.{name}]")
             self._exactly_one(kind, table, path)
-            self._nodes[key] = JobNode(kind, name, values, self._diagnostics.line(path))
+            file, line = self._diagnostics.place(path)
+            self._nodes[key] = JobNode(kind, name, values, line, file)
 
     def _exactly_one(self, kind: str, table: dict[str, Any], path: Path) -> None:
         keys = schema.ONE_OF.get(kind, ())

@@ -70,6 +70,8 @@ class JobNode:
     values: dict[str, Any]
     """What stands in the table; functions are `NamedFunction`s, references to streams `Ref`s."""
     line: int
+    file: str
+    """Where it stands: the job file, or one that it includes."""
 
     @property
     def key(self) -> str:

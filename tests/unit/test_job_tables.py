@@ -353,3 +353,66 @@ def test_a_method_that_refuses_its_values_is_told_with_the_line(tmp_path, monkey
     )
     with pytest.raises(JobFileError, match=r"^job.toml:5: \[join.j\]: "):
         builder.build(loader.read_job("job.toml"))
+
+
+# ---- what stands outside the file ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "ten.py").write_text("def ten(): return range(3)\ndef same(n): return n\n")
+    return tmp_path
+
+
+SINK = '[sink.end]\nfrom = "s"\nwrite = "-"\n'
+
+
+def test_variables_and_included_tables_stand_where_they_are_named(folder, monkeypatch, capfdbinary):
+    monkeypatch.setenv("MODULE", "ten.py")
+    monkeypatch.setenv("WHERE", "shared")
+    (folder / "job.toml").write_text(f'include = "${{WHERE}}/sources.toml"\n[pool]\nworkers = 2\n{SINK}')
+    (folder / "shared/sources.toml").write_text(
+        'include = ["more.toml"]\n[pool]\nworkers = 7\nseed = 3\n[step.s]\nfrom = "a"\nmap_inline = "${MODULE}:same"\n'
+    )
+    (folder / "shared/more.toml").write_text('[source.a]\nitems = "${MODULE}:ten"\n[sink.x]\nfrom = "a"\nwrite = "$$a $b ${WHERE}"\n')
+    job = loader.read_job("job.toml")
+    assert job.pool == {"workers": 2, "seed": 3}
+    assert job.nodes["sink.x"].values["write"] == "$a $b shared"
+    assert (job.nodes["s"].file, job.nodes["s"].line) == ("shared/sources.toml", 5)
+    run(*builder.build(job))
+    assert capfdbinary.readouterr().out == b"0\n1\n2\n"
+
+
+def told(folder, text, **files):
+    (folder / "job.toml").write_text(text)
+    for name, content in files.items():
+        (folder / f"{name}.toml").write_text(content)
+    with pytest.raises(JobFileError) as caught:
+        builder.build(loader.read_job("job.toml"))
+    return str(caught.value).splitlines()
+
+
+def test_every_variable_that_is_not_set_is_told_at_once(folder, monkeypatch):
+    monkeypatch.delenv("GONE", raising=False)
+    text = f'[source.s]\nread = ["${{GONE}}.txt",\n  "${{ALSO GONE}}"]\n{SINK}'
+    assert told(folder, text) == [
+        "job.toml:2: ${GONE} is not set in the environment; write $$ for a plain $",
+        "job.toml:3: '${' without a name and '}'; write $$ for a plain $",
+    ]
+
+
+def test_mistakes_of_an_included_file_are_told_with_its_lines(folder):
+    source = '[source.s]\nitems = "ten.py:gone"\n'
+    (line,) = told(folder, f'include = "a.toml"\n{SINK}', a=source)
+    assert line.startswith("a.toml:2: ")
+
+
+def test_what_cannot_be_included_is_told(folder):
+    assert told(folder, f"include = 3\n{SINK}") == ["job.toml:1: 'include' must be a path, or a list of paths, not 3"]
+    assert told(folder, f'include = ["no.toml"]\n{SINK}') == ["job.toml:1: can't read no.toml: no such file"]
+    circle = told(folder, f'include = "a.toml"\n{SINK}', a='include = "b.toml"\n', b='\ninclude = "./job.toml"\n')
+    assert circle == ["b.toml:2: ./job.toml includes itself, by way of b.toml"]
+    twice = told(folder, f'include = "a.toml"\n{SINK}', a="[sink.end]\nfrom = 's'\ndiscard = true\n")
+    assert twice == ["a.toml:1: [sink.end] is there already, in job.toml, line 2"]

@@ -44,6 +44,9 @@ tables: TABLES; their keys are the parameters of Stream's methods, and those of
 a sink's format and compression follow its name (.jsonl, .csv, else lines; .gz …) or format = "lines";
 "-" is standard output
 
+"${NAME}" in a text is that environment variable, "$$" a dollar; include = "other.toml" takes in the tables of another
+file, relative to the one that names it
+
 None is a value in a job file, as in Stream.map and Pool.map: it goes to the next step and is written as null;
 a step with drop_none = true drops it, as `run` does
 
