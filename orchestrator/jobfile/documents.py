@@ -76,7 +76,7 @@ def _syntax(file: str, said: str) -> str:
 
 
 def _merge(tables: dict[str, Any], found: dict[Path, Place], other: Document) -> None:
-    """Add the tables of an included file; of [pool], the keys that are not there.
+    """Add the tables of an included file, and those keys of its [pool] that are not there.
 
     Raises:
         JobFileError: one has the kind and the name of another.
