@@ -24,7 +24,6 @@ from orchestrator.graph.flow.branches import Branches
 from orchestrator.graph.flow.growing import grow_smallest
 from orchestrator.graph.flow.node import Node, NodeError
 from orchestrator.graph.sinks import set_up_dead_letters
-from orchestrator.graph.stage_node import MapNode
 from orchestrator.settings import BUFFER_BYTES
 from workers.errors.capture import add_note, notes_of
 
@@ -269,8 +268,7 @@ class Runner:
             OrchestratorError: the pool is broken or closed.
         """
         for node in self.nodes:
-            if isinstance(node, MapNode):
-                node.end_running(grace_s)
+            node.end_running(grace_s)
 
     # ---- inside -----------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.event_loops.sources import LoopSource, home
-from orchestrator.graph.drawing import Drawer
+from orchestrator.graph.drawing import Drawer, close_iterator
 from orchestrator.graph.flow.node import Node
 from orchestrator.graph.flow.ownership import copied, is_safe
 
@@ -119,10 +119,8 @@ class SourceNode(Node):
 
     def close(self) -> None:
         """Close a generator, so that its own `finally` runs now."""
-        close = getattr(self._iterator, "close", None)
-        self._iterator = None
-        if close is not None and not isinstance(self._source, io.IOBase):
-            close()
+        iterator, self._iterator = self._iterator, None
+        close_iterator(iterator)
 
 
 class BlockingSource(Node):

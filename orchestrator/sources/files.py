@@ -105,6 +105,9 @@ class FileSource:
             return None
         return sum(max(1, -(-(entry.size_bytes or 0) // self._block_bytes)) for entry in self._inputs)
 
+    wait_s = None
+    """Nothing is known of when a stream brings more."""
+
     def ready(self) -> bool:
         """Tell whether the next chunk is available without waiting.
 

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Self
 from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
 from orchestrator.errors import ConfigError
 from orchestrator.graph.barrier import Hold
-from orchestrator.graph.sinks import Sink, SinkNode, as_sink
+from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.option_values import one_of
 from orchestrator.pool.internals import internals_of
 from orchestrator.pool.workflow import Workflow, check_hook
 from orchestrator.settings import map_options, parse_limit
+from orchestrator.sinks.given import NodeSink
 from orchestrator.sinks.items import ItemFile
 from orchestrator.streams.patterns import inline, joining, merging, sorted_merging, splitting, windows
 from orchestrator.streams.plan import Op, Plan, Port
@@ -552,7 +553,7 @@ class Stream:
         return cls._at(Port(Op(kind, kind, tuple(map(_port_of, streams)), make), 0))
 
 
-def _sink_behind(port: Port, target: Any, output_format: str | None = None) -> Sink:
+def _sink_behind(port: Port, target: Any, output_format: str | None = None) -> NodeSink:
     """Return the sink that a target means.
 
     A file knows the columns of the CSV files that the stream is read from.

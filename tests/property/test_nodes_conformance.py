@@ -17,13 +17,14 @@ from orchestrator.errors import ItemError
 from orchestrator.graph.barrier import Hold
 from orchestrator.graph.flow.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
+from orchestrator.sinks.given import GivenSink
 from orchestrator.streams.patterns.inline import FilterInline, FlatMapInline, MapInline
 from orchestrator.streams.patterns.joining import Join
 from orchestrator.streams.patterns.merging import InStep, Merge, Multiplex, PriorityMerge
 from orchestrator.streams.patterns.sorted_merging import MergeSorted
 from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Route, Tee
 from orchestrator.streams.patterns.windows import CountWindow, TimeWindow
-from tests.support.nodes import Bench, Drain, SideSink
+from tests.support.nodes import Bench, Drain, SideSink, side_sink
 from tests.support.waiting import until
 
 
@@ -219,7 +220,7 @@ def test_any_cutting_and_any_pace_give_the_model(case, data):
     if case.sorts:
         inputs = [sorted(each) for each in inputs]
     sink = SideSink()
-    bench = Bench(case.make(sink), inputs, data.draw(st.lists(st.integers(1, 5), max_size=4)))
+    bench = Bench(case.make(GivenSink(sink)), inputs, data.draw(st.lists(st.integers(1, 5), max_size=4)))
     outputs = bench.run(data.draw(cuts))
     check(case, outputs, inputs)
     assert all(drain.over == 1 for drain in bench.drains)
@@ -230,7 +231,7 @@ def test_any_cutting_and_any_pace_give_the_model(case, data):
 @pytest.mark.parametrize("count", [0, 1])
 def test_nothing_and_one_item(case, count):
     inputs = [[7] * count] * case.inputs
-    check(case, Bench(case.make(SideSink()), inputs).run(), inputs)
+    check(case, Bench(case.make(side_sink()), inputs).run(), inputs)
 
 
 @each_case
@@ -239,7 +240,7 @@ def test_an_error_names_node_and_item_and_what_came_before_it_counts(case, size)
     if not case.calls:
         pytest.skip("calls nothing")
     before = [1, 2, 3, 4, 5]
-    bench = Bench(case.make(SideSink()), [[*before, 13, 14]] + [[]] * (case.inputs - 1))
+    bench = Bench(case.make(side_sink()), [[*before, 13, 14]] + [[]] * (case.inputs - 1))
     with pytest.raises(NodeError) as caught:
         bench.run([[size]] * 10)
     error = caught.value.cause
@@ -253,9 +254,9 @@ def test_an_error_names_node_and_item_and_what_came_before_it_counts(case, size)
 @each_case
 def test_a_slow_consumer_bounds_what_waits(case):
     inputs = [sorted(i % 50 + 20 for i in range(20_000))] * case.inputs
-    if isinstance(case.make(SideSink()), Join | TimeWindow | Hold):
+    if isinstance(case.make(side_sink()), Join | TimeWindow | Hold):
         pytest.skip("its state is what it was asked to hold")
-    bench = Bench(case.make(SideSink()), inputs, [1] * 4)
+    bench = Bench(case.make(side_sink()), inputs, [1] * 4)
     for _ in range(300):
         bench.turn([500] * case.inputs)
     held = getattr(bench.node, "held", [])
@@ -267,7 +268,7 @@ def test_a_slow_consumer_bounds_what_waits(case):
 
 @each_case
 def test_when_every_consumer_walks_away_the_inputs_are_left(case):
-    bench = Bench(case.make(SideSink()), [[20] * 10] * case.inputs)
+    bench = Bench(case.make(side_sink()), [[20] * 10] * case.inputs)
     if not bench.drains:
         pytest.skip("has no consumer")
     bench.turn([3] * case.inputs)
@@ -280,7 +281,7 @@ def test_when_every_consumer_walks_away_the_inputs_are_left(case):
 @each_case
 def test_one_consumer_of_several_walks_away(case):
     inputs = [[20, 21, 22, 23, 24, 25] * 3] * case.inputs
-    bench = Bench(case.make(SideSink()), inputs, [2] * 4)
+    bench = Bench(case.make(side_sink()), inputs, [2] * 4)
     if len(bench.drains) < 2:
         pytest.skip("has one consumer")
     bench.turn([3])
@@ -293,19 +294,19 @@ def test_one_consumer_of_several_walks_away(case):
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_a_snapshot_goes_on_where_it_was_taken(case, data):
-    node = case.make(SideSink())
+    node = case.make(side_sink())
     node.close()
     if not hasattr(node, "snapshot"):
         pytest.skip("has no state")
     inputs = [sorted(data.draw(numbers)) for _ in range(case.inputs)]
     drawn = data.draw(cuts)
-    first = Bench(case.make(SideSink()), inputs)
+    first = Bench(case.make(side_sink()), inputs)
     for counts in drawn:
         first.turn((*counts, 0, 0, 0)[: case.inputs])
         if any(feed.outlets[0].ended for feed in first.feeds):
             first.node.close()
             return
-    second = Bench(case.make(SideSink()), [feed.items for feed in first.feeds])
+    second = Bench(case.make(side_sink()), [feed.items for feed in first.feeds])
     second.node.restore(pickle.loads(pickle.dumps(first.node.snapshot())))
     before = [drain.got for drain in first.drains]
     outputs = [a + b for a, b in zip(before, second.run(), strict=True)]

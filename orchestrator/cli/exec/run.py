@@ -36,6 +36,7 @@ from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.disk.output_file import mode_beside
 from orchestrator.sinks.disk.stdout import standard_output
+from orchestrator.sinks.given import GivenSink
 from workers.commands import runner
 from workers.commands.template import CommandTemplate
 
@@ -205,7 +206,7 @@ class CommandRun:
             return stage
 
         node = FeedNode("", self._feed, open_stage)
-        written = SinkNode("", result_sink)
+        written = SinkNode("", GivenSink(result_sink))
         node.outlets[0].to(written)
         return Runner([node, written], internals_of(self._pool).engine)
 

@@ -90,9 +90,9 @@ class Letters(Observer["BlockResult"]):
         except OSError:
             return None
 
-    def keep_as(self, secret: str) -> None:  # noqa: ARG002 - the file has its name already
+    def keep_as(self, secret: str) -> None:
         """Let what is written outlive this process."""
-        self._file.keep()
+        self._file.keep_as(secret)
 
     def snapshot(self) -> dict[str, Any]:
         """Make last what was written.
@@ -163,6 +163,8 @@ def _same(path: str, other: str) -> bool:
 
 class LetterSource:
     """The records of dead letters as chunks, one each, in the order of the file."""
+
+    wait_s = None
 
     def __init__(self, path: str, record_format: str) -> None:
         """Check that the letters can be run, by reading them once.

@@ -13,6 +13,7 @@ from orchestrator.graph.sinks import SinkNode
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.pool.internals import internals_of
 from orchestrator.settings import MapOptions
+from orchestrator.sinks.given import GivenSink
 from orchestrator.sources.block_splitting import Divider
 
 if TYPE_CHECKING:
@@ -54,6 +55,6 @@ def graph_of(
         return stage
 
     feed = FeedNode("", plan.source, open_stage)
-    written = SinkNode("", sink)
+    written = SinkNode("", GivenSink(sink))
     feed.outlets[0].to(written)
     return Runner([feed, written], internals_of(pool).engine, checkpoints=checkpoints)

@@ -5,11 +5,11 @@ Own no state.
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.graph.drawing import close_iterator
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.graph.flow.ownership import copied, is_safe
 from orchestrator.streams.patterns.calls import apply, item_error, reached
@@ -166,8 +166,7 @@ class FlatMapInline(Node):
         """Close the iterable that is being read, if it can be closed."""
         values, self.values = self.values, None
         self.held.clear()
-        if values is not None and hasattr(values, "close") and not isinstance(values, io.IOBase):
-            values.close()
+        close_iterator(values)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the items whose iterables are not exhausted, and how much the first has given."""
