@@ -12,8 +12,8 @@ from architecture.test_layers import OURS, ROOT
 
 PARTS = {
     "Coordinator", "Engine", "Loop", "LaneIO", "InFlight", "Supervisor", "Watchdog", "WorkerMessages", "Crew", "Timers",
-    "Calls", "Deadlines", "MemoryWatch", "Stage", "Dispatcher", "Recovery", "Runner", "Sender", "SerialEngine",
-    "Superstep", "Together",
+    "Calls", "Deadlines", "MemoryWatch", "Stage", "Dispatcher", "Recovery", "Runner", "Sender", "Receiver",
+    "Unbegun", "SerialEngine", "Superstep", "Together",
 }  # fmt: skip
 TREES = {name: ast.parse(file.read_bytes()) for name, file in OURS.items() if name.startswith("orchestrator")}
 
