@@ -22,7 +22,6 @@ from workers.functions.calls import Runner, begin, runner_of
 from workers.functions.fused import FusedResults
 from workers.functions.fused_reading import ReadResults
 from workers.functions.runner import CallRunner, CallSpec, Failures
-from workers.functions.unsendable import unsendable
 from workers.pickling import main_module
 from workers.process import leaving
 from workers.process.peak_memory import peak_bytes
@@ -30,6 +29,7 @@ from workers.sync import shared_object
 from workers.transport import forks, payload
 from workers.transport.lane import SIGNAL, WorkerLane
 from workers.transport.stdio import ForwardedStream
+from workers.transport.unsendable import unsendable
 from workers.transport.watch import Watch
 from workers.transport.wire import MAX_NUMBER, Flag, Frame, Kind, pack
 

@@ -24,7 +24,7 @@ from orchestrator.fronts.pool_results import AsyncResult, IMapIterator, MapResul
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.settings import usable_cpus
 from workers.functions.submission import run_all
-from workers.functions.unsendable import UnpicklableResultError
+from workers.transport.unsendable import UnpicklableResultError
 
 _theirs: Any = theirs  # these two names are known to no type checker
 MaybeEncodingError, RemoteTraceback = _theirs.MaybeEncodingError, _theirs.RemoteTraceback

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from workers.errors.capture import ExceptionRecord, capture
 from workers.functions.lazy import FailedLazily
-from workers.functions.unsendable import unsendable
 from workers.transport import payload
+from workers.transport.unsendable import unsendable
 
 HEAD_BYTES = 8
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.errors import ItemError
 from workers.errors.capture import ExceptionRecord
-from workers.functions.unsendable import UnpicklableResultError
+from workers.transport.unsendable import UnpicklableResultError
 
 
 def as_raised_there(error: ItemError, traceback: Any = _RemoteTraceback) -> BaseException:
