@@ -81,10 +81,6 @@ class SourceNode(Node):
         """
         self.outlets[0].end()
 
-    def receive(self, items: list[Any], port: int) -> None:
-        """Never called, as a source has no input."""
-        raise NotImplementedError
-
     def pump(self) -> bool:
         """Pass on what waits, or read as much as is wanted."""
         outlet = self.outlets[0]
@@ -198,10 +194,6 @@ class BlockingSource(Node):
         """
         self.outlets[0].end()
 
-    def receive(self, items: list[Any], port: int) -> None:
-        """Never called, as a source has no input."""
-        raise NotImplementedError
-
     def pump(self) -> bool:
         """Pass on what waits, or what the thread has read."""
         outlet = self.outlets[0]
@@ -314,13 +306,13 @@ def _of_async(source: AsyncIterable[Any]) -> Iterator[Any]:
     with asyncio.Runner() as runner:
         iterator = aiter(source)
 
-        async def following() -> Any:
+        async def next_item() -> Any:
             return await anext(iterator)
 
         try:
             while True:
                 try:
-                    got = [runner.run(following())]
+                    got = [runner.run(next_item())]
                 except StopAsyncIteration:
                     return
                 yield got.pop()

@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.jobfile.diagnostics import Diagnostics, JobFileError
 from orchestrator.jobfile.model import Job, JobNode, Ref
 from orchestrator.jobfile.tables import schema
-from orchestrator.jobfile.toml_lines import Path, places
+from orchestrator.jobfile.toml_lines import Path, lines_of
 from orchestrator.jobfile.validation import check_combinations
 from orchestrator.jobfile.values import Values
 from orchestrator.jobfile.workflows import read_workflows
@@ -43,7 +43,7 @@ def read_job(file: str, overrides: Sequence[str] = ()) -> Job:
     except tomllib.TOMLDecodeError as wrong:
         raise JobFileError(_syntax(file, str(wrong))) from None
     overridden = [_override(document, each) for each in overrides]
-    return _Reader(file, document, Diagnostics(file, places(text), overridden)).read()
+    return _Reader(file, document, Diagnostics(file, lines_of(text), overridden)).read()
 
 
 def _syntax(file: str, said: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
 from orchestrator.errors import ConfigError
-from orchestrator.graph.barrier import Hold
+from orchestrator.graph.barrier import BarrierNode
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode, may_block
 from orchestrator.option_values import one_of
@@ -390,7 +390,7 @@ class Stream:
         check_hook("barrier", each_worker, then)
         name = desc or "barrier"
         if each_worker is None:
-            return self._then(Op("barrier", name, (self._port,), Hold))
+            return self._then(Op("barrier", name, (self._port,), BarrierNode))
 
         def make_on(name: str, pool: Pool) -> Node:
             return internals_of(pool).barrier_node(name, each_worker, then)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ItemError
-from orchestrator.graph.barrier import Hold
+from orchestrator.graph.barrier import BarrierNode
 from orchestrator.graph.flow.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.sinks.given import GivenSink
@@ -88,7 +88,7 @@ def split(items, **named):
 
 
 CASES = {
-    "barrier": Case(lambda _: Hold("barrier"), lambda a: [a], calls=False),
+    "barrier": Case(lambda _: BarrierNode("barrier"), lambda a: [a], calls=False),
     "map": Case(lambda _: MapInline(lambda i: fussy(i) * 2), lambda a: [[i * 2 for i in a]]),
     "filter": Case(lambda _: FilterInline(lambda i: fussy(i) % 3), lambda a: [[i for i in a if i % 3]]),
     "flat_map": Case(
@@ -254,7 +254,7 @@ def test_an_error_names_node_and_item_and_what_came_before_it_counts(case, size)
 @each_case
 def test_a_slow_consumer_bounds_what_waits(case):
     inputs = [sorted(i % 50 + 20 for i in range(20_000))] * case.inputs
-    if isinstance(case.make(side_sink()), Join | TimeWindow | Hold):
+    if isinstance(case.make(side_sink()), Join | TimeWindow | BarrierNode):
         pytest.skip("its state is what it was asked to hold")
     bench = Bench(case.make(side_sink()), inputs, [1] * 4)
     for _ in range(300):
