@@ -13,8 +13,9 @@ from collections import defaultdict
 
 import report
 from before import BEFORE, beside, tree_of
+from goals import Goal
 from observe import MeasurementError
-from rows import DATA, ROWS, TREES, Goal, forget_outputs
+from rows import DATA, ROWS, TREES, forget_outputs
 from sides import OURS
 
 

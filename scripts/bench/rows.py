@@ -18,6 +18,7 @@ from pathlib import Path
 from barrier_rounds import BARRIER_SIDES
 from before import BEFORE, environment_of
 from flows import CHAIN_SIDES, FEW, MANY
+from goals import CPU_SHARE, against_best, all_of, coordinator_cpu, value_of
 from observe import MeasurementError, observe
 from operators import OPERATORS
 from sides import OURS
@@ -26,7 +27,6 @@ from together import GATHER_SIDES, K_MEANS_SIDES
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 DATA = ROOT / ".bench"
-CPU_SHARE = "the first process's share of CPU"
 POOLS = (OURS, "mp.Pool", "ProcessPoolExecutor", "joblib", "loky", "mpire", "pebble")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE), "PYTHONHASHSEED": "0"}
 TREES = {}
@@ -40,16 +40,6 @@ def environment(side):
 def as_ours(side):
     """Return by what name a side is measured; the older state is measured as ours is."""
     return OURS if side == BEFORE else side
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What was to be reached, and what was."""
-
-    what: str
-    reached: float
-    target: float
-    at_least: bool  # else at most
 
 
 @dataclass(frozen=True)
@@ -195,45 +185,6 @@ def compare(out, first):
 def forget_outputs():
     for path in DATA.glob("out-*.jsonl"):
         path.unlink()
-
-
-def against_best(target, among=None, *, higher):
-    """Ours against the best of the peers that could be measured."""
-
-    def goals(medians, _aside):
-        peers = {
-            side: value for side, value in medians.items() if side != OURS and (not among or side in among)
-        }
-        if OURS not in medians or not peers:
-            return []
-        best = (max if higher else min)(peers, key=peers.get)
-        ratio = medians[OURS] / peers[best] if higher else peers[best] / medians[OURS]
-        return [Goal(f"× the best peer ({best})", ratio, target, at_least=True)]
-
-    return goals
-
-
-def all_of(*parts):
-    return lambda medians, aside: [goal for part in parts for goal in part(medians, aside)]
-
-
-def value_of(side, what, target, *, at_least=False, per=None, minus=None):
-    """One side's own value, or its ratio to or its distance from another side's."""
-
-    def goals(medians, _aside):
-        if not {side, per or side, minus or side} <= medians.keys():
-            return []
-        value = medians[side] / (medians[per] if per else 1) - (medians[minus] if minus else 0)
-        return [Goal(what, value, target, at_least=at_least)]
-
-    return goals
-
-
-def coordinator_cpu(_medians, aside):
-    share = aside.get(CPU_SHARE)
-    return (
-        [] if share is None else [Goal("of the run's CPU, in the coordinator", share, 0.02, at_least=False)]
-    )
 
 
 PARALLEL = ("parallel --block -1", "parallel --block 10M") if shutil.which("parallel") else ()
