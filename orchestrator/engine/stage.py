@@ -164,6 +164,11 @@ class Stage:
         """The size of the next chunk, and of what may be fetched for it and those behind it."""
         return self._dispatcher.wanted_items
 
+    @property
+    def seconds_per_item(self) -> float | None:
+        """What an item takes, as far as that is known."""
+        return self._dispatcher.seconds_per_item
+
     def call_off(self, item: Any, error: ItemError) -> None:
         """Settle the chunk of this one item with an error.
 
@@ -401,7 +406,7 @@ class Stage:
         if self._closed:
             return
         self._closed = True
-        if (seconds := self._dispatcher.seconds_per_item) is not None:
+        if (seconds := self.seconds_per_item) is not None:
             _known_times.note(self._pickle, seconds)
         for done in self._reorder.drain():
             if isinstance(done, Finished):
