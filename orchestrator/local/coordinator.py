@@ -92,6 +92,7 @@ class Coordinator:
             beginning=Beginning(settings.initializer, settings.initargs, settings.finalizer),
             seed=settings.seed,
             threads_per_worker=settings.threads_per_worker,
+            env=settings.env or {},
             decimals=decimal_contexts(),
         )
         self._in_flight = InFlight(self._calls)

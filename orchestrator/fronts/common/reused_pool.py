@@ -40,7 +40,6 @@ class ReusedPool:
         workers: int | None,
         idle_s: float | None = None,
         options: dict[str, Any] | None = None,
-        beside: object = None,
     ) -> Pool:
         """Return the pool that is kept, or a new one if that was made for something else.
 
@@ -50,13 +49,12 @@ class ReusedPool:
                 CPUs. A pool that nobody else uses gets exactly as many.
             idle_s: seconds without a user after which the pool ends; None: it stays.
             options: those of `Pool`.
-            beside: what else workers were made for, such as variables of the environment.
 
         Raises:
             ConfigError: it can't have so many.
         """
         options = options or {}
-        made_for = (*sorted(options.items()), beside)
+        made_for = tuple(sorted(options.items()))
         unused = None
         with self._lock:
             pool = self.pool

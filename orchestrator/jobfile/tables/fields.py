@@ -8,7 +8,7 @@ from typing import Literal
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "limit",
     "function", "functions", "stream", "streams", "workflow",
-    "priorities", "values", "chunk", "names", "anything", "retries", "workers",
+    "priorities", "values", "chunk", "names", "anything", "retries", "workers", "variables",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
 
@@ -31,6 +31,7 @@ TAKES: dict[Kind, str] = {
     "chunk": "a whole number of at least 1, or 'auto'",
     "anything": "any value",
     "retries": "a whole number of at least 0, or a table of exception class = number",
+    "variables": "a table of NAME = 'value'",
     "workers": "a whole number of at least 1, or a string as for -j",
 }
 
