@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.sinks import ResultsNode
 
+NOT_YET = object()
+"""Stands among the results of a run where nothing had come when its consumer would wait no longer."""
 _POLL_S = 0.001
 """While there is something to do here, the lanes are looked after this often."""
 
@@ -78,6 +80,8 @@ class Runner:
         self.closed = False
         self._is_doomed = False
         """A source has raised. No checkpoint is written any more: in it, the source would have ended."""
+        self._waits_until: float | None = None
+        """The consumer waits no longer, by `perf_counter`."""
         self._left = False
         """The consumer has closed the results in the middle of the iteration."""
 
@@ -94,7 +98,12 @@ class Runner:
         self._look_through([node for node in reversed(self._order) if node not in dropped])
 
     def start(self) -> None:
-        """Open the calls on the pool, and start the readers of sources that block."""
+        """Open the calls on the pool, and start the readers of sources that block.
+
+        A second call does nothing.
+        """
+        if self.started:
+            return
         self.started = True
         graph = object()
         for node in self.nodes:
@@ -107,6 +116,15 @@ class Runner:
         for node in self.nodes:
             if not node.closed:  # in a branch that had been dropped
                 node.start(wake)
+
+    def limit_wait(self, seconds: float | None) -> None:
+        """Give the consumer `NOT_YET` if nothing has come in so many seconds."""
+        self._waits_until = None if seconds is None else perf_counter() + seconds
+
+    def supply(self) -> None:
+        """Send what the workers take now, without waiting."""
+        self._look_at = 0.0
+        self._poll()
 
     def run(self) -> None:
         """Run to the end.
@@ -128,9 +146,12 @@ class Runner:
             self.start()
             while self._goes_on():
                 if terminal is not None:
-                    for items in terminal.take():
+                    found = terminal.take()
+                    for items in found:
                         yield items
                         self._poll()
+                    if not found and self._is_over:
+                        yield [NOT_YET]
             self._raise_source_error()
             self._save()
         except NodeError as carrier:
@@ -304,6 +325,8 @@ class Runner:
                 delays.append(self.bars.interval_s)
             if self._pause_until is not None:
                 delays.append(max(0.0, self._pause_until - perf_counter()))
+            if self._waits_until is not None:
+                delays.append(max(0.0, self._waits_until - perf_counter()))
             self._coordinator.drive(self._ready, min(delays, default=None))
         else:
             self._news.wait(None if self.bars is None else self.bars.interval_s)
@@ -312,6 +335,11 @@ class Runner:
 
     def _ready(self) -> bool:
         return any(node.has_news for node in self._order) or self._interrupted
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the consumer wants to wait no longer."""
+        return self._waits_until is not None and perf_counter() >= self._waits_until
 
     def _has_come_to_rest(self, until: float) -> bool:
         """Whether nothing more is to be waited for, now that nothing is read."""
