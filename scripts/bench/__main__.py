@@ -15,7 +15,8 @@ import report
 from before import BEFORE, beside, tree_of
 from goals import Goal
 from observe import MeasurementError
-from rows import DATA, ROWS, TREES, forget_outputs
+from row import DATA, TREES
+from rows import ROWS, forget_outputs
 from sides import OURS
 
 

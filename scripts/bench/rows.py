@@ -5,71 +5,22 @@
 import filecmp
 import itertools
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from barrier_rounds import BARRIER_SIDES
-from before import BEFORE, environment_of
+from call_rows import CALL_ROWS
 from flows import CHAIN_SIDES, FEW, MANY
 from goals import CPU_SHARE, against_best, all_of, coordinator_cpu, value_of
 from observe import MeasurementError, observe
 from operators import OPERATORS
+from row import DATA, ENVIRONMENT, HERE, Row, as_ours, environment, in_child, peak_memory
 from sides import OURS
 from together import GATHER_SIDES, K_MEANS_SIDES
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-DATA = ROOT / ".bench"
 POOLS = (OURS, "mp.Pool", "ProcessPoolExecutor", "joblib", "loky", "mpire", "pebble")
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE), "PYTHONHASHSEED": "0"}
-TREES = {}
-"""Under "before": where the older packages are, if they take part."""
-
-
-def environment(side):
-    return environment_of(side, ENVIRONMENT, TREES.get(BEFORE))
-
-
-def as_ours(side):
-    """Return by what name a side is measured; the older state is measured as ours is."""
-    return OURS if side == BEFORE else side
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that is measured, on several sides."""
-
-    name: str
-    title: str
-    unit: str
-    higher_is_better: bool
-    sides: tuple[str, ...]
-    measure: Callable[..., dict]  # (row, side, quick) -> {"value": ..., "detail": {...}}
-    goals: Callable[[dict, dict], list]  # (medians by side, medians of what ours told aside)
-
-
-def in_child(row, side, *, quick, memory=False):
-    """Run measure.py; with `memory`, `peak_mb` is what all its processes held at most."""
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        argv = [sys.executable, HERE / "measure.py", row.name, as_ours(side), str(int(quick)), answer]
-        seen = observe(argv, env=environment(side), memory=memory)
-        measured = json.loads(answer.read_text())
-    if memory:
-        measured["peak_mb"] = seen.peak_bytes / 2**20
-    return measured
-
-
-def peak_memory(row, side, *, quick):
-    measured = in_child(row, side, quick=quick, memory=True)
-    return measured | {"value": measured["peak_mb"]}
 
 
 def nap_with_memory(row, side, *, quick):
@@ -356,6 +307,7 @@ ROWS = (
         nap_with_memory,
         value_of(OURS, "of the ideal throughput", 0.9, at_least=True),
     ),
+    *CALL_ROWS,
     *OPERATOR_ROWS,
     Row(
         "chain",
