@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -101,6 +103,34 @@ def arguments(name: str, value: Any) -> tuple[Any, ...]:
         with suppress(Exception):
             return tuple(value)
     raise ConfigError(f"{name} must be a tuple of arguments, such as {name}=(value,), not {describe(value)}")
+
+
+def variables(name: object, value: object) -> dict[str, str | None]:
+    """Return variables of an environment as a dict of name -> text, or None for those that are to be unset.
+
+    Raises:
+        ConfigError: it is no mapping of such, or the system takes no variable like one of them.
+    """
+    found: dict[str, str | None] | None = None
+    with suppress(Exception):
+        found = dict(value) if isinstance(value, Mapping) else None
+    if found is None or not all(type(each) is str for each in found):
+        such = 'such as {"OMP_NUM_THREADS": "1"}'
+        raise ConfigError(f"{name} must be a dict of variables, {such}, not {describe(value)}")
+    for variable, text in found.items():
+        if not variable or "=" in variable or not _is_for_the_system(variable):
+            raise ConfigError(f"{name} can't have a variable called {describe(variable)}; a name has no '=' and no NUL")
+        if text is not None and not (type(text) is str and _is_for_the_system(text)):
+            raise ConfigError(f"{name}[{variable!r}] must be a text, or None to unset it, not {describe(text)}")
+    return found
+
+
+def _is_for_the_system(text: str) -> bool:
+    """Whether a text can be handed to the system: it has no NUL, and can be encoded."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def text_of_number(value: object) -> str | None:

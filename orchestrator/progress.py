@@ -77,7 +77,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         stream = sys.stderr if file is None else file
-        look = _Look(total, unit, desc, scale=scale, style=style, clock=clock, rows=rows)
+        look = _Figures(total, unit, desc, scale=scale, style=style, clock=clock, rows=rows)
         workers = workers or len(rows)
         self._clock = clock
         self._look = look
@@ -187,7 +187,7 @@ class Progress:
         self._screen.redraw()
 
 
-class _Look:
+class _Figures:
     """The figures of one picture."""
 
     def __init__(
@@ -234,7 +234,7 @@ class _Bars:
 
     interval_s = BAR_INTERVAL_S
 
-    def __init__(self, look: _Look, file: TextIO | None, workers: int, *, notebook: bool) -> None:
+    def __init__(self, look: _Figures, file: TextIO | None, workers: int, *, notebook: bool) -> None:
         self._look = look
         self._file = file
         self._notebook = notebook
@@ -326,7 +326,7 @@ class _Bars:
 class _Lines:
     """Prints a line now and then, and one at the end, where stderr is a file or a pipe."""
 
-    def __init__(self, look: _Look, file: TextIO) -> None:
+    def __init__(self, look: _Figures, file: TextIO) -> None:
         self._look = look
         self._file = file
         self._start_s = look.clock()

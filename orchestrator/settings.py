@@ -124,6 +124,8 @@ class PoolSettings:
     """Called in each worker when it exits gracefully."""
     threads_per_worker: int | None = None
     """For BLAS, OpenMP and the like; 0: as many as they please, None: a fair share of the CPUs."""
+    env: Mapping[str, str | None] | None = None
+    """Variables that the workers' environment has otherwise than this process's; None: to be unset."""
 
     def __post_init__(self) -> None:
         whole("workers", self.workers, 1, MAX_WORKERS)

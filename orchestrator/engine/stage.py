@@ -34,12 +34,12 @@ from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused,
 from orchestrator.engine.protocol.functions import label_of
 from orchestrator.engine.protocol.spilled import bound
 from orchestrator.engine.recovery.assembly import Assembly, FailedItem
-from orchestrator.engine.recovery.dead_letter_sinks import LetterSink
 from orchestrator.engine.recovery.delivery import Deliveries, Delivery
 from orchestrator.engine.recovery.item_errors import item_error
 from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.settings import MapOptions, PoolSettings, retries_by_name
+from orchestrator.sinks.given import NodeSink
 from workers.errors.capture import ExceptionRecord, capture
 from workers.errors.signal_handlers import is_of_a_handler
 from workers.functions.runner import CallSpec
@@ -164,6 +164,11 @@ class Stage:
         """The size of the next chunk, and of what may be fetched for it and those behind it."""
         return self._dispatcher.wanted_items
 
+    @property
+    def seconds_per_item(self) -> float | None:
+        """What an item takes, as far as that is known."""
+        return self._dispatcher.seconds_per_item
+
     def call_off(self, item: Any, error: ItemError) -> None:
         """Settle the chunk of this one item with an error.
 
@@ -204,7 +209,7 @@ class Stage:
         return self._options.ordered
 
     @property
-    def dead_letters(self) -> LetterSink | None:
+    def dead_letters(self) -> NodeSink | None:
         """The sink of the items that are given up."""
         return self._deliveries.dead_letters
 
@@ -401,7 +406,7 @@ class Stage:
         if self._closed:
             return
         self._closed = True
-        if (seconds := self._dispatcher.seconds_per_item) is not None:
+        if (seconds := self.seconds_per_item) is not None:
             _known_times.note(self._pickle, seconds)
         for done in self._reorder.drain():
             if isinstance(done, Finished):

@@ -23,7 +23,7 @@ from orchestrator.engine.recovery.item_errors import how_it_ended, item_error, u
 from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
 from orchestrator.machine import own_descriptors
 from workers.errors.capture import capture
-from workers.functions.run_on_all import Together
+from workers.functions.run_on_all import StepFunction
 from workers.functions.runner import CallSpec
 from workers.sync.barrier import Barrier
 from workers.sync.exchange import ExchangeFile
@@ -66,7 +66,7 @@ class Superstep:
         self.results: list[Any] = []
         """By worker id, once `go_on` has said that they are there."""
         forward = coordinator.forwards_output
-        spec = CallSpec(Together(function), star=True, stop_at_failure=True, forward_output=forward)
+        spec = CallSpec(StepFunction(function), star=True, stop_at_failure=True, forward_output=forward)
         self._number = coordinator.open(self._events, coordinator.encode_function(spec), name=label_of(function))
 
     def run(self) -> list[Any]:

@@ -39,6 +39,9 @@ home: ContextVar[Home | None] = ContextVar("home", default=None)
 class LoopSource:
     """An iterator over an async iterable, for a thread beside its event loop."""
 
+    wait_s: float | None = None
+    """It tells when it has something, and never knows before."""
+
     def __init__(self, source: AsyncIterable[Any], *, copies: bool) -> None:
         """Take the iterable.
 

@@ -15,7 +15,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
 from orchestrator.errors import ClosedError, ItemError, WorkerDiedError, WorkerStartError
-from orchestrator.fronts.common import ending
+from orchestrator.fronts.common import closing
 from orchestrator.fronts.common.contexts import ForkingPool, context_of
 from orchestrator.fronts.common.remote import as_raised_there
 from orchestrator.option_values import one_of
@@ -120,7 +120,7 @@ class ProcessPoolExecutor(Executor):
             self._state.refuse_if_broken()
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            if ending.is_exiting():
+            if closing.is_exiting():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             pool = self._state.started()
             try:
@@ -203,7 +203,7 @@ class _State:
         """Return the pool, which the first call makes."""
         if self._pool is None:
             self._pool = self._make()
-            ending.keep(self._pool)
+            closing.keep(self._pool)
         return self._pool
 
     def refuse_if_broken(self) -> None:
@@ -216,13 +216,13 @@ class _State:
         if self._pool is not None:
             if cancel:
                 self._pool.cancel_waiting()
-            ending.finish(self._pool, wait=wait)
+            closing.finish(self._pool, wait=wait)
 
     def kill(self, reason: BaseException, *, wait: bool) -> None:
         """End the pool at once, and break the executor."""
         self.broken = self.broken or reason
         if self._pool is not None:
-            ending.finish(self._pool, wait=wait, kill=True)
+            closing.finish(self._pool, wait=wait, kill=True)
 
     def as_theirs(self, error: BaseException) -> BaseException:
         """Return what a future of the standard library raises where a pool's raises this."""

@@ -130,8 +130,8 @@ class OrchestratorBackend(AutoBatchingMixin, ParallelBackendBase):  # type: igno
             msg = "`timeout` belongs to Parallel; workers without work end after `idle_worker_timeout` seconds"
             raise ValueError(msg)
         idle_s = options.pop("idle_worker_timeout", _IDLE_S)
-        options["threads_per_worker"] = self.inner_max_num_threads
-        self._wanted = workers, idle_s, options, self._prepare_worker_env(workers)
+        options["env"] = {**self._prepare_worker_env(workers), **(options.get("env") or {})}
+        self._wanted = workers, idle_s, options
         self.parallel = parallel
         self._pool = self._use()
         return workers

@@ -1,7 +1,7 @@
 """`multiprocessing.Pool` over a `Pool` of ours: change the import, and the program stays as it is.
 
 `apply` is a call. `map`, `starmap` and their `_async` are a call a chunk, all submitted at once; `imap` and
-`imap_unordered` too, as many ahead of the consumer as keep the workers busy.
+`imap_unordered` are a map over the chunks that begins at once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -22,6 +21,7 @@ from orchestrator.fronts.common.contexts import ForkingPool, context_of
 from orchestrator.fronts.common.remote import as_raised_there
 from orchestrator.fronts.pool_results import AsyncResult, IMapIterator, MapResult
 from orchestrator.pool.calls.pool_future import PoolFuture
+from orchestrator.pool.pool import Pool as OurPool
 from orchestrator.settings import usable_cpus
 from workers.functions.submission import run_all
 from workers.transport.unsendable import UnpicklableResultError
@@ -29,7 +29,7 @@ from workers.transport.unsendable import UnpicklableResultError
 _theirs: Any = theirs  # these two names are known to no type checker
 MaybeEncodingError, RemoteTraceback = _theirs.MaybeEncodingError, _theirs.RemoteTraceback
 _CHUNKS_A_WORKER = 4
-"""Of a map without a chunk size, as theirs; of an imap, ahead of its consumer."""
+"""Of a map without a chunk size, as theirs."""
 _Callback = Callable[[Any], object]
 ApplyResult = AsyncResult
 
@@ -45,13 +45,7 @@ class _CallFuture(PoolFuture):
 
     def fail(self, error: BaseException) -> None:
         """Fail as theirs does."""
-        cause = error.__cause__
-        if isinstance(cause, UnpicklableResultError):
-            self.set_exception(MaybeEncodingError(cause.__cause__, cause))
-        elif isinstance(error, ItemError) and not isinstance(error, WorkerDiedError):
-            self.set_exception(as_raised_there(error, RemoteTraceback))
-        else:
-            self.set_exception(error)
+        self.set_exception(_as_theirs(error))
 
     def set_result(self, result: Any) -> None:
         """Succeed."""
@@ -117,15 +111,11 @@ class Pool:
             initargs=tuple(initargs),
             items_per_worker=maxtasksperchild,
         )
-        self._iterators: weakref.WeakSet[IMapIterator] = weakref.WeakSet()
+        self._iterators: list[IMapIterator] = []
+        """Of an `imap` that may not have ended: all that was submitted runs, even if nobody takes the results."""
         self._closing: threading.Thread | None = None
         self.is_closed = False
         """Whether nothing more is accepted."""
-
-    @property
-    def ahead(self) -> int:
-        """How many chunks an `imap` has under way before its consumer takes a result."""
-        return self._processes * _CHUNKS_A_WORKER
 
     # ---- calls ------------------------------------------------------------------------------------------------
 
@@ -193,7 +183,8 @@ class Pool:
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:
         """Return an iterator over the results, in order.
 
-        The iterable is read a few chunks ahead of what is taken, not to its end as theirs; `close` reads the rest.
+        The iterable is read from now on, in the thread that takes results, as far ahead as the workers and the pool's
+        `buffer_bytes` take; not at once and to its end, as theirs. `join` reads the rest.
         """
         return self._imap(func, iterable, chunksize, ordered=True)
 
@@ -215,7 +206,7 @@ class Pool:
             calls = iter(found := list(calls))
             length = len(found)
         if chunksize is None:
-            chunksize = max(1, -(-length // self.ahead))
+            chunksize = max(1, -(-length // (self._processes * _CHUNKS_A_WORKER)))
         chunks = list(_chunks(calls, chunksize))
         result = MapResult(self, len(chunks), partial(_tell, callback, error_callback))
         for place, chunk in enumerate(chunks):
@@ -229,15 +220,10 @@ class Pool:
         if chunksize < 1:
             msg = f"Chunksize must be 1+, not {chunksize:n}"
             raise ValueError(msg)
-
-        def submit(chunk: list[Any]) -> _CallFuture:
-            future = _CallFuture()
-            self._workers.call(run_all, (func, chunk), future=future)
-            return future
-
         chunks = _chunks(((item,) for item in iterable), chunksize)
-        found = IMapIterator(self, chunks, submit, ordered=ordered)
-        self._iterators.add(found)
+        results = self._workers.map(partial(run_all, func), chunks, ordered=ordered, chunk=1, on_error="return")
+        found = IMapIterator(self, results.start(), _as_theirs)
+        self._iterators = [each for each in self._iterators if not each.ended.is_set()] + [found]
         return found
 
     # ---- ending -----------------------------------------------------------------------------------------------
@@ -245,10 +231,11 @@ class Pool:
     def close(self) -> None:
         """Accept nothing more, and let the workers end when all that was submitted is done."""
         if not self.is_closed:
-            for each in list(self._iterators):
-                each.submit_ahead(None)
             self.is_closed = True
-            self._closing = threading.Thread(target=self._workers.close, name="orchestrator-closing", daemon=True)
+            ended = [each.ended for each in self._iterators]
+            self._closing = threading.Thread(
+                target=_close, args=(self._workers, ended), name="orchestrator-closing", daemon=True
+            )
             self._closing.start()
 
     def terminate(self) -> None:
@@ -258,6 +245,8 @@ class Pool:
         """
         self.is_closed = True
         self._workers.terminate()
+        for each in self._iterators:
+            each.ended.set()
 
     def join(self) -> None:
         """Wait until the workers have ended.
@@ -269,6 +258,9 @@ class Pool:
             msg = "Pool is still running"
             raise ValueError(msg)
         if self._closing is not None:
+            for each in self._iterators:
+                if not each.ended.is_set():
+                    each.read_rest()
             self._closing.join()
 
     def __enter__(self) -> Self:
@@ -293,6 +285,24 @@ class Pool:
         if self.is_closed:
             msg = "Pool not running"
             raise ValueError(msg)
+
+
+def _close(workers: OurPool, ended: list[threading.Event]) -> None:
+    """Close the pool when these have ended, in a thread."""
+    for each in ended:
+        each.wait()
+    workers.close()
+
+
+def _as_theirs(error: BaseException) -> BaseException:
+    """Return what a pool of `multiprocessing` raises where ours raises this."""
+    cause = error.__cause__
+    if isinstance(cause, UnpicklableResultError):
+        told: BaseException = MaybeEncodingError(cause.__cause__, cause)
+        return told
+    if isinstance(error, ItemError) and not isinstance(error, WorkerDiedError):
+        return as_raised_there(error, RemoteTraceback)
+    return error
 
 
 def _tell(

@@ -182,48 +182,6 @@ def groupby_apply(
     return _replayed(partial(grouped.apply, **options), found)
 
 
-class engine:  # noqa: N801 - an object that users name, as they name a module
-    """The engine for `df.apply(f, engine=orchestrator.pandas.engine)` and `series.map(f, engine=...)`.
-
-    It uses the pool that is kept.
-    """
-
-    class __pandas_udf__(BaseExecutionEngine):  # type: ignore[misc]  # noqa: N801 - pandas has no types
-        """What pandas calls."""
-
-        @staticmethod
-        def map(  # noqa: PLR0917 - of the protocol
-            data: Any,
-            func: Any,
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            decorator: Any,  # noqa: ARG004 - of the protocol
-            skip_na: bool,
-        ) -> Any:
-            """Return the results of the function for each value."""
-            na_action = "ignore" if skip_na else None
-            if not isinstance(data, np.ndarray):
-                return _map(data, func, na_action, args, kwargs, _ALONE)
-            flat = pd.Series(data.ravel(), dtype=data.dtype)
-            return _map(flat, func, na_action, args, kwargs, _ALONE).to_numpy().reshape(data.shape)
-
-        @staticmethod
-        def apply(  # noqa: PLR0917 - of the protocol
-            data: Any,
-            func: Any,
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            decorator: Any,  # noqa: ARG004 - of the protocol
-            axis: int | str,
-        ) -> Any:
-            """Return the results of the function for each column or row."""
-            if not isinstance(data, np.ndarray):
-                return _FrameLoop(data, func, axis, {}, (args, kwargs), _ALONE).apply()
-            number = 1 if axis in {1, "columns"} else 0
-            found = _ALONE.along(number, Call(func, args, kwargs), data)
-            return _replayed(lambda replay: np.apply_along_axis(replay, number, data), found)
-
-
 def _map(  # noqa: PLR0917 - all that a map has
     data: Any, func: Any, na_action: str | None, args: tuple[Any, ...], kwargs: dict[str, Any], work: _Work
 ) -> Any:
@@ -305,6 +263,63 @@ class _Work:
 
 
 _ALONE = _Work(None, None, progress=False)
+
+
+class _Udf(BaseExecutionEngine):  # type: ignore[misc]  # pandas has no types
+    """What pandas calls of an engine."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+
+    def map(  # noqa: PLR0917 - of the protocol
+        self,
+        data: Any,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        decorator: Any,  # noqa: ARG002 - of the protocol
+        skip_na: bool,
+    ) -> Any:
+        """Return the results of the function for each value."""
+        na_action = "ignore" if skip_na else None
+        if not isinstance(data, np.ndarray):
+            return _map(data, func, na_action, args, kwargs, self._work)
+        flat = pd.Series(data.ravel(), dtype=data.dtype)
+        return _map(flat, func, na_action, args, kwargs, self._work).to_numpy().reshape(data.shape)
+
+    def apply(  # noqa: PLR0917 - of the protocol
+        self,
+        data: Any,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        decorator: Any,  # noqa: ARG002 - of the protocol
+        axis: int | str,
+    ) -> Any:
+        """Return the results of the function for each column or row."""
+        if not isinstance(data, np.ndarray):
+            return _FrameLoop(data, func, axis, {}, (args, kwargs), self._work).apply()
+        number = 1 if axis in {1, "columns"} else 0
+        found = self._work.along(number, Call(func, args, kwargs), data)
+        return _replayed(lambda replay: np.apply_along_axis(replay, number, data), found)
+
+
+class engine:  # noqa: N801 - what users name, as they name a module
+    """The engine for `df.apply(f, engine=orchestrator.pandas.engine)` and `series.map(f, engine=...)`.
+
+    As it is, it uses the pool that is kept; `engine(pool=...)` is one for another pool.
+
+    Args:
+        pool: as for `apply`.
+        workers: as for `apply`.
+        progress: as for `apply`.
+    """
+
+    __pandas_udf__ = _Udf(_ALONE)
+    """What pandas calls."""
+
+    def __init__(self, *, pool: Pool | None = None, workers: int | None = None, progress: bool = False) -> None:
+        self.__pandas_udf__ = _Udf(_Work(pool, workers, progress))
 
 
 class _FrameLoop:

@@ -6,24 +6,18 @@ Runs in the process that made the pool.
 from __future__ import annotations
 
 import multiprocessing
-import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Protocol, Self
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.engine.recovery.item_errors import Failure
 
-class Pool(Protocol):
-    """What an iterator asks of its pool."""
-
-    is_closed: bool
-    """Whether nothing more is accepted."""
-
-    @property
-    def ahead(self) -> int:
-        """How many chunks an `imap` has under way before its consumer takes a result."""
+if TYPE_CHECKING:
+    from orchestrator.pool.map_results import MapResults
 
 
 class AsyncResult:
@@ -104,39 +98,22 @@ class MapResult(AsyncResult):
 
 
 class IMapIterator:
-    """The results of `imap` in order, or those of `imap_unordered` as they come."""
+    """The results of `imap` in order, or those of `imap_unordered` as they come.
 
-    def __init__(
-        self, pool: Pool, chunks: Iterator[list[Any]], submit: Callable[[list[Any]], Future[Any]], *, ordered: bool
-    ) -> None:
-        """Take the chunks of calls, and what submits one."""
+    Several threads may take them.
+    """
+
+    def __init__(self, pool: object, chunks: MapResults, as_theirs: Callable[[BaseException], BaseException]) -> None:
+        """Take the map over the chunks, begun, and what makes theirs of its errors."""
         self._pool = pool
-        self._chunks: Iterator[list[Any]] | None = chunks
-        self._submit = submit
-        self._lock = threading.RLock()
-        self._ordered = ordered
-        self._waiting: deque[Future[Any]] = deque()  # in order; those that are not ordered come by the queue
-        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._chunks = chunks
+        self._as_theirs = as_theirs
+        self._lock = threading.Lock()
         self._results: deque[Any] = deque()
         self._error: BaseException | None = None
         """What reading the iterable raised; it comes behind the results of what was read before."""
-        self.submit_ahead(pool.ahead)
-
-    def submit_ahead(self, most: int | None) -> None:
-        """Submit chunks until as many are under way, or with None all that there are."""
-        with self._lock:
-            while self._chunks is not None and (most is None or len(self._waiting) < most):
-                try:
-                    chunk = next(self._chunks, None)
-                except Exception as error:
-                    self._error, chunk = error, None
-                if chunk is None:
-                    self._chunks = None
-                    return
-                future = self._submit(chunk)
-                self._waiting.append(future)
-                if not self._ordered:
-                    future.add_done_callback(self._done.put)
+        self.ended = threading.Event()
+        """Set when all that was submitted has run."""
 
     def __iter__(self) -> Self:
         return self
@@ -151,31 +128,44 @@ class IMapIterator:
             multiprocessing.TimeoutError: it is not there after `timeout` seconds.
             StopIteration: there are no more.
         """
-        while not self._results:
-            future = self._next_done(timeout)
-            with self._lock:
-                self._waiting.remove(future)
-                if not self._pool.is_closed:
-                    self.submit_ahead(self._pool.ahead)
-            self._results.extend(future.result())
-        return self._results.popleft()
-
-    def _next_done(self, timeout: float | None) -> Future[Any]:
-        """Return the call whose results are next, when it has ended."""
-        if not self._waiting:
-            error, self._error = self._error, None
-            if error is not None:
-                raise error
-            raise StopIteration
-        if not self._ordered:
-            try:
-                done: Future[Any] = self._done.get(timeout=timeout)
-            except queue.Empty:
-                raise multiprocessing.TimeoutError from None
-            return done
-        future = self._waiting[0]
-        with suppress(TimeoutError):
-            future.exception(timeout)
-        if not future.done():
+        ends = None if timeout is None else monotonic() + timeout
+        if not self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             raise multiprocessing.TimeoutError
-        return future
+        try:
+            while not self._results:
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                self._take(None if ends is None else max(0.0, ends - monotonic()))
+            result = self._results.popleft()
+        finally:
+            self._lock.release()
+        if isinstance(result, Failure):
+            raise self._as_theirs(result.error)
+        return result
+
+    def read_rest(self) -> None:
+        """Wait until all has run, and keep the results."""
+        with self._lock, suppress(StopIteration):
+            while self._error is None:
+                self._take(None)
+
+    def _take(self, timeout: float | None) -> None:
+        """Take the results of the next chunk.
+
+        Raises:
+            multiprocessing.TimeoutError: they are not there in time.
+            StopIteration: there are no more.
+        """
+        try:
+            found = self._chunks.next(timeout)
+        except TimeoutError:
+            raise multiprocessing.TimeoutError from None
+        except StopIteration:
+            self.ended.set()
+            raise
+        except Exception as error:
+            self.ended.set()
+            self._error = error
+        else:
+            self._results.extend([found] if isinstance(found, Failure) else found)

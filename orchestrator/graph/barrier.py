@@ -16,7 +16,7 @@ HELD_ITEMS = 1 << 16
 """More items than this are written to a temporary file."""
 
 
-class Hold(Node):
+class BarrierNode(Node):
     """Holds all items until its input has ended.
 
     Past a limit they are in a temporary file without a name.

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from orchestrator.graph.barrier import Hold
+from orchestrator.graph.barrier import BarrierNode
 
 
-class Together(Protocol):
+class RunningSuperstep(Protocol):
     """A function that runs once in every worker, as a `Superstep`."""
 
     results: list[Any]
@@ -30,7 +30,7 @@ class Together(Protocol):
         """End the step, done or not."""
 
 
-class EndOfStage(Hold):
+class EndOfStage(BarrierNode):
     """Holds all items until its input has ended and the hook has run in every worker.
 
     A run that is resumed runs the hook if no checkpoint says that it had been through.
@@ -38,7 +38,7 @@ class EndOfStage(Hold):
     Emits when: its input has ended, and the hook is through.
     Backpressures when: never before the end: it has to take everything.
     Completes when: everything was passed on.
-    Fails when: as `Hold`; the hook fails in a worker, or takes `max_deaths` of them down.
+    Fails when: as `BarrierNode`; the hook fails in a worker, or takes `max_deaths` of them down.
     """
 
     __slots__ = ("_begin", "_graph", "_hook", "_may_begin", "_through", "_use")
@@ -46,7 +46,7 @@ class EndOfStage(Hold):
     def __init__(
         self,
         name: str,
-        begin: Callable[[object], Together | None],
+        begin: Callable[[object], RunningSuperstep | None],
         may_begin: Callable[[], bool],
         use: Callable[[list[Any]], object] | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class EndOfStage(Hold):
         self._begin = begin
         self._may_begin = may_begin
         self._use = use
-        self._hook: Together | None = None
+        self._hook: RunningSuperstep | None = None
         self._through = False
         self._graph: object = None
         """The state that the nodes of one graph share: their hooks take turns."""

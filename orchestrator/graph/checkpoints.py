@@ -128,11 +128,11 @@ class Checkpoints:
             raise
         self._nodes = nodes
         if self._journal.state is None:
-            if any(getattr(sink, "appends", False) for node in nodes for sink in node.own_sinks()):
+            if any(sink.appends for node in nodes for sink in node.own_sinks()):
                 self.save()  # how much was there before this run
         else:
             for node, state in zip(nodes, self._journal.load_state(), strict=True):
-                node.resume(state)
+                resume(node, state)
             if self._changed:
                 self.save()  # an output that this run has and the one before had not is known from here on
 
@@ -148,7 +148,7 @@ class Checkpoints:
             OrchestratorError: the disk is full, or a state can't be pickled; the checkpoint before this one is good.
         """
         started = perf_counter()
-        self._journal.save([node.checkpoint() for node in self._nodes])
+        self._journal.save([checkpoint_of(node) for node in self._nodes])
         ended = perf_counter()
         self.saved += 1
         self.seconds += ended - started
@@ -161,6 +161,32 @@ class Checkpoints:
     def close(self) -> None:
         """Unlock the folder, keeping its content."""
         self._journal.close()
+
+
+def checkpoint_of(node: Node) -> dict[str, Any]:
+    """Return all that a node needs to resume from here in another process.
+
+    If its branch was dropped, that is what its sinks have written, which the last of the processes removes.
+    """
+    if node.closed:
+        return {"dropped": node.sink_keys()}
+    outlets = [outlet.snapshot() for outlet in node.outlets]
+    own = node.snapshot()  # first: a node of many sinks syncs them together
+    sinks = [sink.snapshot() for sink in node.own_sinks()]
+    return {"own": own, "ended": list(node.ended), "outlets": outlets, "sinks": sinks}
+
+
+def resume(node: Node, state: dict[str, Any]) -> None:
+    """Have a node resume from what `checkpoint_of` returned, before the first turn."""
+    if "dropped" in state:
+        node.make_sinks(state["dropped"])
+        return
+    node.ended = list(state["ended"])
+    for outlet, kept in zip(node.outlets, state["outlets"], strict=True):
+        outlet.restore(kept)
+    node.restore(state["own"])
+    for sink, kept in zip(node.own_sinks(), state["sinks"], strict=True):
+        sink.restore(kept)
 
 
 def refuse_another(

@@ -7,6 +7,7 @@ refers to stays as it is: nobody can change it. Owner of the state: whoever draw
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain, filterfalse, groupby, islice
@@ -36,6 +37,16 @@ def sent(item: Any) -> Any:
         if is_of_a_handler(error):
             raise
         return item
+
+
+def close_iterator(items: Iterator[Any] | None) -> None:
+    """Close a generator, so that its own `finally` runs now.
+
+    A file is closed by its owner.
+    """
+    close = getattr(items, "close", None)
+    if close is not None and not isinstance(items, io.IOBase):
+        close()
 
 
 class Drawer:

@@ -24,7 +24,6 @@ from orchestrator.graph.flow.branches import Branches
 from orchestrator.graph.flow.growing import grow_smallest
 from orchestrator.graph.flow.node import Node, NodeError
 from orchestrator.graph.sinks import set_up_dead_letters
-from orchestrator.graph.stage_node import MapNode
 from orchestrator.settings import BUFFER_BYTES
 from workers.errors.capture import add_note, notes_of
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.sinks import ResultsNode
 
+NOT_YET = object()
+"""Stands among the results of a run where nothing had come when its consumer would wait no longer."""
 _POLL_S = 0.001
 """While there is something to do here, the lanes are looked after this often."""
 
@@ -79,6 +80,8 @@ class Runner:
         self.closed = False
         self._is_doomed = False
         """A source has raised. No checkpoint is written any more: in it, the source would have ended."""
+        self._waits_until: float | None = None
+        """The consumer waits no longer, by `perf_counter`."""
         self._left = False
         """The consumer has closed the results in the middle of the iteration."""
 
@@ -96,7 +99,12 @@ class Runner:
         self._look_through([node for node in reversed(self._order) if node not in dropped])
 
     def start(self) -> None:
-        """Open the calls on the pool, and start the readers of sources that block."""
+        """Open the calls on the pool, and start the readers of sources that block.
+
+        A second call does nothing.
+        """
+        if self.started:
+            return
         self.started = True
         graph = object()
         for node in self.nodes:
@@ -109,6 +117,15 @@ class Runner:
         for node in self.nodes:
             if not node.closed:  # in a branch that had been dropped
                 node.start(wake)
+
+    def limit_wait(self, seconds: float | None) -> None:
+        """Give the consumer `NOT_YET` if nothing has come in so many seconds."""
+        self._waits_until = None if seconds is None else perf_counter() + seconds
+
+    def supply(self) -> None:
+        """Send what the workers take now, without waiting."""
+        self._look_at = 0.0
+        self._poll()
 
     def run(self) -> None:
         """Run to the end.
@@ -130,9 +147,12 @@ class Runner:
             self.start()
             while self._goes_on():
                 if terminal is not None:
-                    for items in terminal.take():
+                    found = terminal.take()
+                    for items in found:
                         yield items
                         self._poll()
+                    if not found and self._is_over:
+                        yield [NOT_YET]
             self._raise_source_error()
             self._save()
         except NodeError as carrier:
@@ -291,8 +311,7 @@ class Runner:
             OrchestratorError: the pool is broken or closed.
         """
         for node in self.nodes:
-            if isinstance(node, MapNode):
-                node.end_running(grace_s)
+            node.end_running(grace_s)
 
     # ---- inside -----------------------------------------------------------------------------------------------
 
@@ -334,6 +353,8 @@ class Runner:
             delays.append(self.bars.interval_s)
         if self._pause_until is not None:
             delays.append(max(0.0, self._pause_until - perf_counter()))
+        if self._waits_until is not None:
+            delays.append(max(0.0, self._waits_until - perf_counter()))
         if self._coordinator is not None:
             self._coordinator.drive(self._ready, min(delays, default=None))
         else:
@@ -343,6 +364,11 @@ class Runner:
 
     def _ready(self) -> bool:
         return any(node.has_news for node in self._order) or self._interrupted
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the consumer wants to wait no longer."""
+        return self._waits_until is not None and perf_counter() >= self._waits_until
 
     def _has_come_to_rest(self, until: float) -> bool:
         """Whether nothing more is to be waited for, now that nothing is read."""

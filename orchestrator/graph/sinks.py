@@ -7,29 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.node import ROOM, Node
+from orchestrator.sinks.given import GivenSink, NodeSink
 from workers.errors.describe import describe
 
 _HELD_ITEMS = 256
-
-
-class Sink(Protocol):
-    """The protocol of sinks.
-
-    `abort()`, too, if it is not to be closed as usual when the run fails.
-    """
-
-    def write(self, items: list[Any], /) -> object:
-        """Take items, in order.
-
-        The list is not used again.
-        """
-
-    def close(self) -> object:
-        """Make what was written final."""
 
 
 class SinkNode(Node):
@@ -43,7 +28,7 @@ class SinkNode(Node):
 
     __slots__ = ("_sink",)
 
-    def __init__(self, name: str, sink: Sink) -> None:
+    def __init__(self, name: str, sink: NodeSink) -> None:
         super().__init__(name, outputs=0)
         self._sink = sink
 
@@ -51,14 +36,14 @@ class SinkNode(Node):
         """Write the items."""
         self._sink.write(items)
 
-    def own_sinks(self) -> list[Any]:
+    def own_sinks(self) -> list[NodeSink]:
         """Return the sink."""
         return [self._sink]
 
     def close(self) -> None:
         """Close the sink, or abort it if the run has failed."""
         if self.failed:
-            end_early(self._sink)
+            self._sink.abort()
         else:
             self._sink.close()
 
@@ -102,23 +87,17 @@ class ResultsNode(Node):
         return taken
 
 
-def end_early(sink: Sink) -> None:
-    """Abort a sink of a run that failed or was left, or close it if it has no abort."""
-    getattr(sink, "abort", sink.close)()
-
-
-def set_up_dead_letters(sinks: Iterable[Any]) -> None:
+def set_up_dead_letters(sinks: Iterable[NodeSink]) -> None:
     """Make new files of dead letters readable only to those who may read the outputs.
 
     Raises:
         ConfigError: one is an output, too, which takes its name when it is whole.
     """
-    outputs: dict[str, Any] = {}
-    letters: dict[str, Any] = {}
+    outputs: dict[str, NodeSink] = {}
+    letters: dict[str, NodeSink] = {}
     for sink in sinks:
-        path = getattr(sink, "path", None)
-        if isinstance(path, str):
-            (letters if getattr(sink, "appends", False) else outputs)[os.path.realpath(path)] = sink
+        if sink.path is not None:
+            (letters if sink.appends else outputs)[os.path.realpath(sink.path)] = sink
     for path in outputs.keys() & letters.keys():
         raise ConfigError(f"{path} is already an output; write the dead letters to a file of their own")
     if not letters:
@@ -129,7 +108,7 @@ def set_up_dead_letters(sinks: Iterable[Any]) -> None:
         sink.narrow(mode_beside(outputs))
 
 
-def as_sink(target: Any, output_format: str | None = None) -> Sink:
+def as_sink(target: Any, output_format: str | None = None) -> NodeSink:
     """Return the sink that a path, an open file, a function, a list, None (discard) or a sink itself means.
 
     Args:
@@ -145,18 +124,18 @@ def as_sink(target: Any, output_format: str | None = None) -> Sink:
     if isinstance(target, str | os.PathLike):
         return ItemFile(os.fspath(target), output_format)
     if is_open_file(target):
-        return OpenFile(target, output_format)
+        return GivenSink(OpenFile(target, output_format))
     if output_format is not None:
         kind = type(target).__name__
         raise ConfigError(f"format={describe(output_format)} applies to files, not to a {kind}: give a path")
     if hasattr(target, "write") and hasattr(target, "close"):
-        return target  # type: ignore[no-any-return]
+        return GivenSink(target)
     if target is None:
-        return _Nowhere()
+        return GivenSink(_Nowhere())
     if isinstance(target, list):
-        return _CallSink(target.extend)
+        return GivenSink(_CallSink(target.extend))
     if callable(target):
-        return _EachSink(target)
+        return GivenSink(_EachSink(target))
     raise ConfigError(
         f"{describe(target)} is not a sink; give a path, an open file, a list, a function, or an object with "
         "write(items) and close()"

@@ -7,18 +7,35 @@ A list is cut by slicing, and a range travels as a range. Owner of the state: th
 
 from __future__ import annotations
 
-import io
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from orchestrator.graph.drawing import Drawer
+from orchestrator.graph.drawing import Drawer, close_iterator
 from orchestrator.graph.sources import SLICEABLE
 from orchestrator.graph.stage_node import MapNode
 
 if TYPE_CHECKING:
     from orchestrator.engine.stage import Stage
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A source that may make its reader wait, as standard input does, and tells when it would not.
+
+    One that is anything else is taken to have its next item at once.
+    """
+
+    def ready(self) -> bool:
+        """Tell whether the next item, or the end, is here without waiting."""
+
+    def when_ready(self, call: Callable[[], None], /) -> None:
+        """Call `call`, from another thread, whenever `ready` may have become true."""
+
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds until it has something by itself, or None if unknown."""
 
 
 class Cutter(Protocol):
@@ -60,16 +77,17 @@ class Cutter(Protocol):
 
 def in_step(iterables: Sequence[Iterable[Any]]) -> Iterable[Any]:
     """Return what gives one item of each as a tuple, to the end of the shortest, as `zip` does."""
-    if any(hasattr(each, "ready") for each in iterables):
-        return _InStep(iterables)
-    return zip(*iterables, strict=False)
+    telling = [each for each in iterables if isinstance(each, Telling)]
+    return _InStep(iterables, telling) if telling else zip(*iterables, strict=False)
 
 
 class _InStep:
     """Tuples of items of several sources, of which some tell whether their reader would wait."""
 
-    def __init__(self, iterables: Sequence[Iterable[Any]]) -> None:
-        self._telling: list[Any] = [each for each in iterables if hasattr(each, "ready")]
+    wait_s = None
+
+    def __init__(self, iterables: Sequence[Iterable[Any]], telling: Sequence[Telling]) -> None:
+        self._telling = telling
         self._tuples = zip(*iterables, strict=False)
 
     def __iter__(self) -> Iterator[Any]:
@@ -265,26 +283,25 @@ class _Drawn:
     """
 
     def __init__(self, source: Iterable[Any]) -> None:
-        self._source = source
         self._items: Iterator[Any] = iter(source)
-        told: Any = self._items if hasattr(self._items, "ready") else source
-        self.is_ready: Callable[[], bool] = getattr(told, "ready", _always)
-        """A source that can make its reader wait, as standard input does, tells when it would not."""
-        self.when_ready: Callable[[Callable[[], None]], None] = getattr(told, "when_ready", _never)
-        self._waits = self.is_ready is not _always
+        self._telling = next((each for each in (self._items, source) if isinstance(each, Telling)), None)
+        self.is_ready: Callable[[], bool] = _always if self._telling is None else self._telling.ready
+        self.when_ready: Callable[[Callable[[], None]], None] = _never
+        if self._telling is not None:
+            self.when_ready = self._telling.when_ready
         self._drawer = Drawer(self._items)
         self.ended = False
         self.error: BaseException | None = None
 
     @property
     def wait_s(self) -> float | None:
-        return getattr(self._source, "wait_s", None)
+        return None if self._telling is None else self._telling.wait_s
 
     def cut(self, size: int) -> Sequence[Any]:
         if self.ended or not self.is_ready():
             return ()
         try:
-            if not self._waits:
+            if self._telling is None:
                 items = self._drawer.draw(size)
                 self.ended = self._drawer.ended
                 return items
@@ -314,9 +331,7 @@ class _Drawn:
             self.ended = self._drawer.ended
 
     def close(self) -> None:
-        close = getattr(self._items, "close", None)
-        if close is not None and not isinstance(self._items, io.IOBase):
-            close()
+        close_iterator(self._items)
 
 
 class Resumed:

@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.event_loops.sources import LoopSource, home
-from orchestrator.graph.drawing import Drawer
+from orchestrator.graph.drawing import Drawer, close_iterator
 from orchestrator.graph.flow.node import Node
 from orchestrator.graph.flow.ownership import copied, is_safe
 
@@ -81,10 +81,6 @@ class SourceNode(Node):
         """
         self.outlets[0].end()
 
-    def receive(self, items: list[Any], port: int) -> None:
-        """Never called, as a source has no input."""
-        raise NotImplementedError
-
     def pump(self) -> bool:
         """Pass on what waits, or read as much as is wanted."""
         outlet = self.outlets[0]
@@ -119,10 +115,8 @@ class SourceNode(Node):
 
     def close(self) -> None:
         """Close a generator, so that its own `finally` runs now."""
-        close = getattr(self._iterator, "close", None)
-        self._iterator = None
-        if close is not None and not isinstance(self._source, io.IOBase):
-            close()
+        iterator, self._iterator = self._iterator, None
+        close_iterator(iterator)
 
 
 class BlockingSource(Node):
@@ -199,10 +193,6 @@ class BlockingSource(Node):
         What was passed on goes through.
         """
         self.outlets[0].end()
-
-    def receive(self, items: list[Any], port: int) -> None:
-        """Never called, as a source has no input."""
-        raise NotImplementedError
 
     def pump(self) -> bool:
         """Pass on what waits, or what the thread has read."""
@@ -316,13 +306,13 @@ def _of_async(source: AsyncIterable[Any]) -> Iterator[Any]:
     with asyncio.Runner() as runner:
         iterator = aiter(source)
 
-        async def following() -> Any:
+        async def next_item() -> Any:
             return await anext(iterator)
 
         try:
             while True:
                 try:
-                    got = [runner.run(following())]
+                    got = [runner.run(next_item())]
                 except StopAsyncIteration:
                     return
                 yield got.pop()

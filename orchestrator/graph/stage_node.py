@@ -14,8 +14,10 @@ from orchestrator.graph.handing_on import HandingOn, without
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.engine.protocol.counts import StageCounts
     from orchestrator.engine.recovery.delivery import Delivery
     from orchestrator.engine.stage import Stage
+    from orchestrator.sinks.given import NodeSink
 
 LARGE_BYTES = 1 << 16
 """Chunks above this, items and results together, are passed on one by one."""
@@ -246,7 +248,12 @@ class MapNode(Node):
         if self._is_open:
             self.stage.end_running(grace_s)
 
-    def own_sinks(self) -> list[Any]:
+    @property
+    def counts(self) -> StageCounts:
+        """What the workers have done for it."""
+        return self.stage.counts
+
+    def own_sinks(self) -> list[NodeSink]:
         """Return the sink of dead letters."""
         return [] if self.stage.dead_letters is None else [self.stage.dead_letters]
 

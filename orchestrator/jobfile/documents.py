@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from orchestrator.jobfile.diagnostics import JobFileError, Place
-from orchestrator.jobfile.toml_lines import Path, places
+from orchestrator.jobfile.toml_lines import Path, lines_of
 
 _VARIABLE = re.compile(r"\$\$|\$\{(\w+)\}|\$\{")
 
@@ -39,7 +39,7 @@ def _read(file: str, around: tuple[str, ...]) -> Document:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise JobFileError(_syntax(file, str(error))) from None
-    found = {path: Place(file, line) for path, line in places(text).items()}
+    found = {path: Place(file, line) for path, line in lines_of(text).items()}
     wrong: list[str] = []
     tables = _expanded(tables, (), found, wrong)
     if wrong:

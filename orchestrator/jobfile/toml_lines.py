@@ -127,7 +127,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         line += token.count("\n")
 
 
-def places(text: str) -> dict[Path, int]:
+def lines_of(text: str) -> dict[Path, int]:
     """Return the line, from 1, of every key and array element of a valid TOML text."""
     scanner = _Scanner(text)
     scanner.scan()

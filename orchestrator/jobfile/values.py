@@ -9,6 +9,7 @@ from orchestrator.jobfile.diagnostics import Diagnostics
 from orchestrator.jobfile.model import NamedFunction, Ref
 from orchestrator.jobfile.tables.fields import TAKES, Field
 from orchestrator.jobfile.toml_lines import Path
+from orchestrator.option_values import variables
 from orchestrator.pool.size.sizing import parse_sizing
 from orchestrator.settings import exception_class, parse_limit, parse_size
 from workers.pickling import load
@@ -123,6 +124,15 @@ class Values:
             if not _is_count(times):
                 self._diagnostics.add((*path, name), f"{name!r} must be a whole number of at least 0, not {times!r}")
         return found if len(found) == len(value) and all(map(_is_count, value.values())) else WRONG
+
+    def _variables(self, value: Any, _field: Field, path: Path) -> Any:
+        if not isinstance(value, dict):
+            return None
+        try:
+            return variables(path[-1], value)
+        except ConfigError as wrong:
+            self._diagnostics.add(path, str(wrong))
+            return WRONG
 
     def _workers(self, value: Any, _field: Field, path: Path) -> Any:
         is_number = isinstance(value, int) and not isinstance(value, bool)

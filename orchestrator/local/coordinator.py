@@ -13,8 +13,8 @@ the pickling of definitions that a worker asks for.
 
 Its parts: `loop` has the lock and knows who drives, `transport/lane_io` waits for lanes and reads and writes them,
 `transport/in_flight` knows what lanes hold and tells the calls what became of it, `sender` spends the lanes' credits
-and knows who waits for one, `supervisor` starts and ends workers
-and says what happened to them, `worker_messages` takes in what is not a result. What these return is acted upon here.
+and knows who waits for one, `receiver` takes in what lanes bring, `supervisor` starts and ends workers and says what
+happened to them, `transport/worker_messages` handles what is not a result. What these return is acted upon here.
 
 If a signal handler interrupted a frame that holds the lock, state may be half changed: then `drive` and all that sends
 refuse, and what ends or resizes the pool runs in a thread that waits for the lock.
@@ -23,10 +23,8 @@ refuse, and what ends or resizes the pool runs in a thread that waits for the lo
 from __future__ import annotations
 
 import os
-import selectors
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
@@ -43,29 +41,28 @@ from orchestrator.engine.protocol.status import Farewell, PoolStatus, Traffic, W
 from orchestrator.errors import ClosedError, OrchestratorError, ReentrantCallError
 from orchestrator.local.loop import Loop
 from orchestrator.local.process_tree import end_with_children
+from orchestrator.local.receiver import Receiver
 from orchestrator.local.sender import Sender
-from orchestrator.local.supervisor import LATE_S, Supervisor
+from orchestrator.local.supervisor import Supervisor
 from orchestrator.local.timers import Timer, Timers
 from orchestrator.local.transport.calls import Calls
 from orchestrator.local.transport.in_flight import InFlight
 from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
 from orchestrator.local.transport.lane_io import LaneIO, Occurred
+from orchestrator.local.transport.worker_messages import WorkerMessages
 from orchestrator.local.transport.worker_setup import Beginning
+from orchestrator.local.transport.worker_status import traffic, worker_info, worker_status
+from orchestrator.local.unbegun import LATE_S
 from orchestrator.local.watchdog import Watchdog, Watched
-from orchestrator.local.worker_messages import WorkerMessages
-from orchestrator.local.worker_status import traffic, worker_info, worker_status
 from orchestrator.machine import suspension
 from orchestrator.settings import PoolSettings
 from workers.pickling import by_value, memmap
 from workers.process.interpreter import decimal_contexts
 from workers.transport import payload
-from workers.transport.wire import Frame, Kind, pack
+from workers.transport.wire import Kind
 
 _LONGEST_WAIT_S = 86400.0
 """A selector takes no more than 24 days; who waits for longer waits again."""
-
-_SMALL_FUNCTION_BYTES = 512
-"""A function that a module has: a worker is not woken in order to forget it, but told with what comes next."""
 
 
 class Coordinator:
@@ -86,7 +83,6 @@ class Coordinator:
         self._watchdog = Watchdog(self._loop, self._watched)
         self._calls = Calls()
         self.token = os.urandom(16)
-        self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
         lane_settings = LaneSettings(
             start_method=settings.start_method,
             pool_size=settings.workers,
@@ -96,6 +92,7 @@ class Coordinator:
             beginning=Beginning(settings.initializer, settings.initargs, settings.finalizer),
             seed=settings.seed,
             threads_per_worker=settings.threads_per_worker,
+            env=settings.env or {},
             decimals=decimal_contexts(),
         )
         self._in_flight = InFlight(self._calls)
@@ -122,6 +119,9 @@ class Coordinator:
             counts_items=settings.items_per_worker is not None,
             broke=self._break,
             freed=self._wake_all,
+        )
+        self._receiver = Receiver(
+            self._io, self._in_flight, self._credits, self._supervisor, self._messages, self._break
         )
         self._closing = False
         self._broken: OrchestratorError | None = None
@@ -273,14 +273,14 @@ class Coordinator:
 
         Safe within a garbage collection.
         """
-        self._dropped.append(token)
+        self._sender.drop_shared(token)
         self._forget_if_free()
 
     def _forget_if_free(self) -> None:
         # In the middle of this very thread's own work it waits for the next turn instead.
         if os.getpid() == self._pid and not self._loop.is_interrupted and self._loop.lock.acquire(blocking=False):
             try:
-                self._forget_calls()
+                self._sender.forget()
             finally:
                 self._loop.lock.release()
 
@@ -359,9 +359,9 @@ class Coordinator:
 
         Called under the lock.
         """
-        if self._calls.any_abandoned or self._dropped:
+        if self._sender.may_forget:
             with self._loop.changing():
-                self._forget_calls()
+                self._sender.forget()
         return self._at_most(timeout)
 
     def _handle(self, occurred: Occurred, *, looks: bool) -> None:
@@ -372,23 +372,7 @@ class Coordinator:
         Whoever `looks` may have waited longer for a credit than what was put ahead, so it sends none of that.
         """
         self._mind_the_late(quiet=not occurred)
-        gone: list[Lane] = []
-        for key, mask in occurred:
-            lane: Lane | None = key.data
-            if lane is None:
-                if not self._loop.is_overtaken:
-                    self._io.wakeup.drain()
-            elif lane.state is LaneState.DEAD:
-                continue
-            elif key.fd == lane.sentinel:
-                gone.append(lane)
-            elif mask & selectors.EVENT_WRITE:
-                self._io.flush(lane)
-            else:
-                self._collect(lane)
-        for lane in gone:
-            if lane.state is not LaneState.DEAD:
-                self._bury(lane)
+        self._receiver.receive(occurred, drains=not self._loop.is_overtaken)
         if self._sender.has_ahead and not looks and not self._closing:
             self._sender.send_ahead()
         self._break_if(self._supervisor.tick())
@@ -419,43 +403,6 @@ class Coordinator:
             return None
         return Watched(every_s, has_ahead)
 
-    def _collect(self, lane: Lane) -> None:
-        """Read one batch of frames, and handle them."""
-        for frame in self._io.read(lane):
-            if frame[0] == Kind.RESULT or frame[0] == Kind.REFUSED:
-                self._in_flight.finish(lane, frame)
-                if lane.active:
-                    self._credits.give_back(lane.worker_id)
-                if not self._supervisor.crew.settled:
-                    self._supervisor.finished(lane)
-            else:
-                self._hear(lane, frame)
-
-    def _bury(self, lane: Lane) -> None:
-        """Handle a sentinel that fired: keep what the worker had finished, and report what is lost."""
-        self._collect(lane)
-        while not lane.drained:
-            self._collect(lane)
-        death = self._supervisor.settle_death(lane)
-        self._in_flight.lose(death.lost)
-        self._break_if(death.fatal)
-
-    def _hear(self, lane: Lane, frame: Frame) -> None:
-        """Handle a frame that is not a result."""
-        if frame[0] == Kind.READY:
-            self._break_if(self._supervisor.ready(lane))
-            return
-        if frame[0] == Kind.RETURNED:
-            self._supervisor.returned(lane, frame[4])
-            return
-        if frame[0] == Kind.SPLIT:
-            self._in_flight.split(lane, frame[4], frame[3])
-            return
-        error = self._messages.take_in(lane, frame)
-        self._break_if(error)
-        if error is None and frame[0] in {Kind.NEED, Kind.SPILL}:
-            self._io.flush(lane)
-
     def _send_rebound(self) -> None:
         """Tell the workers of names of `__main__` that mean something else now (a notebook cell run again)."""
         definitions = self._messages.definitions
@@ -474,23 +421,6 @@ class Coordinator:
     def _break_if(self, error: OrchestratorError | None) -> None:
         if error is not None:
             self._break(error)
-
-    def _forget_calls(self) -> None:
-        """Free the functions and unbegun chunks of calls that nobody waits for."""
-        for number, events, function in self._calls.forget():
-            self._in_flight.forget(number, events)
-            self._sender.drop_ahead(number)
-            for lane in self._supervisor.all:
-                if number in lane.known_calls:
-                    lane.known_calls.discard(number)
-                    lane.put([pack(Kind.FORGET, number=number)])
-                    if function.size > _SMALL_FUNCTION_BYTES:
-                        self._io.flush(lane)
-        while self._dropped:
-            frame = pack(Kind.UNSHARE, self._dropped.popleft())
-            for lane in self._supervisor.all:
-                lane.put([frame])
-                self._io.flush(lane)
 
     def become_foreign(self) -> None:
         """Refuse every use in a forked child.
@@ -675,7 +605,7 @@ class Coordinator:
         with self._loop.changing():
             self._closing = True
             listening = self._calls.abandon_all()
-            self._forget_calls()
+            self._sender.forget()
             for events in listening:  # after the forgetting, which throws away what they were still told about
                 events.append(Broken(ClosedError("the pool was closed while this was still running")))
             self._supervisor.stop_all()

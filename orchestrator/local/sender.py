@@ -4,12 +4,14 @@
 
 A thread that lacks only a credit stands in line while it waits; a call whose chunks were put ahead stands there too.
 
-Owner of the line and of what was put ahead: this class. Called under the coordinator's lock, but for `count_ahead`.
+Owner of the line, of what was put ahead and of what workers are to forget: this class. Called under the coordinator's
+lock, but for `count_ahead` and `drop_shared`.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any
@@ -25,6 +27,10 @@ from orchestrator.local.transport.in_flight import InFlight
 from orchestrator.local.transport.lane import Lane
 from orchestrator.local.transport.lane_io import LaneIO
 from workers.transport import payload
+from workers.transport.wire import Kind, pack
+
+_SMALL_FUNCTION_BYTES = 512
+"""A function that a module has: a worker is not woken in order to forget it, but told with what comes next."""
 
 
 class Sender:
@@ -63,6 +69,7 @@ class Sender:
         self._asked: int | None = None
         """The least depth for which there was no room, while a thread that waits is asked whether it can continue."""
         self._warned = False
+        self._dropped: deque[bytes] = deque()  # tokens of shared objects that no handle refers to any more
 
     # ---- now --------------------------------------------------------------------------------------------------
 
@@ -169,6 +176,37 @@ class Sender:
             if self._credits.room(depth) <= kept:
                 return None
         return self._credits.take_alone() if chunk.alone else self._credits.take(depth)
+
+    # ---- what is wanted no more ---------------------------------------------------------------------------------
+
+    def drop_shared(self, token: bytes) -> None:
+        """Note a shared object that no handle refers to any more.
+
+        Takes no lock. Safe within a garbage collection.
+        """
+        self._dropped.append(token)
+
+    @property
+    def may_forget(self) -> bool:
+        """Whether `forget` would tell the workers something."""
+        return self._in_flight.calls.any_abandoned or bool(self._dropped)
+
+    def forget(self) -> None:
+        """Free the functions and unbegun chunks of calls that nobody waits for, and shared objects."""
+        for number, events, function in self._in_flight.calls.forget():
+            self._in_flight.forget(number, events)
+            self.drop_ahead(number)
+            for lane in self._supervisor.all:
+                if number in lane.known_calls:
+                    lane.known_calls.discard(number)
+                    lane.put([pack(Kind.FORGET, number=number)])
+                    if function.size > _SMALL_FUNCTION_BYTES:
+                        self._io.flush(lane)
+        while self._dropped:
+            frame = pack(Kind.UNSHARE, self._dropped.popleft())
+            for lane in self._supervisor.all:
+                lane.put([frame])
+                self._io.flush(lane)
 
     # ---- who waits --------------------------------------------------------------------------------------------
 

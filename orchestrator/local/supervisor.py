@@ -14,9 +14,7 @@ Owner of the state: the coordinator, under its lock.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
-from itertools import takewhile
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,9 +27,9 @@ from orchestrator.local.memory_watch import MemoryWatch
 from orchestrator.local.process_tree import end_group, end_with_children
 from orchestrator.local.transport import worker_process
 from orchestrator.local.transport.lane import Lane, LaneSettings, LaneState
+from orchestrator.local.unbegun import Unbegun
 from orchestrator.settings import PoolSettings
 from workers.transport import watch
-from workers.transport.lane import SIGNAL
 from workers.transport.wire import Kind, pack
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from orchestrator.local.transport.lane_io import LaneIO
 
 _EARLY_DEATHS_MIN = 3
-LATE_S = 0.005
-"""Chunks that wait behind an item that runs longer than this go to an idle worker."""
 _LEAVING_S = 30.0
 """A worker that takes longer to leave is ended if the next one can't be started before it has gone."""
 
@@ -87,6 +83,7 @@ class Supervisor:
         self._in_flight = in_flight
         self._ledger = in_flight.ledger
         self._credits = free
+        self._unbegun = Unbegun(in_flight, free)
         self._io = io
         self._may_start = may_start
         self._owes = False
@@ -181,14 +178,14 @@ class Supervisor:
         for key in self.crew.resize(size):
             self._retire(self._of_key[key])
         for lane in list(self.leaving):
-            self.take_back(lane)
+            self._unbegun.take_back(lane)
             self.let_go_if_done(lane)
         for lane in list(self.leaving):
             if not lane.spent and self.crew.take_back(lane.key):
-                self._take_back(lane)
+                self._keep(lane)
         return self._fill_or_break()
 
-    def _take_back(self, lane: Lane) -> None:
+    def _keep(self, lane: Lane) -> None:
         """Keep a worker that was to leave."""
         self.leaving.discard(lane)
         self.lanes[lane.worker_id] = lane
@@ -255,7 +252,7 @@ class Supervisor:
             else:
                 lane.gated = standing is Standing.WAITING
                 self._credits.suspend(lane.worker_id)
-                self.take_back(lane)
+                self._unbegun.take_back(lane)
 
     def _holds(self, key: int) -> bool:
         return self._ledger.held_by(key) > 0
@@ -329,24 +326,6 @@ class Supervisor:
 
     # ---- taking back ----------------------------------------------------------------------------------------------
 
-    def take_back(self, lane: Lane) -> None:
-        """Take from a worker what it has not begun, so that others may run it.
-
-        Not its part of a step of all workers, nor what carries large buffers: these are in the memory of its lane only.
-        """
-        held = self._ledger.list_of(lane.key)
-        last = watch.read_slot(lane.slot).last
-        free = takewhile(lambda chunk: chunk.ident > last and not chunk.in_step and chunk.encoded, reversed(held))
-        spare = list(reversed(list(free)))
-        stays = held[: len(held) - len(spare)]
-        if not spare or (lane.taken_back and stays and stays[-1].ident > last):  # it may still skip what is between
-            return
-        begun = watch.take_back(lane.slot, spare[0].ident, spare[-1].ident + 1)
-        for chunk in spare:
-            if chunk.ident > begun:
-                lane.taken_back.add(chunk.ident)
-                self._give_back(lane, chunk.ident)
-
     def holds(self, number: int) -> bool:
         """Whether workers hold chunks of a call."""
         return any(chunk.call == number for lane in self.all for chunk in self._ledger.list_of(lane.key))
@@ -359,79 +338,18 @@ class Supervisor:
                     continue
                 reading = watch.read_slot(lane.slot)
                 if reading.last < chunk.ident:
-                    self.take_back(lane)
+                    self._unbegun.take_back(lane)
                 elif reading.last == chunk.ident and reading.at_work:
                     self._kill(lane, Ended("cancelled", chunk.ident, 0, 0.0))
 
     def returned(self, lane: Lane, ident: int) -> None:
         """Handle a worker's report that it skipped a chunk."""
-        if ident in lane.taken_back:
-            lane.taken_back.discard(ident)
-        else:
-            self._give_back(lane, ident)
-            if not self.crew.settled:
-                self.finished(lane)
-
-    def _give_back(self, lane: Lane, ident: int) -> None:
-        self._in_flight.give_back(lane, ident)
-        if lane.active:
-            self._credits.give_back(lane.worker_id)
+        if self._unbegun.returned(lane, ident) and not self.crew.settled:
+            self.finished(lane)
 
     def take_back_late(self, *, splits: bool) -> float | None:
-        """Take back what waits behind something long while a worker is idle.
-
-        Args:
-            splits: whether also what is not begun of a chunk that runs: its consumer is there to send it again.
-
-        Returns:
-            The seconds until something may be late, 0 if something was, None: nothing will be, as things are.
-        """
-        if not self._credits.idle or self.closing:
-            return None
-        soonest: float | None = None
-        for lane in self.lanes.values():
-            held = self._ledger.held_by(lane.key)
-            if not held:
-                continue
-            splittable = splits and self._at_several(lane) is not None
-            if held > 1 or splittable or lane.state is LaneState.STARTING:
-                left_s = LATE_S - (monotonic_ns() - lane.moved_ns) / 1e9
-                if left_s <= 0 and splittable:
-                    self._ask_back(lane)
-                if left_s <= 0 and self._relieve(lane):
-                    return 0.0
-                if left_s > 0:
-                    soonest = left_s if soonest is None else min(soonest, left_s)
-        return soonest
-
-    def _at_several(self, lane: Lane) -> int | None:
-        """Return the chunk of a worker that has items for others, or results to write.
-
-        None if it was asked already.
-        """
-        glance = watch.read_slot(lane.slot)
-        chunk = self._ledger.of(lane.key, glance.last) if glance.at_work else None
-        if chunk is None or glance.last == lane.asked_at or chunk.in_step:
-            return None
-        first = self._ledger.first_of(lane.key)
-        return glance.last if len(chunk.items) > 1 or first is not chunk else None
-
-    def _ask_back(self, lane: Lane) -> None:
-        """Ask a worker to write finished results, and return what it has not begun of its chunk."""
-        ident = self._at_several(lane)
-        if ident is not None:
-            lane.asked_at = ident
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(lane.pid, SIGNAL)
-
-    def _relieve(self, lane: Lane) -> bool:
-        """Take back what waits in a lane, keep it free, and return whether there was anything."""
-        held = self._ledger.held_by(lane.key)
-        self.take_back(lane)
-        left = self._ledger.held_by(lane.key)
-        if left:
-            self._credits.reserve(lane.worker_id)
-        return left < held
+        """Take back what waits behind something long while a worker is idle, as `Unbegun.take_back_late` does."""
+        return None if self.closing else self._unbegun.take_back_late(self.lanes.values(), splits=splits)
 
     def _remove(self, lane: Lane) -> int | None:
         self._io.remove(lane)

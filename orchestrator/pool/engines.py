@@ -37,6 +37,7 @@ NEEDS: dict[str, tuple[Any, Capability]] = {
     "memfree": (None, "memory limits"),
     "items_per_worker": (None, "recycling"),
     "threads_per_worker": (None, "thread limits"),
+    "env": (None, "processes"),
 }
 """By setting of a pool: its default, and what it needs if it is another."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engine.stage import Stage
 from orchestrator.engine.together import Together
-from orchestrator.graph.barrier import Hold
+from orchestrator.graph.barrier import BarrierNode
 from orchestrator.graph.barrier_hook import EndOfStage
 from orchestrator.graph.stage_node import MapNode
 from orchestrator.pool.stats import Totals
@@ -77,10 +77,10 @@ class Internals:
 
     def barrier_node(
         self, name: str, each_worker: Callable[[], Any] | None, then: Callable[[list[Any]], object] | None
-    ) -> Hold:
+    ) -> BarrierNode:
         """Return the node of a barrier, with its hook if it has one."""
         if each_worker is None:
-            return Hold(name)
+            return BarrierNode(name)
 
         def begin(graph: object) -> Superstep | None:
             return self.together.begin(each_worker, (), graph)

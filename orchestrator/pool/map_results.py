@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.engine.protocol.counts import StageCounts
-from orchestrator.errors import ReentrantCallError
-from orchestrator.graph.runner import Runner
+from orchestrator.errors import ClosedError, ReentrantCallError
+from orchestrator.graph.runner import NOT_YET, Runner
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.graph.stage_node import MapNode
+from orchestrator.option_values import wait_seconds
 
 if TYPE_CHECKING:
     from orchestrator.engine.protocol.engine import Engine
@@ -83,6 +84,60 @@ class MapResults(Iterator[Any]):
             raise ReentrantCallError("iterating these results")
         return next(self._items)
 
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result, as `next(results)`, but wait for at most `timeout` seconds.
+
+        After a `TimeoutError` nothing is lost: the map continues, and the next call returns the result that was waited
+        for. A source that keeps its reader waiting, and a function that runs in this process, are not interrupted.
+
+        Args:
+            timeout: seconds; 0: only what is there already; None: as long as it takes.
+
+        Raises:
+            TimeoutError: it is not there yet.
+            StopIteration: there are no more.
+            ItemError: an item failed under `on_error="raise"`; the results before it were given.
+            ReentrantCallError: a signal handler asks that interrupted their iteration.
+        """
+        wait_s = wait_seconds("timeout", timeout)
+        if wait_s is None:
+            return self.__next__()
+        if self._is_running:
+            raise ReentrantCallError("iterating these results")
+        self._engine.limit_wait(wait_s)
+        try:
+            result = next(self._items)
+        finally:
+            self._engine.limit_wait(None)
+        if result is NOT_YET:
+            raise TimeoutError(f"the next result of {self._name} is not there after {wait_s:g} s; ask again for it")
+        return result
+
+    def start(self) -> Self:
+        """Begin now, and not when the first result is asked for.
+
+        Returns these results.
+
+        What the workers take is read and sent, and while they are at it, as much again as a pause of the consumer
+        allows, within `buffer_bytes`. A second call, or one after the first result, does nothing.
+
+        Raises:
+            ClosedError: the pool is closed, or these results are.
+            ReentrantCallError: a signal handler asks that interrupted their iteration.
+        """
+        if self._is_running:
+            raise ReentrantCallError("starting these results")
+        if self._engine.closed and not self._engine.started:
+            raise ClosedError("these results were closed; make new ones")
+        if not self._engine.started:
+            try:
+                self._engine.start()
+                self._engine.supply()
+            except BaseException:
+                self._engine.close(failed=True)
+                raise
+        return self
+
     @property
     def _is_running(self) -> bool:
         """Whether a signal handler has interrupted a frame that iterates, if asked in its own thread."""
@@ -114,7 +169,7 @@ class MapResults(Iterator[Any]):
         if self._engine.closed:
             state = "ended"
         else:
-            state = "running" if self._engine.started else "not started: iterate it, or list(...)"
+            state = "running" if self._engine.started else "not started: iterate it, list(...), or start()"
         return f"<results of {self._name}: {state}>"
 
     def __enter__(self) -> Self:

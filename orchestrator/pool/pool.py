@@ -23,7 +23,7 @@ from orchestrator.engine.recovery.dead_letters import DeadLetter
 from orchestrator.errors import ClosedError, ConfigError
 from orchestrator.graph.source_stage import FeedNode, in_step
 from orchestrator.machine.memory import refuse_unreachable, within_reach
-from orchestrator.option_values import arguments, wait_seconds, whole
+from orchestrator.option_values import arguments, variables, wait_seconds, whole
 from orchestrator.pool.calls.futures import FutureDriver
 from orchestrator.pool.calls.submitted import check_priority, options_of, take_options
 from orchestrator.pool.engines import engine_of
@@ -107,6 +107,10 @@ class Pool:
             stream run item by item then, which is slower. None: they differ in each worker.
         threads_per_worker: how many threads BLAS, OpenMP, MKL, numexpr and numba may use in a worker; None: its share
             of the usable CPUs, where the environment (`OMP_NUM_THREADS` ...) says nothing else; 0: no limit.
+        env: variables of the workers' environment by name, the others are this process's; a value of None unsets one.
+            A worker has them before it imports anything of yours, and so has each that replaces it. They come before
+            `threads_per_worker`. What Python itself reads when it starts (`PYTHONHASHSEED`), and what was imported here
+            before a "fork", has seen the old ones.
         finalizer: called without arguments in each worker that exits gracefully (by `close`, `resize` or
             `items_per_worker`), not when it is killed or dies. `close()` returns its results. After it the worker's
             exit functions run (`atexit`, `multiprocessing.util.Finalize`), threads are joined, and files are flushed.
@@ -138,6 +142,7 @@ class Pool:
         memory: Memory | None = None,
         seed: int | None = None,
         threads_per_worker: int | None = None,
+        env: Mapping[str, str | None] | None = None,
         finalizer: Callable[[], object] | None = None,
         engine: str = "local",
     ) -> None:
@@ -155,6 +160,7 @@ class Pool:
             memory=memory,
             seed=seed,
             threads_per_worker=threads_per_worker,
+            env=None if env is None else variables("env", env),
             finalizer=finalizer,
         )
         if start_method == "fork" and engine == "local" and self._refuses_threads:

@@ -19,8 +19,8 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar
 
@@ -38,12 +38,11 @@ from orchestrator.engine.protocol.status import (
 )
 from orchestrator.errors import ClosedError, OrchestratorError, WorkerStartError
 from orchestrator.serial.chunks import Direct, OpenCall, Waiting
-from orchestrator.serial.surroundings import prints_shown_by, random_state, set_random_state
+from orchestrator.serial.surroundings import Surroundings
 from orchestrator.settings import PoolSettings
 from workers.errors.capture import capture, keeping_exceptions
 from workers.functions.calls import begin, runner_of
 from workers.functions.runner import CallSpec
-from workers.process import context, randomness
 
 
 class SerialEngine:
@@ -60,58 +59,24 @@ class SerialEngine:
         self._numbers = itertools.count(1)
         self._calls: dict[int, OpenCall] = {}
         self._waiting: deque[Waiting] = deque()
-        self._running = threading.RLock()
-        """Held while a function runs."""
+        self._surroundings = Surroundings(settings.seed)
         self._at_work: tuple[Waiting, float] | None = None
         self._driving: Counter[int] = Counter()  # threads that are in `drive`
         self._sleepers: dict[SimpleQueue[None], int] = {}
-        self._callback: OutputCallback | None = None
-        self._context = context.WorkerContext(0, 1)
-        self._random_state: Any = None
         self._broken: OrchestratorError | None = None
         self.closed = False
         self.farewells: list[Farewell] = []
         self._done_chunks = self._done_items = 0
-        self._cpu_s = 0.0
         if settings.initializer is not None:
             self._initialize(settings.initializer)
 
     def _initialize(self, initializer: Callable[..., object]) -> None:
         try:
-            with self._as_worker():
+            with self._surroundings.entered():
                 initializer(*self._settings.initargs)
         except Exception as error:
             self._broken = WorkerStartError("the initializer failed; see the cause")
             self._broken.__cause__ = error
-
-    @contextmanager
-    def _as_worker(self) -> Iterator[None]:
-        """Set up the surroundings of a worker for what runs, and restore the program's afterwards."""
-        started = time.process_time()
-        with self._running, ExitStack() as stack:
-            stack.enter_context(context.entered(self._context))
-            if self._settings.seed is not None:
-                stack.enter_context(self._own_random_numbers(self._settings.seed))
-            if self._callback is not None:
-                stack.enter_context(prints_shown_by(self._callback))
-            try:
-                yield
-            finally:
-                self._cpu_s += time.process_time() - started
-
-    @contextmanager
-    def _own_random_numbers(self, seed: int) -> Iterator[None]:
-        """Restore the random generators of this pool's functions, and the program's afterwards."""
-        before = random_state()
-        if self._random_state is None:
-            randomness.begin(seed, 0)
-        else:
-            set_random_state(self._random_state)
-        try:
-            yield
-        finally:
-            self._random_state = random_state()
-            set_random_state(before)
 
     # ---- calls and their chunks -------------------------------------------------------------------------------
 
@@ -246,7 +211,7 @@ class SerialEngine:
         call, chunk = self._calls.get(found.number), found.chunk
         if call is None:
             return
-        with self._as_worker():
+        with self._surroundings.entered():
             outer, self._at_work = self._at_work, (found, time.monotonic())
             try:
                 with keeping_exceptions():
@@ -386,12 +351,12 @@ class SerialEngine:
 
         No memory is counted, as it is the program's.
         """
-        return self._cpu_s, 0
+        return self._surroundings.cpu_s, 0
 
     @property
     def forwards_output(self) -> bool:
         """Whether a callback shows what user code prints."""
-        return self._callback is not None
+        return self._surroundings.callback is not None
 
     @property
     def output_callback(self) -> OutputCallback | None:
@@ -399,11 +364,11 @@ class SerialEngine:
 
         None: the program's own streams show it.
         """
-        return self._callback
+        return self._surroundings.callback
 
     def show_output_by(self, callback: OutputCallback | None) -> None:
         """Pass what user code prints from the next chunk on to a callback, as it is printed."""
-        self._callback = callback
+        self._surroundings.show_by(callback)
 
     def say(self, text: str) -> None:
         """Show a line of our own."""
@@ -424,16 +389,16 @@ class SerialEngine:
         if not self._end("closed"):
             return
         if self._settings.finalizer is not None and self._broken is None:
-            if not self._running.acquire(timeout=-1 if timeout is None else timeout):
+            if not self._surroundings.running.acquire(timeout=-1 if timeout is None else timeout):
                 return
             try:
                 self.farewells.append(self._farewell(self._settings.finalizer))
             finally:
-                self._running.release()
+                self._surroundings.running.release()
 
     def _farewell(self, finalizer: Callable[[], object]) -> Farewell:
         try:
-            with self._as_worker():
+            with self._surroundings.entered():
                 return Farewell(0, self._pid, finalizer())
         except Exception as error:
             return Farewell(0, self._pid, error=error)

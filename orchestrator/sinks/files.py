@@ -108,6 +108,8 @@ class FolderSink:
     """
 
     in_place = False
+    is_final = False
+    """Each file gets its final name by itself."""
 
     def __init__(self, folder: str, inputs: Sequence[str]) -> None:
         """Create the folder if it isn't there, and check the names.

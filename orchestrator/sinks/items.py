@@ -78,6 +78,10 @@ class ItemEncoder:
 class ItemFile:
     """A file of items, whole under its name or not there."""
 
+    kind = "ItemFile"
+    appends = False
+    resumes = True
+
     def __init__(self, path: str, output_format: str | None = None) -> None:
         """Take the name.
 
@@ -86,7 +90,7 @@ class ItemFile:
         Raises:
             ConfigError: it can't be written to, or there is no such format.
         """
-        self.path = path
+        self.path: str | None = path
         self._encoder = ItemEncoder(path, output_format)
         self._input_columns: Callable[[], tuple[str, ...]] = tuple
         self._file = named_output(path)
@@ -106,6 +110,9 @@ class ItemFile:
     def expect(self, columns: Callable[[], tuple[str, ...]]) -> None:
         """Take a function that returns the input's columns, the header of CSV if no row comes."""
         self._input_columns = columns
+
+    def narrow(self, mode: int) -> None:
+        """Do nothing, as the file is an output, whose mode the user gives."""
 
     def close(self) -> None:
         """Finish the file, and give it its name."""

@@ -105,6 +105,9 @@ class FileSource:
             return None
         return sum(max(1, -(-(entry.size_bytes or 0) // self._block_bytes)) for entry in self._inputs)
 
+    wait_s = None
+    """Nothing is known of when a stream brings more."""
+
     def ready(self) -> bool:
         """Tell whether the next chunk is available without waiting.
 
@@ -265,7 +268,7 @@ class FileSource:
             self._warned = True
             name = header.repeated[0]
             warnings.warn(
-                f"{_told(entry)}: the column {name!r} stands there more than once; "
+                f"{_name_of(entry)}: the column {name!r} stands there more than once; "
                 f"repeated names are numbered, as in {name + '.1'!r}",
                 stacklevel=_levels_to_caller(),
             )
@@ -369,7 +372,7 @@ class FileSource:
             self._stream = StdinPieces(
                 fd,
                 2**20 if names else max(4 * self._block_bytes, 2**20),
-                name=_told(entry),
+                name=_name_of(entry),
                 kind=entry.compression,
                 cut=None if names else cutter(self._format, self._block_bytes, self._most),
                 owned=not is_stdin,
@@ -433,5 +436,5 @@ def _refuse_own(entry: Input) -> Input:
     return entry
 
 
-def _told(entry: Input) -> str:
+def _name_of(entry: Input) -> str:
     return "standard input" if entry.path == STDIN else entry.path

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.engine.recovery.dead_letter_sinks import refuse_unwritable
 from orchestrator.errors import ConfigError
-from orchestrator.graph.sinks import Sink, as_sink
+from orchestrator.graph.sinks import as_sink
 from orchestrator.graph.sources import BlockingSource, SourceNode
 from orchestrator.settings import map_options
+from orchestrator.sinks.given import NodeSink
 from orchestrator.sinks.items import ItemFile
 from orchestrator.streams.plan import Op, Port
 from workers.errors.describe import short_name, type_name
@@ -78,7 +79,7 @@ def source_op(iterable: Iterable[Any] | Any, name: str, *, threaded: bool = Fals
     return Op("source", name, (), lambda node: kind(node, iterable), iterable=None if threaded else iterable)
 
 
-def sink_behind(port: Port, target: Any, output_format: str | None = None) -> Sink:
+def sink_behind(port: Port, target: Any, output_format: str | None = None) -> NodeSink:
     """Return the sink that a target means.
 
     A file knows the columns of the CSV files that the stream is read from.

@@ -147,8 +147,8 @@ class Plan:
                 before.outlets[outlet].to(node, number)
                 ways[node] = max(ways[node], ways[before] + 1)
             nodes.append(node)
-            if hasattr(node, "in_turns"):
-                node.in_turns = _TURN if _are_apart(group.inputs) else 0
+            if node.takes_turns and _are_apart(group.inputs):
+                node.take_turns(_TURN)
         for node in reversed(nodes):
             consumers = [outlet.consumer for outlet in node.outlets if outlet.consumer is not None]
             node.copies = any(each.is_stage or each.copies for each in consumers)

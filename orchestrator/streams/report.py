@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from orchestrator.engine.protocol.counts import SHOWN_FAILURES
-from orchestrator.graph.flow.branches import DroppedBranch
+from orchestrator.graph.flow.dropped_branch import DroppedBranch
 from orchestrator.graph.flow.node import Node
-from orchestrator.graph.flow.relay import Relay
-from orchestrator.graph.source_stage import FeedNode
-from orchestrator.graph.stage_node import MapNode
 
 _SHOWN_S = 0.01
 
@@ -99,17 +96,15 @@ def report_on(nodes: Collection[Node], seconds: float) -> Report:
     dropped: list[DroppedBranch] = []
     first_failures: list[str] = []
     for node in nodes:
-        if isinstance(node, FeedNode):
-            items_in += node.items_in
-        elif not node.inlets:
-            items_in += node.items_out
+        if not node.inlets:
+            items_in += node.items_in if node.is_stage else node.items_out
         items_out += node.items_in if not node.outlets else 0
-        if isinstance(node, MapNode):
-            failed += node.stage.counts.failures
-            first_failures += node.stage.counts.first_failures
+        if node.counts is not None:
+            failed += node.counts.failures
+            first_failures += node.counts.first_failures
         for name, entry in _entries(node):
             found[_free_name(name, found)] = entry
-        dropped += getattr(node, "dropped", ())
+        dropped += node.dropped
     told = tuple(first_failures[:SHOWN_FAILURES])
     return Report(seconds, items_in, items_out, failed, found, tuple(dropped), _grown(nodes), told)
 
@@ -129,15 +124,14 @@ def _free_name(name: str, taken: dict[str, NodeReport]) -> str:
 
 def _entries(node: Node) -> Iterator[tuple[str, NodeReport]]:
     """Yield the reports of a node, by name: its source, then itself or each step that is fused in it."""
-    if isinstance(node, Relay):  # stands in no description
+    if not node.is_shown:
         return
-    if isinstance(node, FeedNode):
+    counts = node.counts
+    if counts is not None and node.is_source:
         yield node.source_name, NodeReport(0, node.items_in)
-    if not isinstance(node, MapNode):
-        late = getattr(node, "late_items", 0)
-        yield node.name, NodeReport(node.items_in, node.items_out, late=late, full_s=node.full_s)
+    if counts is None:
+        yield node.name, NodeReport(node.items_in, node.items_out, late=node.late_items, full_s=node.full_s)
         return
-    counts = node.stage.counts
     if not counts.steps:
         yield node.name, NodeReport(node.items_in, node.items_out, counts.failures, counts.seconds, node.full_s)
     for number, (name, step) in enumerate(counts.steps.items()):

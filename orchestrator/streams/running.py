@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError
 from orchestrator.graph.bars import NodeBars
 from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
-from orchestrator.graph.flow.relay import Relay
 from orchestrator.graph.runner import Runner
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.machine.terminal import for_stream
@@ -129,7 +128,7 @@ def run_plan(
             workers.on_output = partial(_print_above, drawn)
             stack.callback(setattr, workers, "on_output", None)
         nodes, _ = plan.nodes(workers)
-        shown = [node for node in nodes if not isinstance(node, Relay)]
+        shown = [node for node in nodes if node.is_shown]
         bars = stack.enter_context(closing(NodeBars(shown))) if progress else None
         drawn += [] if bars is None else [bars]
         runner = Runner(nodes, None if workers is None else internals_of(workers).engine, bars, kept)

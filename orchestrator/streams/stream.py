@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.barrier import Hold
+from orchestrator.graph.barrier import BarrierNode
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import may_block
 from orchestrator.option_values import one_of
@@ -236,7 +236,7 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         check_hook("barrier", each_worker, then)
         name = desc or "barrier"
         if each_worker is None:
-            return self._then(Op("barrier", name, (self._port,), Hold))
+            return self._then(Op("barrier", name, (self._port,), BarrierNode))
 
         def make_on(name: str, pool: Pool) -> Node:
             return internals_of(pool).barrier_node(name, each_worker, then)

@@ -13,8 +13,10 @@ from collections import defaultdict
 
 import report
 from before import BEFORE, beside, tree_of
+from goals import Goal
 from observe import MeasurementError
-from rows import DATA, ROWS, TREES, Goal, forget_outputs
+from row import DATA, TREES
+from rows import ROWS, forget_outputs
 from sides import OURS
 
 

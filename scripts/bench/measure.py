@@ -15,6 +15,7 @@ from pathlib import Path
 
 import functions
 from barrier_rounds import barrier2, barrier4, barrier16
+from calls import CALLS
 from coming import grow, replace
 from flows import branches, chain
 from sides import OURS, SIDES
@@ -161,7 +162,7 @@ TOGETHER = (gather4, k_means, share)
 FLOWS = (chain, branches)
 ROWS = (
     chunk1, auto, arrays_in, arrays_inout, skew, cpu_items, fused, memory, ready, grow, replace, sleepers,
-    *FLOWS, *BARRIERS, *TOGETHER,
+    *CALLS, *FLOWS, *BARRIERS, *TOGETHER,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -5,81 +5,22 @@
 import filecmp
 import itertools
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from barrier_rounds import BARRIER_SIDES
-from before import BEFORE, environment_of
+from call_rows import CALL_ROWS
 from flows import CHAIN_SIDES, FEW, MANY
+from goals import CPU_SHARE, against_best, all_of, coordinator_cpu, value_of
 from observe import MeasurementError, observe
 from operators import OPERATORS
+from row import DATA, ENVIRONMENT, HERE, Row, as_ours, environment, in_child, peak_memory
 from sides import OURS
 from together import GATHER_SIDES, K_MEANS_SIDES
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-DATA = ROOT / ".bench"
-CPU_SHARE = "the first process's share of CPU"
 POOLS = (OURS, "mp.Pool", "ProcessPoolExecutor", "joblib", "loky", "mpire", "pebble")
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(HERE), "PYTHONHASHSEED": "0"}
-TREES = {}
-"""Under "before": where the older packages are, if they take part."""
-
-
-def environment(side):
-    return environment_of(side, ENVIRONMENT, TREES.get(BEFORE))
-
-
-def as_ours(side):
-    """Return by what name a side is measured; the older state is measured as ours is."""
-    return OURS if side == BEFORE else side
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What was to be reached, and what was."""
-
-    what: str
-    reached: float
-    target: float
-    at_least: bool  # else at most
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that is measured, on several sides."""
-
-    name: str
-    title: str
-    unit: str
-    higher_is_better: bool
-    sides: tuple[str, ...]
-    measure: Callable[..., dict]  # (row, side, quick) -> {"value": ..., "detail": {...}}
-    goals: Callable[[dict, dict], list]  # (medians by side, medians of what ours told aside)
-
-
-def in_child(row, side, *, quick, memory=False):
-    """Run measure.py; with `memory`, `peak_mb` is what all its processes held at most."""
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        argv = [sys.executable, HERE / "measure.py", row.name, as_ours(side), str(int(quick)), answer]
-        seen = observe(argv, env=environment(side), memory=memory)
-        measured = json.loads(answer.read_text())
-    if memory:
-        measured["peak_mb"] = seen.peak_bytes / 2**20
-    return measured
-
-
-def peak_memory(row, side, *, quick):
-    measured = in_child(row, side, quick=quick, memory=True)
-    return measured | {"value": measured["peak_mb"]}
 
 
 def nap_with_memory(row, side, *, quick):
@@ -195,45 +136,6 @@ def compare(out, first):
 def forget_outputs():
     for path in DATA.glob("out-*.jsonl"):
         path.unlink()
-
-
-def against_best(target, among=None, *, higher):
-    """Ours against the best of the peers that could be measured."""
-
-    def goals(medians, _aside):
-        peers = {
-            side: value for side, value in medians.items() if side != OURS and (not among or side in among)
-        }
-        if OURS not in medians or not peers:
-            return []
-        best = (max if higher else min)(peers, key=peers.get)
-        ratio = medians[OURS] / peers[best] if higher else peers[best] / medians[OURS]
-        return [Goal(f"× the best peer ({best})", ratio, target, at_least=True)]
-
-    return goals
-
-
-def all_of(*parts):
-    return lambda medians, aside: [goal for part in parts for goal in part(medians, aside)]
-
-
-def value_of(side, what, target, *, at_least=False, per=None, minus=None):
-    """One side's own value, or its ratio to or its distance from another side's."""
-
-    def goals(medians, _aside):
-        if not {side, per or side, minus or side} <= medians.keys():
-            return []
-        value = medians[side] / (medians[per] if per else 1) - (medians[minus] if minus else 0)
-        return [Goal(what, value, target, at_least=at_least)]
-
-    return goals
-
-
-def coordinator_cpu(_medians, aside):
-    share = aside.get(CPU_SHARE)
-    return (
-        [] if share is None else [Goal("of the run's CPU, in the coordinator", share, 0.02, at_least=False)]
-    )
 
 
 PARALLEL = ("parallel --block -1", "parallel --block 10M") if shutil.which("parallel") else ()
@@ -405,6 +307,7 @@ ROWS = (
         nap_with_memory,
         value_of(OURS, "of the ideal throughput", 0.9, at_least=True),
     ),
+    *CALL_ROWS,
     *OPERATOR_ROWS,
     Row(
         "chain",

@@ -34,7 +34,8 @@ PHRASES = {
 """What a message, docstring or comment must not say, and what to say."""
 NAMES = {
     *("attend", "burden", "complain", "deed", "departure", "desk", "errand", "glance", "hearing", "letter_sinks"),
-    *("looked", "porter", "settling", "standby"),
+    *("looked", "porter", "settling", "standby", "agreement", "describing", "ending", "following", "hold", "loans"),
+    *("locating", "mistakes", "places", "redoing", "told"),
 }
 """What no module, class or function is called: not the field's words."""
 

@@ -49,6 +49,16 @@ def test_a_good_file_is_checked_and_nothing_is_written(job, command):
     assert not (job / "out.txt").exists()
 
 
+def test_workers_have_the_variables_of_the_file(job, command):
+    (job / "f.py").write_text("import os\ndef upper(line): return line.upper() + os.environ['MARK']\n")
+    (job / "job.toml").write_text(JOB.replace("workers = 2", 'workers = 2\nenv = { MARK = "!" }'))
+    assert command("job", "job.toml").returncode == 0
+    assert (job / "out.txt").read_text() == "A!\nB!\nC!\n"
+    for wrong in ('env = { "A=B" = "x" }', "env = { A = 1 }", 'env = ["A"]'):
+        (job / "job.toml").write_text(JOB.replace("workers = 2", wrong))
+        assert "env" in command("job", "job.toml", "--check", code=2).stderr
+
+
 def test_a_hook_runs_in_every_worker_that_a_file_asks_for_before_the_next_stage(job, command):
     (job / "size").write_text("3\n")
     (job / "hook.py").write_text(

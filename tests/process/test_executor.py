@@ -268,6 +268,20 @@ def test_what_was_submitted_runs_before_the_interpreter_exits(tmp_path, way):
     assert done.stdout == f"cannot schedule new futures after {after}\n"
 
 
+def test_it_is_closed_here_where_no_thread_can_be_started(monkeypatch):
+    """Python 3.12 starts none any more once the interpreter exits."""
+
+    def refuse(_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    executor = Executor(1)
+    futures = [executor.submit(double, n) for n in range(5)]
+    with monkeypatch.context() as exiting:
+        exiting.setattr(threading.Thread, "start", refuse)
+        executor.shutdown()
+    assert [future.done() and future.result() for future in futures] == [0, 2, 4, 6, 8]
+
+
 FORKED = """
 import os, sys
 from orchestrator import Executor

@@ -38,7 +38,7 @@ class NamelessKind(metaclass=Meta):
 HOSTILE = [HUGE, -HUGE, 1e308, math.nan, math.inf, -math.inf, -1, 0, -0.5, 2.5, True, None, "x"]
 HOSTILE += ["9" * 5000, "\0", "", object(), Bad(), b"1", [], {}, (1, 2), Fraction(1, 3), 1j, range(3), int]
 POOL = ("start_method", "initializer", "initargs", "buffer_bytes", "max_deaths", "memory_limit", "items_per_worker",
-        "memfree", "memory", "seed", "threads_per_worker", "finalizer")  # fmt: skip
+        "memfree", "memory", "seed", "threads_per_worker", "env", "finalizer")  # fmt: skip
 MAP = ("ordered", "chunk", "timeout", "retries", "retry_delay", "on_error", "at_most_once", "drop_none")
 CALL = ("timeout", "retries", "retry_delay", "priority", "at_most_once", "args", "kwargs")
 

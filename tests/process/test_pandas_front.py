@@ -360,6 +360,11 @@ def test_it_is_an_engine_of_pandas():
     assert FRAME.a.map(lambda _: os.getpid(), engine=engine).nunique() == 2
     table = np.arange(6).reshape(2, 3)
     assert (engine.__pandas_udf__.map(table, add, (1,), {}, engine, skip_na=False) == table + 1).all()
+    with Pool(engine="serial") as pool:
+        mine = engine(pool=pool)
+        assert set(FRAME.a.map(lambda _: os.getpid(), engine=mine)) == {os.getpid()}
+        assert set(FRAME.apply(lambda _: os.getpid(), 1, engine=mine)) == {os.getpid()}
+        same(FRAME.apply(lambda x: x[:1].sum(), 1, raw=True), FRAME.apply(lambda x: x[:1].sum(), 1, raw=True, engine=mine))
 
 
 def test_it_runs_in_the_worker_that_calls_it():

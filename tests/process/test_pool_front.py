@@ -1,12 +1,15 @@
 """`orchestrator.fronts.multiprocessing.Pool` beside `multiprocessing.Pool`: the same program gives the same."""
 
 import gc
+import itertools
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
 import time
+from functools import partial
+from itertools import chain
 
 import pytest
 from support.waiting import until
@@ -136,17 +139,35 @@ def dies():
 
 
 def test_a_generator_is_read_only_as_far_as_workers_need_it():
-    read = []
-
-    def items():
-        for n in range(1000):
-            read.append(n)
-            yield n
-
     with Pool(2) as pool:
-        results = pool.imap(divide, items())
-        assert next(results) == 50
-        assert len(read) <= 12
+        results = pool.imap(divide, itertools.count())
+        assert [next(results) for _ in range(3)] == [50, 51, 52]
+    pool.join()
+
+
+def test_what_nobody_takes_runs_all_the_same(tmp_path):
+    with Pool(2) as pool:
+        pool.imap_unordered(partial(leave_in, tmp_path), range(300), 7)
+        until(lambda: any(tmp_path.iterdir()))
+        pool.close()
+        pool.join()
+    assert len(list(tmp_path.iterdir())) == 300
+
+
+def leave_in(folder, n):
+    (folder / str(n)).touch()
+
+
+def test_threads_share_an_iterator():
+    with Pool(2) as pool:
+        results = pool.imap(divide, range(400), 3)
+        found = [[] for _ in range(4)]
+        threads = [threading.Thread(target=mine.extend, args=(results,)) for mine in found]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(chain(*found)) == [n + 50 for n in range(400)]
     pool.join()
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import decimal
 import gc
+import importlib
 import locale
 import os
 import random
@@ -15,7 +16,7 @@ import warnings
 
 import pytest
 
-from orchestrator import ItemError, Pool, Stream, current
+from orchestrator import ConfigError, ItemError, Pool, Stream, current
 from orchestrator import run as orchestrate
 
 
@@ -280,6 +281,39 @@ def test_each_worker_has_its_share_of_threads(start_method, monkeypatch):
     with Pool(2, start_method=start_method) as pool:
         found = pool.submit(thread_variables, 0).result()
     assert found == {"OMP_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": None, "MKL_NUM_THREADS": None}
+
+
+def variables(_):
+    return [os.environ.get(name) for name in ("GIVEN", "UNSET", "OMP_NUM_THREADS", "TZ")], time.localtime(0).tm_hour, os.getpid()
+
+
+def import_there(name):
+    return importlib.import_module(name).at_import(0)
+
+
+def test_a_pool_has_variables_of_its_own(start_method, monkeypatch, tmp_path):
+    """Workers, and those that replace them, have them before they import anything; the program does not."""
+    (tmp_path / "looks_at_import.py").write_text("import os\nGIVEN = os.environ.get('GIVEN')\ndef at_import(_): return GIVEN\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("UNSET", "here")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("TZ", "UTC")
+    given = {"GIVEN": "\udcff = ä", "UNSET": None, "OMP_NUM_THREADS": "7", "TZ": "Asia/Tokyo"}
+    with Pool(1, start_method=start_method, env=given, threads_per_worker=2, items_per_worker=2) as pool:
+        given["GIVEN"] = "changed later"
+        found = list(pool.map(variables, range(5), chunk=1))
+        seen = pool.submit(import_there, "looks_at_import").result()
+    assert [each[:2] for each in found] == [(["\udcff = ä", None, "7", "Asia/Tokyo"], 9)] * 5
+    assert seen == "\udcff = ä"
+    assert len({pid for *_, pid in found}) >= 2
+    assert "GIVEN" not in os.environ
+    assert os.environ["UNSET"] == "here"
+
+
+@pytest.mark.parametrize("wrong", [["A"], "A=1", {1: "x"}, {"A": 1}, {"A=B": "x"}, {"": "x"}, {"A": "\0"}, {"\0": "x"}, {"A": "\ud800"}])
+def test_variables_that_no_process_could_have_are_refused(wrong):
+    with pytest.raises(ConfigError, match="env"):
+        Pool(1, env=wrong)
 
 
 def blas_threads(_):

@@ -168,7 +168,7 @@ def test_initializer_and_finalizer_run_once():
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("max_deaths", 1), ("memory_limit", "1G"), ("memfree", 1), ("items_per_worker", 3), ("threads_per_worker", 1), ("start_method", "spawn")],
+    [("max_deaths", 1), ("memory_limit", "1G"), ("memfree", 1), ("items_per_worker", 3), ("threads_per_worker", 1), ("env", {"A": "1"}), ("start_method", "spawn")],
 )
 def test_what_it_cannot_do_is_refused_by_name(argument, value):
     with pytest.raises(ConfigError, match=f"serial engine .* {argument}"):

@@ -4,6 +4,7 @@ import concurrent.futures as cf
 import operator
 import sys
 import threading
+import time
 import traceback
 
 import pytest
@@ -265,6 +266,21 @@ def test_who_waits_drives_and_the_thread_is_not_needed():
         told = threading.Event()
         pool.submit(same, 1).add_done_callback(lambda _: told.set())
         assert told.wait(30)
+
+
+def test_results_of_short_calls_are_looked_for(monkeypatch):
+    """Whoever waits for one short call polls before sleeping; behind a long call nobody does."""
+    looks = []
+    with Pool(workers=2) as pool, monkeypatch.context() as patched:
+        poll = pool._coordinator.poll
+        patched.setattr(pool._coordinator, "poll", lambda: (looks.append(1), poll()))
+        patched.setattr(pool._futures, "_cpus", 2)
+        until(lambda: (pool.submit(same, 1).result(), looks)[1])
+        looks.clear()
+        long = pool.submit(time.sleep, 0.1)
+        assert pool.submit(same, 1).result() == 1
+        assert not looks, "polled while another call ran"
+        assert long.result() is None
 
 
 def test_the_next_map_of_a_short_function_is_one_chunk():

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from orchestrator.aggregates import collect_of, first_of, sum_of
 from orchestrator.aggregates import count as count_of
 from orchestrator.errors import ItemError
-from orchestrator.graph.barrier import Hold
+from orchestrator.graph.barrier import BarrierNode
 from orchestrator.graph.flow.node import ROOM, NodeError
 from orchestrator.graph.sources import BlockingSource, SourceNode
+from orchestrator.sinks.given import GivenSink
 from orchestrator.streams.patterns.gathered.grouping import GroupMerge
 from orchestrator.streams.patterns.gathered.sorting import SortMerge
 from orchestrator.streams.patterns.inline import FilterInline, FlatMapInline, MapInline
@@ -31,7 +32,7 @@ from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Rout
 from orchestrator.streams.patterns.timed.pacing import Throttle
 from orchestrator.streams.patterns.timed.sessions import SessionWindow
 from orchestrator.streams.patterns.timed.windows import CountWindow, TimeWindow
-from tests.support.nodes import Bench, Drain, SideSink
+from tests.support.nodes import Bench, Drain, SideSink, side_sink
 from tests.support.waiting import until
 from workers.functions.aggregates.grouping import Grouping
 from workers.functions.aggregates.sorting import Sorting
@@ -154,7 +155,7 @@ def split(items, **named):
 
 
 CASES = {
-    "barrier": Case(lambda _: Hold("barrier"), lambda a: [a], calls=False),
+    "barrier": Case(lambda _: BarrierNode("barrier"), lambda a: [a], calls=False),
     "map": Case(lambda _: MapInline(lambda i: fussy(i) * 2), lambda a: [[i * 2 for i in a]]),
     "filter": Case(lambda _: FilterInline(lambda i: fussy(i) % 3), lambda a: [[i for i in a if i % 3]]),
     "flat_map": Case(
@@ -346,7 +347,7 @@ def test_any_cutting_and_any_pace_give_the_model(case, data):
     inputs = [data.draw(numbers) for _ in range(case.inputs)]
     inputs = [arranged(case, each) for each in inputs]
     sink = SideSink()
-    bench = Bench(case.make(sink), inputs, data.draw(st.lists(st.integers(1, 5), max_size=4)))
+    bench = Bench(case.make(GivenSink(sink)), inputs, data.draw(st.lists(st.integers(1, 5), max_size=4)))
     outputs = bench.run(data.draw(cuts))
     check(case, outputs, inputs)
     assert all(drain.over == 1 for drain in bench.drains)
@@ -357,7 +358,7 @@ def test_any_cutting_and_any_pace_give_the_model(case, data):
 @pytest.mark.parametrize("count", [0, 1])
 def test_nothing_and_one_item(case, count):
     inputs = [[7] * count] * case.inputs
-    check(case, Bench(case.make(SideSink()), inputs).run(), inputs)
+    check(case, Bench(case.make(side_sink()), inputs).run(), inputs)
 
 
 @each_case
@@ -366,7 +367,7 @@ def test_an_error_names_node_and_item_and_what_came_before_it_counts(case, size)
     if not case.calls:
         pytest.skip("calls nothing")
     before = [1, 2, 3, 4, 5]
-    bench = Bench(case.make(SideSink()), [[*before, 13, 14]] + [[]] * (case.inputs - 1))
+    bench = Bench(case.make(side_sink()), [[*before, 13, 14]] + [[]] * (case.inputs - 1))
     with pytest.raises(NodeError) as caught:
         bench.run([[size]] * 10)
     error = caught.value.cause
@@ -380,9 +381,9 @@ def test_an_error_names_node_and_item_and_what_came_before_it_counts(case, size)
 @each_case
 def test_a_slow_consumer_bounds_what_waits(case):
     inputs = [sorted((i % 50 + 20 for i in range(20_000)), reverse=case.sorts == DOWN)] * case.inputs
-    if not case.bounded or isinstance(case.make(SideSink()), Join | TimeWindow | Hold):
+    if not case.bounded or isinstance(case.make(side_sink()), Join | TimeWindow | BarrierNode):
         pytest.skip("its state is what it was asked to hold")
-    bench = Bench(case.make(SideSink()), inputs, [1] * 4)
+    bench = Bench(case.make(side_sink()), inputs, [1] * 4)
     for _ in range(300):
         bench.turn([500] * case.inputs)
     held = getattr(bench.node, "held", [])
@@ -394,7 +395,7 @@ def test_a_slow_consumer_bounds_what_waits(case):
 
 @each_case
 def test_when_every_consumer_walks_away_the_inputs_are_left(case):
-    bench = Bench(case.make(SideSink()), [[20] * 10] * case.inputs)
+    bench = Bench(case.make(side_sink()), [[20] * 10] * case.inputs)
     if not bench.drains:
         pytest.skip("has no consumer")
     bench.turn([3] * case.inputs)
@@ -407,7 +408,7 @@ def test_when_every_consumer_walks_away_the_inputs_are_left(case):
 @each_case
 def test_one_consumer_of_several_walks_away(case):
     inputs = [[20, 21, 22, 23, 24, 25] * 3] * case.inputs
-    bench = Bench(case.make(SideSink()), inputs, [2] * 4)
+    bench = Bench(case.make(side_sink()), inputs, [2] * 4)
     if len(bench.drains) < 2:
         pytest.skip("has one consumer")
     bench.turn([3])
@@ -421,13 +422,13 @@ def test_one_consumer_of_several_walks_away(case):
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_snapshot_goes_on_where_it_was_taken(case, tmp_path, data):
     place = str(tmp_path / "node")
-    node = case.make(SideSink())
+    node = case.make(side_sink())
     node.close()
     if not hasattr(node, "snapshot"):
         pytest.skip("has no state")
     inputs = [sorted(data.draw(numbers), reverse=case.sorts == DOWN) for _ in range(case.inputs)]
     drawn = data.draw(cuts)
-    first = Bench(case.make(SideSink()), inputs)
+    first = Bench(case.make(side_sink()), inputs)
     if isinstance(node, ChunkByChunk):
         first.node.keep_written(place, "secret")
     for counts in drawn:
@@ -435,7 +436,7 @@ def test_a_snapshot_goes_on_where_it_was_taken(case, tmp_path, data):
         if any(feed.outlets[0].ended for feed in first.feeds):
             first.node.close()
             return
-    second = Bench(case.make(SideSink()), [feed.items for feed in first.feeds])
+    second = Bench(case.make(side_sink()), [feed.items for feed in first.feeds])
     state = pickle.dumps(first.node.snapshot())
     if isinstance(node, ChunkByChunk):
         second.node.keep_written(place, "secret")

@@ -9,6 +9,7 @@ from orchestrator.engine.protocol.counts import StageCounts
 from orchestrator.engine.recovery.delivery import Delivery
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.errors import ItemError
+from orchestrator.graph.checkpoints import checkpoint_of, resume
 from orchestrator.graph.stage_node import MapNode
 from tests.support.nodes import Drain
 
@@ -102,10 +103,10 @@ def test_every_failure_keeps_its_place(items, moves):
         node.feed()
         node.pump()
         if again:  # in another process
-            state, got = pickle.loads(pickle.dumps(node.checkpoint())), drain.got
+            state, got = pickle.loads(pickle.dumps(checkpoint_of(node))), drain.got
             over, drain = drain.over, Drain()
             drain.got, drain.over = got, over
             node = made(drain)
-            node.resume(state)
+            resume(node, state)
     assert [named(each) for each in drain.got] == wanted
     assert drain.over == 1

@@ -1,6 +1,7 @@
 """A kit that any node can be handed to: scripted inputs, consumers with little room, and what came out."""
 
 from orchestrator.graph.flow.node import Node
+from orchestrator.sinks.given import GivenSink
 
 
 def spoil(items):
@@ -75,6 +76,11 @@ class SideSink:
 
     def close(self):
         self.closes += 1
+
+
+def side_sink():
+    """A sink as nodes take it, for those who don't look what came to it."""
+    return GivenSink(SideSink())
 
 
 def backlog(node):

@@ -14,7 +14,7 @@ from orchestrator.cli.logs.trace import Trace
 from orchestrator.cli.session.report_file import ReportFile
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile
 from orchestrator.engine.recovery.dead_letters import DeadLetter, ErrorText
-from orchestrator.graph.barrier import Hold
+from orchestrator.graph.barrier import BarrierNode
 from orchestrator.sinks.disk.append_file import AppendFile
 from orchestrator.sinks.disk.output_file import mode_beside
 
@@ -84,7 +84,7 @@ def test_a_journal_that_others_take_away_is_noticed(tmp_path, name, call, meddle
 
 def test_what_waits_at_a_barrier_and_is_taken_away_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("orchestrator.graph.barrier.HELD_ITEMS", 1)
-    held = Hold("barrier")
+    held = BarrierNode("barrier")
     held.keep_written(str(tmp_path / "node"), "secret")
     held.receive([1, 2, 3], 0)
     held.snapshot()

@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from orchestrator.graph.barrier_hook import EndOfStage
+from orchestrator.graph.checkpoints import checkpoint_of, resume
 from tests.support.nodes import Bench
 
 
@@ -83,12 +84,12 @@ def test_a_checkpoint_knows_whether_it_was_through(made, looks):
     first.turn([1])
     while hook.looks < looks:
         first.turn([0])
-    state = pickle.loads(pickle.dumps(node.checkpoint()))
+    state = pickle.loads(pickle.dumps(checkpoint_of(node)))
     node.close()
     assert hook.closes == 1
     again, _, happened = made()
     second = Bench(again, [[]])
-    again.resume(state)
+    resume(again, state)
     assert [*first.drains[0].got, *second.run()[0]] == [1, 2]
     assert happened == ([] if looks == 3 else ["begun", ["a", "b"]])
 

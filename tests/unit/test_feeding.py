@@ -9,6 +9,11 @@ class Slow:
     def __init__(self, items, ready):
         self.items, self.left = iter(items), ready
 
+    wait_s = None
+
+    def when_ready(self, call):
+        """Never called, as nobody waits."""
+
     def ready(self):
         return self.left > 0
 

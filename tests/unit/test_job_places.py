@@ -5,7 +5,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.jobfile.toml_lines import places
+from orchestrator.jobfile.toml_lines import lines_of
 
 TEXT = '''\
 # comment = 1
@@ -36,7 +36,7 @@ z = -1.5e3
 
 
 def test_every_way_of_writing():
-    found = places(TEXT)
+    found = lines_of(TEXT)
     expected = {
         ("title",): 2,
         ("pool",): 3,
@@ -96,6 +96,6 @@ def test_every_value_has_its_place_at_its_line(document):
             expected[table, key] = len(lines) + 1
             lines += text.split("\n")
     text = "\n".join(lines) + "\n"
-    found = places(text)
+    found = lines_of(text)
     assert {path: found.get(path) for path in expected} == expected
     assert paths_of(tomllib.loads(text)) <= found.keys()

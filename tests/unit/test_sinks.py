@@ -395,7 +395,7 @@ def test_what_was_cut_short_is_refused_and_not_filled_up(tmp_path, monkeypatch):
     monkeypatch.setattr(barrier, "HELD_ITEMS", 1)
     log = AppendFile(str(tmp_path / "log"), "the job log", goes_on=False)
     log.write(b"some lines")
-    held = barrier.Hold("barrier")
+    held = barrier.BarrierNode("barrier")
     held.keep_written(str(tmp_path / "node"), "secret")
     held.receive([1, 2, 3], 0)
     states = log.snapshot(), held.snapshot()
@@ -409,7 +409,7 @@ def test_what_was_cut_short_is_refused_and_not_filled_up(tmp_path, monkeypatch):
         with pytest.raises(OrchestratorError, match=r"the job log .* it has 4 bytes of 10"):
             log.restore(states[0])
         log.close()
-        held = barrier.Hold("barrier")
+        held = barrier.BarrierNode("barrier")
         held.keep_written(str(tmp_path / "node"), "secret")
         with pytest.raises(OrchestratorError, match="waiting at 'barrier': it has 4 bytes of"):
             held.restore(states[1])

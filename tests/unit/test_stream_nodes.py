@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError, ItemError
+from orchestrator.graph.checkpoints import checkpoint_of, resume
 from orchestrator.graph.flow.node import NodeError
+from orchestrator.sinks.given import GivenSink
 from orchestrator.streams.patterns.inline import FlatMapInline
 from orchestrator.streams.patterns.joining import Join, JoinOverflowError
 from orchestrator.streams.patterns.merging import InStep, PriorityMerge
@@ -54,7 +56,7 @@ def test_an_unknown_key_is_an_error():
 
 def test_a_key_gets_its_sink_when_it_is_first_seen():
     sinks = {}
-    Bench(Demultiplex(lambda i: i % 2, make=lambda key: sinks.setdefault(key, SideSink())), [[1, 3, 2, 5]]).run([[1]])
+    Bench(Demultiplex(lambda i: i % 2, make=lambda key: GivenSink(sinks.setdefault(key, SideSink()))), [[1, 3, 2, 5]]).run([[1]])
     assert {key: (sink.got, sink.closes) for key, sink in sinks.items()} == {1: ([1, 3, 5], 1), 0: ([2], 1)}
 
 
@@ -82,7 +84,7 @@ def test_every_side_sink_is_closed_although_one_fails_to():
             raise OSError("disk full")
 
     sinks = [Stuck(), SideSink()]
-    bench = Bench(Tee(*sinks), [[1]])
+    bench = Bench(Tee(*map(GivenSink, sinks)), [[1]])
     with pytest.raises(OSError, match="disk full"):
         bench.run()
     bench.node.close()
@@ -97,7 +99,7 @@ def test_the_sinks_of_a_run_that_failed_are_aborted_if_they_can_be():
             self.aborts += 1
 
     sinks = [Abortable(), SideSink()]
-    node = Tee(*sinks)
+    node = Tee(*map(GivenSink, sinks))
     node.failed = True
     node.close()
     node.close()
@@ -106,7 +108,7 @@ def test_the_sinks_of_a_run_that_failed_are_aborted_if_they_can_be():
 
 def test_late_items_go_aside():
     sink = SideSink()
-    node = TimeWindow(10, float, lateness_s=5, late=sink)
+    node = TimeWindow(10, float, lateness_s=5, late=GivenSink(sink))
     got = Bench(node, [[1, 9, 14, 3, 15, 2, 11]]).run([[2]] * 9)[0]
     assert got == [Window(0, 10, [1, 9, 3]), Window(10, 20, [14, 15, 11])]
     assert (sink.got, node.late_items) == ([2], 1)
@@ -137,7 +139,7 @@ def test_more_than_may_wait_is_an_error_or_is_evicted():
         Bench(Join(int, max_items=2), [[1, 2, 3], []]).run()
     assert isinstance(caught.value.cause, JoinOverflowError)
     sink = SideSink()
-    node = Join(int, max_items=2, overflow="evict", unmatched=sink)
+    node = Join(int, max_items=2, overflow="evict", unmatched=GivenSink(sink))
     assert Bench(node, [[1, 2, 3], [2, 3, 1]]).run([[9, 0]]) == [[(2, 2), (3, 3)]]
     assert sink.got == [("left", 1), ("right", 1)]
     assert sink.closes == 1
@@ -252,6 +254,6 @@ def test_in_the_middle_of_an_iterable_a_run_can_be_resumed(sizes, room, turns, a
     for _ in range(turns):
         first.turn([1])
     second = Bench(FlatMapInline(spread), [first.feeds[0].items], [room])
-    second.node.resume(pickle.loads(pickle.dumps(first.node.checkpoint())))
+    resume(second.node, pickle.loads(pickle.dumps(checkpoint_of(first.node))))
     assert first.drains[0].got + second.run()[0] == [each for size in sizes for each in range(size)]
     first.node.close()

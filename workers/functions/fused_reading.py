@@ -21,9 +21,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from workers.errors.capture import ExceptionRecord, capture
+from workers.functions.chain import Chain
 from workers.functions.columns.flow import Bad, Flow
 from workers.functions.columns.slices import Slices
-from workers.functions.fused import Chain, Tally, Written, no_file, taken
+from workers.functions.fused import Tally, Written, no_file, taken
 from workers.functions.lazy import SLICE_VALUES, FailedLazily, Room
 from workers.functions.runner import CallSpec
 from workers.functions.spill import Extent, Parts, Spill

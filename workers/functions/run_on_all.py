@@ -16,7 +16,7 @@ from workers.sync.collectives import Step
 from workers.sync.exchange import Exchange, Where
 
 
-class Together:
+class StepFunction:
     """Enters the step, runs the function, leaves the step."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

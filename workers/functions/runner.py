@@ -107,10 +107,10 @@ class CallRunner:
                 # There may be fewer items than before: see `give_back`.
                 if through >= min(wanted, len(items) - done):
                     return through, True
-                told = _told(RuntimeError("the function raised StopIteration"))  # which map takes for the end
+                told = _record_of(RuntimeError("the function raised StopIteration"))  # which map takes for the end
             except BaseException as error:
                 through = len(results) - before
-                told = _told(error)
+                told = _record_of(error)
             failures.append((done + through, told))
             return through + 1, not self.spec.stop_at_failure
 
@@ -120,5 +120,5 @@ class CallRunner:
         return results, failures
 
 
-def _told(error: BaseException) -> ExceptionRecord | list[Any]:
+def _record_of(error: BaseException) -> ExceptionRecord | list[Any]:
     return error.pieces if isinstance(error, PartlyFailedError) else capture(error)

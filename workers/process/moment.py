@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
@@ -70,6 +71,12 @@ class Moment(NamedTuple):
                     duplicate = given.detach()
                     os.dup2(duplicate, fd)
                     os.close(duplicate)
+
+
+def changed(environ: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return an environment with some variables set, and those unset that are to be None."""
+    found = {**environ, **changes}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _umask() -> int | None:

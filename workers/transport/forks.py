@@ -29,7 +29,7 @@ class Present:
 present = Present()
 
 
-def told(worker_id: int, pid: int) -> str:
+def describe(worker_id: int, pid: int) -> str:
     """Return the message about such a function.
 
     `pid` is the worker's.
@@ -44,6 +44,6 @@ def leave(pid: int, *, say: bool = True) -> NoReturn:
     """Exit in a forked child of the worker that has this pid."""
     try:
         if say:
-            os.write(2, f"orchestrator: {told(present.worker_id, pid)}\n".encode())
+            os.write(2, f"orchestrator: {describe(present.worker_id, pid)}\n".encode())
     finally:
         os._exit(1)

@@ -47,14 +47,10 @@ def by_value(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
 Dumps = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
 
 
-def _plain(obj: Any, keep: Callable[[pickle.PickleBuffer], bool]) -> bytes:
-    return pickle.dumps(obj, 5, buffer_callback=keep)
-
-
 def encode(
-    obj: Any, by_value: Dumps = by_value, threshold_bytes: int = THRESHOLD_BYTES, *, plain: Dumps = _plain
+    obj: Any, by_value: Dumps = by_value, threshold_bytes: int = THRESHOLD_BYTES, *, plain: Dumps | None = None
 ) -> Encoded:
-    """Pickle `obj`: with `plain` if possible, with `by_value` (cloudpickle) otherwise.
+    """Pickle `obj`: with `plain` (pickle) if possible, with `by_value` (cloudpickle) otherwise.
 
     Raises:
         Exception: whatever says best why it can't be pickled.
@@ -71,7 +67,7 @@ def encode(
         return False
 
     try:
-        data = plain(obj, keep_in_band)
+        data = plain(obj, keep_in_band) if plain else pickle.dumps(obj, 5, buffer_callback=keep_in_band)
     except Exception as error:
         if is_of_a_handler(error):
             raise

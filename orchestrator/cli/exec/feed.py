@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from orchestrator.cli.exec.arguments import Row, Rows
+    from workers.commands.runner import CommandResult
 
 
 @dataclass(slots=True)
@@ -34,6 +35,20 @@ class Running:
         """Forget what the command wrote."""
         self.out.close()
         self.err.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A command that ended and will not be retried."""
+
+    result: CommandResult
+    running: Running
+    """What it wrote; the output takes it over."""
+
+    @property
+    def worker(self) -> int:
+        """The worker that ran it, or -1 if it is not known."""
+        return self.result.worker
 
 
 class OverdueError(Exception):

@@ -13,10 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Literal, Protocol
 
+from orchestrator.cli.session.result_sink import Observer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.cli.exec.feed import Running
+    from orchestrator.cli.exec.feed import Running, Settled
     from orchestrator.cli.session.console import Console
 
 _SMALL_BYTES = 1 << 16
@@ -32,6 +34,10 @@ class ByteSink(Protocol):
 
     in_place: bool
     """Whether what was written can't be taken back."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the output is whole, under its final name."""
 
     def write(self, data: memoryview | bytes) -> None:
         """Append.
@@ -108,7 +114,7 @@ class _Written:
         self.err.close()
 
 
-class GroupedOutput:
+class GroupedOutput(Observer["Settled"]):
     """Writes out what commands wrote, one command after the other."""
 
     def __init__(
@@ -148,10 +154,15 @@ class GroupedOutput:
     def has_room(self) -> bool:
         """Whether one more command may begin while others wait for their turn."""
         return (
-            self._held_bytes < _MOST_HELD_BYTES
-            and self._held_files < _MOST_HELD_FILES
-            and len(self._held) < _MOST_HELD
+            self._held_bytes < _MOST_HELD_BYTES and self._held_files < _MOST_HELD_FILES and len(self._held) < _MOST_HELD
         )
+
+    def observe(self, settled: Settled) -> None:
+        """Take the output of a command that ended by itself, and drop that of one that was killed with the run."""
+        if settled.result.ended:
+            settled.running.close()
+        else:
+            self.put(settled.running)
 
     def put(self, running: Running) -> None:
         """Take the output of a command that has ended."""
@@ -200,7 +211,6 @@ class GroupedOutput:
                 self._show("stderr", written.err, written.tag, _to_stderr)
         finally:
             written.close()
-
 
     def _show(
         self, stream: Literal["stdout", "stderr"], output: Output, tag: bytes, write: Callable[[bytes], object]

@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.exec.arguments import Rows
+from orchestrator.cli.exec.ended_commands import EndedCommands
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
-from orchestrator.cli.exec.result_sink import CommandResultSink
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, said
 from orchestrator.cli.flags.halt import HaltCount
@@ -27,6 +27,7 @@ from orchestrator.cli.logs.trace import Trace
 from orchestrator.cli.session.console import Console, open_progress
 from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, print_error, tell
 from orchestrator.cli.session.report_file import pool_part
+from orchestrator.cli.session.result_sink import ResultSink, ShownProgress
 from orchestrator.cli.session.run import StoppedError
 from orchestrator.cli.session.summary import tell_failures
 from orchestrator.errors import ConfigError, OrchestratorError
@@ -35,16 +36,21 @@ from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.disk.output_file import mode_beside
 from orchestrator.sinks.disk.stdout import standard_output
+from orchestrator.sinks.given import GivenSink
 from workers.commands import runner
 from workers.commands.template import CommandTemplate
 
 if TYPE_CHECKING:
+    from orchestrator.cli.exec.feed import Settled
     from orchestrator.cli.exec.options import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
     from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.session.signals import Signals
     from orchestrator.cli.session.steering import Steering
+    from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.graph.runner import Runner
+
+    _CommandSink = ResultSink[runner.CommandResult | Failure, Settled]
 
 _LEFT_TO_WORKERS_S = 2 * runner.GRACE_S + 5.0
 """How long after its timeout a command's worker, which should have killed it, is killed."""
@@ -89,7 +95,7 @@ class CommandRun:
         self._sink: ByteSink | None = None
         self._console: Console | None = None
         self._logs = AttemptLogs([])
-        self._result_sink: CommandResultSink | None = None
+        self._ended: EndedCommands | None = None
         self._pool: Any = None
 
     def report(self, _said: str | None) -> dict[str, Any]:
@@ -112,17 +118,17 @@ class CommandRun:
 
     def run(self) -> int:
         """Run all commands, or as many as --halt allows, as `Run.run` says."""
-        output, result_sink = self._open_outputs()
+        output, ended, result_sink = self._open_outputs()
         self._pool = self._stopping.pool = self._start_pool()
         self._steering.pool, self._steering.describe = self._pool, self._line_of
         self._steering.counts = self._tally.so_far
-        engine = self._graph(result_sink)
+        engine = self._graph(result_sink, ended)
         self._stopping.hear_signals()
         try:
             engine.run()
         except OverdueError:
             self._pool.terminate()
-            result_sink.give_up()
+            ended.give_up()
         self._stopping.end()
         self._pool.close()
         self._close_outputs(output)
@@ -130,7 +136,7 @@ class CommandRun:
             return EXIT_HALTED
         return EXIT_FAILURES if self._tally.failed else 0
 
-    def _open_outputs(self) -> tuple[GroupedOutput, CommandResultSink]:
+    def _open_outputs(self) -> tuple[GroupedOutput, EndedCommands, _CommandSink]:
         """Open all outputs, and return what takes results there, last step first."""
         settings, done = self._settings, self._done
         self._logs = _open_logs(settings)
@@ -148,11 +154,9 @@ class CommandRun:
             done=done,
             tagged=settings.tag,
         )
-        self._result_sink = CommandResultSink(
-            self._feed, output, self._tally, console, self._logs, self._halt,
-            halted=self._stopping.halted, line_of=self._line_of,
-        )  # fmt: skip
-        return output, self._result_sink
+        ended = self._ended = EndedCommands(self._feed, self._tally, self._logs, self._line_of)
+        observers = [self._tally, ShownProgress(console, _one), output, self._stopping]
+        return output, ended, ResultSink(ended.settle, observers)
 
     def _close_outputs(self, output: GroupedOutput) -> None:
         """Make the output final, as all that began has ended."""
@@ -181,7 +185,7 @@ class CommandRun:
             threads_per_worker=settings.threads or 0,
         )
 
-    def _graph(self, result_sink: CommandResultSink) -> Runner:
+    def _graph(self, result_sink: _CommandSink, ended: EndedCommands) -> Runner:
         from orchestrator.graph.runner import Runner  # noqa: PLC0415 - with the pool
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
         from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
@@ -198,11 +202,11 @@ class CommandRun:
 
         def open_stage() -> Any:
             stage = internals_of(self._pool).open_stage(command_runner, options)
-            stage.tell_lost(result_sink.lost)
+            stage.tell_lost(ended.lost)
             return stage
 
         node = FeedNode("", self._feed, open_stage)
-        written = SinkNode("", result_sink)
+        written = SinkNode("", GivenSink(result_sink))
         node.outlets[0].to(written)
         return Runner([node, written], internals_of(self._pool).engine)
 
@@ -212,9 +216,9 @@ class CommandRun:
         if self._pool is not None:
             with suppress(OrchestratorError):
                 self._pool.terminate()
-        if self._result_sink is not None:
+        if self._ended is not None:
             with suppress(OrchestratorError):  # the log's disk may be what ended the run
-                self._result_sink.give_up()
+                self._ended.give_up()
         if self._sink is not None:
             self._sink.abort()
         self._feed.close()
@@ -239,13 +243,13 @@ class CommandRun:
     def left(self, stop: BaseException) -> str:
         """Say how many commands a signal ended, and what there is of the output."""
         by_signal = isinstance(stop, StoppedError) or not isinstance(stop, OrchestratorError)
-        ended = self._ended() if by_signal else ""
-        if getattr(self._sink, "is_final", False):
+        ended = self._killed() if by_signal else ""
+        if self._sink is not None and self._sink.is_final:
             return f"{ended}; {self._settings.output} is complete"
         in_place = self._settings.output == "-" or (self._sink is not None and self._sink.in_place)
         return ended if in_place else f"{ended}; nothing was written to {self._settings.output}"
 
-    def _ended(self) -> str:
+    def _killed(self) -> str:
         """Return how many were killed, as a part of a sentence."""
         ended = self._tally.ended
         return f"; {ended:,} running {'command was' if ended == 1 else 'commands were'} killed" if ended else ""
@@ -258,9 +262,13 @@ class CommandRun:
             tell(tally.summary(self._pool.stats()))
         if self._halt.reached:
             kept = "" if self._settings.output == "-" else f"; {self._settings.output} has the output so far"
-            print_error(f"stopped by {self._halt.reason('commands')}{self._ended()}{kept}")
+            print_error(f"stopped by {self._halt.reason('commands')}{self._killed()}{kept}")
         elif tally.failed:
             print_error(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")
+
+
+def _one(_settled: Settled) -> int:
+    return 1
 
 
 def _open_logs(settings: ExecSettings) -> AttemptLogs:
@@ -280,6 +288,7 @@ class _Stdout:
     """
 
     in_place = True
+    is_final = False
 
     def __init__(self, stopping: Stopping) -> None:
         self._sink = standard_output()

@@ -16,11 +16,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.session.result_sink import Observer
 from orchestrator.pool.internals import internals_of
 from workers.commands.runner import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:
-    from orchestrator.cli.exec.feed import CommandFeed
+    from orchestrator.cli.exec.feed import CommandFeed, Settled
     from orchestrator.cli.flags.halt import HaltCount
     from orchestrator.cli.session.signals import Signals
 
@@ -33,7 +34,7 @@ class WriteGivenUpError(Exception):
     """The run is to stop, and its output takes nothing more."""
 
 
-class Stopping:
+class Stopping(Observer["Settled"]):
     """Stops one run.
 
     `pool` is set as soon as there is one.
@@ -53,8 +54,11 @@ class Stopping:
         self._signals.listen(self._end_commands)
         self._signals.handle(signal.SIGALRM, self._look_again)
 
-    def halted(self) -> None:
-        """The condition of --halt is met."""
+    def observe(self, settled: Settled) -> None:
+        """Count how a command ended by itself toward --halt, and stop the run once its condition is met."""
+        result, before = settled.result, self._halt.reached
+        if result.ended or not self._halt.add(failed=not result.succeeded, succeeded=result.succeeded) or before:
+            return
         if self._halt.halt.when == "now":
             self._end_commands()
         else:

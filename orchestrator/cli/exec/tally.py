@@ -7,17 +7,19 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.session.result_sink import Observer
 from orchestrator.cli.session.summary import measured
 from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 
 if TYPE_CHECKING:
+    from orchestrator.cli.exec.feed import Settled
     from workers.commands.runner import CommandResult
 
 _SHOWN_CHARS = 500
 
 
-@dataclass(slots=True)
-class CommandTally:
+@dataclass
+class CommandTally(Observer["Settled"]):
     """The counts of a run so far.
 
     Owned by the thread that settles the results.
@@ -41,6 +43,10 @@ class CommandTally:
         """Return the counts in words, during the run."""
         return f"{self.succeeded:,} commands succeeded, {self.failed:,} failed"
 
+    def observe(self, settled: Settled) -> None:
+        """Count a command that will not be retried."""
+        self.add(settled.result)
+
     def add(self, result: CommandResult) -> None:
         """Count a command that will not be retried."""
         if result.ended:
@@ -62,9 +68,8 @@ class CommandTally:
         ended = f", {self.ended:,} killed" if self.ended else ""
         begun = self.done + self.ended
         what = "command" if begun == 1 else "commands"
-        return (
-            f"{begun:,} {what}, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; "
-            + measured(self.started_s, self.done, "commands", workers_s, stats)
+        return f"{begun:,} {what}, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; " + measured(
+            self.started_s, self.done, "commands", workers_s, stats
         )
 
 

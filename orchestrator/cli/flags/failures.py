@@ -34,7 +34,7 @@ class FailureSettings:
         """Describe the settings that differ from the defaults."""
         found = [self.on_error]
         if self.retries:
-            found.append(f"retries {retries_told(self.retries)}, {self.retry_delay_s:g} s apart at first")
+            found.append(f"retries {describe_retries(self.retries)}, {self.retry_delay_s:g} s apart at first")
         if self.timeout_s is not None:
             found.append(f"at most {self.timeout_s:g} s per record")
         if self.halt.when != "never":
@@ -228,7 +228,7 @@ def nice_of(args: argparse.Namespace) -> int | None:
     return None if args.nice is None else whole("--nice", args.nice, 0, 19)
 
 
-def retries_told(retries: Retries) -> str:
+def describe_retries(retries: Retries) -> str:
     """Return retries as they are written on the command line."""
     if isinstance(retries, int):
         return str(retries)

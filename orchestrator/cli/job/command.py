@@ -14,7 +14,7 @@ from orchestrator.cli.session.console import Console
 from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_USAGE, print_error, show, tell
 from orchestrator.cli.session.resume import look_into, resume_command
 from orchestrator.cli.session.run import run_command
-from orchestrator.cli.session.summary import deaths_told, tell_failures
+from orchestrator.cli.session.summary import describe_deaths, tell_failures
 from orchestrator.engine.recovery.item_errors import describe_failure, headline
 from orchestrator.errors import ItemError, OrchestratorError
 from orchestrator.jobfile.builder import build
@@ -193,4 +193,4 @@ class JobRun:
         if report.failed:
             print_error(f"finished with failures: {report.failed:,} items were skipped")
         if not self._settings.quiet:
-            tell(f"{report}\n{deaths_told(self._pool.stats())}")
+            tell(f"{report}\n{describe_deaths(self._pool.stats())}")

@@ -60,7 +60,7 @@ class Trace:
         self._event(attempt.command[:_NAME_CHARS], "X", dur=round(attempt.run_s * 1e6), args=details, **at)
         if attempt.number > 1:
             self._event(f"retry, attempt {attempt.number}", "i", s="t", **at)
-        if (ending := _ending(attempt)) is not None:
+        if (ending := _how_it_ended(attempt)) is not None:
             self._event(ending, "i", s="t", tid=track, ts=self._microseconds(attempt.started_s + attempt.run_s))
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Trace:
         self._file.write(json.dumps(event).encode() + (b"\n]\n" if last else b",\n"))
 
 
-def _ending(attempt: Attempt) -> str | None:
+def _how_it_ended(attempt: Attempt) -> str | None:
     """Say what ended an attempt, if something did."""
     if attempt.exitval == -1:
         return "timed out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.flags.failures import retries_told
+from orchestrator.cli.flags.failures import describe_retries
 from orchestrator.cli.run.plan import RunPlan, make_plan
 from orchestrator.cli.session.exit_codes import print_error
 from orchestrator.cli.session.resume import look_into
@@ -84,7 +84,7 @@ def _fingerprint(plan: RunPlan) -> dict[str, str]:
     options = settings.shaping() | {
         "--output-format": plan.runner.output_format,
         "--on-error": failing.on_error,
-        "--retries": retries_told(failing.retries),
+        "--retries": describe_retries(failing.retries),
         "--timeout": failing.timeout_s,
         "--dead-letter": failing.dead_letter,
         "--retry-dead": failing.retry_dead,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.logs.attempts import AttemptLogs, how_lost, of_chunk, of_failed, of_killed
 from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.trace import Trace
+from orchestrator.cli.session.result_sink import Observer
 from orchestrator.errors import ItemTimeoutError, WorkerDiedError
 from workers.records.blocks import RecordError
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from workers.records.blocks import BlockResult
 
 
-class ChunkLogs:
+class ChunkLogs(Observer["BlockResult"]):
     """The job log and the trace, where asked for."""
+
+    saved_as = "joblog"
 
     def __init__(self, settings: RunSettings, *, goes_on: bool, mode: int) -> None:
         """Open the logs.
@@ -47,7 +50,7 @@ class ChunkLogs:
         self._any = bool(logs)
         self.close = self._logs.close
 
-    def done(self, result: BlockResult) -> None:
+    def observe(self, result: BlockResult) -> None:
         """Record a chunk that was written.
 
         Raises:

@@ -19,11 +19,12 @@ from orchestrator.cli.run.dead_letters import Letters
 from orchestrator.cli.run.failure_report import headline, report
 from orchestrator.cli.run.halt import Halting
 from orchestrator.cli.run.plan import RunPlan, describe, describe_chunk, make_plan, open_sink, pool_options
-from orchestrator.cli.run.result_sink import RecordingSink
 from orchestrator.cli.run.tally import RecordTally
+from orchestrator.cli.run.written_output import UnreadableFiles, WrittenOutput
 from orchestrator.cli.session.console import Console, open_progress
 from orchestrator.cli.session.exit_codes import EXIT_FAILURES, EXIT_HALTED, print_error, show, tell
 from orchestrator.cli.session.report_file import pool_part
+from orchestrator.cli.session.result_sink import ResultSink, ShownProgress
 from orchestrator.cli.session.resume import resume_command
 from orchestrator.cli.session.run import HaltedError, run_command
 from orchestrator.cli.session.summary import tell_failures
@@ -33,11 +34,13 @@ from orchestrator.sinks.disk.output_file import mode_beside
 
 if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings
+    from orchestrator.cli.session.result_sink import Observer
     from orchestrator.cli.session.signals import Signals
     from orchestrator.cli.session.steering import Steering
     from orchestrator.graph.checkpoints import Checkpoints
     from orchestrator.graph.runner import Runner
     from orchestrator.sinks import Sink
+    from workers.records.blocks import BlockResult
 
 
 def run(settings: RunSettings) -> int:
@@ -100,9 +103,9 @@ class RecordRun:
 
     def run(self) -> int:
         """Send every chunk through the pool, write the results, and make the output final."""
-        self._open_outputs()
+        result_sink = self._open_outputs()
         self._pool = _start_pool(self._plan)
-        engine = self._graph()
+        engine = self._graph(result_sink)
         self._halting.engine = engine
         if self._checkpoints is not None:
             self._signals.listen(partial(engine.pause, self._plan.settings.resuming.grace_s))
@@ -118,32 +121,38 @@ class RecordRun:
             return EXIT_HALTED
         return EXIT_FAILURES if self._tally.failed else 0
 
-    def _open_outputs(self) -> None:
+    def _open_outputs(self) -> ResultSink[BlockResult, BlockResult]:
+        """Open all outputs, and return what takes results there."""
         plan, settings = self._plan, self._plan.settings
         resumes = self._checkpoints is not None and self._checkpoints.has_state
         self._logs = ChunkLogs(settings, goes_on=resumes, mode=mode_beside([settings.output]))
         self._letters = _open_letters(plan)
         if self._letters and self._checkpoints is not None and not resumes:
             self._letters.empty()  # what a run that was killed before its first checkpoint has written
-        self._sink = open_sink(plan)
-        self._console = _open_console(plan)
+        sink = self._sink = open_sink(plan)
+        console = self._console = _open_console(plan)
+        observers: list[Observer[BlockResult]] = [
+            WrittenOutput(sink),
+            self._tally,
+            ShownProgress(console, _files if plan.counts_files else _input_bytes),
+            self._logs,
+        ]
+        if self._letters is not None:
+            observers.append(self._letters)
+        return ResultSink(UnreadableFiles().once, [*observers, self._halting])
 
     def _close_outputs(self) -> None:
         for output in (self._console, self._logs, self._letters):
             if output is not None:
                 output.close()
 
-    def _graph(self) -> Runner:
+    def _graph(self, result_sink: ResultSink[BlockResult, BlockResult]) -> Runner:
         from orchestrator.cli.run.graph import graph_of  # noqa: PLC0415 - with the pool
 
         assert self._console is not None and self._logs is not None  # noqa: S101, PT018 - for the type checker
         self._console.show_prints_of(self._pool)
         self._steering.pool, self._steering.counts = self._pool, self._tally.so_far
-        sink = RecordingSink(
-            self._sink, self._tally, self._console, self._logs, self._letters,
-            counts_records=self._plan.counts_files, halting=self._halting,
-        )  # fmt: skip
-        return graph_of(self._plan, self._pool, sink, self._checkpoints, self._logs.lost)
+        return graph_of(self._plan, self._pool, result_sink, self._checkpoints, self._logs.lost)
 
     def drop(self, stop: BaseException) -> None:
         """Stop everything at once and leave nothing behind."""
@@ -182,7 +191,7 @@ class RecordRun:
 
         Of standard output nothing is known.
         """
-        if getattr(self._sink, "is_final", False):
+        if self._sink is not None and self._sink.is_final:
             return f"; {self._plan.settings.output} is complete"
         if self._checkpoints is not None:
             return f"; to resume:\n  {resume_command()}"
@@ -211,6 +220,14 @@ class RecordRun:
             print_error(f"finished with failures: {tally.failed:,} of {tally.records_in:,} records were skipped")
         if not settings.quiet:
             tell(tally.summary(self._pool.stats()))
+
+
+def _files(result: BlockResult) -> int:
+    return result.records_in
+
+
+def _input_bytes(result: BlockResult) -> int:
+    return result.origin.size_bytes
 
 
 def _open_console(plan: RunPlan) -> Console:

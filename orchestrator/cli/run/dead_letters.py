@@ -16,6 +16,7 @@ import os
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.session.result_sink import Observer
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile, refuse_unwritable
 from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText, read_dead_letters
 from orchestrator.errors import ConfigError
@@ -28,11 +29,13 @@ from workers.records.output import csv_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from workers.records.blocks import RecordFailure
+    from workers.records.blocks import BlockResult, RecordFailure
 
 
-class Letters:
+class Letters(Observer["BlockResult"]):
     """The file that a run's dead letters are written to."""
+
+    saved_as = "letters"
 
     def __init__(self, path: str, target: str, record_format: str, *, again: bool, mode: int) -> None:
         """Open the file.
@@ -49,12 +52,16 @@ class Letters:
         self._again = again
         self._lines = LineNumbers(AT_A_TIME_BYTES)
 
-    def write(self, failure: RecordFailure) -> None:
-        """Append the dead letter of a record.
+    def observe(self, result: BlockResult) -> None:
+        """Append the dead letters of a chunk's records.
 
         Raises:
             OrchestratorError: the disk is full or broken.
         """
+        for failure in result.failures:
+            self._write(failure)
+
+    def _write(self, failure: RecordFailure) -> None:
         held = NO_ITEM if failure.record is None else failure.record
         start, end = failure.extent or (None, None)
         if self._again and held is not NO_ITEM:
@@ -83,9 +90,9 @@ class Letters:
         except OSError:
             return None
 
-    def keep(self) -> None:
+    def keep_as(self, secret: str) -> None:
         """Let what is written outlive this process."""
-        self._file.keep()
+        self._file.keep_as(secret)
 
     def snapshot(self) -> dict[str, Any]:
         """Make last what was written.
@@ -94,16 +101,18 @@ class Letters:
         """
         return self._file.snapshot()
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue behind the former content."""
-        self._file.restore(state)
-
-    def refuse_filled(self) -> None:
-        """Check that the file is empty, as the resumed run had no dead letters.
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Continue behind the former content.
 
         Raises:
-            ConfigError: there is.
+            ConfigError: the file holds something, though the resumed run had no dead letters.
         """
+        if state is None:
+            self._refuse_filled()
+        else:
+            self._file.restore(state)
+
+    def _refuse_filled(self) -> None:
         if os.path.isfile(self._path) and os.path.getsize(self._path):
             raise ConfigError(
                 f"--dead-letter {self._path} holds the dead letters of another run, not of the one that is resumed; "
@@ -154,6 +163,8 @@ def _same(path: str, other: str) -> bool:
 
 class LetterSource:
     """The records of dead letters as chunks, one each, in the order of the file."""
+
+    wait_s = None
 
     def __init__(self, path: str, record_format: str) -> None:
         """Check that the letters can be run, by reading them once.

@@ -13,22 +13,24 @@ from orchestrator.graph.sinks import SinkNode
 from orchestrator.graph.source_stage import FeedNode
 from orchestrator.pool.internals import internals_of
 from orchestrator.settings import MapOptions
+from orchestrator.sinks.given import GivenSink
 from orchestrator.sources.block_splitting import Divider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.cli.run.plan import RunPlan
-    from orchestrator.cli.run.result_sink import RecordingSink
+    from orchestrator.cli.session.result_sink import ResultSink
     from orchestrator.engine.protocol.events import Lost
     from orchestrator.engine.stage import Stage
     from orchestrator.graph.checkpoints import Checkpoints
+    from workers.records.blocks import BlockResult
 
 
 def graph_of(
     plan: RunPlan,
     pool: Any,
-    sink: RecordingSink,
+    sink: ResultSink[BlockResult, BlockResult],
     checkpoints: Checkpoints | None,
     on_lost: Callable[[Lost], None],
 ) -> Runner:
@@ -45,9 +47,7 @@ def graph_of(
         timeout_s=failing.timeout_s,
     )
     skip = failing.on_error == "skip"
-    divider = Divider(
-        plan.runner.record_format, plan.runner.errors, skip=skip, outcomes=BlockOutcomes(plan.runner)
-    )
+    divider = Divider(plan.runner.record_format, plan.runner.errors, skip=skip, outcomes=BlockOutcomes(plan.runner))
 
     def open_stage() -> Stage:
         stage: Stage = internals_of(pool).open_stage(plan.runner, options, divider=divider)
@@ -55,6 +55,6 @@ def graph_of(
         return stage
 
     feed = FeedNode("", plan.source, open_stage)
-    written = SinkNode("", sink)
+    written = SinkNode("", GivenSink(sink))
     feed.outlets[0].to(written)
     return Runner([feed, written], internals_of(pool).engine, checkpoints=checkpoints)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.flags.halt import HaltCount
+from orchestrator.cli.session.result_sink import Observer
 from orchestrator.cli.session.run import HaltedError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _AS_LONG_AS_IT_TAKES_S = 1e9
 
 
-class Halting:
+class Halting(Observer["BlockResult"]):
     """Counts the records of one run.
 
     `engine` is set as soon as there is one.
@@ -47,7 +48,7 @@ class Halting:
         """The text about what met the condition of --halt."""
         return f"stopped by {self._count.reason('records')}"
 
-    def poll(self, result: BlockResult) -> None:
+    def observe(self, result: BlockResult) -> None:
         """Count a chunk that was written, and stop the run if --halt is met.
 
         Raises:

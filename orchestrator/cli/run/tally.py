@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.session.result_sink import Observer
 from orchestrator.cli.session.summary import measured
 from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from workers.records.blocks import BlockResult, RecordFailure
 
 
-@dataclass(slots=True)
-class RecordTally:
+@dataclass
+class RecordTally(Observer["BlockResult"]):
     """The counts of a run so far.
 
     Owned by the thread that writes the results.
     """
+
+    saved_as = "tally"
 
     records_in: int = 0
     records_out: int = 0
@@ -28,7 +31,7 @@ class RecordTally:
     first_failures: list[RecordFailure] = field(default_factory=list)
     started_s: float = field(default_factory=time.perf_counter)
 
-    def add(self, result: BlockResult) -> None:
+    def observe(self, result: BlockResult) -> None:
         """Count one chunk."""
         self.records_in += result.records_in
         self.records_out += result.records_out

@@ -40,11 +40,11 @@ def measured(started_s: float, done: int, what: str, workers_s: float, stats: An
     return (
         f"{seconds:.2f} s, {done / seconds:,.0f} {what}/s\n"
         f"{min(used, 1.0):.0%} of {cpus} CPU{'s' if cpus > 1 else ''} used; "
-        f"peak memory {peak / 2**20:,.0f} MiB in all processes\n" + deaths_told(stats)
+        f"peak memory {peak / 2**20:,.0f} MiB in all processes\n" + describe_deaths(stats)
     )
 
 
-def deaths_told(stats: Any) -> str:
+def describe_deaths(stats: Any) -> str:
     """Return the line about workers that were killed, or "" if none was."""
     deaths = getattr(stats, "deaths", 0) or 0
     if deaths == 1:

@@ -45,13 +45,13 @@ class ChunkSizer:
     """Decides the size of chunks of one call."""
 
     __slots__ = (
-        "_apart", "_at_once", "_bytes_per_item", "_fixed", "_largest_seen", "_pinned", "_seconds_per_item", "_total",
-        "workers",
+        "_apart", "_at_once", "_bytes_per_item", "_fixed", "_largest_seen", "_least", "_most", "_pinned",
+        "_seconds_per_item", "_total", "_workers",
     )  # fmt: skip
 
     def __init__(self, chunk: int | Literal["auto"], workers: int, total: int | None) -> None:
         self._fixed = None if chunk == "auto" else chunk
-        self.workers = workers
+        self._workers = workers
         self._total = total
         self._seconds_per_item: float | None = None
         self._bytes_per_item = 0.0
@@ -59,23 +59,46 @@ class ChunkSizer:
         self._pinned = False
         self._apart = False
         self._at_once = 0
+        self._most = self._least = 0
+        """The next size, and to what it may shrink toward the end, in items or chunks of fixed size; 0: unknown."""
+
+    @property
+    def workers(self) -> int:
+        """Among how many the items are shared out."""
+        return self._workers
+
+    @workers.setter
+    def workers(self, workers: int) -> None:
+        self._workers = workers
+        self._most = 0
 
     def next_size(self, already_cut: int) -> int:
         """Return the items that the next chunk should have, given how many were cut so far."""
+        if not self._most:
+            self._most = max(1, self._grown() if self._fixed is None else self._coalesced())
+            self._least = self._shortest()
+        size, unit = self._most, self._fixed or 1
+        if self._total is not None:  # toward the end they are shared out evenly
+            share = (self._total - already_cut) // (unit * self._workers * _TAIL_SHARES)
+            if share < size:
+                size = min(size, max(share, self._least))
+        return size * unit
+
+    def _grown(self) -> int:
+        """Return how many items make a chunk by what was measured."""
         seconds = self._seconds_per_item
-        if self._pinned:
-            return self._fixed or 1
-        if self._fixed is not None:
-            return self._fixed * self._coalesced(seconds, already_cut)
-        if seconds is None:
-            return self._at_once or 1
+        if self._pinned or seconds is None:
+            return 1 if self._pinned else self._at_once
         grown = self._largest_seen * MAX_GROWTH
-        size = _fitting(TARGET_S * max(1.0, self.workers / WORKERS_AT_TARGET), seconds, min(grown, MAX_ITEMS))
-        size = _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, size)
-        if self._total is not None:
-            share = (self._total - already_cut) // (self.workers * _TAIL_SHARES)
-            size = min(size, max(share, _fitting(SHORTEST_S, seconds, size)))
-        return max(1, size)
+        size = _fitting(TARGET_S * max(1.0, self._workers / WORKERS_AT_TARGET), seconds, min(grown, MAX_ITEMS))
+        return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, size)
+
+    def _shortest(self) -> int:
+        """Return how small a chunk may become."""
+        seconds = self._seconds_per_item
+        if self._fixed is not None:
+            return 1
+        return self._most if seconds is None else max(1, _fitting(SHORTEST_S, seconds, self._most))
 
     def ahead(self) -> int:
         """Return how many items may be fetched ahead.
@@ -98,6 +121,7 @@ class ChunkSizer:
         """
         if self._total is not None and self._total <= min(_MOST_AT_ONCE, _fitting(SHORTEST_S, seconds, _MOST_AT_ONCE)):
             self._at_once = self._total
+            self._most = 0
 
     @property
     def seconds_per_item(self) -> float | None:
@@ -107,12 +131,14 @@ class ChunkSizer:
     def pin(self) -> None:
         """Keep to chunks of the requested size from now on."""
         self._pinned = True
+        self._most = 0
 
     def keep_apart(self) -> None:
         """Send each chunk of a fixed size by itself, so that the fate of one does not affect others."""
         self._apart = True
+        self._most = 0
 
-    def _coalesced(self, seconds: float | None, already_cut: int) -> int:
+    def _coalesced(self) -> int:
         """Return how many chunks of fixed size travel in one frame.
 
         Several do if they run shorter than sending takes.
@@ -120,13 +146,11 @@ class ChunkSizer:
         A lane's credits would commit as many short chunks to one worker anyway (`credits.MAX_DEPTH`), so the work is
         shared out no more coarsely; it is only packed and unpacked at once.
         """
-        if seconds is None or self._apart:
+        seconds, items = self._seconds_per_item, self._fixed or 1
+        if self._pinned or seconds is None or self._apart:
             return 1
-        items = self._fixed or 1
         chunks = _fitting(COALESCED_S, seconds * items, MAX_COALESCED)
-        if self._total is not None:  # toward the end they are shared out evenly
-            chunks = min(chunks, max(1, (self._total - already_cut) // (items * self.workers * _TAIL_SHARES)))
-        return max(1, _fitting(MAX_CHUNK_BYTES, self._bytes_per_item * items, chunks))
+        return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item * items, chunks)
 
     def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
         """Record the measurements of a finished chunk of `items` items."""
@@ -138,3 +162,4 @@ class ChunkSizer:
         self._seconds_per_item = seconds if old is None else old + _WEIGHT * (seconds - old)
         self._bytes_per_item = max(self._bytes_per_item * 0.9, encoded_bytes / items)
         self._largest_seen = max(items, min(self._largest_seen, items * MAX_GROWTH))
+        self._most = 0

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from orchestrator.engine.recovery.dead_letters import DeadLetter, dumps
 from orchestrator.errors import ConfigError
+from orchestrator.sinks.given import GivenSink, NodeSink
 from workers.errors.describe import describe
 
 _HINT = "the run stops, as failed items would be lost. Earlier dead letters are intact: free some space and run again"
@@ -34,7 +35,7 @@ class LetterSink(Protocol):
         """Record that nothing more comes."""
 
 
-def open_dead_letters(target: Any) -> LetterSink:
+def open_dead_letters(target: Any) -> NodeSink:
     """Return the sink of dead letters that a path, a function, or an object means.
 
     An object has `write(letter)` and `close()`.
@@ -45,9 +46,9 @@ def open_dead_letters(target: Any) -> LetterSink:
     if isinstance(target, str | os.PathLike):
         return DeadLetterFile(os.fspath(target))
     if hasattr(target, "write") and hasattr(target, "close"):
-        return target  # type: ignore[no-any-return]
+        return GivenSink(target)
     if callable(target):
-        return CalledLetters(target)
+        return GivenSink(CalledLetters(target))
     raise ConfigError(f"dead_letters must be a path or a function that takes a dead letter, not {describe(target)}")
 
 
@@ -97,8 +98,9 @@ class CalledLetters:
 class DeadLetterFile:
     """A file that dead letters are appended to, a line each."""
 
+    kind = "DeadLetterFile"
     appends = True
-    """What it holds before the run stays, so a resumed run has to know how much that was."""
+    resumes = True
 
     def __init__(self, path: str, mode: int = 0o644) -> None:
         """Open the file, or create it with this mode.
@@ -106,7 +108,7 @@ class DeadLetterFile:
         Raises:
             ConfigError: it can't be written to.
         """
-        self.path = path
+        self.path: str | None = path
         try:
             from orchestrator.sinks.disk.append_file import AppendFile  # noqa: PLC0415 - only where there is such a file
 
@@ -127,7 +129,13 @@ class DeadLetterFile:
         self._file.write((b"\n" if self._torn else b"") + dumps(letter))
         self._torn = False
 
-    def keep(self) -> None:
+    def discard(self) -> None:
+        """Keep the letters: they are not part of the output."""
+
+    def sync_ahead(self) -> None:
+        """Do nothing, as the letters are few."""
+
+    def keep_as(self, secret: str) -> None:  # noqa: ARG002 - the file has its name from the start
         """Let what is written outlive this process.
 
         Raises:

@@ -13,11 +13,12 @@ from orchestrator.engine.protocol.counts import SHOWN_FAILURES, StageCounts
 from orchestrator.engine.protocol.functions import name_of
 from orchestrator.engine.protocol.spilled import Spilled
 from orchestrator.engine.recovery.assembly import FailedItem, InPart
-from orchestrator.engine.recovery.dead_letter_sinks import LetterSink, open_dead_letters
+from orchestrator.engine.recovery.dead_letter_sinks import open_dead_letters
 from orchestrator.engine.recovery.item_errors import Failure, dead_letter, headline
 from orchestrator.engine.recovery.recovery import Recovery
 from orchestrator.errors import ItemError
 from orchestrator.settings import MapOptions
+from orchestrator.sinks.given import NodeSink
 from workers.errors.capture import ExceptionRecord
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Deliveries:
         self._counts = counts
         self._grouped = grouped
         self._drops_none = options.drop_none and not grouped
-        self.dead_letters: LetterSink | None = None
+        self.dead_letters: NodeSink | None = None
         """The sink of the items that are given up."""
         if options.dead_letters is not None:
             self.dead_letters = open_dead_letters(options.dead_letters)

@@ -13,7 +13,7 @@ import weakref
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.fronts.common import ending
+from orchestrator.fronts.common import closing
 from orchestrator.pool.internals import internals_of
 from orchestrator.pool.pool import Pool
 
@@ -40,7 +40,6 @@ class ReusedPool:
         workers: int | None,
         idle_s: float | None = None,
         options: dict[str, Any] | None = None,
-        beside: object = None,
     ) -> Pool:
         """Return the pool that is kept, or a new one if that was made for something else.
 
@@ -50,20 +49,19 @@ class ReusedPool:
                 CPUs. A pool that nobody else uses gets exactly as many.
             idle_s: seconds without a user after which the pool ends; None: it stays.
             options: those of `Pool`.
-            beside: what else workers were made for, such as variables of the environment.
 
         Raises:
             ConfigError: it can't have so many.
         """
         options = options or {}
-        made_for = (*sorted(options.items()), beside)
+        made_for = tuple(sorted(options.items()))
         unused = None
         with self._lock:
             pool = self.pool
             if pool is None or not _is_usable(pool) or not _same(self._made_for, made_for):
                 unused = None if self._users else pool  # one that others still use ends when they drop it
                 pool = self.pool = Pool(workers, **options)
-                ending.keep(pool)
+                closing.keep(pool)
                 self._made_for = made_for
                 self._users = weakref.WeakSet()
             elif workers is not None:
@@ -73,7 +71,7 @@ class ReusedPool:
             self._users.add(user)
             self._idle_s = idle_s
         if unused is not None:
-            ending.finish(unused, wait=True)
+            closing.finish(unused, wait=True)
         return pool
 
     def leave(self, user: object) -> None:
@@ -100,7 +98,7 @@ class ReusedPool:
             if timer is not threading.current_thread():
                 timer.join()
         if pool is not None:
-            ending.finish(pool, wait=True, kill=kill)
+            closing.finish(pool, wait=True, kill=kill)
 
     def _watch(self, wait_s: float) -> None:
         self._timer = threading.Timer(wait_s, self._end_if_idle)
@@ -118,7 +116,7 @@ class ReusedPool:
                 self._watch(left_s)
                 return
             pool, self.pool = self.pool, None
-        ending.finish(pool, wait=True)
+        closing.finish(pool, wait=True)
 
 
 _all: list[ReusedPool] = []

@@ -12,33 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ClosedError, InternalError, WorkerStartError
+from orchestrator.graph.flow.dropped_branch import DroppedBranch
 from orchestrator.graph.flow.node import Node, NodeError, Outlet
 from workers.errors.describe import text_of
+
+if TYPE_CHECKING:
+    from orchestrator.sinks.given import NodeSink
 
 _SHOWN = 1000
 """Characters of an error that a report keeps."""
 _NOT_OF_A_BRANCH = (ClosedError, InternalError, WorkerStartError)
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedBranch:
-    """A branch that failed while the others continued."""
-
-    broadcast: str
-    """The node that has the branch."""
-    branch: int
-    """Which one, from 0."""
-    node: str
-    """The node that failed."""
-    error: str
-    """The class and text of its exception."""
-
-    def __str__(self) -> str:
-        """Return it in one line."""
-        return f"branch {self.branch} of {self.broadcast!r} was dropped: {self.node!r} raised {self.error}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +33,7 @@ class _Branch:
     nodes: frozenset[Node]
 
     @property
-    def splitter(self) -> Any:
+    def splitter(self) -> Node:
         """The broadcast.
 
         Its `dropped` tells which of its branches are no more.
@@ -69,7 +55,7 @@ class Branches:
         self._forget = forget
         splitters = [node for node in nodes if node.drops_branches]
         found = [branch for splitter in splitters for branch in _branches_of(splitter, nodes)]
-        self._given_up: list[Any] = []  # sinks of dropped branches
+        self._given_up: list[NodeSink] = []  # sinks of dropped branches
         self._branches = sorted(found, key=lambda branch: len(branch.nodes))  # those inside others first
         for outlet in (outlet for node in nodes if found for outlet in node.outlets):
             outlet.guard = self.takes
@@ -84,9 +70,7 @@ class Branches:
     def discard(self) -> None:
         """Remove what dropped branches have kept for a later run."""
         for sink in self._given_up:
-            discard = getattr(sink, "discard", None)
-            if discard is not None:
-                discard()
+            sink.discard()
 
     def takes(self, error: NodeError, outlet: Outlet | None = None) -> bool:
         """Drop the branch in which a node failed.
@@ -105,7 +89,7 @@ class Branches:
         splitter = branch.splitter
         told = f"{type(error.cause).__qualname__}: {text_of(error.cause)}"[:_SHOWN]
         number = splitter.outlets.index(branch.start)
-        splitter.dropped.append(DroppedBranch(splitter.name, number, error.name or error.node.name, told))
+        splitter.note_dropped(DroppedBranch(splitter.name, number, error.name or error.node.name, told))
         self._close(branch)
         return True
 

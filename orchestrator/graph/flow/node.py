@@ -18,14 +18,17 @@ grouped into lists.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ConfigError, ItemError
+from orchestrator.errors import ItemError
+from orchestrator.sinks.given import keep_written
 
 if TYPE_CHECKING:
+    from orchestrator.engine.protocol.counts import StageCounts
+    from orchestrator.graph.flow.dropped_branch import DroppedBranch
     from orchestrator.graph.flow.overflow import Overflow
+    from orchestrator.sinks.given import NodeSink
 
 ROOM = 1024
 """Items that a node with a buffer of its own takes by default."""
@@ -230,27 +233,6 @@ class Outlet:
             raise error from error.cause
 
 
-def keep_written(sink: Any, node_name: str, secret: str) -> None:
-    """Make what a sink is given outlive this process.
-
-    Args:
-        sink: with `keep_as(secret)` if it writes to a file whose name nobody is to guess, else with `keep()`.
-        node_name: for the message.
-        secret: known only to this run, and to those that continue with it.
-
-    Raises:
-        ConfigError: it can't be resumed.
-    """
-    keep_as = getattr(sink, "keep_as", None)
-    keep = getattr(sink, "keep", None) if keep_as is None else partial(keep_as, secret)
-    if keep is None or not all(hasattr(sink, name) for name in ("snapshot", "restore")):
-        raise ConfigError(
-            f"the sink of {node_name!r} ({type(sink).__name__}) can't resume after a crash; write to a path, "
-            "or give it keep(), snapshot() -> state and restore(state)"
-        )
-    keep()
-
-
 class Node:
     """One step of a graph, with numbered input ports and outlets.
 
@@ -268,8 +250,16 @@ class Node:
     """Whether its items go to workers."""
     leaves_early = False
     """Whether it may leave an input that has not ended."""
+    is_shown = True
+    """Whether reports and bars show it."""
+    takes_turns = False
+    """Whether the results depend on which input comes first, unless it takes them in turn."""
     drops_branches = False
-    """Whether what one of its outlets leads to may fail without the rest; it notes that in `dropped` then."""
+    """Whether what one of its outlets leads to may fail without the rest."""
+    dropped: Sequence[DroppedBranch] = ()
+    """Which branches did."""
+    late_items: int = 0
+    """Items that came too late for all their windows."""
 
     def __init__(self, name: str, *, inputs: int = 1, outputs: int = 1) -> None:
         self.name = name
@@ -335,16 +325,25 @@ class Node:
 
     @property
     def error(self) -> BaseException | None:
-        """What a source raised.
-
-        It is here once all that it gave before is passed on. The runner raises it at the end.
-        """
+        """What a source raised, once all that it gave before is passed on."""
         return None
 
     @property
     def source_name(self) -> str:
         """What the error of a source is said to have come from."""
         return self.name
+
+    @property
+    def counts(self) -> StageCounts | None:
+        """What the workers have done for it, or None if its items stay in this process."""
+        return None
+
+    def note_dropped(self, branch: DroppedBranch) -> None:
+        """Note a branch that was closed, where `drops_branches`."""
+        raise NotImplementedError
+
+    def take_turns(self, items: int) -> None:
+        """Take so many items of each input in turn, where `takes_turns`."""
 
     def set_up(self, graph: object) -> None:
         """Open what its work needs, before the state of a run that is resumed is taken up.
@@ -382,6 +381,9 @@ class Node:
         """
         return True
 
+    def end_running(self, grace_s: float) -> None:
+        """End the workers that still run something of it so many seconds after it was closed."""
+
     # ---- data -------------------------------------------------------------------------------------------------
 
     def receive(self, items: list[Any], port: int) -> None:
@@ -417,10 +419,7 @@ class Node:
         return moved
 
     def cancelled(self, outlet: Outlet) -> None:  # noqa: ARG002 - for nodes whose outlets differ
-        """Handle a consumer that left.
-
-        By default, once all have, leave every input.
-        """
+        """Handle a consumer that left: by default, once all have, leave every input."""
         if all(each.cancelled for each in self.outlets):
             for inlet in self.inlets:
                 inlet.cancel()
@@ -428,7 +427,7 @@ class Node:
     def close(self) -> None:
         """Free what this node holds.
 
-        Called exactly once: at the end, at a failure, or when all consumers left.
+        Called once: at the end, at a failure, or when all consumers left.
         """
 
     # ---- checkpoints: between two turns the whole state of a run is that of its nodes --------------------------
@@ -451,7 +450,7 @@ class Node:
         for sink in self.own_sinks():
             keep_written(sink, self.name, secret)
 
-    def own_sinks(self) -> list[Any]:
+    def own_sinks(self) -> list[NodeSink]:
         """Return the sinks that this node writes to, those aside too."""
         return []
 
@@ -468,30 +467,3 @@ class Node:
 
     def restore(self, state: Any) -> None:
         """Take up a state that `snapshot` gave."""
-
-    def checkpoint(self) -> dict[str, Any]:
-        """Return all that this node needs to resume from here in another process.
-
-        If its branch was dropped, that is what its sinks have written, which the last of the processes removes.
-        """
-        if self.closed:
-            return {"dropped": self.sink_keys()}
-        outlets = [outlet.snapshot() for outlet in self.outlets]
-        own = self.snapshot()  # first: a node of many sinks syncs them together
-        sinks = [sink.snapshot() for sink in self.own_sinks()]
-        return {"own": own, "ended": list(self.ended), "outlets": outlets, "sinks": sinks}
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Resume from what `checkpoint` returned.
-
-        Called before the first turn.
-        """
-        if "dropped" in state:
-            self.make_sinks(state["dropped"])
-            return
-        self.ended = list(state["ended"])
-        for outlet, kept in zip(self.outlets, state["outlets"], strict=True):
-            outlet.restore(kept)
-        self.restore(state["own"])
-        for sink, kept in zip(self.own_sinks(), state["sinks"], strict=True):
-            sink.restore(kept)

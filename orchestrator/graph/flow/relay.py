@@ -28,6 +28,7 @@ class Relay(Node):
     """
 
     __slots__ = ("_held",)
+    is_shown = False
 
     def __init__(self, name: str = "relay") -> None:
         super().__init__(name)

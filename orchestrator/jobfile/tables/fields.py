@@ -8,7 +8,7 @@ from typing import Literal
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "limit",
     "function", "functions", "stream", "streams", "workflow",
-    "priorities", "values", "chunk", "names", "anything", "choice", "aggregates", "retries", "workers",
+    "priorities", "values", "chunk", "names", "anything", "choice", "aggregates", "retries", "workers", "variables",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
 
@@ -33,6 +33,7 @@ TAKES: dict[Kind, str] = {
     "choice": "one of its choices",
     "aggregates": "a table of name = 'count', or of name = { sum_of = 'module:function' }",
     "retries": "a whole number of at least 0, or a table of exception class = number",
+    "variables": "a table of NAME = 'value'",
     "workers": "a whole number of at least 1, or a string as for -j",
 }
 

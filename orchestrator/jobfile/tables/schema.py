@@ -196,6 +196,7 @@ _POOL: dict[str, Field] = {
     "buffer_bytes": Field("size"),
     "seed": Field("count", at_least=0),
     "threads_per_worker": Field("count", at_least=0),
+    "env": Field("variables"),
 }
 NOT_IN_FILES = {"memory"}
 """Parameters of `Pool` that only a program can give."""

@@ -69,7 +69,7 @@ class InFlight:
         made = Finished if kind == Kind.RESULT else Refused
         carried = FrameBody((flags, buffers, body, lane.outputs))
         if flags & Flag.FORKED:
-            carried, flags, spill = Refusal(carried, forks.told(lane.worker_id, lane.pid)), 0, None
+            carried, flags, spill = Refusal(carried, forks.describe(lane.worker_id, lane.pid)), 0, None
         events.append(made(chunk, microseconds / 1e6, flags, carried, size, spill))
 
     def give_back(self, lane: Lane, ident: int) -> None:

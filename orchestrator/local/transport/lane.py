@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import struct
 import weakref
+from collections.abc import Mapping
 from enum import Enum
 from time import monotonic_ns
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from orchestrator.machine import own_descriptors
 from orchestrator.settings import usable_cpus
 from workers.entry import WorkerStart
 from workers.process.interpreter import Interpreter
-from workers.process.moment import Moment
+from workers.process.moment import Moment, changed
 from workers.process.threads import limited, loaded
 from workers.transport import payload
 from workers.transport.arena import Arena, ArenaReader, create_fd
@@ -58,6 +59,8 @@ class LaneSettings(NamedTuple):
     beginning: Beginning
     seed: int | None
     threads_per_worker: int | None
+    env: Mapping[str, str | None]
+    """Variables that workers have otherwise than this process; None: to be unset."""
     decimals: tuple[Any, Any] | None
     """Contexts of decimals, those of the thread that made the pool: not every thread that starts workers has them."""
 
@@ -254,7 +257,7 @@ def _moment(settings: LaneSettings) -> Moment:
     share = max(1, usable_cpus() // settings.pool_size)
     if settings.start_method == "fork":
         loaded()  # the workers find what was found here
-    environ = limited(os.environ, settings.threads_per_worker, share)
+    environ = changed(limited(changed(os.environ, settings.env), settings.threads_per_worker, share), settings.env)
     if settings.start_method != "forkserver":
         return Moment.inherited(environ)
     return Moment.now(environ, *map(worker_process.open_fd, (1, 2)))

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Protocol
 
 from orchestrator.sinks.disk.descriptors import descriptor_pool
 
@@ -19,7 +19,11 @@ _THREADS = 32
 _of_thread = threading.local()
 
 
-def sync_ahead(sinks: Collection[Any]) -> None:
+class _Synced(Protocol):
+    def sync_ahead(self) -> object: ...
+
+
+def sync_ahead(sinks: Collection[_Synced]) -> None:
     """Sync sinks side by side, so that they need not do it one by one."""
     if len(sinks) <= _FEW:
         return
@@ -28,9 +32,7 @@ def sync_ahead(sinks: Collection[Any]) -> None:
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="orchestrator-sync") as threads:
         for sink in sinks:
-            sync = getattr(sink, "sync_ahead", None)
-            if sync is not None:
-                threads.submit(sync)
+            threads.submit(sink.sync_ahead)
 
 
 @contextmanager

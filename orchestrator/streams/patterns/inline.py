@@ -5,12 +5,12 @@ Own no state.
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.core.retry import RetryPolicy
+from orchestrator.graph.drawing import close_iterator
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.graph.flow.ownership import copied, is_safe
 from orchestrator.settings import retries_by_name
@@ -194,8 +194,7 @@ class FlatMapInline(Node):
         """Close the iterable that is being read, if it can be closed."""
         values, self.values = self.values, None
         self.held.clear()
-        if values is not None and hasattr(values, "close") and not isinstance(values, io.IOBase):
-            values.close()
+        close_iterator(values)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the items whose iterables are not exhausted, and how much the first has given."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from orchestrator.streams.patterns.splitting import SideSink
+    from orchestrator.sinks.given import NodeSink
 
 SIDES = ("left", "right")
 OUTER = {"inner": (False, False), "left": (True, False), "right": (False, True), "full": (True, True)}
@@ -70,6 +70,7 @@ class Join(Node):
     *Completes when* both inputs have ended. *Fails when* a function raises, a key is unhashable, or by "error".
     """
 
+    takes_turns = True
     __slots__ = (
         "at", "combine", "evicted", "held", "in_turns", "keys", "many", "max_items", "order", "outer", "over",
         "overflow", "quota", "seen_s", "seq", "side", "spill", "state", "unmatched", "within_s",
@@ -87,7 +88,7 @@ class Join(Node):
         at: Callable[[Any], Any] | None = None,
         max_items: int | None = None,
         overflow: str = "error",
-        unmatched: SideSink | None = None,
+        unmatched: NodeSink | None = None,
         name: str = "join",
     ) -> None:
         one_of(f"{name}: how", how, tuple(OUTER))
@@ -102,8 +103,8 @@ class Join(Node):
         super().__init__(name, inputs=2)
         self.in_turns = 0
         """Take so many items of each input in turn (0: as they come), so that the order of results is always the same.
-        Set by the plan where nothing that feeds one input feeds the other too, and none waits for the outside world:
-        there one input can wait for the other without waiting for itself."""
+        Set by `take_turns` where nothing that feeds one input feeds the other too, and none waits for the outside
+        world: there one input can wait for the other without waiting for itself."""
         self.side = 0
         self.quota = 0  # items that are still this side's before it is the other's turn: the right's, first
         self.held: list[list[Any]] = [[], []]
@@ -123,6 +124,10 @@ class Join(Node):
         """Whether an input has ended, and was matched to its end."""
         self.seq = 0
         self.spill: Spill | None = None
+
+    def take_turns(self, items: int) -> None:
+        """Take so many items of each input in turn."""
+        self.in_turns = items
 
     def capacity(self, port: int) -> int:
         """Return what every outlet takes, or in turns how far this input may run ahead of the other."""
@@ -340,7 +345,7 @@ class Join(Node):
             if not entry[3]:
                 self._alone(entry[1], side, [], report_only=True)
 
-    def own_sinks(self) -> list[SideSink]:
+    def own_sinks(self) -> list[NodeSink]:
         """Return the sink of unmatched items, if there is one."""
         return self.unmatched
 

@@ -6,13 +6,14 @@ A node owns the sinks that it was given or made: it ends each exactly once.
 from __future__ import annotations
 
 from dataclasses import astuple
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.flow.branches import DroppedBranch
-from orchestrator.graph.flow.node import Node, keep_written
+from orchestrator.graph.flow.dropped_branch import DroppedBranch
+from orchestrator.graph.flow.node import Node
 from orchestrator.option_values import one_of
 from orchestrator.sinks.disk.syncing import folders_synced_once, sync_ahead
+from orchestrator.sinks.given import keep_written
 from orchestrator.streams.patterns.calls import apply, item_error, reached
 from workers.errors.describe import describe
 
@@ -20,22 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from orchestrator.graph.flow.node import Outlet
+    from orchestrator.sinks.given import NodeSink
 
 
-class SideSink(Protocol):
-    """A sink that a node writes to besides its output."""
-
-    def write(self, items: list[Any], /) -> object:
-        """Take a list of items, which the sink may keep."""
-
-    def close(self) -> object:
-        """Flush and close."""
-
-
-def close_all(sinks: list[SideSink], *, failed: bool) -> None:
+def close_all(sinks: list[NodeSink], *, failed: bool) -> None:
     """Close each and empty the list.
 
-    If the run has failed, those that can be are aborted instead.
+    If the run has failed, they are aborted instead.
 
     An error of one doesn't keep the rest open, and the first is raised.
     """
@@ -47,7 +39,7 @@ def close_all(sinks: list[SideSink], *, failed: bool) -> None:
         while sinks:
             try:
                 sink = sinks.pop()
-                getattr(sink, "abort", sink.close)() if failed else sink.close()
+                sink.abort() if failed else sink.close()
             except BaseException as error:
                 first = first or error
     if first is not None:
@@ -84,6 +76,10 @@ class Broadcast(Node):
         for outlet in self.outlets:
             if not outlet.cancelled:
                 outlet.push(items[:])
+
+    def note_dropped(self, branch: DroppedBranch) -> None:
+        """Note a branch that was closed."""
+        self.dropped.append(branch)
 
     def snapshot(self) -> list[tuple[Any, ...]]:
         """Return which branches were dropped."""
@@ -193,7 +189,7 @@ class Demultiplex(Node):
         keys: Sequence[Hashable] = (),
         *,
         unknown: str | None = None,
-        make: Callable[[Any], SideSink] | None = None,
+        make: Callable[[Any], NodeSink] | None = None,
         name: str = "demultiplex",
     ) -> None:
         unknown = unknown or ("create" if make is not None else "error")
@@ -209,7 +205,7 @@ class Demultiplex(Node):
         self.keys = {each: place for place, each in enumerate(keys)}
         self.unknown = unknown
         self.make = make
-        self.sinks: dict[Any, SideSink] = {}  # made so far
+        self.sinks: dict[Any, NodeSink] = {}  # made so far
 
     def receive(self, items: list[Any], port: int) -> None:
         """Gather a list for each key, then pass each on."""
@@ -255,7 +251,7 @@ class Demultiplex(Node):
         if self.make is None:
             super().cancelled(outlet)
 
-    def own_sinks(self) -> list[SideSink]:
+    def own_sinks(self) -> list[NodeSink]:
         """Return the sinks that are made."""
         return list(self.sinks.values())
 
@@ -293,7 +289,7 @@ class Tee(Node):
 
     __slots__ = ("sinks",)
 
-    def __init__(self, *sinks: SideSink, name: str = "tee") -> None:
+    def __init__(self, *sinks: NodeSink, name: str = "tee") -> None:
         super().__init__(name)
         self.sinks = list(sinks)
 
@@ -303,7 +299,7 @@ class Tee(Node):
             sink.write(items[:])
         self.outlets[0].push(items)
 
-    def own_sinks(self) -> list[SideSink]:
+    def own_sinks(self) -> list[NodeSink]:
         """Return the side sinks."""
         return self.sinks
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from orchestrator.streams.patterns.splitting import SideSink
+    from orchestrator.sinks.given import NodeSink
 
 
 class _Session:
@@ -76,7 +76,7 @@ class SessionWindow(Node):
         *,
         key: Callable[[Any], Any] | None = None,
         lateness_s: float | timedelta = 0.0,
-        late: SideSink | None = None,
+        late: NodeSink | None = None,
         name: str = "window_by_session",
     ) -> None:
         super().__init__(name)
@@ -182,7 +182,7 @@ class SessionWindow(Node):
         """Emit the sessions that are open."""
         self.outlets[0].push(self._close(math.inf))
 
-    def own_sinks(self) -> list[SideSink]:
+    def own_sinks(self) -> list[NodeSink]:
         """Return the sink of late items, if there is one."""
         return self.late
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from orchestrator.graph.flow.node import Outlet
-    from orchestrator.streams.patterns.splitting import SideSink
+    from orchestrator.sinks.given import NodeSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class TimeWindow(Node):
         *,
         step_s: float | timedelta | None = None,
         lateness_s: float | timedelta = 0.0,
-        late: SideSink | None = None,
+        late: NodeSink | None = None,
         late_outlet: bool = False,
         name: str = "window_by_time",
     ) -> None:
@@ -246,7 +246,7 @@ class TimeWindow(Node):
         """Emit the windows that are open."""
         self.outlets[0].push(self._close(math.inf))
 
-    def own_sinks(self) -> list[SideSink]:
+    def own_sinks(self) -> list[NodeSink]:
         """Return the sink of late items, if there is one."""
         return self.late
 

@@ -42,22 +42,31 @@ def is_exiting() -> bool:
 def finish(pool: Pool, *, wait: bool, kill: bool = False) -> None:
     """Close the pool in a thread when its calls are done, or end it now.
 
+    While the interpreter exits no thread can be started (from Python 3.12 on): then it is closed in this one.
+
     Args:
         pool: one that `keep` was called with; otherwise nothing happens.
         wait: whether to wait until it is closed. A callback of one of its futures, which runs in the thread that
             finishes the calls, never waits.
         kill: whether to end it now.
     """
+    action = pool.terminate if kill else pool.close
+    here = threading.current_thread()
     with _kept.lock:
         thread = _kept.closing.get(pool)
-        if thread is None and pool in _kept.pools:
-            action = pool.terminate if kill else pool.close
+        begins = thread is None and pool in _kept.pools
+        if begins:
             thread = threading.Thread(target=_end, args=(pool, action), name="orchestrator-closing", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                thread = here
             _kept.closing[pool] = thread
         elif kill and thread is not None:
             pool.terminate()
-    if wait and thread is not None and not internals_of(pool).futures.is_driven_here:
+    if begins and thread is here:
+        _end(pool, action)
+    elif wait and thread not in {None, here} and not internals_of(pool).futures.is_driven_here:
         thread.join()
 
 
@@ -71,7 +80,7 @@ def _end(pool: Pool, action: Callable[[], object]) -> None:
 
 
 def _finish_all() -> None:
-    """Finish what is open, before threads that no longer can be started are needed for it."""
+    """Finish what is open, while the threads that drive it still run."""
     _kept.exiting = True
     while pools := list(_kept.pools):
         for pool in pools:
@@ -84,5 +93,5 @@ def _forget() -> None:
     _kept = _Kept()
 
 
-threading._register_atexit(_finish_all)  # type: ignore[attr-defined]  # noqa: SLF001 - as concurrent.futures does: at `atexit` no thread can be started
+threading._register_atexit(_finish_all)  # type: ignore[attr-defined]  # noqa: SLF001 - as concurrent.futures does: `atexit` is too late
 os.register_at_fork(after_in_child=_forget)

@@ -1,4 +1,4 @@
-"""The sink of the graph of `exec`, which logs, retries or counts, and writes an ended command.
+"""Settles how the commands of `exec` ended before that is counted and written.
 
 Runs in the coordinator's thread.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.exec.feed import Settled
 from orchestrator.cli.logs.attempts import how_lost, of_command
 from orchestrator.engine.recovery.item_errors import Failure
 from orchestrator.errors import ItemError, ItemTimeoutError, WorkerDiedError, describe_exit
@@ -17,68 +18,49 @@ from workers.commands.runner import Command, CommandResult
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import CommandFeed, Running
-    from orchestrator.cli.exec.output import GroupedOutput
     from orchestrator.cli.exec.tally import CommandTally
-    from orchestrator.cli.flags.halt import HaltCount
     from orchestrator.cli.logs.attempts import AttemptLogs
-    from orchestrator.cli.session.console import Console
     from orchestrator.engine.protocol.events import Lost
 
 
-class CommandResultSink:
-    """Takes results in the order in which commands end."""
+class EndedCommands:
+    """Settles results in the order in which commands end."""
 
-    def __init__(  # noqa: PLR0917 - all that a result goes to
-        self,
-        feed: CommandFeed,
-        output: GroupedOutput,
-        tally: CommandTally,
-        console: Console,
-        logs: AttemptLogs,
-        halt: HaltCount,
-        *,
-        halted: Callable[[], None],
-        line_of: Callable[[Command], str],
+    def __init__(
+        self, feed: CommandFeed, tally: CommandTally, logs: AttemptLogs, line_of: Callable[[Command], str]
     ) -> None:
-        """Take all the receivers of a result.
+        """Begin with none.
 
         Args:
             feed: where commands come from, and go back to.
-            output: what they wrote.
             tally: the counts.
-            console: progress.
             logs: what is told about each try.
-            halt: counts toward --halt.
-            halted: called once, when the run is to halt.
             line_of: gives a command as the shell would get it; for those that nobody can tell of any more.
         """
         self._feed = feed
-        self._output = output
         self._tally = tally
-        self._console = console
         self._logs = logs
-        self._halt = halt
-        self._halted = halted
         self._line_of = line_of
 
-    def write(self, results: list[CommandResult | Failure]) -> None:
-        """Take results as the commands end.
+    def settle(self, ended: CommandResult | Failure) -> Settled | None:
+        """Log a try that ended, and return it, or None if the command is retried.
 
         Raises:
-            OrchestratorError: the output can't be written to.
+            OrchestratorError: the disk of a log is full or broken.
         """
-        for result in results:
-            if isinstance(result, Failure):
-                logged = isinstance(result.error, ItemTimeoutError | WorkerDiedError)  # by `lost`
-                self._settle(self._of_failure(result), logged=logged)
-            else:
-                self._settle(result)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def abort(self) -> None:
-        """Do nothing."""
+        if isinstance(ended, Failure):
+            result, logged = self._of_failure(ended), isinstance(ended.error, ItemTimeoutError | WorkerDiedError)
+        else:
+            result, logged = ended, False
+        running = self._feed.back(result.seq)
+        if not logged:  # else by `lost`
+            self._log(result, running)
+        self._tally.cpu_s += result.cpu_s
+        if not (result.succeeded or result.ended) and self._feed.try_again(running.command):
+            self._tally.retries += 1
+            running.close()
+            return None
+        return Settled(result, running)
 
     def lost(self, event: Lost) -> None:
         """Handle the loss of a command with its worker.
@@ -101,25 +83,6 @@ class CommandResultSink:
             running.close()
 
     # ---- inside -------------------------------------------------------------------------------------------------
-
-    def _settle(self, result: CommandResult, *, logged: bool = False) -> None:
-        running = self._feed.back(result.seq)
-        if not logged:
-            self._log(result, running)
-        self._tally.cpu_s += result.cpu_s
-        if not (result.succeeded or result.ended) and self._feed.try_again(running.command):
-            self._tally.retries += 1
-            running.close()
-            return
-        self._tally.add(result)
-        self._console.done(result.worker, 1)
-        if result.ended:
-            running.close()
-            return
-        self._output.put(running)
-        before = self._halt.reached
-        if self._halt.add(failed=not result.succeeded, succeeded=result.succeeded) and not before:
-            self._halted()
 
     def _of_failure(self, failure: Failure) -> CommandResult:
         """Return how a command ended whose worker is lost."""
