@@ -22,8 +22,8 @@ from orchestrator.option_values import one_of
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.pool.pool import Pool
 from orchestrator.settings import usable_cpus
-from workers.functions.submission import run_all
 from workers.process.logged_initializer import LoggedInitializer
+from workers.transport.submission import run_all
 
 _DEATHS = {"retry": 3, "break": 1}
 """How many workers a call may take down, by `on_death`."""

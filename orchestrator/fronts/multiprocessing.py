@@ -23,7 +23,7 @@ from orchestrator.fronts.pool_results import AsyncResult, IMapIterator, MapResul
 from orchestrator.pool.calls.pool_future import PoolFuture
 from orchestrator.pool.pool import Pool as OurPool
 from orchestrator.settings import usable_cpus
-from workers.functions.submission import run_all
+from workers.transport.submission import run_all
 from workers.transport.unsendable import UnpicklableResultError
 
 _theirs: Any = theirs  # these two names are known to no type checker

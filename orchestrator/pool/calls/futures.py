@@ -27,8 +27,8 @@ from orchestrator.pool.calls.turns import Turns
 from orchestrator.settings import MapOptions, PoolSettings, usable_cpus
 from workers.errors.describe import describe_function, text_of, type_name
 from workers.errors.signal_handlers import is_of_a_handler
-from workers.functions.submission import Submission, run_submission
 from workers.pickling import by_value
+from workers.transport.submission import Submission, run_submission
 
 if TYPE_CHECKING:
 

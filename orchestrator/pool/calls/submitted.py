@@ -11,10 +11,10 @@ from orchestrator.engine.recovery.item_errors import NamedItem
 from orchestrator.errors import ConfigError
 from orchestrator.settings import MapOptions, Retries, retries_by_name
 from workers.errors.describe import describe, short_name
-from workers.functions.submission import Submission, run_submission
 from workers.pickling import by_value, memmap
 from workers.transport import payload
 from workers.transport.sent_item import SentItem
+from workers.transport.submission import Submission, run_submission
 
 PLAIN = MapOptions(ordered=False, chunk=1, on_error="return", prompt=True)
 """How calls run that were submitted without options."""

@@ -30,7 +30,7 @@ def at_least(least: int, **given: Any) -> None:
             raise ConfigError(f"{name} must be a whole number of at least {least}, not {describe(number)}")
 
 
-class _Ending(Node):
+class _EndsEarly(Node):
     """Ends before its input does, and leaves it then: nothing more is read for it."""
 
     __slots__ = ("over",)
@@ -58,7 +58,7 @@ class _Ending(Node):
         return moved
 
 
-class Take(_Ending):
+class Take(_EndsEarly):
     """Passes on the first `n` items.
 
     *Emits when* items come. *Backpressures when* its consumer does.
@@ -92,7 +92,7 @@ class Take(_Ending):
         self.over = not self.left
 
 
-class TakeWhile(_Ending):
+class TakeWhile(_EndsEarly):
     """Passes on items up to the first for which a predicate is false.
 
     *Emits when* items come. *Backpressures when* its consumer does.
