@@ -42,6 +42,8 @@ LAYERS = (
     ("orchestrator.fronts",),
     ("orchestrator", "orchestrator.pandas"),  # what `import orchestrator` gives
     ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),
+    ("orchestrator.cli.exec.arguments",),
+    ("orchestrator.cli.exec.options",),
     ("orchestrator.cli", "orchestrator.__main__"),
 )
 PURE = ("orchestrator.engine.core",)

@@ -81,7 +81,7 @@ def test_arguments_places_and_large_outputs_in_order(folder, command):
 
 
 def test_lines_of_a_pipe_run_as_they_come_and_unordered_ones_pass_on_as_they_end(start):
-    process = start("exec", "-j2", "--unordered", "--tag", "-q", "echo '<{}>'; [ {} = first ] && sleep 600",
+    process = start("exec", "-j2", "--unordered", "--tag", "--quiet", "echo '<{}>'; [ {} = first ] && sleep 600",
         stdin=subprocess.PIPE)  # fmt: skip
     try:
         process.stdin.write(b"first\n")
@@ -143,12 +143,12 @@ def test_halt_soon_lets_what_runs_finish_and_resume_failed_runs_the_rest(folder,
     wait = "until grep -q ^2 log; do sleep 0.01; done"
     line = f"echo {{}}; [ -e again ] || case {{}} in 1) {wait};; 2) exit 4;; esac"
     inputs = ["1", "2", "3", "4"]
-    done = command("exec", "-q", "-j2", "--halt", "soon,fail=1", "--joblog", "log", "-o", "out", line, *inputs, code=3)
+    done = command("exec", "--quiet", "-j2", "--halt", "soon,fail=1", "--joblog", "log", "-o", "out", line, *inputs, code=3)
     assert (folder / "out").read_text() == "1\n2\n"
     assert "stopped by --halt soon,fail=1: 1 of 4 commands failed; out has the output so far\n" in done.stderr
     assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 4)]
     (folder / "again").touch()
-    again = command("exec", "-q", "-j2", "--joblog", "log", "--resume-failed", line, *inputs)
+    again = command("exec", "--quiet", "-j2", "--joblog", "log", "--resume-failed", line, *inputs)
     assert (again.stdout, again.stderr) == (b"2\n3\n4\n", "")
     assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 0), (2, 4), (3, 0), (4, 0)]
     refused = command("exec", "--joblog", "log", "--resume", line + " ", *inputs, code=4)

@@ -8,10 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.exec import output as command_output
-from orchestrator.cli.exec.arguments import rows_of
+from orchestrator.cli.exec.arguments.sources import InputSettings, rows_of
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput, _tagged
 from orchestrator.cli.session.console import Console
+
+
+def rows(*words, **options):
+    """The rows of arguments that these words behind the command mean."""
+    return rows_of(InputSettings(words, **options))[0]
 
 
 @given(st.lists(st.binary(max_size=6)), st.sampled_from([b"", b"a b\t"]))
@@ -26,7 +31,7 @@ def test_every_line_has_its_tag_however_the_output_is_cut(pieces, tag):
 
 @pytest.fixture
 def feed():
-    feed = CommandFeed(rows_of([str(n) for n in range(8)]), slots=lambda: 100)
+    feed = CommandFeed(rows(*map(str, range(8))), slots=lambda: 100)
     yield feed
     feed.close()
 
@@ -81,7 +86,7 @@ def test_what_is_held_has_limits(feed, monkeypatch, limit, value):
 
 def test_a_feed_gives_what_failed_again_and_ends_when_nothing_can_come_any_more():
     slots = SimpleNamespace(count=2)
-    feed = CommandFeed(rows_of(["a", "b", "c"]), retries=1, done={1}, slots=lambda: slots.count)
+    feed = CommandFeed(rows("a", "b", "c"), retries=1, done={1}, slots=lambda: slots.count)
     first, second = next_of(feed), next_of(feed)
     assert [(each.seq, each.arguments) for each in (first, second)] == [(0, ("a",)), (2, ("c",))]
     assert not feed.ready()  # both slots are taken
@@ -101,7 +106,7 @@ def test_a_feed_gives_what_failed_again_and_ends_when_nothing_can_come_any_more(
 
 
 def test_a_feed_that_is_stopped_gives_nothing_and_ends_with_what_runs():
-    feed = CommandFeed(rows_of(["a", "b", "c"]), retries=1, retry_delay_s=1e6, slots=lambda: 2)
+    feed = CommandFeed(rows("a", "b", "c"), retries=1, retry_delay_s=1e6, slots=lambda: 2)
     first, second = next_of(feed), next_of(feed)
     feed.back(first.seq).close()
     assert feed.try_again(first)

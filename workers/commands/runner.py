@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from workers.commands.template import CommandTemplate
+from workers.commands.template import CommandTemplate, TemplateError
 from workers.process import context
 
 if TYPE_CHECKING:
@@ -88,12 +88,16 @@ class CommandRunner:
         """Run the command until it ends or times out."""
         worker = _worker_id()
         numbers = command.seq + 1, worker + 1
-        line = self.template.render(command.arguments, *numbers)
         started_s, clock = time.time(), time.monotonic()
-        if _stop_request.seen:
-            end = _End(0, signal.SIGTERM, ended=True)
-        else:
-            end = self._run(self.template.argv(command.arguments, *numbers), command)
+        line = ""
+        try:
+            line = self.template.render(command.arguments, *numbers)
+            if _stop_request.seen:
+                end = _End(0, signal.SIGTERM, ended=True)
+            else:
+                end = self._run(self.template.argv(command.arguments, *numbers), command, worker)
+        except TemplateError as error:
+            end = self._not_started(command, error)
         return CommandResult(
             seq=command.seq,
             attempt=command.attempt,
@@ -109,21 +113,36 @@ class CommandRunner:
             worker=worker,
         )
 
-    def _run(self, argv: list[bytes], command: Command) -> _End:
-        out, err = (self._open(fd) for fd in (command.out_fd, command.err_fd))
+    def _run(self, argv: list[bytes], command: Command, worker: int) -> _End:
+        files = f"/proc/{self.coordinator_pid}/fd/"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC  # emptied: another worker may have died with it
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, f"{files}{command.out_fd}", flags, 0),
+            (os.POSIX_SPAWN_OPEN, 2, f"{files}{command.err_fd}", flags, 0),
+        ]
+        environment = _environment()
+        environment[b"PARALLEL_SEQ"], environment[b"PARALLEL_JOBSLOT"] = b"%d" % (command.seq + 1), b"%d" % (worker + 1)
         try:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=_FOR_PYTHON)
         except (OSError, ValueError) as error:  # too long for the kernel, no processes left, a NUL in it
-            os.write(err, f"orchestrator: can't start the command: {error}\n".encode())
-            return _End(_NOT_STARTED, 0)
-        finally:
-            os.close(out)
-            os.close(err)
-        return _wait_and_stop(process, self.timeout_s)
+            return self._not_started(command, error)
+        return _wait_and_stop(pid, self.timeout_s)
 
-    def _open(self, fd: int) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC  # emptied: another worker may have died with it
-        return os.open(f"/proc/{self.coordinator_pid}/fd/{fd}", flags)
+    def _not_started(self, command: Command, error: Exception) -> _End:
+        with open(f"/proc/{self.coordinator_pid}/fd/{command.err_fd}", "ab") as err:  # noqa: PTH123
+            err.write(f"orchestrator: can't start the command: {error}\n".encode(errors="surrogateescape"))
+        return _End(_NOT_STARTED, 0)
+
+
+_FOR_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Python ignores these, and what is ignored would be so in the commands."""
+
+
+@lru_cache(maxsize=1)
+def _environment() -> dict[bytes, bytes]:
+    """Return the environment of commands, to which each adds its numbers."""
+    return dict(os.environb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,21 +191,25 @@ def prepare(nice: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     _stop_request.listen()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib takes long to import
+        with suppress(OSError):
+            if int(name) > 2:  # what this worker was started with is none of the commands' business
+                os.set_inheritable(int(name), False)
     if nice:
         os.nice(nice)
 
 
-def _wait_and_stop(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:
+def _wait_and_stop(pid: int, timeout_s: float | None) -> _End:
     """Wait for a command, and terminate it when it times out or the run ends."""
     until = None if timeout_s is None else time.monotonic() + timeout_s
-    pidfd = os.pidfd_open(process.pid)
+    pidfd = os.pidfd_open(pid)
     try:
         came = _wait(pidfd, until)
     finally:
         os.close(pidfd)
-    hard = False if came else _end_group(process.pid)
-    _, status, usage = os.wait4(process.pid, 0)
-    code = process.returncode = os.waitstatus_to_exitcode(status)
+    hard = False if came else _end_group(pid)
+    _, status, usage = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
     cpu_s, rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
     if came:
         return _End(max(code, 0), max(-code, 0), cpu_s=cpu_s, peak_rss_bytes=rss)

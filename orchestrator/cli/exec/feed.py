@@ -17,7 +17,8 @@ from workers.commands.runner import Command
 if TYPE_CHECKING:
     from typing import Self
 
-    from orchestrator.cli.exec.arguments import Row, Rows
+    from orchestrator.cli.exec.arguments.records import Row
+    from orchestrator.cli.exec.arguments.rows import Rows
     from workers.commands.runner import CommandResult
 
 

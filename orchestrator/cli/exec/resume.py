@@ -12,7 +12,7 @@ from orchestrator.cli.logs.joblog import COLUMNS, as_field
 from orchestrator.errors import ConfigError, ResumeMismatchError
 
 if TYPE_CHECKING:
-    from orchestrator.cli.exec.arguments import Rows
+    from orchestrator.cli.exec.arguments.rows import Rows
     from workers.commands.template import CommandTemplate
 
 

@@ -14,7 +14,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.exec.arguments import Rows
+from orchestrator.cli.exec.arguments.rows import Rows
 from orchestrator.cli.exec.ended_commands import EndedCommands
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
@@ -42,7 +42,7 @@ from workers.commands.template import CommandTemplate
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import Settled
-    from orchestrator.cli.exec.options import ExecSettings
+    from orchestrator.cli.exec.options.settings import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
     from orchestrator.cli.logs.attempts import AttemptLog
     from orchestrator.cli.session.signals import Signals
@@ -72,20 +72,20 @@ class CommandRun:
 
         Nothing is opened before `run`.
         """
-        self.outputs = [settings.output]
+        self.outputs = [settings.output.path]
         self._done = done
         self._signals = signals
         self._steering = steering
         self._settings = settings
-        self._sizing = settings.sizing
+        self._sizing = settings.pace.sizing
         self._template = template
         self._rows = rows
         self._tally = CommandTally()
-        self._halt = HaltCount(settings.halt, rows.total)
+        self._halt = HaltCount(settings.failures.halt, rows.total)
         self._feed = CommandFeed(
             rows,
-            retries=settings.retries,
-            retry_delay_s=settings.retry_delay_s,
+            retries=settings.failures.retries,
+            retry_delay_s=settings.failures.retry_delay_s,
             done=done,
             slots=lambda: self._pool.size,
             has_room=lambda: self._output is None or self._output.has_room,
@@ -103,7 +103,7 @@ class CommandRun:
         tally = self._tally
         stats = None if self._pool is None else self._pool.stats()
         return {
-            "output": None if self._settings.output == "-" else self._settings.output,
+            "output": None if self._settings.output.to_stdout else self._settings.output.path,
             "commands": {
                 "succeeded": tally.succeeded,
                 "failed": tally.failed,
@@ -140,19 +140,19 @@ class CommandRun:
         """Open all outputs, and return what takes results there, last step first."""
         settings, done = self._settings, self._done
         self._logs = _open_logs(settings)
-        self._sink = _open_sink(settings.output, self._stopping)
+        self._sink = _open_sink(settings.output.path, self._stopping)
         total = None if self._rows.total is None else max(0, self._rows.total - len(done))
-        self._sizing = settings.sizing.at_most(total)
+        self._sizing = settings.pace.sizing.at_most(total)
         workers = max(1, self._sizing.workers)
-        progress = open_progress(settings.show, total, unit="commands", scale=False, workers=workers)
-        console = self._console = Console(progress, data_on_stdout=settings.output == "-")
+        progress = open_progress(settings.logs.show, total, unit="commands", scale=False, workers=workers)
+        console = self._console = Console(progress, data_on_stdout=settings.output.to_stdout)
         output = self._output = GroupedOutput(
             self._sink,
             console,
-            ordered=settings.ordered,
-            to_stdout=settings.output == "-",
+            ordered=settings.output.ordered,
+            to_stdout=settings.output.to_stdout,
             done=done,
-            tagged=settings.tag,
+            tagged=settings.output.tag,
         )
         ended = self._ended = EndedCommands(self._feed, self._tally, self._logs, self._line_of)
         observers = [self._tally, ShownProgress(console, _one), output, self._stopping]
@@ -180,9 +180,9 @@ class CommandRun:
         return Pool(
             workers=self._sizing,
             initializer=runner.prepare,
-            initargs=(settings.nice or 0,),
-            memfree=settings.memfree_bytes,
-            threads_per_worker=settings.threads or 0,
+            initargs=(settings.pace.nice or 0,),
+            memfree=settings.pace.memfree_bytes,
+            threads_per_worker=settings.pace.threads or 0,
         )
 
     def _graph(self, result_sink: _CommandSink, ended: EndedCommands) -> Runner:
@@ -190,7 +190,7 @@ class CommandRun:
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
         from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
 
-        timeout_s = self._settings.timeout_s
+        timeout_s = self._settings.failures.timeout_s
         command_runner = runner.CommandRunner(self._template, timeout_s, os.getpid())
         options = MapOptions(
             ordered=False,
@@ -245,9 +245,9 @@ class CommandRun:
         by_signal = isinstance(stop, StoppedError) or not isinstance(stop, OrchestratorError)
         ended = self._killed() if by_signal else ""
         if self._sink is not None and self._sink.is_final:
-            return f"{ended}; {self._settings.output} is complete"
-        in_place = self._settings.output == "-" or (self._sink is not None and self._sink.in_place)
-        return ended if in_place else f"{ended}; nothing was written to {self._settings.output}"
+            return f"{ended}; {self._settings.output.path} is complete"
+        in_place = self._settings.output.to_stdout or (self._sink is not None and self._sink.in_place)
+        return ended if in_place else f"{ended}; nothing was written to {self._settings.output.path}"
 
     def _killed(self) -> str:
         """Return how many were killed, as a part of a sentence."""
@@ -258,10 +258,10 @@ class CommandRun:
         """Print the counts, and the first failures if there were any."""
         tally = self._tally
         tell_failures([said(each) for each in tally.first_failures], tally.failed)
-        if not self._settings.quiet:
+        if not self._settings.logs.quiet:
             tell(tally.summary(self._pool.stats()))
         if self._halt.reached:
-            kept = "" if self._settings.output == "-" else f"; {self._settings.output} has the output so far"
+            kept = "" if self._settings.output.to_stdout else f"; {self._settings.output.path} has the output so far"
             print_error(f"stopped by {self._halt.reason('commands')}{self._killed()}{kept}")
         elif tally.failed:
             print_error(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")
@@ -273,11 +273,11 @@ def _one(_settled: Settled) -> int:
 
 def _open_logs(settings: ExecSettings) -> AttemptLogs:
     logs: list[AttemptLog] = []
-    mode = mode_beside([settings.output])
-    if settings.joblog is not None:
-        logs.append(Joblog(settings.joblog, resumes=settings.resume or settings.resume_failed, mode=mode))
-    if settings.trace is not None:
-        logs.append(Trace(settings.trace, f"orchestrator exec {settings.command or ''}", mode))
+    mode = mode_beside([settings.output.path])
+    if settings.logs.joblog is not None:
+        logs.append(Joblog(settings.logs.joblog, resumes=settings.logs.resumes, mode=mode))
+    if settings.logs.trace is not None:
+        logs.append(Trace(settings.logs.trace, f"orchestrator exec {settings.command.line or ''}", mode))
     return AttemptLogs(logs)
 
 

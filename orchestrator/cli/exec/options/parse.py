@@ -1,0 +1,236 @@
+"""Makes the settings of `exec` of the words of its command line."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.cli.exec.arguments.packing import Packing
+from orchestrator.cli.exec.arguments.records import unescaped
+from orchestrator.cli.exec.arguments.sources import InputSettings
+from orchestrator.cli.exec.options.help import exec_parser
+from orchestrator.cli.exec.options.settings import (
+    CommandSettings,
+    ExecSettings,
+    FailureSettings,
+    LogSettings,
+    OutputSettings,
+    PaceSettings,
+)
+from orchestrator.cli.exec.options.tokens import Reader, Tokens
+from orchestrator.cli.flags.halt import parse_halt
+from orchestrator.cli.flags.numbers import seconds, whole
+from orchestrator.errors import ConfigError
+from orchestrator.pool.size.sizing import Sizing, parse_sizing
+from orchestrator.settings import parse_size
+from orchestrator.sinks.disk.output_file import is_standard_output
+from workers.commands.places import Places, TemplateError
+from workers.commands.shells import chosen_shell
+from workers.commands.template import quoted_words
+
+_MOST_AT_ONCE = 250
+"""Workers under -j 0: GNU parallel's limit with the usual 1,024 open files."""
+_FILES_A_WORKER = 8
+
+
+def parse_exec(argv: Sequence[str], *, gnu: bool = False) -> ExecSettings:
+    """Return the settings that the arguments of `exec` mean.
+
+    `gnu`: GNU parallel's defaults hold, as under --gnu.
+
+    Raises:
+        ConfigError: a value that can't be.
+        SystemExit: the help was shown.
+    """
+    tokens = Reader(argv, lambda tokens, rest: _is_command(tokens, rest, gnu=gnu)).read()
+    given = tokens.values
+    if given.get("help"):
+        exec_parser().print_help()
+        raise SystemExit(0)
+    gnu = gnu or bool(given.get("gnu"))
+    if given.get("engine") not in {None, "local"}:
+        raise ConfigError("--engine is for run and job: exec runs commands, which are processes of their own")
+    command, words = _command(tokens)
+    return ExecSettings(
+        command=_command_settings(command, given),
+        inputs=_inputs(tokens, words),
+        output=_output(given, gnu=gnu),
+        failures=_failures(given),
+        pace=_pace(given),
+        logs=_logs(given, gnu=gnu),
+        dry_run=bool(given.get("dry_run")),
+        gnu=gnu,
+    )
+
+
+# ---- the command and its arguments ------------------------------------------------------------------------------
+
+
+def _is_command(tokens: Tokens, rest: list[str], *, gnu: bool) -> bool:
+    """Tell whether all of these words are the command, as with GNU parallel.
+
+    A first word with a blank in it is a whole command line: our own options may stand behind it too.
+    """
+    if gnu or tokens.values.get("gnu"):
+        return True
+    if any(blank in rest[0] for blank in " \t\n"):
+        return False
+    return _has_source(tokens, rest) or _names_places(rest[1:], _places(tokens.values))
+
+
+def _has_source(tokens: Tokens, rest: Sequence[str]) -> bool:
+    """Whether it is said where the arguments come from, so that words behind the command are its own."""
+    return bool(tokens.values.get("arg_file")) or len(rest) < tokens.left
+
+
+def _names_places(words: Sequence[str], places: Places) -> bool:
+    """Whether there is a place in one of the words which is no file's name, as those of a pattern are."""
+    return any(_has_place(word, places) and not os.path.lexists(word) for word in words)
+
+
+def _has_place(word: str, places: Places) -> bool:
+    try:
+        return places.search(word) is not None
+    except TemplateError:
+        return True
+
+
+def _command(tokens: Tokens) -> tuple[str | None, list[str]]:
+    """Return the command line, and the arguments behind it."""
+    words = tokens.words
+    if not words:
+        return None, []
+    if tokens.is_command:
+        return quoted_words(words, _places(tokens.values)) if tokens.values.get("quote") else " ".join(words), []
+    if len(words) > 1 and (tokens.inputs or tokens.values.get("arg_file")):
+        raise ConfigError(f"unexpected {words[1]!r} between the command and :::; put arguments after :::")
+    line = quoted_words(words[:1], _places(tokens.values)) if tokens.values.get("quote") else words[0]
+    return line, words[1:]
+
+
+def _places(given: dict[str, Any]) -> Places:
+    return Places(given.get("replace", "{}"), plus=bool(given.get("plus")))
+
+
+def _command_settings(line: str | None, given: dict[str, Any]) -> CommandSettings:
+    if given.get("replace") == "":
+        raise ConfigError("-I needs a text that stands for the argument")
+    try:
+        shell = chosen_shell(given.get("shell"), os.environ)
+    except ValueError as wrong:
+        raise ConfigError(str(wrong)) from None
+    return CommandSettings(line, _places(given), shell)
+
+
+def _inputs(tokens: Tokens, words: list[str]) -> InputSettings:
+    given = tokens.values
+    if given.get("header") not in {None, ":"}:
+        raise ConfigError(f"--header takes : for the first argument of each source, not {given['header']!r}")
+    return InputSettings(
+        words=(*words, *tokens.inputs),
+        files=tuple(given.get("arg_file", ())),
+        markers=tokens.markers,
+        end=_end_of_lines(given),
+        colsep=given.get("colsep"),
+        as_csv=bool(given.get("csv")),
+        named=given.get("header") == ":",
+        links=bool(given.get("link")),
+        shuffles=bool(given.get("shuf")),
+        packing=_packing(given),
+    )
+
+
+def _end_of_lines(given: dict[str, Any]) -> bytes:
+    if given.get("null"):
+        return b"\0"
+    text = given.get("delimiter")
+    if text is None:
+        return b"\n"
+    return os.fsencode(unescaped(text)) or b"\0"
+
+
+def _packing(given: dict[str, Any]) -> Packing | None:
+    """Return what -n, -N, -L, -X, -m and -r say."""
+    most = [
+        whole(flag, given[key], 0)
+        for flag, key in (("-n", "max_args"), ("-N", "max_replace_args"), ("-L", "max_lines"))
+        if key in given
+    ]
+    fills = bool(given.get("words") or given.get("fill"))
+    if not most and not fills and not given.get("no_run_if_empty"):
+        return None
+    return Packing(
+        most=min(most) if most else None if fills else 1,
+        fills=fills and not most,
+        repeats=bool(given.get("words")) or "max_replace_args" in given or "max_lines" in given,
+        skips_blank=bool(given.get("no_run_if_empty")),
+        joins="max_lines" in given,
+    )
+
+
+# ---- the rest ---------------------------------------------------------------------------------------------------
+
+
+def _output(given: dict[str, Any], *, gnu: bool) -> OutputSettings:
+    path = given.get("output", "-")
+    return OutputSettings(
+        path="-" if is_standard_output(path) else path,
+        ordered=bool(given.get("ordered", not gnu)),
+        tag=bool(given.get("tag")),
+    )
+
+
+def _failures(given: dict[str, Any]) -> FailureSettings:
+    return FailureSettings(
+        timeout_s=_timeout(given.get("timeout")),
+        retries=whole("--retries", given.get("retries", "0"), 0),
+        retry_delay_s=seconds("--retry-delay", given.get("retry_delay", "0")),
+        halt=parse_halt(given.get("halt", "never")),
+    )
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = seconds("--timeout", text)
+    if not found:
+        raise ConfigError("--timeout must be more than 0 seconds")
+    return found
+
+
+def _pace(given: dict[str, Any]) -> PaceSettings:
+    threads = given.get("threads_per_worker")
+    return PaceSettings(
+        sizing=_sizing(given.get("jobs", "100%")),
+        memfree_bytes=parse_size(given["memfree"]) if "memfree" in given else None,
+        nice=whole("--nice", given["nice"], 0, 19) if "nice" in given else None,
+        threads=whole("--threads-per-worker", threads, 0) if threads is not None else None,
+    )
+
+
+def _sizing(text: str) -> Sizing:
+    """Return what -j says.
+
+    0: as many as there are commands, within what open files allow.
+    """
+    if text.strip() != "0":
+        return parse_sizing(text)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return Sizing(max(1, min(_MOST_AT_ONCE, files // _FILES_A_WORKER)))
+
+
+def _logs(given: dict[str, Any], *, gnu: bool) -> LogSettings:
+    resume, resume_failed = bool(given.get("resume")), bool(given.get("resume_failed"))
+    if (resume or resume_failed) and not given.get("joblog"):
+        raise ConfigError("--resume and --resume-failed need --joblog FILE, the log of the run to resume")
+    return LogSettings(
+        joblog=given.get("joblog"),
+        trace=given.get("trace"),
+        report=given.get("report"),
+        resume=resume,
+        resume_failed=resume_failed,
+        show=given.get("show"),
+        quiet=bool(given.get("quiet")) or gnu,
+    )

@@ -1,0 +1,91 @@
+"""The settings of `exec`, frozen, one group for each part of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.commands.places import Places
+
+if TYPE_CHECKING:
+    from orchestrator.cli.exec.arguments.sources import InputSettings
+    from orchestrator.cli.flags.halt import Halt
+    from orchestrator.pool.size.sizing import Sizing
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSettings:
+    """What is run."""
+
+    line: str | None
+    """None: the arguments are commands themselves."""
+    places: Places
+    shell: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """What becomes of what commands write."""
+
+    path: str
+    ordered: bool
+    tag: bool
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether it goes to standard output."""
+        return self.path == "-"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureSettings:
+    """What becomes of commands that fail."""
+
+    timeout_s: float | None
+    retries: int
+    retry_delay_s: float
+    halt: Halt
+
+
+@dataclass(frozen=True, slots=True)
+class PaceSettings:
+    """How many commands run, and what they may use."""
+
+    sizing: Sizing
+    memfree_bytes: int | None
+    nice: int | None
+    threads: int | None
+    """Of BLAS, OpenMP and the like, in a command; None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is told about the run."""
+
+    joblog: str | None
+    trace: str | None
+    report: str | None
+    resume: bool
+    resume_failed: bool
+    show: str | None
+    quiet: bool
+
+    @property
+    def resumes(self) -> bool:
+        """Whether commands that the job log lists are skipped."""
+        return self.resume or self.resume_failed
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSettings:
+    """The settings of `exec`."""
+
+    command: CommandSettings
+    inputs: InputSettings
+    output: OutputSettings
+    failures: FailureSettings
+    pace: PaceSettings
+    logs: LogSettings
+    dry_run: bool
+    gnu: bool
+    """Whether GNU parallel's defaults hold."""
