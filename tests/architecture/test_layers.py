@@ -43,6 +43,7 @@ LAYERS = (
     ("orchestrator", "orchestrator.pandas"),  # what `import orchestrator` gives
     ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),
     ("orchestrator.cli.exec.arguments",),
+    ("orchestrator.cli.exec.blocks",),
     ("orchestrator.cli.exec.options",),
     ("orchestrator.cli", "orchestrator.__main__"),
 )

@@ -18,6 +18,8 @@ FILES = {
     "rows.csv": b"n,m\n1,x y\n2,q\n",
     "blank": b"a \nb\n\nc\nd\n",
     "nul": b"a\0b\nc\0",
+    "big": b"".join(b"%d\n" % n for n in range(30_000)),
+    "fa": b">a\nAC\n>b\nGT\n>c\nTT\n",
 }
 LINES = [
     "echo ::: 'a b' \"it's\" 'x$y' a@b a=b é '' '{}'",
@@ -52,6 +54,15 @@ RUN = [
     "f() { echo \"<$1>\"; }; export -f f; PARALLEL -k f ::: a 'b c'",
     "PARALLEL -kj1 'echo $PARALLEL_SEQ $PARALLEL_JOBSLOT {}' ::: a b",
     "seq 3 | PARALLEL -k -j0 echo hello {}",
+    "PARALLEL -k --pipe --block 20k --joblog log wc <big; cut -f1,5- log | sort -n; rm log",
+    "cat big | PARALLEL -k --pipe --block 20k md5sum",
+    "cat rows.csv | PARALLEL -k --pipe --header : --block 5 --tag 'echo {#}; cat'",
+    "PARALLEL -k --pipepart -a big -a five --block 50k md5sum",
+    "PARALLEL -k -j2 --pipepart -a big --block -2 wc",
+    "cat fa | PARALLEL -k --pipe --recstart '>' -N2 'echo --; cat'",
+    "printf 'a;b;c;d' | PARALLEL -k --pipe --recend ';' --block 4 'cat; echo'",
+    "PARALLEL -k --pipe --cat -N2 'wc -l < {}' <five",
+    "cat big | PARALLEL -j2 --pipe --round-robin --block 10k wc -l | awk '{n += $1} END {print n, NR}'",
 ]
 
 

@@ -92,13 +92,15 @@ def test_a_feed_gives_what_failed_again_and_ends_when_nothing_can_come_any_more(
     assert not feed.ready()  # both slots are taken
     slots.count = 3
     assert not feed.ready()  # nothing is left, but what runs may fail
-    feed.back(0).close()
-    assert feed.try_again(first)
+    running = feed.back(0)
+    running.close()
+    assert feed.try_again(running)
     assert feed.given_up == 0
     again = next_of(feed)
     assert (again.seq, again.attempt) == (0, 2)
-    assert not feed.try_again(again)
-    feed.back(0).close()
+    running = feed.back(0)
+    assert not feed.try_again(running)
+    running.close()
     assert not feed.ready()
     feed.back(2).close()
     assert feed.ready()
@@ -108,12 +110,13 @@ def test_a_feed_gives_what_failed_again_and_ends_when_nothing_can_come_any_more(
 def test_a_feed_that_is_stopped_gives_nothing_and_ends_with_what_runs():
     feed = CommandFeed(rows("a", "b", "c"), retries=1, retry_delay_s=1e6, slots=lambda: 2)
     first, second = next_of(feed), next_of(feed)
-    feed.back(first.seq).close()
-    assert feed.try_again(first)
+    running = feed.back(first.seq)
+    running.close()
+    assert feed.try_again(running)
     assert feed.wait_s > 1e5
     feed.stop()
     assert (feed.ready(), feed.wait_s, feed.given_up) == (False, None, 1)
-    assert not feed.try_again(second)
+    assert not feed.try_again(feed.running[second.seq])
     feed.overdue = True
     with pytest.raises(OverdueError):
         feed.ready()

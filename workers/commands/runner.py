@@ -13,11 +13,12 @@ import os
 import select
 import signal
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from workers.commands.inputs import Feeder, Input, as_file
 from workers.commands.template import CommandTemplate, TemplateError
 from workers.process import context
 
@@ -45,6 +46,8 @@ class Command:
     out_fd: int
     """The coordinator's descriptor of the file for standard output."""
     err_fd: int
+    stdin: Input | None = None
+    """None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class CommandRunner:
     template: CommandTemplate
     timeout_s: float | None
     coordinator_pid: int
+    as_file: bool = False
+    """Whether a command gets its input as a file, whose name is its argument."""
 
     def __call__(self, command: Command) -> CommandResult:
         """Run the command until it ends or times out."""
@@ -91,12 +96,14 @@ class CommandRunner:
         started_s, clock = time.time(), time.monotonic()
         line = ""
         try:
-            line = self.template.render(command.arguments, *numbers)
-            if _stop_request.seen:
-                end = _End(0, signal.SIGTERM, ended=True)
-            else:
-                end = self._run(self.template.argv(command.arguments, *numbers), command, worker)
-        except TemplateError as error:
+            with ExitStack() as opened:
+                arguments, stdin, feeder = self._input(command, opened)
+                line = self.template.render(arguments, *numbers)
+                if _stop_request.seen:
+                    end = _End(0, signal.SIGTERM, ended=True)
+                else:
+                    end = self._run(self.template.argv(arguments, *numbers), command, worker, stdin, feeder)
+        except (TemplateError, OSError, ValueError) as error:  # also: too long, no processes left, a NUL in it
             end = self._not_started(command, error)
         return CommandResult(
             seq=command.seq,
@@ -113,21 +120,43 @@ class CommandRunner:
             worker=worker,
         )
 
-    def _run(self, argv: list[bytes], command: Command, worker: int) -> _End:
+    def _input(self, command: Command, opened: ExitStack) -> tuple[tuple[str, ...], tuple[Any, ...], Feeder | None]:
+        """Return the arguments, how standard input is opened, and what fills that if it is a pipe."""
+        given = command.stdin
+        if given is None:
+            return command.arguments, _NO_INPUT, None
+        if self.as_file:
+            if given.is_whole:
+                return (given.path,), _NO_INPUT, None
+            file = opened.enter_context(as_file(given))
+            return (f"/proc/{os.getpid()}/fd/{file.fileno()}",), _NO_INPUT, None
+        if given.is_pipe:
+            # Else a pipe whose writer has left would make its opener wait for another one.
+            fd = os.open(given.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            opened.callback(os.close, fd)
+            os.set_blocking(fd, True)
+            return command.arguments, (os.POSIX_SPAWN_DUP2, fd, 0), None
+        feeder = opened.enter_context(closing(Feeder()))
+        if not feeder.give(given):
+            feeder.end()
+        return command.arguments, (os.POSIX_SPAWN_DUP2, feeder.read_fd, 0), feeder
+
+    def _run(
+        self, argv: list[bytes], command: Command, worker: int, stdin: tuple[Any, ...], feeder: Feeder | None
+    ) -> _End:
         files = f"/proc/{self.coordinator_pid}/fd/"
         flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC  # emptied: another worker may have died with it
         actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            stdin,
             (os.POSIX_SPAWN_OPEN, 1, f"{files}{command.out_fd}", flags, 0),
             (os.POSIX_SPAWN_OPEN, 2, f"{files}{command.err_fd}", flags, 0),
         ]
         environment = _environment()
         environment[b"PARALLEL_SEQ"], environment[b"PARALLEL_JOBSLOT"] = b"%d" % (command.seq + 1), b"%d" % (worker + 1)
-        try:
-            pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=_FOR_PYTHON)
-        except (OSError, ValueError) as error:  # too long for the kernel, no processes left, a NUL in it
-            return self._not_started(command, error)
-        return _wait_and_stop(pid, self.timeout_s)
+        pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=_FOR_PYTHON)
+        if feeder is not None:
+            feeder.leave()
+        return _wait_and_stop(pid, self.timeout_s, feeder)
 
     def _not_started(self, command: Command, error: Exception) -> _End:
         with open(f"/proc/{self.coordinator_pid}/fd/{command.err_fd}", "ab") as err:  # noqa: PTH123
@@ -135,6 +164,7 @@ class CommandRunner:
         return _End(_NOT_STARTED, 0)
 
 
+_NO_INPUT = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
 _FOR_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Python ignores these, and what is ignored would be so in the commands."""
 
@@ -199,12 +229,12 @@ def prepare(nice: int = 0) -> None:
         os.nice(nice)
 
 
-def _wait_and_stop(pid: int, timeout_s: float | None) -> _End:
+def _wait_and_stop(pid: int, timeout_s: float | None, feeder: Feeder | None = None) -> _End:
     """Wait for a command, and terminate it when it times out or the run ends."""
     until = None if timeout_s is None else time.monotonic() + timeout_s
     pidfd = os.pidfd_open(pid)
     try:
-        came = _wait(pidfd, until)
+        came = _wait(pidfd, until, feeder)
     finally:
         os.close(pidfd)
     hard = False if came else _end_group(pid)
@@ -218,7 +248,7 @@ def _wait_and_stop(pid: int, timeout_s: float | None) -> _End:
     return _End(-1 if late else 0, number, late, not late, cpu_s, rss)
 
 
-def _wait(pidfd: int, until: float | None) -> bool:
+def _wait(pidfd: int, until: float | None, feeder: Feeder | None) -> bool:
     """Wait for the end of a process.
 
     Returns False if it timed out, or this worker was asked to end it.
@@ -227,6 +257,10 @@ def _wait(pidfd: int, until: float | None) -> bool:
     poller.register(pidfd, select.POLLIN)
     if _stop_request.wake_r >= 0:
         poller.register(_stop_request.wake_r, select.POLLIN)
+    feeds = -1
+    if feeder is not None and feeder.write_fd >= 0:
+        feeds = feeder.write_fd
+        poller.register(feeds, select.POLLOUT)
     while not _stop_request.seen:
         began = time.monotonic()
         left_s = None if until is None else min(max(0.0, until - began), _SLICE_S)
@@ -237,10 +271,14 @@ def _wait(pidfd: int, until: float | None) -> bool:
                 until += overslept_s
         if pidfd in happened:
             return True
+        if feeder is not None and feeds in happened and not feeder.feed():
+            poller.unregister(feeds)
+            feeder.end()
         if not happened and until is not None and time.monotonic() >= until:
             return False
-        with suppress(BlockingIOError):
-            os.read(_stop_request.wake_r, 4096)
+        if _stop_request.wake_r in happened:
+            with suppress(BlockingIOError):
+                os.read(_stop_request.wake_r, 4096)
     return False
 
 

@@ -242,7 +242,9 @@ def _cut(text: str, found: list[Where], start: int, end: int) -> list[str | Plac
 def _in_pieces(text: str, values: int) -> list[str]:
     """Return the shell's text.
 
-    One too long for an argument comes as pieces, behind a text that runs them as one. `values`: how many arguments stand before the pieces.
+    One too long for an argument comes as pieces, behind a text that runs them as one.
+
+    `values`: how many arguments stand before the pieces.
     """
     if len(text) <= _PIECE or len(os.fsencode(text)) <= _LONGEST_TEXT:
         return [text]

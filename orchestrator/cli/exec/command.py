@@ -11,16 +11,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.exec.arguments.packing import PackedRows
-from orchestrator.cli.exec.arguments.rows import Rows, all_at_once
+from orchestrator.cli.exec.arguments.rows import ListedRows, Rows, all_at_once
 from orchestrator.cli.exec.arguments.sources import rows_of
+from orchestrator.cli.exec.blocks.cutting import Block, Blocks, blocks_of
+from orchestrator.cli.exec.blocks.dealing import DealtBlocks
 from orchestrator.cli.exec.resume import check_same, commands_done
 from orchestrator.cli.exec.run import CommandRun
 from orchestrator.cli.session.exit_codes import show
 from orchestrator.cli.session.run import run_command
 from orchestrator.errors import ConfigError
-from workers.commands.template import CommandTemplate, TemplateError, bare_commands, parse
+from workers.commands.template import CommandTemplate, Places, TemplateError, bare_commands, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.cli.exec.arguments.records import Row
     from orchestrator.cli.exec.options.settings import ExecSettings
     from orchestrator.cli.session.signals import Signals
     from orchestrator.cli.session.steering import Steering
@@ -37,27 +42,39 @@ def run_exec(settings: ExecSettings) -> int:
 
 def _made(settings: ExecSettings, signals: Signals, steering: Steering) -> CommandRun | None:
     _check_command(settings)
-    rows, names = rows_of(settings.inputs)
-    places = replace(settings.command.places, names=names)
-    settings = replace(settings, command=replace(settings.command, places=places))
     try:
-        template = _template(settings)
-        rows = _packed(rows, template, settings)
-        _check_groups(template, rows)
-        logs = settings.logs
-        if template.names_total or logs.resumes or settings.failures.halt.percent:
-            rows = all_at_once(rows)
-        if template.names_total:
-            template = template.counting(rows.total or 0)
+        rows, template = _with_blocks(settings) if settings.blocks is not None else _with_arguments(settings)
         done = _done(settings, template, rows)
         if settings.dry_run:
-            for seq, row in enumerate(rows):
+            found: Iterator[Row | Block] = iter(rows)
+            for seq, given in enumerate(found):
                 if seq not in done:
-                    show(template.render(row, seq + 1, None) + "\n")
+                    arguments = given.arguments if isinstance(given, Block) else given
+                    show(template.render(arguments, seq + 1, None) + "\n")
             return None
     except TemplateError as mistake:
         raise ConfigError(str(mistake)) from None
     return CommandRun(settings, template, rows, done, signals, steering)
+
+
+def _with_arguments(settings: ExecSettings) -> tuple[Rows, CommandTemplate]:
+    """Return the rows of arguments, and the command that they go into."""
+    rows, names = rows_of(settings.inputs)
+    template = _template(settings, replace(settings.command.places, names=names))
+    rows = _packed(rows, template, settings)
+    _check_groups(template, rows)
+    if template.names_total or settings.logs.resumes or settings.failures.halt.percent:
+        rows = all_at_once(rows)
+    return rows, template.counting(rows.total or 0) if template.names_total else template
+
+
+def _with_blocks(settings: ExecSettings) -> tuple[Blocks, CommandTemplate]:
+    """Return the blocks of standard input, and the command that reads them."""
+    assert settings.blocks is not None  # noqa: S101 - for the type checker
+    workers = settings.pace.sizing.workers
+    blocks = blocks_of(settings.blocks, workers)
+    template = _template(settings, settings.command.places)
+    return DealtBlocks(blocks, workers) if settings.blocks.deals else blocks, template
 
 
 def _check_command(settings: ExecSettings) -> None:
@@ -66,15 +83,15 @@ def _check_command(settings: ExecSettings) -> None:
         raise ConfigError("no command given: orchestrator exec COMMAND INPUT...")
 
 
-def _template(settings: ExecSettings) -> CommandTemplate:
-    command, packing = settings.command, settings.inputs.packing
+def _template(settings: ExecSettings, places: Places) -> CommandTemplate:
+    command, packing, blocks = settings.command, settings.inputs.packing, settings.blocks
     if command.line is None:
         return bare_commands(command.shell)
     return parse(
         command.line,
-        command.places,
+        places,
         shell=command.shell,
-        appends=packing is None or packing.most != 0,
+        appends=(packing is None or packing.most != 0) if blocks is None else blocks.as_file,
         repeats=packing is not None and packing.repeats,
     )
 
@@ -98,12 +115,13 @@ def _check_groups(template: CommandTemplate, rows: Rows) -> None:
         raise ConfigError(f"the command uses argument {template.groups}, but there {there} of arguments")
 
 
-def _done(settings: ExecSettings, template: CommandTemplate, rows: Rows) -> dict[int, str]:
+def _done(settings: ExecSettings, template: CommandTemplate, rows: Rows | Blocks) -> dict[int, str]:
     """Return the commands that an earlier run has done."""
     logs = settings.logs
     if not logs.resumes:
         return {}
     assert logs.joblog is not None  # noqa: S101 - for the type checker
     done = commands_done(logs.joblog, failed_again=logs.resume_failed)
-    check_same(logs.joblog, done, template, rows)
+    if isinstance(rows, ListedRows):  # blocks are read once
+        check_same(logs.joblog, done, template, rows)
     return done

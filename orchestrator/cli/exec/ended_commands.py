@@ -56,10 +56,11 @@ class EndedCommands:
         if not logged:  # else by `lost`
             self._log(result, running)
         self._tally.cpu_s += result.cpu_s
-        if not (result.succeeded or result.ended) and self._feed.try_again(running.command):
+        if not (result.succeeded or result.ended) and self._feed.try_again(running):
             self._tally.retries += 1
             running.close()
             return None
+        running.release()
         return Settled(result, running)
 
     def lost(self, event: Lost) -> None:
@@ -81,6 +82,7 @@ class EndedCommands:
             self._tally.add(result)
             self._log(result, running)
             running.close()
+            running.release()
 
     # ---- inside -------------------------------------------------------------------------------------------------
 
@@ -98,7 +100,8 @@ class EndedCommands:
         return _made_up(running, self._line_of(command), exitval=-1 if late else int(not number), signal=number)
 
     def _log(self, result: CommandResult, running: Running) -> None:
-        self._logs.write(of_command(result, os.fstat(running.out.fileno()).st_size))
+        sent_bytes = 0 if running.block is None else running.block.input.size_bytes
+        self._logs.write(of_command(result, sent_bytes, os.fstat(running.out.fileno()).st_size))
 
 
 def _why(error: ItemError) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from orchestrator.cli.exec.blocks.cutting import Block
 from workers.commands.runner import Command
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.exec.arguments.records import Row
     from orchestrator.cli.exec.arguments.rows import Rows
+    from orchestrator.cli.exec.blocks.cutting import Blocks
     from workers.commands.runner import CommandResult
 
 
@@ -31,11 +33,18 @@ class Running:
     err: IO[bytes]
     given_s: float
     """Unix time."""
+    block: Block | None = None
+    """Its standard input, which is kept while the command may run again."""
 
     def close(self) -> None:
         """Forget what the command wrote."""
         self.out.close()
         self.err.close()
+
+    def release(self) -> None:
+        """Let go of its standard input, as the command will not run again."""
+        if self.block is not None:
+            self.block.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class CommandFeed:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: Rows | Blocks,
         *,
         retries: int = 0,
         retry_delay_s: float = 0.0,
@@ -72,7 +81,7 @@ class CommandFeed:
         """Take the rows of arguments.
 
         Args:
-            rows: a row a command.
+            rows: a row of arguments, or a block of standard input, a command.
             retries: how often a command that fails is retried.
             retry_delay_s: before the first of these; doubled for each further one.
             done: the commands (by seq) that an earlier run has done.
@@ -85,16 +94,16 @@ class CommandFeed:
         self.overdue = False
         """Whether what runs is not waited for any longer."""
         self._rows = rows
-        self._unread = iter(rows)
+        self._unread: Iterator[Row | Block] = iter(rows)
         self._read = 0
-        self._ahead: Row | None = None
+        self._ahead: Row | Block | None = None
         self._exhausted = False
         self._retries = retries
         self._retry_delay_s = retry_delay_s
         self._done = done
         self._slots = slots
         self._has_room = has_room
-        self._again: list[tuple[float, int, int, Row]] = []
+        self._again: list[tuple[float, int, int, Row | Block]] = []
         """What is retried: (monotonic time, seq, attempt, arguments)."""
 
     # ---- what the node that reads this calls --------------------------------------------------------------------
@@ -152,12 +161,13 @@ class CommandFeed:
         """Remove an ended command from those that run."""
         return self.running.pop(seq)
 
-    def try_again(self, command: Command) -> bool:
+    def try_again(self, running: Running) -> bool:
         """Retry a command that failed, if it may be, and return whether it will be."""
+        command = running.command
         if self.stopped or command.attempt > self._retries:
             return False
         due_s = time.monotonic() + self._retry_delay_s * 2.0 ** min(command.attempt - 1, 64)
-        self._again.append((due_s, command.seq, command.attempt + 1, command.arguments))
+        self._again.append((due_s, command.seq, command.attempt + 1, running.block or command.arguments))
         return True
 
     @property
@@ -181,7 +191,7 @@ class CommandFeed:
 
     # ---- inside -------------------------------------------------------------------------------------------------
 
-    def _due(self) -> tuple[float, int, int, Row] | None:
+    def _due(self) -> tuple[float, int, int, Row | Block] | None:
         now = time.monotonic()
         return min((each for each in self._again if each[0] <= now), key=lambda each: each[1], default=None)
 
@@ -195,11 +205,15 @@ class CommandFeed:
             self._read += 1
             if self._read - 1 not in self._done:
                 self._ahead = row
+            elif isinstance(row, Block):
+                row.release()
 
-    def _begin(self, seq: int, attempt: int, row: Row) -> Command:
+    def _begin(self, seq: int, attempt: int, given: Row | Block) -> Command:
         out, err = _nameless_file(), _nameless_file()
-        command = Command(seq, attempt, row, out.fileno(), err.fileno())
-        self.running[seq] = Running(command, out, err, time.time())
+        block = given if isinstance(given, Block) else None
+        arguments = given.arguments if isinstance(given, Block) else given
+        command = Command(seq, attempt, arguments, out.fileno(), err.fileno(), None if block is None else block.input)
+        self.running[seq] = Running(command, out, err, time.time(), block)
         return command
 
 

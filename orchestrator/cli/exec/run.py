@@ -41,6 +41,7 @@ from workers.commands import runner
 from workers.commands.template import CommandTemplate
 
 if TYPE_CHECKING:
+    from orchestrator.cli.exec.blocks.cutting import Blocks
     from orchestrator.cli.exec.feed import Settled
     from orchestrator.cli.exec.options.settings import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
@@ -63,7 +64,7 @@ class CommandRun:
         self,
         settings: ExecSettings,
         template: CommandTemplate,
-        rows: Rows,
+        rows: Rows | Blocks,
         done: dict[int, str],
         signals: Signals,
         steering: Steering,
@@ -84,7 +85,7 @@ class CommandRun:
         self._halt = HaltCount(settings.failures.halt, rows.total)
         self._feed = CommandFeed(
             rows,
-            retries=settings.failures.retries,
+            retries=0 if settings.blocks is not None and settings.blocks.deals else settings.failures.retries,
             retry_delay_s=settings.failures.retry_delay_s,
             done=done,
             slots=lambda: self._pool.size,
@@ -191,7 +192,9 @@ class CommandRun:
         from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
 
         timeout_s = self._settings.failures.timeout_s
-        command_runner = runner.CommandRunner(self._template, timeout_s, os.getpid())
+        blocks = self._settings.blocks
+        as_file = blocks is not None and blocks.as_file
+        command_runner = runner.CommandRunner(self._template, timeout_s, os.getpid(), as_file=as_file)
         options = MapOptions(
             ordered=False,
             chunk=1,

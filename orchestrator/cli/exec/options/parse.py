@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.cli.exec.arguments.packing import Packing
 from orchestrator.cli.exec.arguments.records import unescaped
 from orchestrator.cli.exec.arguments.sources import InputSettings
+from orchestrator.cli.exec.options.blocks import block_settings
 from orchestrator.cli.exec.options.help import exec_parser
 from orchestrator.cli.exec.options.settings import (
     CommandSettings,
@@ -56,6 +57,7 @@ def parse_exec(argv: Sequence[str], *, gnu: bool = False) -> ExecSettings:
     return ExecSettings(
         command=_command_settings(command, given),
         inputs=_inputs(tokens, words),
+        blocks=block_settings(given, tokens),
         output=_output(given, gnu=gnu),
         failures=_failures(given),
         pace=_pace(given),
@@ -82,7 +84,7 @@ def _is_command(tokens: Tokens, rest: list[str], *, gnu: bool) -> bool:
 
 def _has_source(tokens: Tokens, rest: Sequence[str]) -> bool:
     """Whether it is said where the arguments come from, so that words behind the command are its own."""
-    return bool(tokens.values.get("arg_file")) or len(rest) < tokens.left
+    return any(tokens.values.get(key) for key in ("arg_file", "pipe", "pipepart")) or len(rest) < tokens.left
 
 
 def _names_places(words: Sequence[str], places: Places) -> bool:
@@ -126,7 +128,8 @@ def _command_settings(line: str | None, given: dict[str, Any]) -> CommandSetting
 
 def _inputs(tokens: Tokens, words: list[str]) -> InputSettings:
     given = tokens.values
-    if given.get("header") not in {None, ":"}:
+    takes_blocks = given.get("pipe") or given.get("pipepart")
+    if given.get("header") not in {None, ":"} and not takes_blocks:
         raise ConfigError(f"--header takes : for the first argument of each source, not {given['header']!r}")
     return InputSettings(
         words=(*words, *tokens.inputs),
@@ -135,7 +138,7 @@ def _inputs(tokens: Tokens, words: list[str]) -> InputSettings:
         end=_end_of_lines(given),
         colsep=given.get("colsep"),
         as_csv=bool(given.get("csv")),
-        named=given.get("header") == ":",
+        named=given.get("header") == ":" and not takes_blocks,
         links=bool(given.get("link")),
         shuffles=bool(given.get("shuf")),
         packing=_packing(given),

@@ -9,6 +9,7 @@ from workers.commands.places import Places
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.arguments.sources import InputSettings
+    from orchestrator.cli.exec.blocks.cutting import BlockSettings
     from orchestrator.cli.flags.halt import Halt
     from orchestrator.pool.size.sizing import Sizing
 
@@ -82,6 +83,8 @@ class ExecSettings:
 
     command: CommandSettings
     inputs: InputSettings
+    blocks: BlockSettings | None
+    """None: commands get arguments."""
     output: OutputSettings
     failures: FailureSettings
     pace: PaceSettings

@@ -60,9 +60,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         _of("-d --delimiter", r"they end with CHAR, also as \t, \0, \x1f", "CHAR"),
         _of("--colsep -C", "split each into the columns {1}, {2} …, at this regular expression", "RE", key="colsep"),
         _of("--csv", "split each as CSV; the separator is a comma, or that of --colsep"),
-        _of("--header", "HEADER : takes the first argument of each source as the name of its places: {name}; with "
-            "--pipe: the first line, or the first N, or what a regular expression matches, goes before each block",
-            "HEADER"),
+        _of("--header", "with : each source's first argument is the name of its places: {name}; with --pipe the first "
+            "line, or the first N lines, are put before each block", ": or N"),
         _of("--xapply --link", "read all sources in step, the shorter ones over and over"),
         _of("-n --max-args", "up to N arguments a command", "N"),
         _of("-N --max-replace-args", "the same, and each of the words with a place {} in them once for each; with "
@@ -78,6 +77,17 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         _of("--arg-file-sep", "use WORD instead of ::::", "WORD"),
         _of("--shuf", "run the commands in random order"),
         _of("-r --no-run-if-empty", "skip arguments that are blank"),
+    ),
+    "blocks of standard input": (
+        _of("--spreadstdin --pipe", "give the commands blocks of standard input as theirs: whole records", key="pipe"),
+        _of("--pipe-part --pipepart", "give them byte ranges of -a FILE, which is read by nobody else", key="pipepart"),
+        _of("--block-size --block", "up to so many bytes a block: 10M, 100k (1,000s); with --pipepart -N: N blocks "
+            "a worker (default: 1M)", "SIZE"),
+        _of("--recend", r"what ends a record (default: \n, or nothing with --recstart)", "TEXT"),
+        _of("--recstart", "what begins one", "TEXT"),
+        _of("--roundrobin --rr --round-robin", "start a command a worker, and deal the blocks out to them as they are "
+            "ready to read", key="round_robin"),
+        _of("--cat", "give a command its block as the file {}"),
     ),
     "order of the output": (
         _of("-k --keep-order", "write results in the order of the input (default)", key="ordered"),
