@@ -88,8 +88,20 @@ def test_the_commands_that_would_run_are_the_same(line, capfdbinary):
     assert capfdbinary.readouterr().out == theirs.stdout
 
 
-@pytest.mark.parametrize("line", RUN)
-def test_what_they_write_and_leave_is_the_same(line, tmp_path, environment):
+GNU = [
+    "PARALLEL -j1 'exit {}' ::: 3 0 4",
+    "PARALLEL -j1 --halt now,fail=1 'echo {}; exit {}' ::: 0 3 4",
+    "PARALLEL -j1 --halt soon,fail=2 'exit {}' ::: 3 4 5",
+    "PARALLEL -j1 --halt soon,fail=50% 'exit {}' ::: 3 4 5 6",
+    "PARALLEL -j1 --halt now,success=1 'echo {}; exit {}' ::: 3 0 4",
+    "PARALLEL -j1 --halt now,done=1 'exit {}' ::: 3 4",
+    "PARALLEL -j1 --retries 3 --joblog log 'echo x >>tries; exit {}' ::: 3 0; cut -f1,5- log; rm log",
+    "seq 3 | PARALLEL -j1 echo hello",
+]
+
+
+@pytest.mark.parametrize(("line", "options"), [*((line, "--quiet") for line in RUN), *((line, "--gnu") for line in GNU)])
+def test_what_they_write_and_leave_is_the_same(line, options, tmp_path, environment):
     def run(name, command):
         folder = tmp_path / name
         folder.mkdir()
@@ -99,4 +111,4 @@ def test_what_they_write_and_leave_is_the_same(line, tmp_path, environment):
         done = subprocess.run(["bash", "-c", text], capture_output=True, cwd=folder, env=environment, check=False)
         return done.returncode, done.stdout, {each.name: each.read_bytes() for each in folder.iterdir()}
 
-    assert run("ours", f"{shlex.join(COMMAND)} exec --quiet") == run("theirs", "parallel")
+    assert run("ours", f"{shlex.join(COMMAND)} exec {options}") == run("theirs", "parallel")

@@ -19,7 +19,7 @@ from orchestrator.cli.exec.ended_commands import EndedCommands
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
-from orchestrator.cli.exec.tally import CommandTally, said
+from orchestrator.cli.exec.tally import CommandTally, gnu_exit_code, said
 from orchestrator.cli.flags.halt import HaltCount
 from orchestrator.cli.logs.attempts import AttemptLogs
 from orchestrator.cli.logs.joblog import Joblog
@@ -133,8 +133,10 @@ class CommandRun:
         self._stopping.end()
         self._pool.close()
         self._close_outputs(output)
+        if self._settings.gnu:
+            return gnu_exit_code(self._tally, self._halt, self._stopping.reached_with)
         if self._halt.reached:
-            return EXIT_HALTED
+            return 0 if self._halt.halt.why == "success" else EXIT_HALTED
         return EXIT_FAILURES if self._tally.failed else 0
 
     def _open_outputs(self) -> tuple[GroupedOutput, EndedCommands, _CommandSink]:
@@ -155,7 +157,9 @@ class CommandRun:
             done=done,
             tagged=settings.output.tag,
         )
-        ended = self._ended = EndedCommands(self._feed, self._tally, self._logs, self._line_of)
+        ended = self._ended = EndedCommands(
+            self._feed, self._tally, self._logs, self._line_of, each_try=not settings.gnu
+        )
         observers = [self._tally, ShownProgress(console, _one), output, self._stopping]
         return output, ended, ResultSink(ended.settle, observers)
 

@@ -13,9 +13,13 @@ from orchestrator.engine.protocol.counts import SHOWN_FAILURES
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import Settled
+    from orchestrator.cli.flags.halt import HaltCount
     from workers.commands.runner import CommandResult
 
 _SHOWN_CHARS = 500
+_MOST_COUNTED = 101
+_OF_SIGNALS = 255
+"""GNU parallel's status of a command that a signal or its time has ended."""
 
 
 @dataclass
@@ -71,6 +75,22 @@ class CommandTally(Observer["Settled"]):
         return f"{begun:,} {what}, {self.succeeded:,} succeeded, {self.failed:,} failed{ended}{tried}; " + measured(
             self.started_s, self.done, "commands", workers_s, stats
         )
+
+
+def gnu_exit_code(tally: CommandTally, halt: HaltCount, reached_with: CommandResult | None) -> int:
+    """Return the exit code as GNU parallel has it.
+
+    It is the number of failed commands, 101 for more than 100; under --halt with a count of 1 the status of the command
+    that met the condition, with a percentage that of the failed.
+    """
+    condition = halt.halt
+    if reached_with is not None and condition.why == "success":
+        return 0
+    if reached_with is not None and condition.percent:
+        return min(100, 100 * tally.failed // max(1, halt.total or tally.done))
+    if reached_with is not None and condition.number <= 1:
+        return reached_with.exitval if reached_with.exitval >= 0 and not reached_with.signal else _OF_SIGNALS
+    return min(tally.failed, _MOST_COUNTED)
 
 
 def said(result: CommandResult) -> str:

@@ -49,6 +49,17 @@ stderr to stderr, never mixed. On Ctrl-C, --halt now or --timeout, a running com
 later, with all it started. What a command leaves in the background ends with the run. A command whose worker dies runs
 again. `kill -USR1 PID` prints what is running.
 
+Where GNU parallel differs, on purpose, and --gnu (or the command orchestrator-parallel) does as it does:
+                              exec                               GNU parallel, --gnu
+  order of the output         of the input; --unordered          as commands end; -k
+  words without ::: or -a     the first is the command           all are the command
+  --retries N                 tries after the first              all tries
+  job log                     a line for each try                a line for each command
+  exit code                   1 if some failed                   how many failed; 101: more than 100
+  --halt soon, now            3 (success=N: 0)                   the failing command's; for N > 1 how many failed
+  a summary at the end        yes; --quiet                       no
+In both, an argument is never run by the shell, wherever it stands: GNU parallel quotes as if every place were bare.
+
 exit codes: 0 success, 1 finished with failures, 2 a mistake in the command (nothing was started), 3 stopped by --halt,
 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
 """

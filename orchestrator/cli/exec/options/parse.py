@@ -59,7 +59,7 @@ def parse_exec(argv: Sequence[str], *, gnu: bool = False) -> ExecSettings:
         inputs=_inputs(tokens, words),
         blocks=block_settings(given, tokens),
         output=_output(given, gnu=gnu),
-        failures=_failures(given),
+        failures=_failures(given, gnu=gnu),
         pace=_pace(given),
         logs=_logs(given, gnu=gnu),
         dry_run=bool(given.get("dry_run")),
@@ -185,10 +185,11 @@ def _output(given: dict[str, Any], *, gnu: bool) -> OutputSettings:
     )
 
 
-def _failures(given: dict[str, Any]) -> FailureSettings:
+def _failures(given: dict[str, Any], *, gnu: bool) -> FailureSettings:
+    retries = whole("--retries", given.get("retries", "0"), 0)
     return FailureSettings(
         timeout_s=_timeout(given.get("timeout")),
-        retries=whole("--retries", given.get("retries", "0"), 0),
+        retries=max(0, retries - 1) if gnu else retries,
         retry_delay_s=seconds("--retry-delay", given.get("retry_delay", "0")),
         halt=parse_halt(given.get("halt", "never")),
     )
