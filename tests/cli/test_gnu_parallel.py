@@ -88,7 +88,22 @@ def test_the_commands_that_would_run_are_the_same(line, capfdbinary):
     assert capfdbinary.readouterr().out == theirs.stdout
 
 
+WRITTEN = [
+    "PARALLEL -k --results res 'echo {}; echo err >&2' ::: a/b 'c d' ::: 1; find res -name stdout | sort",
+    "PARALLEL -k --header : --results res 'echo {x}; exit 3' ::: x A ::: y 1 2",
+    "PARALLEL -k --results 'o_{}.txt' echo ::: a b; PARALLEL -k --results 'o/{}/' echo ::: a b",
+    "PARALLEL -k --results r.csv 'echo {}; exit 3' ::: a bc; cut -d, -f1,5- r.csv | tr -d '\"' | sort; rm r.csv",
+    "PARALLEL -k --files --tmpdir . echo ::: a b | xargs cat; rm par*.par",
+    "PARALLEL -k --tagstring '{#}-{}' -v echo ::: a 'b c'",
+    "PARALLEL -k -t echo {} ::: a 'b c' 2>&1 | sort",
+    "PARALLEL -k --wd '{}' 'pwd; : {}' ::: /usr new/dir | sed 's-/.*/new-new-'",
+    "PARALLEL -u -j1 'echo {}; echo {} >&2' ::: a b >both 2>&1",
+    "PARALLEL --line-buffer --tag -j2 'echo {}; [ {} = a ] && read x <gate; [ {} = b ] && : >gate; printf {}' ::: a b",
+    "PARALLEL --delay 0.01 --env HOME --load 1000 -k echo ::: 1 2",
+    "PARALLEL --joblog log 'exit {}' ::: 0 3; PARALLEL --joblog log --retry-failed; cut -f1,5- log; rm log",
+]
 GNU = [
+    *WRITTEN,
     "PARALLEL -j1 'exit {}' ::: 3 0 4",
     "PARALLEL -j1 --halt now,fail=1 'echo {}; exit {}' ::: 0 3 4",
     "PARALLEL -j1 --halt soon,fail=2 'exit {}' ::: 3 4 5",
@@ -107,8 +122,10 @@ def test_what_they_write_and_leave_is_the_same(line, options, tmp_path, environm
         folder.mkdir()
         for each, data in FILES.items():
             (folder / each).write_bytes(data)
+        os.mkfifo(folder / "gate")
         text = line.replace("PARALLEL ", f"{command} ")
         done = subprocess.run(["bash", "-c", text], capture_output=True, cwd=folder, env=environment, check=False)
-        return done.returncode, done.stdout, {each.name: each.read_bytes() for each in folder.iterdir()}
+        left = {str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+        return done.returncode, done.stdout.replace(bytes(folder), b""), left
 
     assert run("ours", f"{shlex.join(COMMAND)} exec {options}") == run("theirs", "parallel")

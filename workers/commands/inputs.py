@@ -77,6 +77,13 @@ class Feeder:
         self._file = -1
         return False
 
+    def feed_or_end(self) -> bool:
+        """Feed, and end the input where there is no more."""
+        if self.feed():
+            return True
+        self.end()
+        return False
+
     def end(self) -> None:
         """Let the reader see the end."""
         self.write_fd = _closed(self.write_fd)

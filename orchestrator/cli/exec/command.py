@@ -15,7 +15,7 @@ from orchestrator.cli.exec.arguments.rows import ListedRows, Rows, all_at_once
 from orchestrator.cli.exec.arguments.sources import rows_of
 from orchestrator.cli.exec.blocks.cutting import Block, Blocks, blocks_of
 from orchestrator.cli.exec.blocks.dealing import DealtBlocks
-from orchestrator.cli.exec.resume import check_same, commands_done
+from orchestrator.cli.exec.resume import check_same, commands_done, lines_of_log
 from orchestrator.cli.exec.run import CommandRun
 from orchestrator.cli.session.exit_codes import show
 from orchestrator.cli.session.run import run_command
@@ -43,7 +43,7 @@ def run_exec(settings: ExecSettings) -> int:
 def _made(settings: ExecSettings, signals: Signals, steering: Steering) -> CommandRun | None:
     _check_command(settings)
     try:
-        rows, template = _with_blocks(settings) if settings.blocks is not None else _with_arguments(settings)
+        rows, template, names = _planned(settings)
         done = _done(settings, template, rows)
         if settings.dry_run:
             found: Iterator[Row | Block] = iter(rows)
@@ -54,31 +54,53 @@ def _made(settings: ExecSettings, signals: Signals, steering: Steering) -> Comma
             return None
     except TemplateError as mistake:
         raise ConfigError(str(mistake)) from None
+    places = replace(settings.command.places, names=names)
+    settings = replace(settings, command=replace(settings.command, places=places))
     return CommandRun(settings, template, rows, done, signals, steering)
 
 
-def _with_arguments(settings: ExecSettings) -> tuple[Rows, CommandTemplate]:
-    """Return the rows of arguments, and the command that they go into."""
+_Plan = tuple[Rows | Blocks, CommandTemplate, tuple[str, ...]]
+"""What each command gets, the command, and the names of its columns."""
+
+
+def _planned(settings: ExecSettings) -> _Plan:
+    if settings.logs.retry_failed:
+        return _that_failed(settings)
+    return _with_arguments(settings) if settings.blocks is None else _with_blocks(settings)
+
+
+def _that_failed(settings: ExecSettings) -> _Plan:
+    """Return the command lines of the job log, of which those that are done will not run."""
+    assert settings.logs.joblog is not None  # noqa: S101 - for the type checker
+    lines = lines_of_log(settings.logs.joblog)
+    rows = [(lines.get(seq, ""),) for seq in range(max(lines, default=-1) + 1)]
+    return ListedRows(rows, 1), bare_commands(settings.command.shell), ()
+
+
+def _with_arguments(settings: ExecSettings) -> _Plan:
+    """Return the rows of arguments, the command that they go into, and the names of their columns."""
     rows, names = rows_of(settings.inputs)
     template = _template(settings, replace(settings.command.places, names=names))
     rows = _packed(rows, template, settings)
     _check_groups(template, rows)
     if template.names_total or settings.logs.resumes or settings.failures.halt.percent:
         rows = all_at_once(rows)
-    return rows, template.counting(rows.total or 0) if template.names_total else template
+    return rows, template.counting(rows.total or 0) if template.names_total else template, names
 
 
-def _with_blocks(settings: ExecSettings) -> tuple[Blocks, CommandTemplate]:
+def _with_blocks(settings: ExecSettings) -> _Plan:
     """Return the blocks of standard input, and the command that reads them."""
     assert settings.blocks is not None  # noqa: S101 - for the type checker
     workers = settings.pace.sizing.workers
     blocks = blocks_of(settings.blocks, workers)
     template = _template(settings, settings.command.places)
-    return DealtBlocks(blocks, workers) if settings.blocks.deals else blocks, template
+    return DealtBlocks(blocks, workers) if settings.blocks.deals else blocks, template, ()
 
 
 def _check_command(settings: ExecSettings) -> None:
     inputs = settings.inputs
+    if settings.logs.retry_failed:
+        return
     if settings.command.line is None and not (inputs.words or inputs.files) and sys.stdin.isatty():
         raise ConfigError("no command given: orchestrator exec COMMAND INPUT...")
 
@@ -121,7 +143,10 @@ def _done(settings: ExecSettings, template: CommandTemplate, rows: Rows | Blocks
     if not logs.resumes:
         return {}
     assert logs.joblog is not None  # noqa: S101 - for the type checker
-    done = commands_done(logs.joblog, failed_again=logs.resume_failed)
+    done = commands_done(logs.joblog, failed_again=logs.resume_failed or logs.retry_failed)
+    if logs.retry_failed:
+        missing = set(range(rows.total or 0)) - lines_of_log(logs.joblog).keys()
+        return done | dict.fromkeys(missing, "")
     if isinstance(rows, ListedRows):  # blocks are read once
         check_same(logs.joblog, done, template, rows)
     return done

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from orchestrator.cli.exec.blocks.cutting import Block
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.arguments.records import Row
     from orchestrator.cli.exec.arguments.rows import Rows
     from orchestrator.cli.exec.blocks.cutting import Blocks
+    from orchestrator.cli.exec.pace import Pace
     from workers.commands.runner import CommandResult
 
 
@@ -77,6 +78,10 @@ class CommandFeed:
         done: Collection[int] = (),
         slots: Callable[[], int],
         has_room: Callable[[], bool] = lambda: True,
+        pace: Pace | None = None,
+        timeout_s: Callable[[], float | None] = lambda: None,
+        begun: Callable[[Command], object] = lambda _command: None,
+        folder: str | None = None,
     ) -> None:
         """Take the rows of arguments.
 
@@ -88,6 +93,10 @@ class CommandFeed:
             slots: how many commands may run at once. A command counts until it is settled, so that what its failure
                 means for the others is known before the next one begins.
             has_room: whether one more command may begin; what is running continues.
+            pace: holds commands back; None: nothing does.
+            timeout_s: returns how long a command that begins may run.
+            begun: is told of each command before it starts.
+            folder: of the files that commands write to.
         """
         self.running: dict[int, Running] = {}
         self.stopped = False
@@ -103,6 +112,10 @@ class CommandFeed:
         self._done = done
         self._slots = slots
         self._has_room = has_room
+        self._pace = pace
+        self._timeout_s = timeout_s
+        self._begun = begun
+        self._folder = folder
         self._again: list[tuple[float, int, int, Row | Block]] = []
         """What is retried: (monotonic time, seq, attempt, arguments)."""
 
@@ -122,9 +135,9 @@ class CommandFeed:
         if len(self.running) >= self._slots():
             return False
         if self._due() is not None:
-            return True
+            return self._may_begin()
         if self._ahead is not None:
-            return self._has_room()
+            return self._has_room() and self._may_begin()
         return self._exhausted and not self._again and not (self._retries and self.running)
 
     def when_ready(self, call: Callable[[], None]) -> None:
@@ -134,9 +147,10 @@ class CommandFeed:
     @property
     def wait_s(self) -> float | None:
         """Seconds until a command is due to be retried, or None."""
-        if self.stopped or not self._again:
-            return None
-        return max(0.0, min(self._again)[0] - time.monotonic())
+        waits = [] if self.stopped or not self._again else [max(0.0, min(self._again)[0] - time.monotonic())]
+        if not self.stopped and self._pace is not None and self._pace.wait_s is not None:
+            waits.append(self._pace.wait_s)
+        return min(waits, default=None)
 
     def __iter__(self) -> Self:
         return self
@@ -191,6 +205,9 @@ class CommandFeed:
 
     # ---- inside -------------------------------------------------------------------------------------------------
 
+    def _may_begin(self) -> bool:
+        return self._pace is None or self._pace.may_begin()
+
     def _due(self) -> tuple[float, int, int, Row | Block] | None:
         now = time.monotonic()
         return min((each for each in self._again if each[0] <= now), key=lambda each: each[1], default=None)
@@ -209,13 +226,17 @@ class CommandFeed:
                 row.release()
 
     def _begin(self, seq: int, attempt: int, given: Row | Block) -> Command:
-        out, err = _nameless_file(), _nameless_file()
+        out, err = _nameless_file(self._folder), _nameless_file(self._folder)
         block = given if isinstance(given, Block) else None
         arguments = given.arguments if isinstance(given, Block) else given
         command = Command(seq, attempt, arguments, out.fileno(), err.fileno(), None if block is None else block.input)
+        command = replace(command, timeout_s=self._timeout_s())
+        if self._pace is not None:
+            self._pace.begun()
+        self._begun(command)
         self.running[seq] = Running(command, out, err, time.time(), block)
         return command
 
 
-def _nameless_file() -> IO[bytes]:
-    return tempfile.TemporaryFile(buffering=0)
+def _nameless_file(folder: str | None) -> IO[bytes]:
+    return tempfile.TemporaryFile(buffering=0, dir=folder)

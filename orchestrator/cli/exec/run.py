@@ -11,13 +11,16 @@ and only the output is put in order: so a failure is seen, and acted on, when it
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.cli.exec.arguments.rows import Rows
 from orchestrator.cli.exec.ended_commands import EndedCommands
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
-from orchestrator.cli.exec.output import GroupedOutput
+from orchestrator.cli.exec.output import GroupedOutput, to_stderr
+from orchestrator.cli.exec.pace import Pace
+from orchestrator.cli.exec.results import kept, open_results
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, gnu_exit_code, said
 from orchestrator.cli.flags.halt import HaltCount
@@ -46,10 +49,12 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.options.settings import ExecSettings
     from orchestrator.cli.exec.output import ByteSink
     from orchestrator.cli.logs.attempts import AttemptLog
+    from orchestrator.cli.session.result_sink import Observer
     from orchestrator.cli.session.signals import Signals
     from orchestrator.cli.session.steering import Steering
     from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.graph.runner import Runner
+    from workers.commands.places import PlainTemplate
 
     _CommandSink = ResultSink[runner.CommandResult | Failure, Settled]
 
@@ -79,9 +84,10 @@ class CommandRun:
         self._steering = steering
         self._settings = settings
         self._sizing = settings.pace.sizing
+        self._tag = _plain(settings, settings.output.tag)
         self._template = template
         self._rows = rows
-        self._tally = CommandTally()
+        self._tally = CommandTally(keeps_times=settings.failures.timeout_share is not None)
         self._halt = HaltCount(settings.failures.halt, rows.total)
         self._feed = CommandFeed(
             rows,
@@ -90,10 +96,16 @@ class CommandRun:
             done=done,
             slots=lambda: self._pool.size,
             has_room=lambda: self._output is None or self._output.has_room,
+            pace=Pace(settings.pace, settings.command.shell),
+            timeout_s=self._timeout_s,
+            begun=self._begun,
+            folder=settings.output.tmpdir,
         )
         self._stopping = Stopping(self._feed, self._halt, signals)
         self._output: GroupedOutput | None = None
         self._sink: ByteSink | None = None
+        self._results: Observer[Settled] | None = None
+        self._lock: IO[bytes] | None = None
         self._console: Console | None = None
         self._logs = AttemptLogs([])
         self._ended: EndedCommands | None = None
@@ -143,6 +155,8 @@ class CommandRun:
         """Open all outputs, and return what takes results there, last step first."""
         settings, done = self._settings, self._done
         self._logs = _open_logs(settings)
+        if settings.output.results is not None:
+            self._results = open_results(settings.output.results, settings.command.places)
         self._sink = _open_sink(settings.output.path, self._stopping)
         total = None if self._rows.total is None else max(0, self._rows.total - len(done))
         self._sizing = settings.pace.sizing.at_most(total)
@@ -155,12 +169,15 @@ class CommandRun:
             ordered=settings.output.ordered,
             to_stdout=settings.output.to_stdout,
             done=done,
-            tagged=settings.output.tag,
+            tag=None if self._tag is None else self._tag_of,
+            head=_line_of_result if settings.output.shows else None,
+            kept=(lambda file: kept(file, settings.output.tmpdir)) if settings.output.files else None,
         )
         ended = self._ended = EndedCommands(
             self._feed, self._tally, self._logs, self._line_of, each_try=not settings.gnu
         )
-        observers = [self._tally, ShownProgress(console, _one), output, self._stopping]
+        writes = output if self._results is None else self._results
+        observers = [self._tally, ShownProgress(console, _one), writes, self._stopping]
         return output, ended, ResultSink(ended.settle, observers)
 
     def _close_outputs(self, output: GroupedOutput) -> None:
@@ -170,7 +187,9 @@ class CommandRun:
             raise StoppedError("asked to stop")
         self._tally.failed += self._feed.given_up
         output.flush()  # where the run was halted, outputs may wait for those of commands that were not begun
-        for each in (self._console, self._sink, self._feed, self._logs):
+        if self._results is not None:
+            self._results.finish()
+        for each in (self._console, self._sink, self._feed, self._logs, self._lock):
             if each is not None:
                 each.close()
 
@@ -195,10 +214,21 @@ class CommandRun:
         from orchestrator.graph.sinks import SinkNode  # noqa: PLC0415
         from orchestrator.graph.source_stage import FeedNode  # noqa: PLC0415
 
-        timeout_s = self._settings.failures.timeout_s
-        blocks = self._settings.blocks
-        as_file = blocks is not None and blocks.as_file
-        command_runner = runner.CommandRunner(self._template, timeout_s, os.getpid(), as_file=as_file)
+        settings = self._settings
+        timeout_s = settings.failures.timeout_s
+        if settings.output.mode == "lines":
+            self._lock = tempfile.TemporaryFile(buffering=0, dir=settings.output.tmpdir)  # noqa: SIM115
+        command_runner = runner.CommandRunner(
+            self._template,
+            os.getpid(),
+            as_file=settings.blocks is not None and settings.blocks.as_file,
+            mode=settings.output.mode,
+            tag=self._tag,
+            lock_fd=-1 if self._lock is None else self._lock.fileno(),
+            workdir=_plain(settings, settings.pace.workdir),
+            start_folder="" if settings.pace.workdir is None else os.path.realpath("."),
+            tmpdir=settings.output.tmpdir,
+        )
         options = MapOptions(
             ordered=False,
             chunk=1,
@@ -226,6 +256,10 @@ class CommandRun:
         if self._ended is not None:
             with suppress(OrchestratorError):  # the log's disk may be what ended the run
                 self._ended.give_up()
+        if self._results is not None:
+            self._results.abort()
+        if self._lock is not None:
+            self._lock.close()
         if self._sink is not None:
             self._sink.abort()
         self._feed.close()
@@ -236,6 +270,25 @@ class CommandRun:
 
     def close(self) -> None:
         """Do nothing, as nothing was opened before `run`."""
+
+    def _timeout_s(self) -> float | None:
+        share = self._settings.failures.timeout_share
+        return self._settings.failures.timeout_s if share is None else self._tally.share_of_median(share)
+
+    def _begun(self, command: runner.Command) -> None:
+        """Tell the line of a command that begins, where it is told then."""
+        output = self._settings.output
+        if output.traces or (output.shows and output.mode != "group"):
+            line = os.fsencode(self._line_of(command) + "\n")
+            if output.traces:
+                to_stderr(line)
+            else:
+                os.write(1, line)
+
+    def _tag_of(self, result: runner.CommandResult, command: runner.Command) -> bytes:
+        tag = self._tag
+        numbers = result.seq + 1, result.worker + 1
+        return b"" if tag is None else os.fsencode(tag.render(command.arguments, *numbers)) + b"\t"
 
     # ---- telling ----------------------------------------------------------------------------------------------------
 
@@ -272,6 +325,14 @@ class CommandRun:
             print_error(f"stopped by {self._halt.reason('commands')}{self._killed()}{kept}")
         elif tally.failed:
             print_error(f"finished with failures: {tally.failed:,} of {tally.done:,} commands failed")
+
+
+def _plain(settings: ExecSettings, text: str | None) -> PlainTemplate | None:
+    return None if text is None else settings.command.places.plain(text)
+
+
+def _line_of_result(result: runner.CommandResult) -> bytes:
+    return os.fsencode(result.line) + b"\n"
 
 
 def _one(_settled: Settled) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from bisect import insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _SHOWN_CHARS = 500
 _MOST_COUNTED = 101
+_LEAST_OF_MEDIAN = 3
+_LEAST_TIMEOUT_S = 0.1
+"""Less would be about the time that it takes to start a command."""
 _OF_SIGNALS = 255
 """GNU parallel's status of a command that a signal or its time has ended."""
 
@@ -36,6 +40,9 @@ class CommandTally(Observer["Settled"]):
     retries: int = 0
     cpu_s: float = 0.0
     first_failures: list[CommandResult] = field(default_factory=list)
+    keeps_times: bool = False
+    times_s: list[float] = field(default_factory=list)
+    """How long those took that succeeded, in order; only where `keeps_times`."""
     started_s: float = field(default_factory=time.perf_counter)
 
     @property
@@ -57,10 +64,20 @@ class CommandTally(Observer["Settled"]):
             self.ended += 1
         elif result.succeeded:
             self.succeeded += 1
+            if self.keeps_times:
+                insort(self.times_s, result.run_s)
         else:
             self.failed += 1
             if len(self.first_failures) < SHOWN_FAILURES:
                 self.first_failures.append(result)
+
+    def share_of_median(self, share: float) -> float | None:
+        """Return so much of the median of the times of commands that succeeded, in seconds.
+
+        None as long as there are fewer than three.
+        """
+        times = self.times_s
+        return None if len(times) < _LEAST_OF_MEDIAN else max(share * times[len(times) // 2], _LEAST_TIMEOUT_S)
 
     def summary(self, stats: Any) -> str:
         """Return the summary's lines.

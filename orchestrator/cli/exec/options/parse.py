@@ -25,7 +25,7 @@ from orchestrator.cli.flags.halt import parse_halt
 from orchestrator.cli.flags.numbers import seconds, whole
 from orchestrator.errors import ConfigError
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
-from orchestrator.settings import parse_size
+from orchestrator.settings import parse_size, usable_cpus
 from orchestrator.sinks.disk.output_file import is_standard_output
 from workers.commands.places import Places, TemplateError
 from workers.commands.shells import chosen_shell
@@ -177,18 +177,31 @@ def _packing(given: dict[str, Any]) -> Packing | None:
 
 
 def _output(given: dict[str, Any], *, gnu: bool) -> OutputSettings:
-    path = given.get("output", "-")
+    path, mode = given.get("output", "-"), given.get("mode", "group")
+    if mode != "group" and not is_standard_output(path):
+        raise ConfigError("-u and --line-buffer write to standard output while commands run, so -o is not possible")
+    if not os.path.isdir(given.get("tmpdir", "/")):  # noqa: PTH112 - as the user wrote it
+        raise ConfigError(f"--tmpdir {given['tmpdir']}: no such folder")
     return OutputSettings(
         path="-" if is_standard_output(path) else path,
         ordered=bool(given.get("ordered", not gnu)),
-        tag=bool(given.get("tag")),
+        mode=mode,
+        tag=given.get("tagstring", given.get("replace", "{}") if given.get("tag") else None),
+        shows=bool(given.get("verbose")),
+        traces=bool(given.get("traced")),
+        results=given.get("results"),
+        files=bool(given.get("files")),
+        tmpdir=given.get("tmpdir"),
     )
 
 
 def _failures(given: dict[str, Any], *, gnu: bool) -> FailureSettings:
     retries = whole("--retries", given.get("retries", "0"), 0)
+    timeout = given.get("timeout")
+    share = timeout[:-1] if timeout is not None and timeout.endswith("%") else None
     return FailureSettings(
-        timeout_s=_timeout(given.get("timeout")),
+        timeout_s=None if share is not None else _timeout(timeout),
+        timeout_share=None if share is None else seconds("--timeout", share) / 100,
         retries=max(0, retries - 1) if gnu else retries,
         retry_delay_s=seconds("--retry-delay", given.get("retry_delay", "0")),
         halt=parse_halt(given.get("halt", "never")),
@@ -208,10 +221,20 @@ def _pace(given: dict[str, Any]) -> PaceSettings:
     threads = given.get("threads_per_worker")
     return PaceSettings(
         sizing=_sizing(given.get("jobs", "100%")),
+        delay_s=seconds("--delay", given.get("delay", "0")),
+        load=_load(given.get("load")),
+        limit=given.get("limit"),
+        workdir=given.get("wd"),
         memfree_bytes=parse_size(given["memfree"]) if "memfree" in given else None,
         nice=whole("--nice", given["nice"], 0, 19) if "nice" in given else None,
         threads=whole("--threads-per-worker", threads, 0) if threads is not None else None,
     )
+
+
+def _load(text: str | None) -> float | None:
+    if text is None:
+        return None
+    return usable_cpus() * seconds("--load", text[:-1]) / 100 if text.endswith("%") else seconds("--load", text)
 
 
 def _sizing(text: str) -> Sizing:
@@ -227,14 +250,16 @@ def _sizing(text: str) -> Sizing:
 
 def _logs(given: dict[str, Any], *, gnu: bool) -> LogSettings:
     resume, resume_failed = bool(given.get("resume")), bool(given.get("resume_failed"))
-    if (resume or resume_failed) and not given.get("joblog"):
-        raise ConfigError("--resume and --resume-failed need --joblog FILE, the log of the run to resume")
+    retry_failed = bool(given.get("retry_failed"))
+    if (resume or resume_failed or retry_failed) and not given.get("joblog"):
+        raise ConfigError("--resume, --resume-failed and --retry-failed need --joblog FILE, the log of a run")
     return LogSettings(
         joblog=given.get("joblog"),
         trace=given.get("trace"),
         report=given.get("report"),
         resume=resume,
         resume_failed=resume_failed,
+        retry_failed=retry_failed,
         show=given.get("show"),
         quiet=bool(given.get("quiet")) or gnu,
     )

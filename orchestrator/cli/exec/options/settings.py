@@ -30,7 +30,19 @@ class OutputSettings:
 
     path: str
     ordered: bool
-    tag: bool
+    mode: str
+    """"group": after the command has ended; "lines": whole lines while it runs; "ungroup": by the command itself."""
+    tag: str | None
+    """What each line begins with, with places; None: nothing."""
+    shows: bool
+    """Whether the command line comes before what it has written."""
+    traces: bool
+    """Whether the command line is told on stderr before it starts."""
+    results: str | None
+    """Where what commands write goes, instead; None: nowhere."""
+    files: bool
+    """Whether the name of a file is printed, not what is in it."""
+    tmpdir: str | None
 
     @property
     def to_stdout(self) -> bool:
@@ -43,6 +55,8 @@ class FailureSettings:
     """What becomes of commands that fail."""
 
     timeout_s: float | None
+    timeout_share: float | None
+    """Of the median of those that succeeded; None: that doesn't matter."""
     retries: int
     retry_delay_s: float
     halt: Halt
@@ -53,6 +67,13 @@ class PaceSettings:
     """How many commands run, and what they may use."""
 
     sizing: Sizing
+    delay_s: float
+    load: float | None
+    """Nothing new begins at a higher load average."""
+    limit: str | None
+    """A command line that must succeed before each start."""
+    workdir: str | None
+    """The folder that commands run in, with places; None: that of the run."""
     memfree_bytes: int | None
     nice: int | None
     threads: int | None
@@ -68,13 +89,15 @@ class LogSettings:
     report: str | None
     resume: bool
     resume_failed: bool
+    retry_failed: bool
+    """Whether the command lines that failed, as the log has them, are all there is to run."""
     show: str | None
     quiet: bool
 
     @property
     def resumes(self) -> bool:
         """Whether commands that the job log lists are skipped."""
-        return self.resume or self.resume_failed
+        return self.resume or self.resume_failed or self.retry_failed
 
 
 @dataclass(frozen=True, slots=True)

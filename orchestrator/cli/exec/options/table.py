@@ -92,6 +92,17 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "order of the output": (
         _of("-k --keep-order", "write results in the order of the input (default)", key="ordered"),
         _of("--unordered", "write results when they are ready", key="ordered", sets=False),
+        _of("-u --ungroup", "let commands write where we do, while they run: lines are mixed", key="mode",
+            sets="ungroup"),
+        _of("--lb --linebuffer --line-buffer", "pass on whole lines while commands run", key="mode", sets="lines"),
+        _of("--tag", "begin each line of output with the arguments and a tab"),
+        _of("--tagstring", "begin each line with this text, which may have places in it, and a tab", "TEXT"),
+        _of("-v --verbose", "print each command line before its output"),
+        _of("-t", "print each command line on stderr before it starts", key="traced"),
+        _of("--results", "write what commands write to DIR/…/stdout and stderr, to files that a name with places in it "
+            "gives, or into a table FILE.csv, FILE.tsv or FILE.json, instead", "DIR"),
+        _of("--files", "write the output of each command to a file in --tmpdir, and print its name"),
+        _of("--tmpdir", "folder of temporary files (default: $TMPDIR or /tmp)", "DIR"),
     ),
     "failures": (
         _of("--timeout", "kill a command that runs longer, with all it started, and count it as failed; N%%: of the "
@@ -103,6 +114,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "(default: never)", "WHEN", key="halt"),
     ),
     "limits": (
+        _of("--delay", "wait so long between two starts: 0.5", "S"),
+        _of("--load --max-load", "start nothing new while the load average is higher: 4, or 80%% of the CPUs", "N",
+            key="load"),
+        _of("--limit", "start nothing new unless this command line succeeds; it is run before each start", "COMMAND"),
+        _of("--workdir --cwd --wd", "run commands in this folder, which may have places in it and is made if it is "
+            "missing", "DIR", key="wd"),
+        _of("--env", value="NAME", gathers=True),
         _of("--memfree", "start nothing new while less memory is free (on the machine or in this control group); below "
             "half of it the newest work is stopped and retried later; one worker always keeps running", "SIZE"),
         _of("--nice", "run the workers at a lower CPU priority: 1 to 19 (lowest)", "N"),
@@ -116,8 +134,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         _of("--trace", "write a timeline for ui.perfetto.dev or chrome://tracing: a track per worker, with what ran "
             "when, retries, timeouts and deaths", "FILE"),
         _of("--report", "write a JSON summary when the run ends", "FILE"),
+        _of("--retry-failed", "run the command lines again that --joblog FILE lists as failed"),
         _of("--dryrun --dry-run", "print the commands without running or importing anything"),
-        _of("--tag", "begin each line of output with the arguments and a tab"),
     ),
     "display (all on stderr)": (
         _of("--bar", "a progress bar with rate and remaining time", key="show", sets="bar"),
@@ -145,7 +163,7 @@ ELSEWHERE = {
     **dict.fromkeys(("-l",), "use -L 1"),
     **dict.fromkeys(("--ctag", "--ctagstring", "--color", "--colour"), "use --tag"),
     **dict.fromkeys(("--latest-line", "--ll"), "use --progress"),
-    **dict.fromkeys(("--noswap", "--no-swap"), "use --memfree SIZE"),
+    **dict.fromkeys(("--memsuspend", "--noswap", "--no-swap"), "use --memfree SIZE"),
     **dict.fromkeys(("-J", "--profile", "--record-env", "--env-parallel", "--session", "--embed", "--shebang"),
                     "write the options into the command"),
     **dict.fromkeys(("-E", "--eof", "-e"), "cut the input with sed: sed '/^END$/,$d'"),
