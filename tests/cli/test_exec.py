@@ -223,3 +223,23 @@ def test_a_mistake_is_one_line_and_starts_nothing(capfdbinary, arguments, said):
 def test_no_more_workers_start_than_there_are_commands(folder, command, arguments, workers):
     command("exec", "-j", "200", "--report", "report", "echo {}", ":::", *arguments)
     assert json.loads((folder / "report").read_text())["pool"]["workers"] == workers
+
+
+def test_dead_letters_hold_what_failed_and_are_run_again(folder, command):
+    line = "echo {1}; echo {2} >&2; [ -e again ] || exit {2}"
+    command("exec", "--dead-letter", "dead", line, ":::", "a b", "\udcff", ":::", "0", "3", code=1)
+    letters = [json.loads(line)["item"] for line in (folder / "dead").read_text().splitlines()]
+    assert sorted((each["arguments"][0], each["stdout"], each["stderr"], each["exitval"]) for each in letters) == [
+        ("a b", "a b\n", "3\n", 3), ("\udcff", "\ufffd\n", "3\n", 3),
+    ]  # fmt: skip
+    (folder / "again").touch()
+    again = command("exec", "--retry-dead", "dead", "--quiet", "echo {1}")
+    assert sorted(again.stdout.splitlines()) == [b"a b", b"\xff"]
+    command("exec", "--retry-dead", "dead", "echo", ":::", "a", code=2)
+
+
+def test_a_result_folder_never_leads_out_of_its_place(folder, command):
+    names = ["..", ".", "", "../../x", "a/b", "-n", "a\nb", "{}", "\\", "\udcff"]
+    command("exec", "--results", "res", "printf %s {}", ":::", *names)
+    found = sorted(path.read_bytes() for path in (folder / "res" / "1").glob("*/stdout"))
+    assert found == sorted(map(os.fsencode, names))

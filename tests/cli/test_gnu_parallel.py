@@ -100,7 +100,7 @@ WRITTEN = [
     "PARALLEL -u -j1 'echo {}; echo {} >&2' ::: a b >both 2>&1",
     "PARALLEL --line-buffer --tag -j2 'echo {}; [ {} = a ] && read x <gate; [ {} = b ] && : >gate; printf {}' ::: a b",
     "PARALLEL --delay 0.01 --env HOME --load 1000 -k echo ::: 1 2",
-    "PARALLEL --joblog log 'exit {}' ::: 0 3; PARALLEL --joblog log --retry-failed; cut -f1,5- log; rm log",
+    "PARALLEL -j1 --joblog log 'exit {}' ::: 0 3; PARALLEL --joblog log --retry-failed; cut -f1,5- log; rm log",
 ]
 GNU = [
     *WRITTEN,

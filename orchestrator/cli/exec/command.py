@@ -15,6 +15,7 @@ from orchestrator.cli.exec.arguments.rows import ListedRows, Rows, all_at_once
 from orchestrator.cli.exec.arguments.sources import rows_of
 from orchestrator.cli.exec.blocks.cutting import Block, Blocks, blocks_of
 from orchestrator.cli.exec.blocks.dealing import DealtBlocks
+from orchestrator.cli.exec.dead_letters import rows_of_letters
 from orchestrator.cli.exec.resume import check_same, commands_done, lines_of_log
 from orchestrator.cli.exec.run import CommandRun
 from orchestrator.cli.session.exit_codes import show
@@ -79,7 +80,8 @@ def _that_failed(settings: ExecSettings) -> _Plan:
 
 def _with_arguments(settings: ExecSettings) -> _Plan:
     """Return the rows of arguments, the command that they go into, and the names of their columns."""
-    rows, names = rows_of(settings.inputs)
+    retried = settings.failures.retry_dead
+    rows, names = rows_of(settings.inputs) if retried is None else (rows_of_letters(retried), ())
     template = _template(settings, replace(settings.command.places, names=names))
     rows = _packed(rows, template, settings)
     _check_groups(template, rows)
@@ -99,7 +101,7 @@ def _with_blocks(settings: ExecSettings) -> _Plan:
 
 def _check_command(settings: ExecSettings) -> None:
     inputs = settings.inputs
-    if settings.logs.retry_failed:
+    if settings.logs.retry_failed or settings.failures.retry_dead is not None:
         return
     if settings.command.line is None and not (inputs.words or inputs.files) and sys.stdin.isatty():
         raise ConfigError("no command given: orchestrator exec COMMAND INPUT...")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.cli.exec.arguments.rows import Rows
+from orchestrator.cli.exec.dead_letters import DeadCommands
 from orchestrator.cli.exec.ended_commands import EndedCommands
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput, to_stderr
@@ -105,6 +106,7 @@ class CommandRun:
         self._output: GroupedOutput | None = None
         self._sink: ByteSink | None = None
         self._results: Observer[Settled] | None = None
+        self._letters: Observer[Settled] | None = None
         self._lock: IO[bytes] | None = None
         self._console: Console | None = None
         self._logs = AttemptLogs([])
@@ -155,6 +157,8 @@ class CommandRun:
         """Open all outputs, and return what takes results there, last step first."""
         settings, done = self._settings, self._done
         self._logs = _open_logs(settings)
+        if settings.failures.dead_letter is not None:
+            self._letters = DeadCommands(settings.failures.dead_letter, mode_beside([settings.output.path]))
         if settings.output.results is not None:
             self._results = open_results(settings.output.results, settings.command.places)
         self._sink = _open_sink(settings.output.path, self._stopping)
@@ -177,7 +181,8 @@ class CommandRun:
             self._feed, self._tally, self._logs, self._line_of, each_try=not settings.gnu
         )
         writes = output if self._results is None else self._results
-        observers = [self._tally, ShownProgress(console, _one), writes, self._stopping]
+        letters = [] if self._letters is None else [self._letters]
+        observers = [self._tally, ShownProgress(console, _one), *letters, writes, self._stopping]
         return output, ended, ResultSink(ended.settle, observers)
 
     def _close_outputs(self, output: GroupedOutput) -> None:
@@ -187,8 +192,9 @@ class CommandRun:
             raise StoppedError("asked to stop")
         self._tally.failed += self._feed.given_up
         output.flush()  # where the run was halted, outputs may wait for those of commands that were not begun
-        if self._results is not None:
-            self._results.finish()
+        for observer in (self._results, self._letters):
+            if observer is not None:
+                observer.finish()
         for each in (self._console, self._sink, self._feed, self._logs, self._lock):
             if each is not None:
                 each.close()
@@ -256,8 +262,9 @@ class CommandRun:
         if self._ended is not None:
             with suppress(OrchestratorError):  # the log's disk may be what ended the run
                 self._ended.give_up()
-        if self._results is not None:
-            self._results.abort()
+        for observer in (self._results, self._letters):
+            if observer is not None:
+                observer.abort()
         if self._lock is not None:
             self._lock.close()
         if self._sink is not None:

@@ -54,6 +54,7 @@ def parse_exec(argv: Sequence[str], *, gnu: bool = False) -> ExecSettings:
     if given.get("engine") not in {None, "local"}:
         raise ConfigError("--engine is for run and job: exec runs commands, which are processes of their own")
     command, words = _command(tokens)
+    _check_letters(given, words or tokens.inputs)
     return ExecSettings(
         command=_command_settings(command, given),
         inputs=_inputs(tokens, words),
@@ -84,7 +85,8 @@ def _is_command(tokens: Tokens, rest: list[str], *, gnu: bool) -> bool:
 
 def _has_source(tokens: Tokens, rest: Sequence[str]) -> bool:
     """Whether it is said where the arguments come from, so that words behind the command are its own."""
-    return any(tokens.values.get(key) for key in ("arg_file", "pipe", "pipepart")) or len(rest) < tokens.left
+    sources = ("arg_file", "pipe", "pipepart", "retry_dead")
+    return any(tokens.values.get(key) for key in sources) or len(rest) < tokens.left
 
 
 def _names_places(words: Sequence[str], places: Places) -> bool:
@@ -110,6 +112,14 @@ def _command(tokens: Tokens) -> tuple[str | None, list[str]]:
         raise ConfigError(f"unexpected {words[1]!r} between the command and :::; put arguments after :::")
     line = quoted_words(words[:1], _places(tokens.values)) if tokens.values.get("quote") else words[0]
     return line, words[1:]
+
+
+def _check_letters(given: dict[str, Any], words: Sequence[str]) -> None:
+    retried = given.get("retry_dead")
+    if retried is not None and (words or given.get("arg_file") or given.get("pipe") or given.get("pipepart")):
+        raise ConfigError(f"--retry-dead {retried} already has the arguments: give no others")
+    if retried is not None and retried == given.get("dead_letter"):
+        raise ConfigError(f"--dead-letter {retried} is the file that --retry-dead reads; give another one")
 
 
 def _places(given: dict[str, Any]) -> Places:
@@ -203,6 +213,8 @@ def _failures(given: dict[str, Any], *, gnu: bool) -> FailureSettings:
         timeout_s=None if share is not None else _timeout(timeout),
         timeout_share=None if share is None else seconds("--timeout", share) / 100,
         retries=max(0, retries - 1) if gnu else retries,
+        dead_letter=given.get("dead_letter"),
+        retry_dead=given.get("retry_dead"),
         retry_delay_s=seconds("--retry-delay", given.get("retry_delay", "0")),
         halt=parse_halt(given.get("halt", "never")),
     )

@@ -59,6 +59,10 @@ class FailureSettings:
     """Of the median of those that succeeded; None: that doesn't matter."""
     retries: int
     retry_delay_s: float
+    dead_letter: str | None
+    """The file for commands that failed."""
+    retry_dead: str | None
+    """The file of an earlier run's, whose arguments are those of this one."""
     halt: Halt
 
 

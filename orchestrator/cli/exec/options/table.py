@@ -109,6 +109,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "median of those that succeeded so far", "S"),
         _of("--retries", "retry a failed command up to N times (GNU parallel's N counts the first run too)", "N"),
         _of("--retry-delay", "seconds before the first retry, doubled for each one after", "S"),
+        _of("--dead-letter", "write every command that failed to FILE as a JSON line: arguments, command line, exit "
+            "value, signal, and the beginning of what it wrote", "FILE"),
+        _of("--retry-dead", "take the arguments from the commands that an earlier run wrote to --dead-letter FILE",
+            "FILE"),
         _of("--halt --halt-on-error", "stop early: soon,fail=1 starts no more commands after the first failure; "
             "now,fail=1 also kills those that run; also fail=N%%, success=…, done=…; percentages are of all commands "
             "(default: never)", "WHEN", key="halt"),
