@@ -12,7 +12,7 @@ import subprocess
 import pytest
 from support.seed import SEED
 
-from workers.commands.template import Places, TemplateError, parse
+from workers.commands.template import Placeholders, TemplateError, parse
 
 NAMES = int(os.environ.get("CHAOS_NAMES", "30"))
 LINES = int(os.environ.get("CHAOS_LINES", "30"))
@@ -123,10 +123,10 @@ def test_a_name_arrives_as_it_is_in_every_kind_of_place(tmp_path):
 
 
 NEW_PLACES = {
-    "show {:-x} {+/} {1:-x} '{..}'": (Places(plus=True), lambda name: [name or "x", name.rpartition("/")[0], name or "x", None]),
-    "show {x} '{x}' \"{x}\" a{x}b": (Places(names=("x",)), lambda name: [name, name, name, f"a{name}b"]),
-    "show {py: _} '{py: _ + \"}\"}' {py: len(args)}": (Places(), lambda name: [name, name + "}", "1"]),
-    "show ,, x',,' {}": (Places(",,"), lambda name: [name, "x" + name, "{}"]),
+    "show {:-x} {+/} {1:-x} '{..}'": (Placeholders(plus=True), lambda name: [name or "x", name.rpartition("/")[0], name or "x", None]),
+    "show {x} '{x}' \"{x}\" a{x}b": (Placeholders(names=("x",)), lambda name: [name, name, name, f"a{name}b"]),
+    "show {py: _} '{py: _ + \"}\"}' {py: len(args)}": (Placeholders(), lambda name: [name, name + "}", "1"]),
+    "show ,, x',,' {}": (Placeholders(",,"), lambda name: [name, "x" + name, "{}"]),
 }
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from orchestrator.cli.exec.arguments.lines import StreamedLines
 from orchestrator.cli.exec.arguments.records import Records
+from orchestrator.cli.exec.arguments.resume import check_same, commands_done
 from orchestrator.cli.exec.arguments.rows import CombinedRows, all_at_once
 from orchestrator.cli.exec.arguments.sources import InputSettings, rows_of
-from orchestrator.cli.exec.resume import check_same, commands_done
 from orchestrator.cli.logs.joblog import COLUMNS
 from orchestrator.errors import ConfigError, ResumeMismatchError
 from workers.commands.template import parse

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers.commands.inputs import Feeder, Input, as_file
 from workers.commands.lines import PassedLines
-from workers.commands.places import PlainTemplate
+from workers.commands.placeholders import PlainTemplate
 from workers.commands.template import CommandTemplate, TemplateError
 from workers.process import context
 

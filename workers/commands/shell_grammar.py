@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from workers.commands.places import BARE, DIGITS, DOUBLE, SINGLE, Place, Places, TemplateError
+from workers.commands.placeholders import BARE, DIGITS, DOUBLE, SINGLE, Place, Placeholders, TemplateError
 from workers.commands.shell_code import ASSIGNMENT, Word, refused_word
 
 _OPERATORS = (";;&", ";;", ";&", "&&", "||", "|&", ";", "&", "|", "\n")
@@ -63,7 +63,7 @@ class _Commands:
 class ShellPlaces:
     """Reads one command line."""
 
-    def __init__(self, text: str, places: Places) -> None:
+    def __init__(self, text: str, places: Placeholders) -> None:
         self.words: list[tuple[int, int]] = []
         """Where the innermost words with places in them begin and end."""
         self.ends_with_command_name = False

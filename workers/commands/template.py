@@ -1,4 +1,4 @@
-"""Turns a command line with places for arguments (`workers/commands/places.py`) into shell text.
+"""Turns a command line with places for arguments (`workers/commands/placeholders.py`) into shell text.
 
 Pure.
 
@@ -16,24 +16,24 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from workers.commands.places import (
+from workers.commands.placeholders import (
     BARE,
     DIGITS,
     DOUBLE,
     RAW,
     SINGLE,
     Place,
-    Places,
+    Placeholders,
     TemplateError,
     counted,
     number_or_values,
 )
 from workers.commands.shell_grammar import ShellPlaces, Where
 
-__all__ = ["CommandTemplate", "Place", "Places", "TemplateError", "bare_commands", "parse", "quoted_words"]
+__all__ = ["CommandTemplate", "Place", "Placeholders", "TemplateError", "bare_commands", "parse", "quoted_words"]
 
 SHELL = "/bin/sh"
-_PLAIN = Places()
+_PLAIN = Placeholders()
 _LONGEST_TEXT = 120_000
 """Bytes of the shell's text; the kernel takes 131,071 as one argument."""
 _PIECE = _LONGEST_TEXT // 4
@@ -115,7 +115,7 @@ class CommandTemplate:
         return replace(self, parts=tuple(map(known, self.parts)))
 
     @property
-    def places(self) -> list[Place]:
+    def placeholders(self) -> list[Place]:
         """The places in it."""
         inside = [each for part in self.parts for each in (part.parts if isinstance(part, Repeated) else (part,))]
         return [each for each in inside if isinstance(each, Place)]
@@ -123,17 +123,17 @@ class CommandTemplate:
     @property
     def groups(self) -> int:
         """The least number of groups of arguments that the places need."""
-        return max((abs(place.group) for place in self.places if place.group), default=1)
+        return max((abs(place.group) for place in self.placeholders if place.group), default=1)
 
     @property
     def names_slot(self) -> bool:
         """Whether the line depends on the slot that it runs in."""
-        return any(place.what == "slot" or "slot" in place.text for place in self.places)
+        return any(place.what == "slot" or "slot" in place.text for place in self.placeholders)
 
     @property
     def names_total(self) -> bool:
         """Whether the line has the number of all commands in it."""
-        return any(place.what == "total" for place in self.places)
+        return any(place.what == "total" for place in self.placeholders)
 
     def _spread(self, arguments: tuple[str, ...]) -> list[str | Place]:
         found: list[str | Place] = []
@@ -144,7 +144,7 @@ class CommandTemplate:
 
 def parse(
     text: str,
-    places: Places = _PLAIN,
+    places: Placeholders = _PLAIN,
     *,
     shell: str = SHELL,
     appends: bool = True,
@@ -180,12 +180,12 @@ def bare_commands(shell: str = SHELL) -> CommandTemplate:
     return CommandTemplate((Place("argument", within=RAW),), shell)
 
 
-def quoted_words(words: Sequence[str], places: Places) -> str:
+def quoted_words(words: Sequence[str], places: Placeholders) -> str:
     """Return a command line in which the shell sees nothing but words and places in these words, as under --quote."""
     return " ".join("".join(_literal(each, places)) or "''" for each in words)
 
 
-def _literal(word: str, places: Places) -> Iterator[str]:
+def _literal(word: str, places: Placeholders) -> Iterator[str]:
     """Yield a word's text in quotes, and its places as they are."""
     done = 0
     while found := places.search(word, done):

@@ -11,17 +11,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.exec.arguments.packing import PackedRows
+from orchestrator.cli.exec.arguments.resume import check_same, commands_done, lines_of_log
 from orchestrator.cli.exec.arguments.rows import ListedRows, Rows, all_at_once
 from orchestrator.cli.exec.arguments.sources import rows_of
 from orchestrator.cli.exec.blocks.cutting import Block, Blocks, blocks_of
 from orchestrator.cli.exec.blocks.dealing import DealtBlocks
 from orchestrator.cli.exec.dead_letters import rows_of_letters
-from orchestrator.cli.exec.resume import check_same, commands_done, lines_of_log
 from orchestrator.cli.exec.run import CommandRun
 from orchestrator.cli.session.exit_codes import show
 from orchestrator.cli.session.run import run_command
 from orchestrator.errors import ConfigError
-from workers.commands.template import CommandTemplate, Places, TemplateError, bare_commands, parse
+from workers.commands.template import CommandTemplate, Placeholders, TemplateError, bare_commands, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ _Plan = tuple[Rows | Blocks, CommandTemplate, tuple[str, ...]]
 def _planned(settings: ExecSettings) -> _Plan:
     if settings.logs.retry_failed:
         return _that_failed(settings)
-    return _with_arguments(settings) if settings.blocks is None else _with_blocks(settings)
+    return _with_arguments(settings) if settings.command.blocks is None else _with_blocks(settings)
 
 
 def _that_failed(settings: ExecSettings) -> _Plan:
@@ -92,11 +92,11 @@ def _with_arguments(settings: ExecSettings) -> _Plan:
 
 def _with_blocks(settings: ExecSettings) -> _Plan:
     """Return the blocks of standard input, and the command that reads them."""
-    assert settings.blocks is not None  # noqa: S101 - for the type checker
+    assert settings.command.blocks is not None  # noqa: S101 - for the type checker
     workers = settings.pace.sizing.workers
-    blocks = blocks_of(settings.blocks, workers)
+    blocks = blocks_of(settings.command.blocks, workers)
     template = _template(settings, settings.command.places)
-    return DealtBlocks(blocks, workers) if settings.blocks.deals else blocks, template, ()
+    return DealtBlocks(blocks, workers) if settings.command.blocks.deals else blocks, template, ()
 
 
 def _check_command(settings: ExecSettings) -> None:
@@ -107,8 +107,8 @@ def _check_command(settings: ExecSettings) -> None:
         raise ConfigError("no command given: orchestrator exec COMMAND INPUT...")
 
 
-def _template(settings: ExecSettings, places: Places) -> CommandTemplate:
-    command, packing, blocks = settings.command, settings.inputs.packing, settings.blocks
+def _template(settings: ExecSettings, places: Placeholders) -> CommandTemplate:
+    command, packing, blocks = settings.command, settings.inputs.packing, settings.command.blocks
     if command.line is None:
         return bare_commands(command.shell)
     return parse(

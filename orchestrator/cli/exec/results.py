@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.cli.exec.feed import Settled
-    from workers.commands.places import Places
+    from workers.commands.placeholders import Placeholders
 
 _TABLES = {".csv": ",", ".tsv": "\t", ".json": ""}
 
 
-def open_results(name: str, places: Places) -> Observer[Settled]:
+def open_results(name: str, places: Placeholders) -> Observer[Settled]:
     """Return what takes the results that `--results NAME` asks for.
 
     Raises:
@@ -42,7 +42,7 @@ def open_results(name: str, places: Places) -> Observer[Settled]:
 class ResultFiles(Observer["Settled"]):
     """A folder, or three files, for each command."""
 
-    def __init__(self, name: str, places: Places) -> None:
+    def __init__(self, name: str, places: Placeholders) -> None:
         """Take the name, which may have places in it."""
         self._name = places.plain(name)
         self._folder = name

@@ -18,9 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 from orchestrator.cli.exec.arguments.rows import Rows
 from orchestrator.cli.exec.dead_letters import DeadCommands
 from orchestrator.cli.exec.ended_commands import EndedCommands
-from orchestrator.cli.exec.feed import CommandFeed, OverdueError
+from orchestrator.cli.exec.feed import CommandFeed, OverdueError, Pace
 from orchestrator.cli.exec.output import GroupedOutput, to_stderr
-from orchestrator.cli.exec.pace import Pace
 from orchestrator.cli.exec.results import kept, open_results
 from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
 from orchestrator.cli.exec.tally import CommandTally, gnu_exit_code, said
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.session.steering import Steering
     from orchestrator.engine.recovery.item_errors import Failure
     from orchestrator.graph.runner import Runner
-    from workers.commands.places import PlainTemplate
+    from workers.commands.placeholders import PlainTemplate
 
     _CommandSink = ResultSink[runner.CommandResult | Failure, Settled]
 
@@ -90,9 +89,10 @@ class CommandRun:
         self._rows = rows
         self._tally = CommandTally(keeps_times=settings.failures.timeout_share is not None)
         self._halt = HaltCount(settings.failures.halt, rows.total)
+        blocks = settings.command.blocks
         self._feed = CommandFeed(
             rows,
-            retries=0 if settings.blocks is not None and settings.blocks.deals else settings.failures.retries,
+            retries=0 if blocks is not None and blocks.deals else settings.failures.retries,  # what is dealt is gone
             retry_delay_s=settings.failures.retry_delay_s,
             done=done,
             slots=lambda: self._pool.size,
@@ -227,7 +227,7 @@ class CommandRun:
         command_runner = runner.CommandRunner(
             self._template,
             os.getpid(),
-            as_file=settings.blocks is not None and settings.blocks.as_file,
+            as_file=settings.command.blocks is not None and settings.command.blocks.as_file,
             mode=settings.output.mode,
             tag=self._tag,
             lock_fd=-1 if self._lock is None else self._lock.fileno(),

@@ -109,7 +109,7 @@ class Holder:
         self.fd = fd
         self._held = 1
 
-    def hold(self) -> None:
+    def take(self) -> None:
         """Count one block more."""
         self._held += 1
 
@@ -206,7 +206,7 @@ class FileBlocks:
     def _end(self, fd: int, start: int, size: int) -> int:
         cut = self._cut
         if self._overshoots and cut.records is None:
-            return cut.ends.following(fd, start + cut.size_bytes, size)
+            return cut.ends.first(fd, start + cut.size_bytes, size)
         while (end := next(self._cut.ends_in(fd, start, size, ended=True), None)) is None:
             if self._cut.size_bytes >= size - start:
                 return size
@@ -336,7 +336,7 @@ class PipedBlocks:
         os.ftruncate(file, cuts[-1])
         with self._changed:
             for start, end in itertools.pairwise(cuts):
-                holder.hold()
+                holder.take()
                 is_whole = not (start or before) and end == cuts[-1]
                 self._blocks.append(Block(Input(path, start, end, before, is_whole=is_whole), holder))
             holder.release()

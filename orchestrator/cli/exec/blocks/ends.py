@@ -39,7 +39,7 @@ class RecordEnds:
                 return None
             window *= 4
 
-    def following(self, fd: int, at: int, high: int) -> int:
+    def first(self, fd: int, at: int, high: int) -> int:
         """Return the first place where a record ends whose end begins at `at` or later, or `high`."""
         if not self.separator:
             return min(at, high)

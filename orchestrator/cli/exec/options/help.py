@@ -16,7 +16,7 @@ places in COMMAND (without one, the argument is appended):
   {#}  number of the command, from 1              {%}  slot that it runs in, from 1 to the number of workers
   {py: expression}     in Python; _ is the argument, args are all, and there are seq, slot, os and re: {py: _.upper()}
   Arguments are passed literally, inside quotes too: exec 'echo "{}"' is right. The shell never runs their contents.
-  Places are refused where the shell would evaluate them again: in backticks, ${…}, arithmetic, here-documents
+  Placeholders are refused where the shell would evaluate them again: in backticks, ${…}, arithmetic, here-documents
   and the code of eval, trap, ssh and sh -c. Write sh -c 'cat "$1"' sh {}, or set a variable first: x={}; cat <<END …
 
 examples:

@@ -27,7 +27,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.pool.size.sizing import Sizing, parse_sizing
 from orchestrator.settings import parse_size, usable_cpus
 from orchestrator.sinks.disk.output_file import is_standard_output
-from workers.commands.places import Places, TemplateError
+from workers.commands.placeholders import Placeholders, TemplateError
 from workers.commands.shells import chosen_shell
 from workers.commands.template import quoted_words
 
@@ -56,9 +56,8 @@ def parse_exec(argv: Sequence[str], *, gnu: bool = False) -> ExecSettings:
     command, words = _command(tokens)
     _check_letters(given, words or tokens.inputs)
     return ExecSettings(
-        command=_command_settings(command, given),
+        command=_command_settings(command, tokens),
         inputs=_inputs(tokens, words),
-        blocks=block_settings(given, tokens),
         output=_output(given, gnu=gnu),
         failures=_failures(given, gnu=gnu),
         pace=_pace(given),
@@ -80,7 +79,7 @@ def _is_command(tokens: Tokens, rest: list[str], *, gnu: bool) -> bool:
         return True
     if any(blank in rest[0] for blank in " \t\n"):
         return False
-    return _has_source(tokens, rest) or _names_places(rest[1:], _places(tokens.values))
+    return _has_source(tokens, rest) or _names_places(rest[1:], _placeholders(tokens.values))
 
 
 def _has_source(tokens: Tokens, rest: Sequence[str]) -> bool:
@@ -89,12 +88,12 @@ def _has_source(tokens: Tokens, rest: Sequence[str]) -> bool:
     return any(tokens.values.get(key) for key in sources) or len(rest) < tokens.left
 
 
-def _names_places(words: Sequence[str], places: Places) -> bool:
+def _names_places(words: Sequence[str], places: Placeholders) -> bool:
     """Whether there is a place in one of the words which is no file's name, as those of a pattern are."""
     return any(_has_place(word, places) and not os.path.lexists(word) for word in words)
 
 
-def _has_place(word: str, places: Places) -> bool:
+def _has_place(word: str, places: Placeholders) -> bool:
     try:
         return places.search(word) is not None
     except TemplateError:
@@ -107,10 +106,10 @@ def _command(tokens: Tokens) -> tuple[str | None, list[str]]:
     if not words:
         return None, []
     if tokens.is_command:
-        return quoted_words(words, _places(tokens.values)) if tokens.values.get("quote") else " ".join(words), []
+        return quoted_words(words, _placeholders(tokens.values)) if tokens.values.get("quote") else " ".join(words), []
     if len(words) > 1 and (tokens.inputs or tokens.values.get("arg_file")):
         raise ConfigError(f"unexpected {words[1]!r} between the command and :::; put arguments after :::")
-    line = quoted_words(words[:1], _places(tokens.values)) if tokens.values.get("quote") else words[0]
+    line = quoted_words(words[:1], _placeholders(tokens.values)) if tokens.values.get("quote") else words[0]
     return line, words[1:]
 
 
@@ -122,18 +121,19 @@ def _check_letters(given: dict[str, Any], words: Sequence[str]) -> None:
         raise ConfigError(f"--dead-letter {retried} is the file that --retry-dead reads; give another one")
 
 
-def _places(given: dict[str, Any]) -> Places:
-    return Places(given.get("replace", "{}"), plus=bool(given.get("plus")))
+def _placeholders(given: dict[str, Any]) -> Placeholders:
+    return Placeholders(given.get("replace", "{}"), plus=bool(given.get("plus")))
 
 
-def _command_settings(line: str | None, given: dict[str, Any]) -> CommandSettings:
+def _command_settings(line: str | None, tokens: Tokens) -> CommandSettings:
+    given = tokens.values
     if given.get("replace") == "":
         raise ConfigError("-I needs a text that stands for the argument")
     try:
         shell = chosen_shell(given.get("shell"), os.environ)
     except ValueError as wrong:
         raise ConfigError(str(wrong)) from None
-    return CommandSettings(line, _places(given), shell)
+    return CommandSettings(line, _placeholders(given), shell, block_settings(given, tokens))
 
 
 def _inputs(tokens: Tokens, words: list[str]) -> InputSettings:

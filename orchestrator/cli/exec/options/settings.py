@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.commands.places import Places
+from workers.commands.placeholders import Placeholders
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.arguments.sources import InputSettings
@@ -20,8 +20,10 @@ class CommandSettings:
 
     line: str | None
     """None: the arguments are commands themselves."""
-    places: Places
+    places: Placeholders
     shell: str
+    blocks: BlockSettings | None
+    """What they read; None: they get arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,6 @@ class ExecSettings:
 
     command: CommandSettings
     inputs: InputSettings
-    blocks: BlockSettings | None
-    """None: commands get arguments."""
     output: OutputSettings
     failures: FailureSettings
     pace: PaceSettings

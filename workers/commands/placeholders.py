@@ -74,7 +74,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Placeholders:
     """The texts that count as places."""
 
     replacement: str = "{}"
@@ -150,7 +150,7 @@ def number_or_values(place: Place, arguments: tuple[str, ...], seq: int, slot: i
 
 
 @lru_cache(maxsize=8)
-def _pattern(places: Places) -> re.Pattern[str]:
+def _pattern(places: Placeholders) -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in sorted(places.names, key=len, reverse=True) if name)
     forms = f"{_FORMS}|{_MORE_FORMS}" if places.plus else _FORMS
     signs = "##|#|%" if places.plus else "#|%"
