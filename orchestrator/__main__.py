@@ -39,6 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def parallel() -> int:
+    """Run `exec` with GNU parallel's defaults, as the console script `orchestrator-parallel`."""
+    sys.argv[1:1] = ["exec", "--gnu"]
+    return main()
+
+
 class _StoppedError(BaseException):
     """A signal came before there was a run, or after it.
 

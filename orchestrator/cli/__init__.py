@@ -70,7 +70,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _exec(argv: list[str]) -> int:
-    from orchestrator.cli.exec.options import parse_exec  # noqa: PLC0415
+    from orchestrator.cli.exec.options.parse import parse_exec  # noqa: PLC0415
 
     settings = parse_exec(argv)
     from orchestrator.cli.exec.command import run_exec  # noqa: PLC0415

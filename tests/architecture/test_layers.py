@@ -43,6 +43,9 @@ LAYERS = (
     ("orchestrator.fronts",),
     ("orchestrator", "orchestrator.aggregates", "orchestrator.pandas"),  # what `import orchestrator` gives
     ("orchestrator.cli.session", "orchestrator.cli.flags", "orchestrator.cli.logs"),
+    ("orchestrator.cli.exec.arguments",),
+    ("orchestrator.cli.exec.blocks",),
+    ("orchestrator.cli.exec.options",),
     ("orchestrator.cli", "orchestrator.__main__"),
 )
 PURE = ("orchestrator.engine.core",)

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 from support.seed import SEED
 
-from workers.commands.template import TemplateError, parse
+from workers.commands.template import Placeholders, TemplateError, parse
 
 NAMES = int(os.environ.get("CHAOS_NAMES", "30"))
 LINES = int(os.environ.get("CHAOS_LINES", "30"))
@@ -120,6 +120,30 @@ def test_a_name_arrives_as_it_is_in_every_kind_of_place(tmp_path):
     compare(together, names, tmp_path)
     for kind in PLACES.keys() - several:
         compare(PLACES[kind], names[: NAMES // 10], tmp_path)
+
+
+NEW_PLACES = {
+    "show {:-x} {+/} {1:-x} '{..}'": (Placeholders(plus=True), lambda name: [name or "x", name.rpartition("/")[0], name or "x", None]),
+    "show {x} '{x}' \"{x}\" a{x}b": (Placeholders(names=("x",)), lambda name: [name, name, name, f"a{name}b"]),
+    "show {py: _} '{py: _ + \"}\"}' {py: len(args)}": (Placeholders(), lambda name: [name, name + "}", "1"]),
+    "show ,, x',,' {}": (Placeholders(",,"), lambda name: [name, "x" + name, "{}"]),
+}
+
+
+@pytest.mark.parametrize("line", NEW_PLACES)
+def test_a_name_arrives_as_it_is_in_the_places_that_options_add(line, tmp_path):
+    chance = random.Random(SEED)
+    places, wanted = NEW_PLACES[line]
+    template, repeated = parse(SHOW + line, places), parse(SHOW + "show a{}b {1}", repeats=True)
+    for name in [hostile(chance) for _ in range(NAMES // 3)]:
+        for shell in SHELLS:
+            seen, code = run(shell, template.argv((name,), 7, 1), tmp_path)
+            found = seen.split(b"\0")[:-1]
+            assert len(found) == len(wanted(name))
+            for each, expected in zip(found, wanted(name), strict=True):
+                assert expected is None or each == os.fsencode(expected), (shell, line, name)
+            both = run(shell, repeated.argv((name, "x"), 7, 1), tmp_path)
+            assert both == (b"\0".join([os.fsencode(f"a{name}b"), b"axb", os.fsencode(name), b""]), code)
 
 
 @pytest.mark.parametrize("line", REFUSED)

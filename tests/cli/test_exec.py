@@ -81,7 +81,7 @@ def test_arguments_places_and_large_outputs_in_order(folder, command):
 
 
 def test_lines_of_a_pipe_run_as_they_come_and_unordered_ones_pass_on_as_they_end(start):
-    process = start("exec", "-j2", "--unordered", "--tag", "-q", "echo '<{}>'; [ {} = first ] && sleep 600",
+    process = start("exec", "-j2", "--unordered", "--tag", "--quiet", "echo '<{}>'; [ {} = first ] && sleep 600",
         stdin=subprocess.PIPE)  # fmt: skip
     try:
         process.stdin.write(b"first\n")
@@ -143,12 +143,12 @@ def test_halt_soon_lets_what_runs_finish_and_resume_failed_runs_the_rest(folder,
     wait = "until grep -q ^2 log; do sleep 0.01; done"
     line = f"echo {{}}; [ -e again ] || case {{}} in 1) {wait};; 2) exit 4;; esac"
     inputs = ["1", "2", "3", "4"]
-    done = command("exec", "-q", "-j2", "--halt", "soon,fail=1", "--joblog", "log", "-o", "out", line, *inputs, code=3)
+    done = command("exec", "--quiet", "-j2", "--halt", "soon,fail=1", "--joblog", "log", "-o", "out", line, *inputs, code=3)
     assert (folder / "out").read_text() == "1\n2\n"
     assert "stopped by --halt soon,fail=1: 1 of 4 commands failed; out has the output so far\n" in done.stderr
     assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 4)]
     (folder / "again").touch()
-    again = command("exec", "-q", "-j2", "--joblog", "log", "--resume-failed", line, *inputs)
+    again = command("exec", "--quiet", "-j2", "--joblog", "log", "--resume-failed", line, *inputs)
     assert (again.stdout, again.stderr) == (b"2\n3\n4\n", "")
     assert [(seq, exitval) for seq, _, exitval, *_ in log_of(folder)] == [(1, 0), (2, 0), (2, 4), (3, 0), (4, 0)]
     refused = command("exec", "--joblog", "log", "--resume", line + " ", *inputs, code=4)
@@ -158,7 +158,7 @@ def test_halt_soon_lets_what_runs_finish_and_resume_failed_runs_the_rest(folder,
 def test_halt_now_ends_what_runs_and_keeps_what_had_ended(folder, command):
     os.mkfifo(folder / "gate")
     line = "echo {}; [ {} = 1 ] && { : >gate; exec sleep 600; }; read _ <gate; exit 0"
-    done = command("exec", "-j2", "--halt", "now,success=1", "--joblog", "log", line, "1", "2", "3", code=3)
+    done = command("exec", "-j2", "--halt", "now,success=1", "--joblog", "log", line, "1", "2", "3")
     assert done.stdout == b"2\n"
     assert "stopped by --halt now,success=1: 1 of 3 commands succeeded; 1 running command was killed\n" in done.stderr
     assert [entry[:4] for entry in log_of(folder)] == [(1, 2, 0, 15), (2, 2, 0, 0)]
@@ -223,3 +223,23 @@ def test_a_mistake_is_one_line_and_starts_nothing(capfdbinary, arguments, said):
 def test_no_more_workers_start_than_there_are_commands(folder, command, arguments, workers):
     command("exec", "-j", "200", "--report", "report", "echo {}", ":::", *arguments)
     assert json.loads((folder / "report").read_text())["pool"]["workers"] == workers
+
+
+def test_dead_letters_hold_what_failed_and_are_run_again(folder, command):
+    line = "echo {1}; echo {2} >&2; [ -e again ] || exit {2}"
+    command("exec", "--dead-letter", "dead", line, ":::", "a b", "\udcff", ":::", "0", "3", code=1)
+    letters = [json.loads(line)["item"] for line in (folder / "dead").read_text().splitlines()]
+    assert sorted((each["arguments"][0], each["stdout"], each["stderr"], each["exitval"]) for each in letters) == [
+        ("a b", "a b\n", "3\n", 3), ("\udcff", "\ufffd\n", "3\n", 3),
+    ]  # fmt: skip
+    (folder / "again").touch()
+    again = command("exec", "--retry-dead", "dead", "--quiet", "echo {1}")
+    assert sorted(again.stdout.splitlines()) == [b"a b", b"\xff"]
+    command("exec", "--retry-dead", "dead", "echo", ":::", "a", code=2)
+
+
+def test_a_result_folder_never_leads_out_of_its_place(folder, command):
+    names = ["..", ".", "", "../../x", "a/b", "-n", "a\nb", "{}", "\\", "\udcff"]
+    command("exec", "--results", "res", "printf %s {}", ":::", *names)
+    found = sorted(path.read_bytes() for path in (folder / "res" / "1").glob("*/stdout"))
+    assert found == sorted(map(os.fsencode, names))

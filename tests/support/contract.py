@@ -13,7 +13,7 @@ from collections.abc import Iterator
 MODULES = ("orchestrator", "workers")
 PARSERS = {
     "run": ("orchestrator.cli.run.options", "run_parser"),
-    "exec": ("orchestrator.cli.exec.options", "exec_parser"),
+    "exec": ("orchestrator.cli.exec.options.help", "exec_parser"),
     "job": ("orchestrator.cli.job.options", "job_parser"),
 }
 

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator import ConfigError, OrchestratorError
 from orchestrator.checkpoint.journal import Journal
-from orchestrator.cli.exec.resume import commands_done
+from orchestrator.cli.exec.arguments.resume import commands_done
 from orchestrator.cli.logs.attempts import Attempt
 from orchestrator.cli.logs.joblog import Joblog
 from orchestrator.cli.logs.trace import Trace

@@ -4,11 +4,19 @@ import os
 
 import pytest
 
-from orchestrator.cli.exec.arguments import StreamedRows, all_at_once, rows_of
-from orchestrator.cli.exec.resume import check_same, commands_done
+from orchestrator.cli.exec.arguments.lines import StreamedLines
+from orchestrator.cli.exec.arguments.records import Records
+from orchestrator.cli.exec.arguments.resume import check_same, commands_done
+from orchestrator.cli.exec.arguments.rows import CombinedRows, all_at_once
+from orchestrator.cli.exec.arguments.sources import InputSettings, rows_of
 from orchestrator.cli.logs.joblog import COLUMNS
 from orchestrator.errors import ConfigError, ResumeMismatchError
 from workers.commands.template import parse
+
+
+def rows(*words, **options):
+    """The rows of arguments that these words behind the command mean."""
+    return rows_of(InputSettings(words, **options))[0]
 
 
 @pytest.fixture
@@ -19,7 +27,7 @@ def files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "rows"),
+    ("words", "expected"),
     [
         ("a b", ["a", "b"]),
         ("::: a b", ["a", "b"]),
@@ -33,34 +41,34 @@ def files(tmp_path, monkeypatch):
         ("::: x ::: a b ::::+ lines", ["x a l1", "x b l 2"]),
     ],
 )
-def test_rows(files, words, rows):
-    found = rows_of(words.split())
-    assert [" ".join(row) for row in found] == rows
-    assert found.total == len(rows)
+def test_rows(files, words, expected):
+    found = rows(*words.split())
+    assert found.total == len(expected)
+    assert [" ".join(row) for row in found] == expected
 
 
 def test_null_and_mistakes(files):
-    assert list(rows_of(["::::", "null"], null=True)) == [("a\nb",), ("c",)]
+    assert list(rows("::::", "null", end=b"\0")) == [("a\nb",), ("c",)]
     for words, said in (("::::", "needs the name"), (":::: gone", "gone: No such file"), (":::+ a", "none")):
         with pytest.raises(ConfigError, match=said):
-            rows_of(words.split())
+            rows(*words.split())
 
 
 def test_lines_of_a_pipe_come_as_they_arrive():
     read, write = os.pipe()
     try:
-        rows = StreamedRows(read, b"\n")
-        assert rows.total is None
-        lines = iter(rows)
+        found = CombinedRows([[Records(StreamedLines(read, b"\n"))]])
+        assert found.total is None
+        lines = iter(found)
         os.write(write, b"one\ntw")
         assert next(lines) == ("one",)
-        assert not rows.ready()  # half a line is none
+        assert not found.ready()  # half a line is none
         os.write(write, b"o\n\xff\nlast")
         os.close(write)
         assert list(lines) == [("two",), (os.fsdecode(b"\xff"),), ("last",)]
     finally:
         os.close(read)
-    assert all_at_once(rows_of(["::: ", "a"])).total == 2
+    assert all_at_once(rows("::: ", "a")).total == 2
 
 
 def log(*lines):
@@ -86,10 +94,10 @@ def test_what_need_not_run_again(files, tmp_path):
 
 def test_a_log_of_other_commands_is_refused():
     same, slot = parse("c {}"), parse("c {} {%}")
-    check_same("log", {0: "c 1", 2: "c 3"}, same, rows_of(["1", "2", "3"]))
-    check_same("log", {0: "c 1 2"}, slot, rows_of(["1"]))
-    check_same("log", {0: "c 'a b'"}, same, rows_of(["a\nb"]))
+    check_same("log", {0: "c 1", 2: "c 3"}, same, rows("1", "2", "3"))
+    check_same("log", {0: "c 1 2"}, slot, rows("1"))
+    check_same("log", {0: "c 'a b'"}, same, rows("a\nb"))
     with pytest.raises(ResumeMismatchError, match="command 2 was 'c 2' there and is 'c x' now"):
-        check_same("log", {1: "c 2"}, same, rows_of(["1", "x"]))
+        check_same("log", {1: "c 2"}, same, rows("1", "x"))
     with pytest.raises(ResumeMismatchError, match="it lists command 3, but there are only 1 now"):
-        check_same("log", {0: "c 1", 2: "c 3"}, same, rows_of(["1"]))
+        check_same("log", {0: "c 1", 2: "c 3"}, same, rows("1"))

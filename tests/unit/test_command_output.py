@@ -8,10 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.exec import output as command_output
-from orchestrator.cli.exec.arguments import rows_of
+from orchestrator.cli.exec.arguments.sources import InputSettings, rows_of
 from orchestrator.cli.exec.feed import CommandFeed, OverdueError
 from orchestrator.cli.exec.output import GroupedOutput, _tagged
 from orchestrator.cli.session.console import Console
+
+
+def rows(*words, **options):
+    """The rows of arguments that these words behind the command mean."""
+    return rows_of(InputSettings(words, **options))[0]
 
 
 @given(st.lists(st.binary(max_size=6)), st.sampled_from([b"", b"a b\t"]))
@@ -26,7 +31,7 @@ def test_every_line_has_its_tag_however_the_output_is_cut(pieces, tag):
 
 @pytest.fixture
 def feed():
-    feed = CommandFeed(rows_of([str(n) for n in range(8)]), slots=lambda: 100)
+    feed = CommandFeed(rows(*map(str, range(8))), slots=lambda: 100)
     yield feed
     feed.close()
 
@@ -81,19 +86,21 @@ def test_what_is_held_has_limits(feed, monkeypatch, limit, value):
 
 def test_a_feed_gives_what_failed_again_and_ends_when_nothing_can_come_any_more():
     slots = SimpleNamespace(count=2)
-    feed = CommandFeed(rows_of(["a", "b", "c"]), retries=1, done={1}, slots=lambda: slots.count)
+    feed = CommandFeed(rows("a", "b", "c"), retries=1, done={1}, slots=lambda: slots.count)
     first, second = next_of(feed), next_of(feed)
     assert [(each.seq, each.arguments) for each in (first, second)] == [(0, ("a",)), (2, ("c",))]
     assert not feed.ready()  # both slots are taken
     slots.count = 3
     assert not feed.ready()  # nothing is left, but what runs may fail
-    feed.back(0).close()
-    assert feed.try_again(first)
+    running = feed.back(0)
+    running.close()
+    assert feed.try_again(running)
     assert feed.given_up == 0
     again = next_of(feed)
     assert (again.seq, again.attempt) == (0, 2)
-    assert not feed.try_again(again)
-    feed.back(0).close()
+    running = feed.back(0)
+    assert not feed.try_again(running)
+    running.close()
     assert not feed.ready()
     feed.back(2).close()
     assert feed.ready()
@@ -101,14 +108,15 @@ def test_a_feed_gives_what_failed_again_and_ends_when_nothing_can_come_any_more(
 
 
 def test_a_feed_that_is_stopped_gives_nothing_and_ends_with_what_runs():
-    feed = CommandFeed(rows_of(["a", "b", "c"]), retries=1, retry_delay_s=1e6, slots=lambda: 2)
+    feed = CommandFeed(rows("a", "b", "c"), retries=1, retry_delay_s=1e6, slots=lambda: 2)
     first, second = next_of(feed), next_of(feed)
-    feed.back(first.seq).close()
-    assert feed.try_again(first)
+    running = feed.back(first.seq)
+    running.close()
+    assert feed.try_again(running)
     assert feed.wait_s > 1e5
     feed.stop()
     assert (feed.ready(), feed.wait_s, feed.given_up) == (False, None, 1)
-    assert not feed.try_again(second)
+    assert not feed.try_again(feed.running[second.seq])
     feed.overdue = True
     with pytest.raises(OverdueError):
         feed.ready()

@@ -1,4 +1,4 @@
-"""Places in a command line: what is put in, and that the shell gives it back as it was."""
+"""Placeholders in a command line: what is put in, and that the shell gives it back as it was."""
 
 import os
 import subprocess

@@ -12,17 +12,22 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
+import sys
 import time
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from workers.commands.template import CommandTemplate
+from workers.commands.inputs import Feeder, Input, as_file
+from workers.commands.lines import PassedLines
+from workers.commands.placeholders import PlainTemplate
+from workers.commands.template import CommandTemplate, TemplateError
 from workers.process import context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 END_SIGNAL = signal.SIGUSR2
 """Asks a worker to end the command that it runs, and to begin none any more."""
@@ -45,6 +50,9 @@ class Command:
     out_fd: int
     """The coordinator's descriptor of the file for standard output."""
     err_fd: int
+    stdin: Input | None = None
+    """None: nothing."""
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +89,39 @@ class CommandRunner:
     """The function that runs a command, sent to each worker once."""
 
     template: CommandTemplate
-    timeout_s: float | None
     coordinator_pid: int
+    as_file: bool = False
+    """Whether a command gets its input as a file, whose name is its argument."""
+    mode: str = "group"
+    """Where commands write: "group", files of the coordinator's; "lines", its streams, by way of this worker;
+    "ungroup", its streams."""
+    tag: PlainTemplate | None = None
+    """Begins each line, where this worker passes them on."""
+    lock_fd: int = -1
+    """The coordinator's descriptor of the file that is locked around a write of lines."""
+    workdir: PlainTemplate | None = None
+    start_folder: str = ""
+    """What a relative `workdir` is relative to."""
+    tmpdir: str | None = None
 
     def __call__(self, command: Command) -> CommandResult:
         """Run the command until it ends or times out."""
         worker = _worker_id()
         numbers = command.seq + 1, worker + 1
-        line = self.template.render(command.arguments, *numbers)
         started_s, clock = time.time(), time.monotonic()
-        if _stop_request.seen:
-            end = _End(0, signal.SIGTERM, ended=True)
-        else:
-            end = self._run(self.template.argv(command.arguments, *numbers), command)
+        line = ""
+        try:
+            with ExitStack() as opened:
+                arguments, stdin, feeder = self._input(command, opened)
+                line = self.template.render(arguments, *numbers)
+                if self.workdir is not None:
+                    self._enter(self.workdir.render(arguments, *numbers))
+                if _stop_request.seen:
+                    end = _End(0, signal.SIGTERM, ended=True)
+                else:
+                    end = self._run(self.template.argv(arguments, *numbers), command, worker, stdin, feeder)
+        except (TemplateError, OSError, ValueError) as error:  # also: too long, no processes left, a NUL in it
+            end = self._not_started(command, error)
         return CommandResult(
             seq=command.seq,
             attempt=command.attempt,
@@ -109,21 +137,80 @@ class CommandRunner:
             worker=worker,
         )
 
-    def _run(self, argv: list[bytes], command: Command) -> _End:
-        out, err = (self._open(fd) for fd in (command.out_fd, command.err_fd))
-        try:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        except (OSError, ValueError) as error:  # too long for the kernel, no processes left, a NUL in it
-            os.write(err, f"orchestrator: can't start the command: {error}\n".encode())
-            return _End(_NOT_STARTED, 0)
-        finally:
-            os.close(out)
-            os.close(err)
-        return _wait_and_stop(process, self.timeout_s)
+    def _input(self, command: Command, opened: ExitStack) -> tuple[tuple[str, ...], tuple[Any, ...], Feeder | None]:
+        """Return the arguments, how standard input is opened, and what fills that if it is a pipe."""
+        given = command.stdin
+        if given is None:
+            return command.arguments, _NO_INPUT, None
+        if self.as_file:
+            if given.is_whole:
+                return (given.path,), _NO_INPUT, None
+            file = opened.enter_context(as_file(given, self.tmpdir))
+            return (f"/proc/{os.getpid()}/fd/{file.fileno()}",), _NO_INPUT, None
+        if given.is_pipe:
+            # Else a pipe whose writer has left would make its opener wait for another one.
+            fd = os.open(given.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            opened.callback(os.close, fd)
+            os.set_blocking(fd, True)
+            return command.arguments, (os.POSIX_SPAWN_DUP2, fd, 0), None
+        feeder = opened.enter_context(closing(Feeder()))
+        if not feeder.give(given):
+            feeder.end()
+        return command.arguments, (os.POSIX_SPAWN_DUP2, feeder.read_fd, 0), feeder
 
-    def _open(self, fd: int) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC  # emptied: another worker may have died with it
-        return os.open(f"/proc/{self.coordinator_pid}/fd/{fd}", flags)
+    def _run(
+        self, argv: list[bytes], command: Command, worker: int, stdin: tuple[Any, ...], feeder: Feeder | None
+    ) -> _End:
+        passing, targets = self._outputs(command, worker)
+        actions = [stdin, *targets]
+        environment = _environment()
+        environment[b"PARALLEL_SEQ"], environment[b"PARALLEL_JOBSLOT"] = b"%d" % (command.seq + 1), b"%d" % (worker + 1)
+        pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=_FOR_PYTHON)
+        if feeder is not None:
+            feeder.leave()
+        for each in passing:
+            each.leave()
+        try:
+            return _wait_and_stop(pid, command.timeout_s, feeder, passing)
+        finally:
+            for each in passing:
+                each.finish()
+
+    def _outputs(self, command: Command, worker: int) -> tuple[list[PassedLines], list[tuple[Any, ...]]]:
+        """Return what passes on the command's lines, if that is done here, and how its streams are opened."""
+        files = f"/proc/{self.coordinator_pid}/fd/"
+        if self.mode == "group":
+            flags = os.O_WRONLY | os.O_APPEND | os.O_TRUNC  # emptied: another worker may have died with it
+            names = f"{files}{command.out_fd}", f"{files}{command.err_fd}"
+            return [], [(os.POSIX_SPAWN_OPEN, at, name, flags, 0) for at, name in enumerate(names, 1)]
+        streams = [sys.stdout.fileno(), sys.stderr.fileno()]
+        if self.mode == "ungroup":
+            return [], [(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(streams, 1)]
+        numbers = command.seq + 1, worker + 1
+        tag = b"" if self.tag is None else os.fsencode(self.tag.render(command.arguments, *numbers)) + b"\t"
+        passing = [PassedLines(fd, f"{files}{self.lock_fd}", tag) for fd in streams]
+        return passing, [(os.POSIX_SPAWN_DUP2, each.write_fd, at) for at, each in enumerate(passing, 1)]
+
+    def _enter(self, folder: str) -> None:
+        path = os.path.join(self.start_folder, folder)  # noqa: PTH118 - pathlib takes long to import
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+        os.chdir(path)
+
+    def _not_started(self, command: Command, error: Exception) -> _End:
+        with open(f"/proc/{self.coordinator_pid}/fd/{command.err_fd}", "ab") as err:  # noqa: PTH123
+            err.write(f"orchestrator: can't start the command: {error}\n".encode(errors="surrogateescape"))
+        return _End(_NOT_STARTED, 0)
+
+
+_NO_INPUT = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+_FOR_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Python ignores these, and what is ignored would be so in the commands."""
+
+
+@lru_cache(maxsize=1)
+def _environment() -> dict[bytes, bytes]:
+    """Return the environment of commands, to which each adds its numbers."""
+    return dict(os.environb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,21 +259,27 @@ def prepare(nice: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     _stop_request.listen()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib takes long to import
+        with suppress(OSError):
+            if int(name) > 2:  # what this worker was started with is none of the commands' business
+                os.set_inheritable(int(name), False)
     if nice:
         os.nice(nice)
 
 
-def _wait_and_stop(process: subprocess.Popen[bytes], timeout_s: float | None) -> _End:
+def _wait_and_stop(
+    pid: int, timeout_s: float | None, feeder: Feeder | None = None, passing: Sequence[PassedLines] = ()
+) -> _End:
     """Wait for a command, and terminate it when it times out or the run ends."""
     until = None if timeout_s is None else time.monotonic() + timeout_s
-    pidfd = os.pidfd_open(process.pid)
+    pidfd = os.pidfd_open(pid)
     try:
-        came = _wait(pidfd, until)
+        came = _wait(pidfd, until, _streams(feeder, passing))
     finally:
         os.close(pidfd)
-    hard = False if came else _end_group(process.pid)
-    _, status, usage = os.wait4(process.pid, 0)
-    code = process.returncode = os.waitstatus_to_exitcode(status)
+    hard = False if came else _end_group(pid)
+    _, status, usage = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
     cpu_s, rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
     if came:
         return _End(max(code, 0), max(-code, 0), cpu_s=cpu_s, peak_rss_bytes=rss)
@@ -195,15 +288,30 @@ def _wait_and_stop(process: subprocess.Popen[bytes], timeout_s: float | None) ->
     return _End(-1 if late else 0, number, late, not late, cpu_s, rss)
 
 
-def _wait(pidfd: int, until: float | None) -> bool:
-    """Wait for the end of a process.
+_Streams = dict[int, tuple[int, Callable[[], bool]]]
+"""Descriptor -> the event that is waited for, and what is called then, which returns whether to wait for another."""
+
+
+def _streams(feeder: Feeder | None, passing: Sequence[PassedLines]) -> _Streams:
+    streams: _Streams = {each.read_fd: (select.POLLIN, each.pass_on) for each in passing}
+    if feeder is not None and feeder.write_fd >= 0:
+        streams[feeder.write_fd] = select.POLLOUT, feeder.feed_or_end
+    return streams
+
+
+def _wait(  # noqa: C901 - one wait for all that can happen
+    pidfd: int, until: float | None, streams: _Streams
+) -> bool:
+    """Wait for the end of a process, and move what it reads and writes meanwhile.
 
     Returns False if it timed out, or this worker was asked to end it.
     """
     poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    if _stop_request.wake_r >= 0:
-        poller.register(_stop_request.wake_r, select.POLLIN)
+    for fd, event in {pidfd: select.POLLIN, _stop_request.wake_r: select.POLLIN}.items():
+        if fd >= 0:
+            poller.register(fd, event)
+    for fd, (event, _) in streams.items():
+        poller.register(fd, event)
     while not _stop_request.seen:
         began = time.monotonic()
         left_s = None if until is None else min(max(0.0, until - began), _SLICE_S)
@@ -212,12 +320,17 @@ def _wait(pidfd: int, until: float | None) -> bool:
             overslept_s = time.monotonic() - began - left_s
             if overslept_s > _SLICE_S:  # all was stopped (Ctrl-Z), the command too: that is not its time
                 until += overslept_s
+        for fd in streams.keys() & happened:
+            if not streams[fd][1]():
+                poller.unregister(fd)
+                del streams[fd]
         if pidfd in happened:
             return True
-        if not happened and until is not None and time.monotonic() >= until:
+        if until is not None and time.monotonic() >= until:
             return False
-        with suppress(BlockingIOError):
-            os.read(_stop_request.wake_r, 4096)
+        if _stop_request.wake_r in happened:
+            with suppress(BlockingIOError):
+                os.read(_stop_request.wake_r, 4096)
     return False
 
 

@@ -14,15 +14,12 @@ An argument is refused where the shell would read its text again, and where shel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from workers.commands.placeholders import BARE, DIGITS, DOUBLE, SINGLE, Place, Placeholders, TemplateError
 from workers.commands.shell_code import ASSIGNMENT, Word, refused_word
-
-PLACE = re.compile(r"\{(?:(?P<sign>[#%])|(?P<group>-?[1-9][0-9]*)?(?P<form>/\.|//|/|\.)?)\}")
-BARE, SINGLE, DOUBLE, DIGITS, RAW = "bare", "single", "double", "digits", "raw"
 
 _OPERATORS = (";;&", ";;", ";&", "&&", "||", "|&", ";", "&", "|", "\n")
 _REDIRECTIONS = ("<<<", "<<-", "<<", "<>", "<&", ">>", ">&", ">|", "<", ">")
@@ -32,22 +29,14 @@ _BEFORE_COMMANDS = frozenset({
 _ENDS_WORD = frozenset(" \t\n;&|<>()")
 
 
-class TemplateError(ValueError):
-    """The command line can't be used.
-
-    The text says why.
-    """
-
-
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A place for an argument, and its context."""
+    """Where a place stands in the line, from `start` to `end`."""
 
     start: int
-    within: str
-    """BARE, SINGLE, DOUBLE or DIGITS."""
-    is_argument: bool
-    """Whether it holds an argument; else it is a number of ours."""
+    end: int
+    place: Place
+
 
 
 @dataclass(slots=True)
@@ -74,10 +63,13 @@ class _Commands:
 class ShellPlaces:
     """Reads one command line."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, places: Placeholders) -> None:
+        self.words: list[tuple[int, int]] = []
+        """Where the innermost words with places in them begin and end."""
         self.ends_with_command_name = False
         """Whether the last place is a whole word that names a command."""
         self._text = text
+        self._places = places
         self._at = 0
         self._found: list[Where] = []
         self._refused = ""
@@ -96,13 +88,15 @@ class ShellPlaces:
 
     # ---- commands and words -----------------------------------------------------------------------------------------
 
-    def _commands(self, closing: str) -> None:
+    def _commands(self, closing: str) -> None:  # noqa: C901 - the kinds of words, one after the other
         """Read commands up to the closing bracket, or to the end."""
         state = _Commands()
         while self._at < len(self._text):
             char = self._text[self._at]
             if blank := self._sees(" ", "\t", "\\\n"):
                 self._at += len(blank)
+            elif self._places.match(self._text, self._at):  # what -I names may look like a comment or an operator
+                self._take(state, self._word())
             elif char == "#":
                 end = self._text.find("\n", self._at)
                 self._at = len(self._text) if end < 0 else end
@@ -220,8 +214,10 @@ class ShellPlaces:
                 if not goes_on and (line.lstrip("\t") if without_tabs else line) == ends_with:
                     break
                 with self._refusing("a here-document"):
-                    for found in PLACE.finditer(line):
-                        self._at_place(start + found.start(), BARE)
+                    at = 0
+                    while found := self._places.search(line, at):
+                        at = found[2]
+                        self._at_place(start + found[0], BARE)
         self._documents.clear()
 
     def _word(self) -> Word:
@@ -232,12 +228,13 @@ class ShellPlaces:
             if self._at == start and self._sees("<(", ">("):
                 self._at += 2
                 self._commands(")")
-            elif char in _ENDS_WORD:
+            elif char in _ENDS_WORD and not self._places.match(self._text, self._at):
                 break
             else:
                 word.text += self._piece(char)
                 word.is_quoted |= char in "\\'\""
-        word.first_place = next((where.start for where in self._found[found:] if where.is_argument), None)
+        word.first_place = next((where.start for where in self._found[found:] if where.place.is_argument), None)
+        self.words += [(start, self._at)] if len(self._found) > found else []
         return word
 
     def _piece(self, char: str) -> str:
@@ -315,7 +312,7 @@ class ShellPlaces:
         return "$"
 
     def _parameter(self, *, quoted: bool) -> None:
-        if PLACE.match(self._text, self._at + 1):
+        if self._places.match(self._text, self._at + 1):
             raise self._refusal(self._at + 1, "${…}, which the shell expands; write the placeholder without the $")
         self._at += 2
         with self._refusing("a parameter expansion ${…}"):
@@ -353,7 +350,7 @@ class ShellPlaces:
         if end < 0:
             raise self._not_closed()
         inside = self._text[start + 2 : end]
-        if "\\" in inside or PLACE.search(inside):
+        if "\\" in inside or self._places.search(inside):
             raise self._differs("$'…'", start)
         self._at = end + 1
 
@@ -375,15 +372,15 @@ class ShellPlaces:
     def _at_place(self, at: int, within: str) -> bool:
         """Step over a place, if there is one, and note it."""
         if self._text.startswith("{=", at):
-            raise TemplateError("{= … =}, a Perl expression, is not supported; write a script and run that")
-        found = PLACE.match(self._text, at)
+            raise TemplateError("{= … =} would be Perl; write {py: _.upper()}, in Python, with _ for the argument")
+        found = self._places.match(self._text, at)
         if found is None:
             return False
-        is_argument = not found["sign"]
-        if is_argument and self._refused:
+        place, end = found
+        if place.is_argument and self._refused:
             raise self._refusal(at, self._refused)
-        self._found.append(Where(at, DIGITS if self._refused else within, is_argument))
-        self._at = max(self._at, found.end())
+        self._found.append(Where(at, end, replace(place, within=DIGITS if self._refused else within)))
+        self._at = max(self._at, end)
         return True
 
     @contextmanager
@@ -393,8 +390,8 @@ class ShellPlaces:
         self._refused = before
 
     def _refusal(self, at: int, what: str) -> TemplateError:
-        found = PLACE.match(self._text, at)
-        place = found[0] if found else "a place"
+        found = self._places.match(self._text, at)
+        place = self._text[at : found[1]] if found else "a place"
         return TemplateError(
             f"{place} at character {at + 1} of the command is inside {what}, where an argument could run as code. "
             f'Put it in a variable first (x={place}; … "$x"), or pass it as a separate argument'

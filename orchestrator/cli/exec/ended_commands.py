@@ -27,7 +27,13 @@ class EndedCommands:
     """Settles results in the order in which commands end."""
 
     def __init__(
-        self, feed: CommandFeed, tally: CommandTally, logs: AttemptLogs, line_of: Callable[[Command], str]
+        self,
+        feed: CommandFeed,
+        tally: CommandTally,
+        logs: AttemptLogs,
+        line_of: Callable[[Command], str],
+        *,
+        each_try: bool = True,
     ) -> None:
         """Begin with none.
 
@@ -35,12 +41,14 @@ class EndedCommands:
             feed: where commands come from, and go back to.
             tally: the counts.
             logs: what is told about each try.
+            each_try: whether they are told about each, not only about the last one of a command.
             line_of: gives a command as the shell would get it; for those that nobody can tell of any more.
         """
         self._feed = feed
         self._tally = tally
         self._logs = logs
         self._line_of = line_of
+        self._each_try = each_try
 
     def settle(self, ended: CommandResult | Failure) -> Settled | None:
         """Log a try that ended, and return it, or None if the command is retried.
@@ -53,13 +61,16 @@ class EndedCommands:
         else:
             result, logged = ended, False
         running = self._feed.back(result.seq)
-        if not logged:  # else by `lost`
+        if self._each_try and not logged:  # else by `lost`
             self._log(result, running)
         self._tally.cpu_s += result.cpu_s
-        if not (result.succeeded or result.ended) and self._feed.try_again(running.command):
+        if not (result.succeeded or result.ended) and self._feed.try_again(running):
             self._tally.retries += 1
             running.close()
             return None
+        if not self._each_try:
+            self._log(result, running)
+        running.release()
         return Settled(result, running)
 
     def lost(self, event: Lost) -> None:
@@ -69,7 +80,7 @@ class EndedCommands:
         """
         command: Command = event.chunk.items[0]
         running = self._feed.running.get(command.seq)
-        if running is None:
+        if running is None or not self._each_try:
             return
         self._log(_of_lost(event, running, self._line_of(command)), running)
 
@@ -81,6 +92,7 @@ class EndedCommands:
             self._tally.add(result)
             self._log(result, running)
             running.close()
+            running.release()
 
     # ---- inside -------------------------------------------------------------------------------------------------
 
@@ -98,7 +110,8 @@ class EndedCommands:
         return _made_up(running, self._line_of(command), exitval=-1 if late else int(not number), signal=number)
 
     def _log(self, result: CommandResult, running: Running) -> None:
-        self._logs.write(of_command(result, os.fstat(running.out.fileno()).st_size))
+        sent_bytes = 0 if running.block is None else running.block.input.size_bytes
+        self._logs.write(of_command(result, sent_bytes, os.fstat(running.out.fileno()).st_size))
 
 
 def _why(error: ItemError) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.exec.feed import Running, Settled
     from orchestrator.cli.session.console import Console
+    from workers.commands.runner import Command, CommandResult
 
 _SMALL_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
@@ -60,13 +61,17 @@ class Output:
     data: bytes
     file: IO[bytes] | None
     """None: it is all in `data`."""
+    head: bytes = b""
+    """Stands before it."""
 
     def __bool__(self) -> bool:
         """Tell whether there is anything."""
-        return bool(self.data) or self.file is not None
+        return bool(self.data or self.head) or self.file is not None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the text, piece by piece."""
+        if self.head:
+            yield self.head
         if self.file is None:
             if self.data:
                 yield self.data
@@ -125,7 +130,9 @@ class GroupedOutput(Observer["Settled"]):
         ordered: bool,
         to_stdout: bool,
         done: Collection[int] = (),
-        tagged: bool = False,
+        tag: Callable[[CommandResult, Command], bytes] | None = None,
+        head: Callable[[CommandResult], bytes] | None = None,
+        kept: Callable[[IO[bytes]], bytes] | None = None,
     ) -> None:
         """Take the sink of standard output.
 
@@ -137,7 +144,9 @@ class GroupedOutput(Observer["Settled"]):
             ordered: hold outputs until those of all commands before are out.
             to_stdout: whether the sink is standard output.
             done: the commands that write nothing in this run, as one before it has run them.
-            tagged: put the arguments of a command and a tab before every line of its output.
+            tag: returns what goes before every line of a command's output.
+            head: returns what goes before its output, and is tagged with it.
+            kept: keeps what a command wrote in a file of its own, and returns its name, which is written instead.
         """
         self._sink = sink
         self._console = console
@@ -148,7 +157,9 @@ class GroupedOutput(Observer["Settled"]):
         self._next = 0
         self._to_stdout = to_stdout
         self._done = done
-        self._tagged = tagged
+        self._tag = tag
+        self._head = head
+        self._kept = kept
 
     @property
     def has_room(self) -> bool:
@@ -162,13 +173,20 @@ class GroupedOutput(Observer["Settled"]):
         if settled.result.ended:
             settled.running.close()
         else:
-            self.put(settled.running)
+            result, command = settled.result, settled.running.command
+            tag = b"" if self._tag is None else self._tag(result, command)
+            self.put(settled.running, tag, b"" if self._head is None else self._head(result))
 
-    def put(self, running: Running) -> None:
+    def put(self, running: Running, tag: bytes = b"", head: bytes = b"") -> None:
         """Take the output of a command that has ended."""
         command = running.command
-        tag = os.fsencode(" ".join(command.arguments)) + b"\t" if self._tagged else b""
-        written = _Written(_output(running.out), _output(running.err), tag)
+        if self._kept is not None:
+            out = Output(self._kept(running.out) + b"\n", None)
+            running.out.close()
+        else:
+            out = _output(running.out)
+        out.head = head
+        written = _Written(out, _output(running.err), tag)
         if not self._ordered:
             self._write(written)
             return
@@ -208,7 +226,7 @@ class GroupedOutput(Observer["Settled"]):
             elif written.out:
                 self._show("stdout", written.out, written.tag, self._sink.write)
             if written.err:
-                self._show("stderr", written.err, written.tag, _to_stderr)
+                self._show("stderr", written.err, written.tag, to_stderr)
         finally:
             written.close()
 
@@ -240,7 +258,7 @@ def _tagged(tag: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
         at_start = not rest
 
 
-def _to_stderr(data: bytes) -> None:
+def to_stderr(data: bytes) -> None:
     """Write past Python's buffers.
 
     A reader of stderr that has left ends nothing.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.exec.feed import CommandFeed, Settled
     from orchestrator.cli.flags.halt import HaltCount
     from orchestrator.cli.session.signals import Signals
+    from workers.commands.runner import CommandResult
 
 _LOOK_S = 0.05
 _ENDING_S = 2 * GRACE_S + 1.0
@@ -47,6 +48,8 @@ class Stopping(Observer["Settled"]):
         self._halt = halt
         self.may_interrupt = False
         """Set around a write, which may take forever."""
+        self.reached_with: CommandResult | None = None
+        """The command with which the condition of --halt was met."""
         self._until_s = 0.0
 
     def hear_signals(self) -> None:
@@ -59,6 +62,7 @@ class Stopping(Observer["Settled"]):
         result, before = settled.result, self._halt.reached
         if result.ended or not self._halt.add(failed=not result.succeeded, succeeded=result.succeeded) or before:
             return
+        self.reached_with = result
         if self._halt.halt.when == "now":
             self._end_commands()
         else:

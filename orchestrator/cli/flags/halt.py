@@ -71,7 +71,7 @@ class HaltCount:
         self.halt = halt
         self.reached = False
         """Whether the run is to halt; stays so."""
-        self._total = total
+        self.total = total
         self._counts = {"fail": 0, "success": 0, "done": 0}
 
     def add(self, *, failed: int = 0, succeeded: int = 0) -> bool:
@@ -93,8 +93,8 @@ class HaltCount:
         number = self.halt.number
         if not self.halt.percent:
             return max(1, number)
-        if self._total is not None:
-            return max(1.0, number * self._total / 100)
+        if self.total is not None:
+            return max(1.0, number * self.total / 100)
         return max(float(_LEAST_OF_UNKNOWN), number * self._counts["done"] / 100)
 
     def reason(self, what: str) -> str:
@@ -102,6 +102,6 @@ class HaltCount:
 
         `what` is what was counted.
         """
-        of = self._counts["done"] if self._total is None else self._total
-        so_far = " so far" if self._total is None else ""
+        of = self._counts["done"] if self.total is None else self.total
+        so_far = " so far" if self.total is None else ""
         return f"--halt {self.halt}: {self._counts[self.halt.why]:,} of {of:,} {what}{so_far} {_SAID[self.halt.why]}"

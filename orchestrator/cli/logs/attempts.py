@@ -142,13 +142,13 @@ def how_lost(event: Lost) -> tuple[int, int]:
     return -1 if late else max(code, 0), max(-code, 0)
 
 
-def of_command(result: CommandResult, received_bytes: int) -> Attempt:
+def of_command(result: CommandResult, sent_bytes: int, received_bytes: int) -> Attempt:
     """Return the attempt at a command that ended."""
     return Attempt(
         seq=result.seq + 1,
         started_s=result.started_s,
         run_s=result.run_s,
-        sent_bytes=0,
+        sent_bytes=sent_bytes,
         received_bytes=received_bytes,
         exitval=result.exitval,
         signal=result.signal,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from orchestrator.cli.logs.joblog import COLUMNS, as_field
 from orchestrator.errors import ConfigError, ResumeMismatchError
 
 if TYPE_CHECKING:
-    from orchestrator.cli.exec.arguments import Rows
+    from orchestrator.cli.exec.arguments.rows import Rows
     from workers.commands.template import CommandTemplate
 
 
@@ -26,29 +27,43 @@ def commands_done(path: str, *, failed_again: bool) -> dict[int, str]:
     Raises:
         ConfigError: it is not a job log.
     """
+    done: dict[int, str] = {}
+    for seq, exitval, signal, line in _entries(path):
+        done.pop(seq, None)
+        ran = signal == 0 or exitval == -1
+        if ran and not (failed_again and exitval):
+            done[seq] = line
+    return done
+
+
+def lines_of_log(path: str) -> dict[int, str]:
+    """Return the command lines of a job log, by seq from 0.
+
+    Raises:
+        ConfigError: it is not a job log.
+    """
+    return {seq: line for seq, _, _, line in _entries(path)}
+
+
+def _entries(path: str) -> Iterator[tuple[int, int, int, str]]:
+    """Yield (seq from 0, exit value, signal, command line) of each line of a log."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             lines = file.read().split("\n")
     except FileNotFoundError:
-        return {}
+        return
     except OSError as error:
         raise ConfigError(f"can't read the job log {path}: {error.strerror}") from None
-    done: dict[int, str] = {}
     if len(lines) == 1 and "\t".join(COLUMNS).startswith(lines[0].rstrip("\0")):  # torn in its first line, or empty
-        return done
+        return
     if lines[0].split("\t") != list(COLUMNS):
         raise ConfigError(f"{path} is not a job log: its first line doesn't name the columns")
     for number, line in enumerate(lines[1:-1], 2):  # behind the last line end there may be a torn one
         fields = line.split("\t", len(COLUMNS) - 1)
         try:
-            seq, exitval, signal = int(fields[0]), int(fields[6]), int(fields[7])
-            done.pop(seq - 1, None)
-            ran = signal == 0 or exitval == -1
-            if ran and not (failed_again and exitval):
-                done[seq - 1] = fields[8]
+            yield int(fields[0]) - 1, int(fields[6]), int(fields[7]), fields[8]
         except (ValueError, IndexError):
             raise ConfigError(f"{path}, line {number}: not a line of a job log") from None
-    return done
 
 
 def check_same(path: str, done: dict[int, str], template: CommandTemplate, rows: Rows) -> None:

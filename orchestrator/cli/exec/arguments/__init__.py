@@ -1,0 +1,1 @@
+"""The arguments of commands: lines of sources, split into columns, combined, and packed into rows."""

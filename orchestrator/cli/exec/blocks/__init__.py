@@ -1,0 +1,1 @@
+"""Blocks of records for the commands' standard input, as under --pipe and --pipepart."""
