@@ -94,6 +94,15 @@ class InternalError(OrchestratorError):
         super().__init__(f"{what} (this is a bug in orchestrator; please report it)")
 
 
+class EngineLostError(OrchestratorError, ConnectionError):
+    """The executor or cluster that runs the chunks broke down, or can't be reached.
+
+    A run with a checkpoint continues from there with the same command or call.
+
+    Not `WorkerDiedError`: a worker or a node that dies is replaced, or others do its work.
+    """
+
+
 class WorkerStartError(OrchestratorError):
     """The workers can't start.
 

@@ -84,11 +84,14 @@ def flag(name: str, value: object) -> None:
         raise ConfigError(f"{name} must be True or False, not {describe(value)}")
 
 
-def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise ConfigError unless this is one of these texts."""
+def one_of(name: str, value: object, choices: tuple[str, ...], otherwise: str = "") -> None:
+    """Raise ConfigError unless this is one of these texts.
+
+    `otherwise` is what else the option may be, for the message.
+    """
     if not isinstance(value, str) or value not in choices:
-        hint = did_you_mean(value, choices)
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {describe(value)}{hint}")
+        hint, other = did_you_mean(value, choices), f", or {otherwise}" if otherwise else ""
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}{other}, not {describe(value)}{hint}")
 
 
 def arguments(name: str, value: Any) -> tuple[Any, ...]:

@@ -65,7 +65,7 @@ class Dispatcher:
         self._again = recovery.again
         self._seeded = settings.seed is not None
         self._workers = engine.size or 1
-        self._sizer = ChunkSizer("auto" if singly else options.chunk, self._workers, total)
+        self._sizer = ChunkSizer("auto" if singly else options.chunk, self._workers, total, engine.limits)
         if singly or "batches" not in engine.capabilities:
             self._sizer.pin()
         if options.at_most_once or settings.max_deaths == 1:
@@ -73,7 +73,7 @@ class Dispatcher:
         self._window = Window(self._workers, settings.buffer_bytes)
         self._most_items = settings.items_per_worker or sys.maxsize
         self._total = total
-        self._ahead = options.look_ahead and options.ahead and "processes" in engine.capabilities
+        self._ahead = options.look_ahead and options.ahead and "background" in engine.capabilities
         self._number = 0
         self._backlog: deque[Sendable] = deque()  # encoded, no lane had credit for them
         self._is_sending = self._goes_ahead = False
@@ -336,7 +336,8 @@ class Dispatcher:
             return 1
         if self._total is not None and self._total - self.cut_items <= self._workers * self.chunk_items:
             return 1  # what is left is shared out evenly rather than ahead of time
-        return depth_for(self._chunk_s, self._window.expected_bytes, self._workers)
+        depth = depth_for(self._chunk_s, self._window.expected_bytes, self._workers)
+        return max(depth, self._engine.limits.least_depth)
 
     # ---- back -----------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,8 @@ class Stage:
         """
         if options.timeout_s is not None and "deadlines" not in coordinator.capabilities:
             raise unable(coordinator.name, "timeout", "deadlines")
+        if options.at_most_once and "single runs" not in coordinator.capabilities:
+            raise unable(coordinator.name, "at_most_once", "single runs")
         self._coordinator = coordinator
         self._seeded = settings.seed is not None
         self._options = options

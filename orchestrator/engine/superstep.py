@@ -293,7 +293,7 @@ def _close(exchange: ExchangeFile) -> None:
 
 def _given_up(lost: Lost, count: int) -> WorkerDiedError:
     return WorkerDiedError(
-        f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} in a step that runs in all workers; "
+        f"{lost.who} {how_it_ended(lost)} in a step that runs in all workers; "
         f"it ran {count} times, a worker died each time, and it is not tried again",
         worker=lost.worker,
         pid=lost.pid,

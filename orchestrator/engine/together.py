@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.protocol.engine import Engine
+from orchestrator.engine.protocol.engine import Engine, unable
 from orchestrator.engine.protocol.reentrancy import importing
 from orchestrator.errors import ConfigError
 
@@ -51,6 +51,8 @@ class Together:
             ConfigError: the calling thread has one under way that can't continue before this call returns.
             ItemError: the function or an argument can't be pickled.
         """
+        if "supersteps" not in self._coordinator.capabilities:
+            raise unable(self._coordinator.name, "run_on_all or a barrier's each_worker", "supersteps")
         with importing("run_on_all"):
             from orchestrator.engine.superstep import Superstep  # noqa: PLC0415 - with the barrier, and few programs need it
 

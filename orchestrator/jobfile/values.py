@@ -59,7 +59,7 @@ class Values:
 
     def value(self, value: Any, field: Field, path: Path) -> Any:
         """Return the meaning of a value, or WRONG."""
-        if field.choices and value not in field.choices:
+        if field.choices and value not in field.choices and not str(value).startswith(field.beginnings or ("\0",)):
             choices = [str(each).lower() if isinstance(each, bool) else each for each in field.choices]
             self._diagnostics.unknown(path, str(value), f"{path[-1]!r} can't be", choices)
             return WRONG

@@ -30,12 +30,14 @@ from functools import partial
 from itertools import repeat
 from typing import Any, ClassVar
 
+from orchestrator.engine.core.chunking import LOCAL, Limits
 from orchestrator.engine.core.credits import Credits
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.engine import ALL, Capability, OutputCallback, Sendable
 from orchestrator.engine.protocol.events import Broken, StageEvents
 from orchestrator.engine.protocol.functions import encoded_function
 from orchestrator.engine.protocol.interrupts import HeldBack
+from orchestrator.engine.protocol.main_definitions import AnswersWorkers
 from orchestrator.engine.protocol.reentrancy import run_in_thread
 from orchestrator.engine.protocol.status import Farewell, PoolStatus, Traffic, WorkerInfo, describe_item
 from orchestrator.errors import ClosedError, OrchestratorError, ReentrantCallError
@@ -71,7 +73,11 @@ class Coordinator:
     The module's head says who may call what.
     """
 
-    def __init__(self, settings: PoolSettings) -> None:
+    def __init__(self, settings: PoolSettings, definitions: AnswersWorkers | None = None) -> None:
+        """Start the workers.
+
+        `definitions` knows the program's `__main__`; None: it is that of this process.
+        """
         self._settings = settings
         self._patience_s: float | None = LATE_S
         """How long nothing may come back, while a worker is idle, before others' waiting chunks are checked."""
@@ -109,7 +115,7 @@ class Coordinator:
             self._io,
             may_start=(lambda: not self._watchdog.is_current) if forks else None,
         )
-        self._messages = WorkerMessages()
+        self._messages = WorkerMessages(definitions)
         self._timers = Timers()
         self._sender = Sender(
             self._in_flight,
@@ -137,6 +143,7 @@ class Coordinator:
 
     name: ClassVar[str] = "local"
     capabilities: ClassVar[frozenset[Capability]] = ALL
+    limits: ClassVar[Limits] = LOCAL
     encode_function = staticmethod(encoded_function)
 
     @staticmethod

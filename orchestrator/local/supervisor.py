@@ -141,7 +141,6 @@ class Supervisor:
         for word in range(watch.WORDS):
             slot[word] = 0
         try:
-            worker_process.refuse_daemonic()
             worker_process.look_for_room()
             lane = Lane(worker_id, key, slot, self._lane_settings, hears_stderr=self._early_deaths > 0)
         except (OSError, EOFError) as error:

@@ -5,68 +5,131 @@ The one place that knows the engines themselves. To add one, see CONTRIBUTING.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.errors import ConfigError
 from orchestrator.option_values import one_of
+from workers.errors.describe import type_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.engine.protocol.engine import Capability, Engine
     from orchestrator.settings import PoolSettings
 
 
-def _local() -> type[Engine]:
+class Kind(NamedTuple):
+    """A kind of engine."""
+
+    name: str
+    capabilities: frozenset[Capability]
+    """What it can do, known before there is one."""
+    make: Callable[[PoolSettings], Engine]
+    """Starts one."""
+    is_elsewhere: bool = False
+    """Whether it has workers of its own making, of which a pool uses all unless it is told how many."""
+
+
+def _local(_: object) -> Kind:
     from orchestrator.local.coordinator import Coordinator  # noqa: PLC0415 - an engine that is not used stays unloaded
 
-    return Coordinator
+    return Kind("local", Coordinator.capabilities, Coordinator)
 
 
-def _serial() -> type[Engine]:
+def _serial(_: object) -> Kind:
     from orchestrator.serial.engine import SerialEngine  # noqa: PLC0415
 
-    return SerialEngine
+    return Kind("serial", SerialEngine.capabilities, SerialEngine)
 
 
-ENGINES: dict[str, Callable[[], type[Engine]]] = {"local": _local, "serial": _serial}
-"""Loads the class of an engine, by the engine's name; the first is the default."""
+def _executor(executor: Any) -> Kind:
+    from orchestrator.cluster.executor.engine import capabilities_of, made_by  # noqa: PLC0415
+
+    return Kind("executor", capabilities_of(executor), made_by(executor), is_elsewhere=True)
+
+
+ENGINES: dict[str, Callable[[object], Kind]] = {"local": _local, "serial": _serial}
+"""Loads an engine by its name; the first is the default."""
+ADDRESSES: dict[str, Callable[[object], Kind]] = {}
+"""Loads an engine that is elsewhere, by what its address begins with."""
 
 NEEDS: dict[str, tuple[Any, Capability]] = {
     "start_method": ("forkserver", "start methods"),
+    "initializer": (None, "initializers"),
+    "finalizer": (None, "initializers"),
     "max_deaths": (3, "deaths"),
     "memory_limit": (None, "memory limits"),
-    "memfree": (None, "memory limits"),
+    "memfree": (None, "machine watch"),
     "items_per_worker": (None, "recycling"),
+    "seed": (None, "seeds"),
     "threads_per_worker": (None, "thread limits"),
     "env": (None, "processes"),
 }
 """By setting of a pool: its default, and what it needs if it is another."""
 
 
-def engine_of(name: str, settings: PoolSettings) -> Engine:
+def check_name(name: str) -> None:
+    """Raise ConfigError if no engine has this name or address. Loads none."""
+    if not name.startswith(tuple(ADDRESSES)):
+        one_of("engine", name, tuple(ENGINES), otherwise="an address such as dask://host:8786")
+
+
+def kind_of(engine: object) -> Kind:
+    """Return the kind of an engine.
+
+    Args:
+        engine: its name, its address, a `concurrent.futures.Executor`, or a `distributed.Client`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(engine, str):
+        check_name(engine)
+        loads = ENGINES.get(engine) or next(each for head, each in ADDRESSES.items() if engine.startswith(head))
+        return loads(engine)
+    from concurrent.futures import Executor  # noqa: PLC0415 - most pools have an engine of ours
+
+    if isinstance(engine, Executor):
+        return _executor(engine)
+    raise ConfigError(
+        f"engine must be {', '.join(map(repr, ENGINES))}, an address such as 'dask://host:8786', an executor of "
+        f"concurrent.futures, or a client of Dask; not {type_name(type(engine))}"
+    )
+
+
+def engine_of(kind: Kind, settings: PoolSettings) -> Engine:
     """Return a new engine.
 
     Its workers, if it has some, are being started.
 
     Raises:
-        ConfigError: there is no such engine, or it can't do what the settings ask for; nothing was started.
+        ConfigError: it can't do what the settings ask for; nothing was started.
     """
-    refuse(name, [(key, need) for key, (default, need) in NEEDS.items() if getattr(settings, key) != default])
-    return ENGINES[name]()(settings)
+    refuse_of(kind, [(key, need) for key, (default, need) in NEEDS.items() if getattr(settings, key) != default])
+    return kind.make(settings)
 
 
 def refuse(name: str, asked: Iterable[tuple[str, Capability]]) -> None:
     """Refuse options that an engine can't support.
 
     Args:
-        name: of the engine.
+        name: of the engine, or its address.
         asked: options as their user calls them, each with what it needs.
 
     Raises:
         ConfigError: it can't do one of these, or there is no such engine.
     """
-    one_of("engine", name, tuple(ENGINES))
+    check_name(name)
+    found = list(asked)
+    if found:
+        refuse_of(kind_of(name), found)
+
+
+def refuse_of(kind: Kind, asked: Iterable[tuple[str, Capability]]) -> None:
+    """Do as `refuse`, for a kind of engine."""
     for what, need in asked:
         from orchestrator.engine.protocol.engine import unable  # noqa: PLC0415 - the command names engines before any is loaded
 
-        if need not in ENGINES[name]().capabilities:
-            raise unable(name, what, need)
+        if need not in kind.capabilities:
+            raise unable(kind.name, what, need)

@@ -26,7 +26,7 @@ from orchestrator.machine.memory import refuse_unreachable, within_reach
 from orchestrator.option_values import arguments, variables, wait_seconds, whole
 from orchestrator.pool.calls.futures import FutureDriver
 from orchestrator.pool.calls.submitted import check_priority, options_of, take_options
-from orchestrator.pool.engines import engine_of
+from orchestrator.pool.engines import engine_of, kind_of, refuse_of
 from orchestrator.pool.internals import Internals
 from orchestrator.pool.map_results import MapResults
 from orchestrator.pool.peer_names import MAP_ARGUMENTS, POOL_ARGUMENTS, missing_attribute, refuse_peer_arguments
@@ -118,6 +118,9 @@ class Pool:
             asks for results, one item after another, for `breakpoint()` and `pdb`. Nothing is pickled or copied: a
             function gets the very item, and what it changes stays changed. `submit` returns when its call is done.
             `workers` is ignored; what needs processes (`timeout`, `memory_limit`, `resize` ...) is refused.
+            Or any `concurrent.futures.Executor`, which stays the program's: chunks are its tasks. Or the address of a
+            scheduler of Dask, "dask://host:8786", or a `distributed.Client`: chunks are tasks of Dask, and each of its
+            worker processes has worker processes of ours. There `workers` is how many run at once, None: all.
 
     Raises:
         ConfigError: an argument can't be used; nothing was started.
@@ -144,9 +147,12 @@ class Pool:
         threads_per_worker: int | None = None,
         env: Mapping[str, str | None] | None = None,
         finalizer: Callable[[], object] | None = None,
-        engine: str = "local",
+        engine: str | object = "local",
     ) -> None:
-        sizing = sizing_of(workers)
+        kind = kind_of(engine)
+        sizing = sizing_of(MAX_WORKERS if workers is None and kind.is_elsewhere else workers)
+        if (sizing.auto or sizing.file) is not None and kind.name != "serial":
+            refuse_of(kind, [(f"workers={sizing}", "machine watch")])
         settings = PoolSettings(
             workers=1 if sizing.file is not None and sizing.workers == 0 else sizing.workers,
             start_method=start_method,
@@ -172,7 +178,7 @@ class Pool:
             from orchestrator.pool.close_report import CloseReport  # noqa: PLC0415 - most pools have no finalizer
 
             self._close_report = CloseReport()
-        self._coordinator = engine_of(engine, settings)
+        self._coordinator = engine_of(kind, settings)
         self._futures = FutureDriver(self._coordinator, settings)
         self._internals = Internals(self._coordinator, settings, self._futures)
         self._follower = None
@@ -393,6 +399,8 @@ class Pool:
             SharedMemoryError: there is no memory for it.
         """
         self._coordinator.check_usable()
+        if "shared memory" not in self._coordinator.capabilities:
+            raise unable(self._coordinator.name, "share", "shared memory")
         return Shared(obj, self._coordinator.token, self._coordinator.drop_shared)
 
     # ---- looking ----------------------------------------------------------------------------------------------

@@ -24,9 +24,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar
 
+from orchestrator.engine.core.chunking import LOCAL, Limits
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.engine import Capability, OutputCallback, Sendable, unable
 from orchestrator.engine.protocol.events import Broken, Finished, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.in_process import Live, OpenCall
 from orchestrator.engine.protocol.status import (
     Farewell,
     PoolStatus,
@@ -37,7 +39,7 @@ from orchestrator.engine.protocol.status import (
     rss_bytes,
 )
 from orchestrator.errors import ClosedError, OrchestratorError, WorkerStartError
-from orchestrator.serial.chunks import Direct, OpenCall, Waiting
+from orchestrator.serial.chunks import Waiting
 from orchestrator.serial.surroundings import Surroundings
 from orchestrator.settings import PoolSettings
 from workers.errors.capture import capture, keeping_exceptions
@@ -49,7 +51,10 @@ class SerialEngine:
     """An `Engine` without workers, which calls itself worker 0."""
 
     name: ClassVar[str] = "serial"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {"supersteps", "shared memory", "seeds", "initializers", "single runs"}
+    )
+    limits: ClassVar[Limits] = LOCAL
 
     def __init__(self, settings: PoolSettings) -> None:
         """Start the engine, and run the initializer."""
@@ -84,9 +89,9 @@ class SerialEngine:
         """Return the function as it is."""
         return spec
 
-    def encode(self, message: Any) -> Direct:
+    def encode(self, message: Any) -> Live:
         """Return the items as they are."""
-        return Direct(message)
+        return Live(message)
 
     def open(self, events: StageEvents, function: CallSpec, timeout_s: float | None = None, *, name: str = "") -> int:
         """Open a call, and return its number."""
@@ -152,7 +157,7 @@ class SerialEngine:
         self.check_usable()
         return (0,)
 
-    def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: Direct) -> bool:
+    def dispatch_to_all(self, number: int, chunks: dict[int, Chunk], encoded: Live) -> bool:
         """Queue the one chunk to run when its sender waits."""
         self.check_usable()
         self._waiting.append(Waiting(number, chunks[0], encoded.value))
@@ -231,13 +236,13 @@ class SerialEngine:
         try:
             runner = call.runner = call.runner or runner_of(call.spec, call.ask_file)
         except Exception as error:
-            return Refused(chunk, 0.0, 0, Direct(capture(error)), 0)
+            return Refused(chunk, 0.0, 0, Live(capture(error)), 0)
         begin(runner, message)
         started = time.perf_counter()
         done = runner.run(list(message[1]), lambda: found.number not in self._calls)
         run_s = time.perf_counter() - started
         answer, flags = call.answer(done)
-        return Finished(chunk, run_s, flags, Direct(answer), 0, call.take_file())
+        return Finished(chunk, run_s, flags, Live(answer), 0, call.take_file())
 
     def poll(self) -> None:
         """Do nothing, as nothing arrives by itself."""

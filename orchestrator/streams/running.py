@@ -21,8 +21,7 @@ from orchestrator.graph.checkpoints import EVERY_S, Checkpoints
 from orchestrator.graph.runner import Runner
 from orchestrator.graph.sinks import ResultsNode
 from orchestrator.machine.terminal import for_stream
-from orchestrator.option_values import one_of
-from orchestrator.pool.engines import ENGINES
+from orchestrator.pool.engines import kind_of
 from orchestrator.pool.internals import internals_of
 from orchestrator.streams.plan import Op, Plan, Port
 from orchestrator.streams.report import Report, report_on
@@ -49,7 +48,7 @@ def run(
     progress: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every_s: float = EVERY_S,
-    engine: str | None = None,
+    engine: object = None,
 ) -> Report:
     """Run flows together until all have ended, and return a report.
 
@@ -108,7 +107,7 @@ def run_plan(
     progress: bool = False,
     kept: Checkpoints | None = None,
     starting: Callable[[Runner], object] | None = None,
-    engine: str | None = None,
+    engine: object = None,
 ) -> Report:
     """Run a plan once, to its end, as `run` does.
 
@@ -160,7 +159,7 @@ def explain(*terminals: Terminal) -> str:
     return plan_of(*terminals).explain()
 
 
-def iterate(port: Port, engine: str | None = None) -> Iterator[Any]:
+def iterate(port: Port, engine: object = None) -> Iterator[Any]:
     """Return an iterator over the items of a port.
 
     Nothing starts before the first item is asked for.
@@ -187,7 +186,7 @@ def lists_of(
 def _lists(
     plan: Plan,
     port: Port,
-    engine: str | None,
+    engine: object,
     pool: Pool | None = None,
     starting: Callable[[Runner], object] | None = None,
 ) -> Generator[list[Any], None, None]:
@@ -205,9 +204,9 @@ def _lists(
 class _Workers:
     """The pool of one run: the given one, a new one, or none."""
 
-    def __init__(self, plan: Plan, pool: Pool | None, engine: str | None) -> None:
+    def __init__(self, plan: Plan, pool: Pool | None, engine: object) -> None:
         if engine is not None:
-            one_of("engine", engine, tuple(ENGINES))
+            kind_of(engine)
         self._engine = engine
         self._plan = plan
         self._given = pool

@@ -290,7 +290,7 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
 
         return AsyncResults(partial(lists_of, self._port, pool))
 
-    def collect(self, *, engine: str | None = None) -> list[Any]:
+    def collect(self, *, engine: object = None) -> list[Any]:
         """Run, and return all items.
 
         `engine` is that of `Pool`: "serial" runs all functions in this process, for pdb.

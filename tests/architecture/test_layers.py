@@ -29,6 +29,8 @@ LAYERS = (
     ("orchestrator.engine.recovery",),
     ("orchestrator.local.transport",),
     ("the engines",),
+    ("orchestrator.cluster.node",),
+    ("orchestrator.cluster",),
     ("orchestrator.engine", "orchestrator.progress"),
     ("orchestrator.graph.flow",),
     ("orchestrator.event_loops",),
@@ -52,6 +54,8 @@ PURE = ("orchestrator.engine.core",)
 PURE_MAY_IMPORT = ("orchestrator.errors", *PURE)
 FACTORY = "orchestrator.pool.engines"
 """The one module that imports engines; everybody else knows them by their protocol."""
+HOSTS = ("orchestrator.cluster.node", "orchestrator.local")
+"""A node of a cluster is a process that hosts our own local engine."""
 MOST_ENTRIES = 13
 CROWDED = {"orchestrator"}  # the top, where each folder has its entry
 WORLD = {  # what ties code to a process, a pipe or a clock
@@ -180,7 +184,8 @@ def test_workers_load_only_the_standard_library(name):
 @pytest.mark.parametrize("name", [name for name in ORCHESTRATOR if name != FACTORY])
 def test_engines_are_known_by_their_protocol(name):
     for found in imports(name):
-        others = [engine for engine in engines() if not within(name, (engine,))]
+        own = HOSTS if within(name, HOSTS[:1]) else (name,)
+        others = [engine for engine in engines() if not within(name, (engine,)) and engine not in own]
         assert not within(found.module, others), f"{where(name, found)}; only {FACTORY} does; see engine/protocol/engine.py"
 
 

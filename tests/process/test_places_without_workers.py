@@ -1,4 +1,4 @@
-"""Where no worker can be started, the error says why, and what to do."""
+"""Where no worker can be started, the error says why, and what to do; where others start none, ours are."""
 
 import subprocess
 import sys
@@ -18,12 +18,15 @@ except WorkerStartError as error:
 """
 _IN_A_DAEMONIC_PROCESS = """
 import multiprocessing, sys
-from orchestrator import Pool, WorkerStartError
+from orchestrator import Pool
+def starts_one(_):
+    child = multiprocessing.get_context("fork").Process(target=print, args=("grandchild",))
+    child.start()
+    child.join()
+    return child.exitcode
 def child():
-    try:
-        Pool(1, start_method=sys.argv[1])
-    except WorkerStartError as error:
-        print(error, flush=True)
+    with Pool(1, start_method=sys.argv[1]) as pool:
+        print(list(pool.map(starts_one, [1])), multiprocessing.current_process().daemon, flush=True)
 process = multiprocessing.get_context("fork").Process(target=child, daemon=True)
 process.start()
 process.join()
@@ -42,5 +45,5 @@ def test_a_deleted_folder_is_named_or_does_not_matter(start_method: str, tmp_pat
 
 
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn", "fork"])
-def test_a_daemonic_process_is_told_that_it_may_have_no_workers(start_method: str, tmp_path: Path) -> None:
-    assert "daemon=False" in _output(_IN_A_DAEMONIC_PROCESS, start_method, tmp_path)
+def test_a_daemonic_process_may_have_workers_and_these_may_have_children(start_method: str, tmp_path: Path) -> None:
+    assert _output(_IN_A_DAEMONIC_PROCESS, start_method, tmp_path).splitlines()[-1] == "[0] True"

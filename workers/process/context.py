@@ -5,6 +5,7 @@ Owner of the state: the worker's loop, which sets `_current` once, before the fi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,22 +79,32 @@ class WorkerContext:
 _current: WorkerContext | None = None
 
 
+class _Here(threading.local):
+    context: WorkerContext | None = None
+
+
+_here = _Here()
+"""The context of a thread that is a worker, where several are in one process."""
+
+
 def current() -> WorkerContext:
     """Return the context of the worker that runs the caller.
 
     Raises:
         RuntimeError: the caller does not run in a worker process.
     """
-    if _current is None:
+    found = _here.context or _current
+    if found is None:
         msg = "workers.current() was called outside a worker; it works in functions that a Pool runs"
         raise RuntimeError(msg)
-    return _current
+    return found
 
 
 def begin(attempt: int) -> None:
     """Set the number of the attempt at a chunk, for the worker's loop."""
-    if _current is not None:
-        _current.attempt = attempt
+    found = _here.context or _current
+    if found is not None:
+        found.attempt = attempt
 
 
 def seeded(number: int) -> None:
@@ -111,6 +122,16 @@ def entered(context: WorkerContext) -> Iterator[None]:
         yield
     finally:
         _restore(before)
+
+
+@contextmanager
+def entered_by_thread(context: WorkerContext) -> Iterator[None]:
+    """Make `current()` return `context` within it, in this thread."""
+    _here.context = context
+    try:
+        yield
+    finally:
+        _here.context = None
 
 
 def _restore(context: WorkerContext | None) -> None:

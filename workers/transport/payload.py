@@ -130,6 +130,28 @@ def decode(flags: int, buffers: int, body: bytes, reader: ArenaReader) -> Any:
     return reader.load(parent, lambda whole: pickle.loads(whole, buffers=views))
 
 
+def taken(flags: int, buffers: int, body: bytes, reader: ArenaReader) -> tuple[bytes, list[bytes]]:
+    """Return the pickle of a frame and copies of its large buffers, for another machine.
+
+    Nothing is unpickled.
+    """
+    if not buffers:
+        return body, []
+    extents = _table(body, buffers)
+    at_end = len(body) - sum(e.size for e in extents if not e.segment_bytes)
+    data = body[buffers * ENTRY.size : at_end]
+    if flags & Flag.BODY_IN_ARENA:
+        data = reader.load(extents.pop(0), bytes)
+    copies: list[bytes] = []
+    for extent in extents:
+        if extent.segment_bytes:
+            copies.append(reader.load(extent, bytes))
+        else:
+            copies.append(body[at_end : at_end + extent.size])
+            at_end += extent.size
+    return data, copies
+
+
 def discard(buffers: int, body: bytes, reader: ArenaReader) -> None:
     """Free the shared memory of a frame that nobody will decode."""
     for extent in _table(body, buffers):

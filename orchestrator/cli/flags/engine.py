@@ -17,10 +17,11 @@ def add_engine(group: argparse._ActionsContainer, default: str | None, said: str
     """
     group.add_argument(
         "--engine",
-        choices=tuple(ENGINES),
+        metavar=f"{{{','.join(ENGINES)},dask://HOST:PORT}}",
         default=default,
-        help="what runs the function: local, worker processes; or serial, this process, one record after another, for "
-        f"breakpoint() and prints; -j is ignored then ({said})",
+        help="what runs the function: local, worker processes; serial, this process, one record after another, for "
+        "breakpoint() and prints, where -j is ignored; or the workers of a scheduler of Dask, of which -j uses so many "
+        f"at once ({said})",
     )
 
 

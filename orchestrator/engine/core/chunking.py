@@ -9,12 +9,13 @@ by bytes, and shrink toward the end of a source of known length, so that no work
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 TARGET_S = 0.004
 """Long enough that a chunk's fixed cost (tens of microseconds) does not show, short enough to share out evenly."""
-SHORTEST_S = 0.0002
-"""Chunks are not made shorter than this for the sake of an even end: their fixed cost would outweigh it."""
+SHORTEST = 0.05
+"""Of the target: chunks are not made shorter for the sake of an even end, as their fixed cost would outweigh it."""
+SHORTEST_S = SHORTEST * TARGET_S
 WORKERS_AT_TARGET = 8
 """With more workers than this chunks get longer, so that one coordinator can feed them all."""
 MAX_GROWTH = 8
@@ -22,7 +23,8 @@ MAX_CHUNK_BYTES = 60 << 10
 """Stays below the size from which a payload takes the way through shared memory."""
 MAX_ITEMS = 1 << 16
 MAX_COALESCED = 64
-COALESCED_S = 0.0002
+COALESCED_S = SHORTEST_S
+"""Chunks of a fixed size that run shorter together travel in one frame."""
 LONG_S = 0.005
 """Once a chunk has taken so long, no short one travels in one frame with others any more: it would wait behind them."""
 _TAIL_SHARES = 4
@@ -31,6 +33,23 @@ _MOST_AT_ONCE = 64
 """The most items of a whole call that go in one chunk because an earlier call took so little."""
 _MOST_AHEAD = 1024
 _WEIGHT = 0.3
+
+
+class Limits(NamedTuple):
+    """What chunks an engine is good at."""
+
+    target_s: float = TARGET_S
+    """How long a chunk should run with few workers: long enough that its fixed cost does not show."""
+    workers_at_target: int = WORKERS_AT_TARGET
+    """With more workers than this chunks get longer in proportion."""
+    most_bytes: int = MAX_CHUNK_BYTES
+    """What several items of a chunk may take together."""
+    least_depth: int = 1
+    """How many chunks a worker should be given at least, so that its next one is at hand."""
+
+
+LOCAL = Limits()
+"""Those of worker processes of this machine."""
 
 
 def _fitting(room: float, each: float, most: int) -> int:
@@ -45,11 +64,14 @@ class ChunkSizer:
     """Decides the size of chunks of one call."""
 
     __slots__ = (
-        "_apart", "_at_once", "_bytes_per_item", "_fixed", "_largest_seen", "_least", "_most", "_pinned",
+        "_apart", "_at_once", "_bytes_per_item", "_fixed", "_largest_seen", "_least", "_limits", "_most", "_pinned",
         "_seconds_per_item", "_total", "_workers",
     )  # fmt: skip
 
-    def __init__(self, chunk: int | Literal["auto"], workers: int, total: int | None) -> None:
+    def __init__(
+        self, chunk: int | Literal["auto"], workers: int, total: int | None, limits: Limits = LOCAL
+    ) -> None:
+        self._limits = limits
         self._fixed = None if chunk == "auto" else chunk
         self._workers = workers
         self._total = total
@@ -90,15 +112,21 @@ class ChunkSizer:
         if self._pinned or seconds is None:
             return 1 if self._pinned else self._at_once
         grown = self._largest_seen * MAX_GROWTH
-        size = _fitting(TARGET_S * max(1.0, self._workers / WORKERS_AT_TARGET), seconds, min(grown, MAX_ITEMS))
-        return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, size)
+        limits = self._limits
+        longest_s = limits.target_s * max(1.0, self._workers / limits.workers_at_target)
+        size = _fitting(longest_s, seconds, min(grown, MAX_ITEMS))
+        return _fitting(limits.most_bytes, self._bytes_per_item, size)
 
     def _shortest(self) -> int:
         """Return how small a chunk may become."""
         seconds = self._seconds_per_item
         if self._fixed is not None:
             return 1
-        return self._most if seconds is None else max(1, _fitting(SHORTEST_S, seconds, self._most))
+        return self._most if seconds is None else max(1, _fitting(self._shortest_s, seconds, self._most))
+
+    @property
+    def _shortest_s(self) -> float:
+        return SHORTEST * self._limits.target_s
 
     def ahead(self) -> int:
         """Return how many items may be fetched ahead.
@@ -111,7 +139,8 @@ class ChunkSizer:
         seconds = self._seconds_per_item
         if self._pinned or seconds is None:
             return 1 if self._pinned else _UNMEASURED_ITEMS
-        return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item, _fitting(TARGET_S, seconds, _MOST_AHEAD))
+        limits = self._limits
+        return _fitting(limits.most_bytes, self._bytes_per_item, _fitting(limits.target_s, seconds, _MOST_AHEAD))
 
     def expect(self, seconds: float) -> None:
         """Take in what an item took in an earlier call.
@@ -149,8 +178,8 @@ class ChunkSizer:
         seconds, items = self._seconds_per_item, self._fixed or 1
         if self._pinned or seconds is None or self._apart:
             return 1
-        chunks = _fitting(COALESCED_S, seconds * items, MAX_COALESCED)
-        return _fitting(MAX_CHUNK_BYTES, self._bytes_per_item * items, chunks)
+        chunks = _fitting(self._shortest_s, seconds * items, MAX_COALESCED)
+        return _fitting(self._limits.most_bytes, self._bytes_per_item * items, chunks)
 
     def observe(self, items: int, run_s: float, encoded_bytes: int) -> None:
         """Record the measurements of a finished chunk of `items` items."""

@@ -47,14 +47,14 @@ class Chunk:
     `seq` is its place in its call; `first_index` the index of its first item in the source. A part is a chunk of one
     that stands for the item at `position` of `parent`. `attempt` is 1 if its items have never run, and one more each
     time that they may have; `failures` of these tries ended with the function's own exception, or at a deadline,
-    `deaths` with the worker.
+    `deaths` with the worker, `losses` with the worker's whole node.
 
     An item that is a block of records may be divided: then its parts are the items of a chunk that `divides` it.
     """
 
     __slots__ = (
         "alone", "attempt", "call", "deaths", "divides", "encoded", "failures", "first_index", "ident", "in_step",
-        "items", "lane", "parent", "position", "seq", "size_bytes", "state", "watched",
+        "items", "lane", "losses", "parent", "position", "seq", "size_bytes", "state", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class Chunk:
         self.failures = failures
         self.deaths = deaths
         self.divides = divides
+        self.losses = 0
         self.watched = False  # whether its worker is to say where in a block of records it is
         self.in_step = False  # whether all workers run one such together, and wait for each other
         self.alone = deaths > 0  # under suspicion: nothing else may be in its worker

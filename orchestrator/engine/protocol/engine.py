@@ -9,21 +9,28 @@ under its lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
+from orchestrator.engine.core.chunking import Limits
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.events import StageEvents
 from orchestrator.engine.protocol.status import Farewell, PoolStatus, Traffic, WorkerInfo
 from orchestrator.errors import ConfigError
-from orchestrator.settings import PoolSettings
 from workers.functions.runner import CallSpec
 
 Capability = Literal[
-    "processes",  # functions run in other processes: items are pickled, `submit` does not wait for its call
+    "processes",  # functions run in other processes: items are pickled
+    "background",  # functions run while their consumer is away: `submit` does not wait for its call
     "batches",  # several items a chunk are quicker than one
     "deadlines",  # an item that takes too long is ended: `timeout`
     "deaths",  # an item may take its worker down: `max_deaths`
-    "memory limits",  # `memory_limit`, `memfree`
+    "memory limits",  # `memory_limit`
+    "machine watch",  # `memfree`, `workers="auto"`, the number of workers in a file: all workers are on this machine
+    "supersteps",  # `run_on_all`, barriers with `each_worker`: all workers meet
+    "shared memory",  # `share`
+    "seeds",  # `seed`: an item's random numbers are its own
+    "initializers",  # `initializer`, `finalizer`: code runs once in each worker
+    "single runs",  # `at_most_once`, `max_deaths=1`: what has begun is never begun again
     "recycling",  # a worker may be replaced: `items_per_worker`
     "resizing",  # `resize`
     "start methods",
@@ -71,14 +78,17 @@ class Engine(Protocol):
     Where nothing else is said, a method is called in the thread of whoever consumes the results.
     """
 
-    name: ClassVar[str]
-    capabilities: ClassVar[frozenset[Capability]]
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
-    def __init__(self, settings: PoolSettings) -> None:
-        """Start the engine.
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it is able to do."""
 
-        Its workers, if it has some, are being started when this returns.
-        """
+    @property
+    def limits(self) -> Limits:
+        """What chunks it is good at."""
 
     # ---- calls and their chunks -------------------------------------------------------------------------------
 

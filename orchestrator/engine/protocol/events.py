@@ -65,8 +65,9 @@ class Refused(NamedTuple):
 class Ended(NamedTuple):
     """Why a worker was ended by its supervisor."""
 
-    reason: Literal["timeout", "memory", "pressure", "stopped", "cancelled"]
-    """"pressure": the machine's memory was short, and what it ran was the youngest work."""
+    reason: Literal["timeout", "memory", "pressure", "stopped", "cancelled", "node"]
+    """"pressure": the machine's memory was short, and what it ran was the youngest work. "node": the process or machine
+    that it ran on is gone or can't be reached, which is nobody's fault."""
     ident: int
     """Of the chunk that it ran; -1: not known."""
     position: int | None
@@ -96,6 +97,14 @@ class Lost(NamedTuple):
     """What the worker was at, if that is known."""
     held_s: float = 0.0
     """Since something last went either way between the coordinator and the worker: about how long it has run."""
+    host: str = ""
+    """Where the worker ran, if not on this machine: its pid means nothing here."""
+
+    @property
+    def who(self) -> str:
+        """What messages call the worker."""
+        where = f" on {self.host}" if self.host else ""
+        return f"worker {self.worker}{where} (pid {self.pid})"
 
 
 class Returned(NamedTuple):

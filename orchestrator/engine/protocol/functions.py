@@ -31,14 +31,20 @@ def label_of(function: Callable[..., Any] | Steps) -> str:
     return "+".join(function.names) if isinstance(function, Steps) else short_name(function)
 
 
-@memmap.sends_memmaps_by_name
 def encoded_function(spec: CallSpec) -> payload.Encoded:
     """Pickle a function once a call: by value, or by the name that `__main__` has for it."""
+    return function_and_names(spec)[0]
+
+
+@memmap.sends_memmaps_by_name
+def function_and_names(spec: CallSpec) -> tuple[payload.Encoded, set[str]]:
+    """Do as `encoded_function`, and return the names of `__main__` that loading it takes, too."""
     memmap.register()
+    names: set[str] = set()
     try:
         data = _plainly(spec)
         if data is None:
-            data = by_value.dumps(spec)
+            data, names = by_value.with_names(spec)
     except Exception as error:
         if is_of_a_handler(error):
             raise
@@ -52,7 +58,7 @@ def encoded_function(spec: CallSpec) -> payload.Encoded:
         )
         failure.__cause__ = error
         raise failure from error
-    return payload.Encoded(data, (), len(data))
+    return payload.Encoded(data, (), len(data)), names
 
 
 def _plainly(spec: CallSpec) -> bytes | None:

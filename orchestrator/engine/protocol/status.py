@@ -28,6 +28,8 @@ class WorkerInfo:
     rss_bytes: int
     chunks_done: int
     items_done: int
+    host: str = ""
+    """Where it runs, if not on this machine: its pid means nothing here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,15 @@ class WorkerStatus:
     """What it runs, in words; "" if it holds nothing."""
     for_s: float
     """Since when; or since when it has waited for something to do."""
+    host: str = ""
+    """Where it runs, if not on this machine."""
 
     def __str__(self) -> str:
         more = f" (and {self.chunks - 1} more)" if self.chunks > 1 else ""
         at = f"{self.runs}{more}, for" if self.runs else "nothing to do for"
-        who = f"worker {self.id} (pid {self.pid}, {self.state}, {self.rss_bytes / 2**20:,.0f} MiB)"
+        where = f" on {self.host}" if self.host else ""
+        held = f", {self.rss_bytes / 2**20:,.0f} MiB" if self.rss_bytes else ""
+        who = f"worker {self.id}{where} (pid {self.pid}, {self.state}{held})"
         return f"{who}: {at} {self.for_s:.1f} s"
 
 

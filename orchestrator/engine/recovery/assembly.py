@@ -87,7 +87,7 @@ def same_chunk(chunk: Chunk, *, ran: bool) -> Chunk:
         return again
     again = Chunk(chunk.call, chunk.seq, chunk.items, chunk.first_index, attempt=chunk.attempt + ran)
     again.failures, again.deaths, again.watched, again.alone = chunk.failures, chunk.deaths, chunk.watched, chunk.alone
-    again.encoded = None if ran else chunk.encoded
+    again.encoded, again.losses = None if ran else chunk.encoded, chunk.losses
     return again
 
 
@@ -98,7 +98,7 @@ def same_item(chunk: Chunk, *, ran: bool = True) -> Chunk:
     """
     again = part_of(chunk.parent or chunk, chunk.position, ran=ran)
     again.attempt, again.failures = chunk.attempt + ran, chunk.failures
-    again.deaths = chunk.deaths
+    again.deaths, again.losses = chunk.deaths, chunk.losses
     again.alone = chunk.deaths > 0 or chunk.alone
     again.watched = chunk.watched
     return again

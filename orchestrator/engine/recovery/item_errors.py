@@ -185,7 +185,7 @@ def timeout_error(lost: Lost, item: Any, index: int, attempts: int, name: str | 
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
     error = ItemTimeoutError(
         f"{name or _named(item, index)} timed out after {limit_s:g} s{tried}; "
-        f"worker {lost.worker} (pid {lost.pid}), which ran it, was killed and replaced",
+        f"{lost.who}, which ran it, was killed and replaced",
         item=item,
         index=index,
         attempts=attempts,
@@ -201,6 +201,8 @@ def how_it_ended(lost: Lost) -> str:
         return f"was killed, as it used {held:,.0f} MiB, far above its memory_limit of {allowed:,.0f} MiB,"
     if lost.ended is not None and lost.ended.reason == "stopped":
         return "was killed, as it made no progress (SIGSTOP? or does the import of the function's module hang?)"
+    if lost.ended is not None and lost.ended.reason == "node":
+        return "was lost with its node, which died or can't be reached,"
     return describe_exit(lost.exitcode)
 
 
@@ -217,7 +219,7 @@ def death_error(  # noqa: PLR0917 - all that there is to tell
     else:
         why = f"with the result of {name or _named(item, index)}, which may not run twice and fails"
     error = WorkerDiedError(
-        f"worker {lost.worker} (pid {lost.pid}) {how_it_ended(lost)} {why} ({begun})",
+        f"{lost.who} {how_it_ended(lost)} {why} ({begun})",
         worker=lost.worker,
         pid=lost.pid,
         exitcode=lost.exitcode,

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT = class_names(ItemTimeoutError)
 _LOADING_DEATHS = 3
+_MOST_LOSSES = 3
+"""How often a chunk may be lost with a node before it is suspected of that."""
 
 
 class Recovery:
@@ -215,6 +217,9 @@ class Recovery:
         It, or its items, run again, or are given up.
         """
         chunk, ended = event.chunk, event.ended
+        if ended is not None and ended.reason == "node":
+            self._lost_with_node(event, chunk)
+            return
         cancelled = ended is not None and ended.reason == "cancelled" and chunk.ident == ended.ident
         if cancelled or not (event.to_blame or (event.begun and self._policy.at_most_once)):
             self.returned(chunk, ran=event.begun > 0)
@@ -228,6 +233,22 @@ class Recovery:
                 self._died_loading(event, chunk)
             elif self._blocks is None or not self._divide_lost(event, chunk):
                 self._apart(event, chunk)
+
+    def _lost_with_node(self, event: Lost, chunk: Chunk) -> None:
+        """Run a chunk again whose node is gone: as it is, but its items apart if that happens too often.
+
+        An item that is alone by then counts as the one that worker deaths are counted for.
+        """
+        chunk.losses += 1
+        if event.begun and self._policy.at_most_once:
+            self._apart(event, chunk)
+        elif chunk.losses < _MOST_LOSSES:
+            self.returned(chunk, ran=event.begun > 0)
+        elif chunk.parent is None and len(chunk.items) > 1:
+            self._apart(event._replace(to_blame=False), chunk)
+        else:
+            self._counts.deaths += 1
+            self._apart(event._replace(to_blame=True), chunk)
 
     def _apart(self, event: Lost, chunk: Chunk) -> None:
         """Run the items of a chunk that a worker died with again, each on its own, or give them up."""

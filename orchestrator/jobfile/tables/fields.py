@@ -48,6 +48,8 @@ class Field:
     """For a text or a choice: what it may be."""
     at_least: int | None = None
     """For a count: the least; 1 by default."""
+    beginnings: tuple[str, ...] = ()
+    """For a text with choices: what else it may begin with."""
 
 
 def text(*choices: str, required: bool = False) -> Field:

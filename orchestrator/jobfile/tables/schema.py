@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.jobfile.tables.fields import Field, text
 from orchestrator.jobfile.tables.signatures import field_of, is_made_of_items, methods_of, parameters, takes_options
-from orchestrator.pool.engines import ENGINES
+from orchestrator.pool.engines import ADDRESSES, ENGINES
 from orchestrator.pool.pool import Pool
 from orchestrator.settings import MAP_OPTIONS, ON_ERROR, START_METHODS
 from orchestrator.streams.patterns.merging import LENGTHS
@@ -190,7 +190,7 @@ INPUTS = {kind: inputs_of(fields) for kind, fields in NODES.items()}
 _POOL: dict[str, Field] = {
     "workers": Field("workers"),
     "start_method": text(*START_METHODS),
-    "engine": text(*ENGINES),
+    "engine": Field("text", choices=tuple(ENGINES), beginnings=tuple(ADDRESSES)),
     "memory_limit": Field("size"),
     "memfree": Field("size"),
     "buffer_bytes": Field("size"),

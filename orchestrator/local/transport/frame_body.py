@@ -24,6 +24,10 @@ class FrameBody(tuple[int, int, bytes, ArenaReader]):
         """Return the object of the frame."""
         return payload.decode(*self)
 
+    def taken(self) -> tuple[bytes, list[bytes]]:
+        """Return the pickle and its large buffers, for another machine, and free the shared memory."""
+        return payload.taken(*self)
+
     def discard(self) -> None:
         """Free its shared memory."""
         _, buffers, body, reader = self

@@ -18,9 +18,9 @@ from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from orchestrator.engine.protocol.events import Ended
+from orchestrator.engine.protocol.main_definitions import attributes_of_main
 from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.local.transport import worker_process
-from orchestrator.local.transport.main_definitions import attributes_of_main
 from orchestrator.local.transport.worker_setup import Beginning
 from orchestrator.machine import own_descriptors
 from orchestrator.settings import usable_cpus

@@ -12,12 +12,12 @@ from collections import deque
 from contextlib import suppress
 
 from orchestrator.engine.protocol.engine import OutputCallback
+from orchestrator.engine.protocol.main_definitions import AnswersWorkers, Definitions
 from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.engine.protocol.status import Farewell
 from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.local.transport.lane import Lane
-from orchestrator.local.transport.main_definitions import Definitions
 from orchestrator.machine.terminal import for_stream, visible
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind
@@ -26,8 +26,12 @@ from workers.transport.wire import Frame, Kind
 class WorkerMessages:
     """Handles every frame that is not a result."""
 
-    def __init__(self) -> None:
-        self.definitions = Definitions()
+    def __init__(self, definitions: AnswersWorkers | None = None) -> None:
+        """Take what answers workers' questions about `__main__`.
+
+        None: that is this process's own.
+        """
+        self.definitions = Definitions() if definitions is None else definitions
         self.cpu_seconds = 0.0
         """CPU time of the workers that have left."""
         self.peak_rss_bytes = 0

@@ -148,6 +148,23 @@ class _SpawnPopen(popen_spawn_posix.Popen):
 class _WorkerProcess(process.BaseProcess):
     _start_method: ClassVar[None] = None  # what user code starts in a worker, it starts as the program would
 
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.daemon = False  # a worker may have children, even where its coordinator's process is daemonic
+
+    def start(self) -> None:
+        """Start it, also in a daemonic process.
+
+        `multiprocessing` refuses that, as the children of one would be left behind; workers end with their coordinator.
+        """
+        own: Any = process.current_process()
+        daemonic = own._config.pop("daemon", None)  # noqa: SLF001 - nothing public allows it
+        try:
+            super().start()
+        finally:
+            if daemonic is not None:
+                own._config["daemon"] = daemonic  # noqa: SLF001
+
     def __reduce__(self) -> Any:
         # By way of the workers' own package, so that no worker imports this one.
         return entry.revive, ({**self.__dict__, "_start_method": None},)
@@ -235,19 +252,6 @@ class _LateFd:
 _SERVER_ENDS_S = 1.0
 _SPARE_FDS = 24
 """Descriptors that must be free to start a worker: it keeps a handful, while it starts it takes about twenty."""
-
-
-def refuse_daemonic() -> None:
-    """Check that this process may have children.
-
-    Raises:
-        WorkerStartError: `multiprocessing` started it as a daemonic one, which may have none.
-    """
-    if process.current_process().daemon:
-        raise WorkerStartError(
-            "a daemonic process of multiprocessing can't start workers: start it with daemon=False, or make the pool "
-            "in a process that is not a worker of multiprocessing.Pool"
-        )
 
 
 def look_for_room() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from orchestrator.engine.protocol.main_definitions import offered
 from orchestrator.errors import WorkerStartError
-from orchestrator.local.transport.main_definitions import offered
 from workers import entry
 from workers.errors.describe import text_of
 from workers.errors.signal_handlers import is_of_a_handler

@@ -66,8 +66,9 @@ class FutureDriver:
     def __init__(self, coordinator: Engine, settings: PoolSettings) -> None:
         self._coordinator = coordinator
         self._settings = settings
-        self._stays = "processes" not in coordinator.capabilities
+        self._stays = "background" not in coordinator.capabilities
         """Calls run in this process, and in the thread that submits them."""
+        self._pickles = "processes" in coordinator.capabilities
         self._turns = Turns(self._has_work, self._thread_turn, coordinator.wake)
         self._lock = self._turns.lock
         self._pending: list[tuple[int, int, PoolFuture, SubmittedCall]] = []  # a heap: by priority, then by number
@@ -107,8 +108,8 @@ class FutureDriver:
         future = PoolFuture() if future is None else future
         future.belong(self._wait_for, self._turns.need, self._end)
         try:
-            sent = function if self._stays else _portable(function)
-            call = SubmittedCall(Submission(sent, args, kwargs), options, function, stays=self._stays)
+            sent = _portable(function) if self._pickles else function
+            call = SubmittedCall(Submission(sent, args, kwargs), options, function, stays=not self._pickles)
         except Exception as error:
             if is_of_a_handler(error):
                 raise
@@ -249,7 +250,7 @@ class FutureDriver:
 
     def _open(self, key: object, options: MapOptions) -> _Kind:
         forward = self._coordinator.forwards_output
-        run = run_here if self._stays else run_submission
+        run = run_submission if self._pickles else run_here
         stage = Stage(
             self._coordinator, self._settings, run, options, star=False, total=None, forward_output=forward
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from workers.errors.describe import text_of
 from workers.errors.signal_handlers import is_of_a_handler
@@ -34,6 +34,19 @@ def attributes_of_main() -> dict[str, Any]:
 
         found["__spec__"] = ModuleSpec(spec.name, None, origin=spec.origin)
     return found
+
+
+class AnswersWorkers(Protocol):
+    """Knows the program's `__main__`."""
+
+    def answer(self, told: dict[str, int], wanted: Wanted) -> list[Definition]:
+        """Return what a worker asked for, `told` being the token of each name that it was told of."""
+
+    def rebound(self, told: dict[str, int]) -> list[Definition]:
+        """Return what a worker was told of, and what means something else by now."""
+
+    def noticed(self) -> bool:
+        """Whether anything has changed since this was last asked."""
 
 
 class Definitions:

@@ -1,0 +1,167 @@
+"""The functions that a task of a cluster calls on a node, and the node pools of this process.
+
+A node pool is made at its pool's first chunk. It ends when the program says so or is gone, when nothing has come for a
+minute, or with this process.
+
+Owner of the state: the process of the node, under `_lock`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import threading
+import time
+from contextlib import suppress
+from multiprocessing.util import Finalize
+
+from orchestrator.cluster.node import code, lifeline
+from orchestrator.cluster.node.messages import Call, Outcome, Versions, Work
+from orchestrator.cluster.node.pool import HOST, NodePool
+from orchestrator.errors import ClosedError, OrchestratorError
+
+IDLE_S = 60.0
+_LOOK_S = 5.0
+_CLOSING_S = 10.0
+_ENDED_KEPT = 64
+
+_lock = threading.Lock()
+_pools: dict[bytes, NodePool] = {}
+_ended: dict[bytes, None] = {}
+"""Pools that have ended lately: a task of theirs that comes late makes no new one."""
+_follows = False
+"""Whether the pools end with this process."""
+
+Farewells = list[tuple[int, int, object, BaseException | None]]
+"""What finalizers gave: (worker, pid, result, error)."""
+
+
+def run(call: Call, work: Work, slots: int = 1) -> Outcome:
+    """Run a chunk in a worker process of this node, and return what became of it.
+
+    `slots` is how many tasks this process runs at once.
+    """
+    differing = skew(call.versions)
+    if differing is not None:
+        return Outcome("broken", HOST, os.getpid(), error=differing)
+    while True:
+        try:
+            pool = _pool_of(call, slots)
+        except OrchestratorError as error:
+            return Outcome("broken", HOST, os.getpid(), error=error)
+        if pool is None:
+            return Outcome("returned", HOST, os.getpid())
+        try:
+            return pool.run(call, work)
+        except ClosedError:  # it was idle for too long, at this very moment; a new one is made
+            _forget(call.token, pool)
+        except OrchestratorError as error:
+            return Outcome("broken", HOST, os.getpid(), error=error)
+
+
+def skew(versions: tuple[tuple[int, int], str]) -> OrchestratorError | None:
+    """Return the error of a program whose versions are not those of this node, or None."""
+    theirs, ours = Versions(*versions), Versions.here()
+    if theirs == ours:
+        return None
+    return OrchestratorError(
+        f"the node {HOST} has {ours}, the program has {theirs}: code and pickles of one can't be read by the other; "
+        "install the same versions on both"
+    )
+
+
+def end(token: bytes, timeout_s: float = _CLOSING_S) -> Farewells:
+    """End a pool's workers on this node, gracefully within `timeout_s`, and return what their finalizers gave."""
+    with _lock:
+        pool = _pools.pop(token, None)
+        _ended[token] = None
+        while len(_ended) > _ENDED_KEPT:
+            del _ended[next(iter(_ended))]
+    return [] if pool is None else pool.close(timeout_s)
+
+
+def end_calls(token: bytes, oldest: int) -> None:
+    """Stop what runs for calls of a pool before this one."""
+    pool = _pools.get(token)
+    if pool is not None:
+        pool.end_calls(oldest)
+
+
+def call_off(token: bytes, number: int, first_index: int) -> None:
+    """End the worker that runs the chunk of this one item."""
+    pool = _pools.get(token)
+    if pool is not None:
+        pool.call_off(number, first_index)
+
+
+def _pool_of(call: Call, slots: int) -> NodePool | None:
+    """Return the node pool, new if this is its first chunk.
+
+    None: it was ended.
+    """
+    with _lock:
+        if call.token in _ended:
+            return None
+        pool = _pools.get(call.token)
+        if pool is None:
+            code.put_on_path(call.settings.code)
+            pool = _pools[call.token] = NodePool(call.settings, slots)
+            _end_with_process()
+            line = lifeline.opened(call.settings.lifeline)
+            watched = call.token, pool, line
+            threading.Thread(target=_watch, args=watched, name="orchestrator-node", daemon=True).start()
+        return pool
+
+
+def _forget(token: bytes, pool: NodePool) -> bool:
+    with _lock:
+        known = _pools.get(token) is pool
+        if known:
+            del _pools[token]
+        return known
+
+
+def _watch(token: bytes, pool: NodePool, line: int | None) -> None:
+    """Watch thread of a node pool: ends it when its program is gone, or has sent nothing for long."""
+    poll = select.poll()
+    if line is not None:
+        poll.register(line, select.POLLIN)
+    try:
+        while _pools.get(token) is pool:
+            if line is None:
+                time.sleep(_LOOK_S)
+            elif poll.poll(_LOOK_S * 1000):
+                end(token)
+                return
+            if not pool.busy and time.monotonic() - pool.used_s > IDLE_S and _forget(token, pool):
+                with suppress(Exception):
+                    pool.close(_CLOSING_S)
+    finally:
+        if line is not None:
+            os.close(line)
+
+
+@atexit.register
+def _end_all() -> None:
+    """Kill all workers, as this process leaves and must not wait for them."""
+    for pool in list(_pools.values()):
+        pool.terminate()
+
+
+def _end_with_process() -> None:
+    """End the pools before the exit function of multiprocessing, which waits for all children. Once a process."""
+    global _follows  # noqa: PLW0603 - one a process
+    if not _follows:
+        _follows = True
+        Finalize(None, _end_all, exitpriority=100)
+
+
+def _begin_anew() -> None:
+    global _lock, _follows
+    _lock, _follows = threading.Lock(), False
+    _pools.clear()
+    _ended.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
