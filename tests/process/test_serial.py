@@ -1,4 +1,4 @@
-"""The serial engine beside the local one: the same maps and graphs give the same; what it can't do is refused by name."""
+"""All engines side by side: the same maps and graphs give the same; what one can't do is refused by name."""
 
 import os
 import random
@@ -11,6 +11,7 @@ import traceback
 from functools import partial
 
 import pytest
+from support.engines import EVERY, able, pool_of
 from support.random_graphs import RandomGraph, ResumableGraph, within_deadline
 
 import workers
@@ -20,9 +21,9 @@ from orchestrator.pool.engines import ENGINES
 GRAPHS = 10
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=EVERY)
 def pool(request):
-    with Pool(2, engine=request.param) as pool:
+    with pool_of(request.param) as pool:
         yield pool
 
 
@@ -86,7 +87,11 @@ def test_workflows_barriers_and_futures(pool):
     assert list(pool.map(workflow, range(1, 3))) == [False, False]
     assert [pool.submit(pow, 2, n).result() for n in range(5)] == [1, 2, 4, 8, 16]
     assert isinstance(pool.submit(fails_at_3, 3).exception(), ValueError)
-    assert set(pool.run_on_all(os.getpid)) == {info.pid for info in pool.workers}
+    if able(pool, "supersteps"):
+        assert set(pool.run_on_all(os.getpid)) == {info.pid for info in pool.workers}
+    else:
+        with pytest.raises(ConfigError, match="no supersteps"):
+            pool.run_on_all(os.getpid)
 
 
 @pytest.mark.parametrize("buffer_bytes", ["100K", "256M"])
