@@ -43,6 +43,12 @@ def _serial(_: object) -> Kind:
     return Kind("serial", SerialEngine.capabilities, SerialEngine)
 
 
+def _dask(where: Any) -> Kind:
+    from orchestrator.cluster.dask.engine import CAPABILITIES, made_by  # noqa: PLC0415
+
+    return Kind("dask", CAPABILITIES, made_by(where), is_elsewhere=True)
+
+
 def _executor(executor: Any) -> Kind:
     from orchestrator.cluster.executor.engine import capabilities_of, made_by  # noqa: PLC0415
 
@@ -51,7 +57,7 @@ def _executor(executor: Any) -> Kind:
 
 ENGINES: dict[str, Callable[[object], Kind]] = {"local": _local, "serial": _serial}
 """Loads an engine by its name; the first is the default."""
-ADDRESSES: dict[str, Callable[[object], Kind]] = {}
+ADDRESSES: dict[str, Callable[[object], Kind]] = {"dask://": _dask}
 """Loads an engine that is elsewhere, by what its address begins with."""
 
 NEEDS: dict[str, tuple[Any, Capability]] = {
@@ -88,6 +94,8 @@ def kind_of(engine: object) -> Kind:
         check_name(engine)
         loads = ENGINES.get(engine) or next(each for head, each in ADDRESSES.items() if engine.startswith(head))
         return loads(engine)
+    if any(each.__module__.startswith("distributed.") and each.__name__ == "Client" for each in type(engine).__mro__):
+        return _dask(engine)
     from concurrent.futures import Executor  # noqa: PLC0415 - most pools have an engine of ours
 
     if isinstance(engine, Executor):

@@ -21,7 +21,7 @@ from orchestrator.pool.engines import ENGINES
 GRAPHS = 10
 
 
-@pytest.fixture(params=EVERY)
+@pytest.fixture(scope="module", params=EVERY)
 def pool(request):
     with pool_of(request.param) as pool:
         yield pool

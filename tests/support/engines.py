@@ -12,8 +12,9 @@ from multiprocessing import get_context
 from orchestrator import Pool
 from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.internals import internals_of
+from support.dask_cluster import dask_cluster
 
-EVERY = (*ENGINES, "threads", "processes")
+EVERY = (*ENGINES, "threads", "processes", "dask")
 _SHORT_S = 0.02
 
 
@@ -32,6 +33,14 @@ def pool_of(engine: str, workers: int = 2) -> Iterator[Pool]:
             while len(pool.workers) < workers:
                 list(pool.map(time.sleep, [_SHORT_S] * workers, chunk=1))
             yield pool
+    elif engine == "dask":
+        with dask_cluster() as cluster:
+            for number in range(workers):
+                cluster.add_worker(nanny=number == 0)
+            cluster.wait_for(workers)
+            with Pool(engine=cluster.engine) as pool:
+                list(pool.map(time.sleep, [_SHORT_S] * 4 * workers, chunk=1))
+                yield pool
     else:
         with Pool(workers, engine=engine) as pool:
             yield pool

@@ -228,11 +228,16 @@ class NodePool:
                 self._engine.close_call(self._calls.pop(key).number)
         self._engine.wake()
 
-    def call_off(self, number: int, first_index: int) -> None:
-        """End the worker that runs the chunk of a call whose only item has this index."""
+    def call_off(self, number: int, first_index: int) -> bool:
+        """End the worker that runs the chunk of a call whose only item has this index.
+
+        Returns whether there is one.
+        """
         for chunk, held in list(self._held.items()):
             if held.number == number and chunk.first_index == first_index:
                 self._engine.call_off(chunk.call, chunk.items[0])
+                return True
+        return False
 
     def close(self, timeout_s: float) -> list[tuple[int, int, object, BaseException | None]]:
         """End the workers gracefully, and return what their finalizers gave: (worker, pid, result, error)."""

@@ -88,11 +88,10 @@ def end_calls(token: bytes, oldest: int) -> None:
         pool.end_calls(oldest)
 
 
-def call_off(token: bytes, number: int, first_index: int) -> None:
-    """End the worker that runs the chunk of this one item."""
+def call_off(token: bytes, number: int, first_index: int) -> bool:
+    """End the worker that runs the chunk of this one item, and return whether one does."""
     pool = _pools.get(token)
-    if pool is not None:
-        pool.call_off(number, first_index)
+    return pool is not None and pool.call_off(number, first_index)
 
 
 def _pool_of(call: Call, slots: int) -> NodePool | None:

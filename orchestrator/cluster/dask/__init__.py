@@ -1,0 +1,1 @@
+"""Chunks as tasks of a cluster of Dask."""

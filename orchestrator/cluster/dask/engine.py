@@ -1,0 +1,56 @@
+"""The engine of a cluster of Dask: connects, and says what such a pool can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.cluster.codec import Pickling
+from orchestrator.cluster.engine import ClusterEngine
+from orchestrator.engine.core.chunking import Limits
+from orchestrator.engine.protocol.engine import Capability
+from orchestrator.errors import ConfigError, EngineLostError
+from orchestrator.settings import PoolSettings
+from workers.errors.describe import text_of
+
+CAPABILITIES: frozenset[Capability] = frozenset({
+    "processes", "background", "batches", "deadlines", "deaths", "memory limits", "recycling", "resizing",
+    "thread limits", "seeds", "initializers",
+})  # fmt: skip
+_LIMITS = Limits(target_s=0.1, workers_at_target=20, most_bytes=1 << 20, least_depth=2)
+"""A chunk costs the scheduler about a millisecond: with n slots it should run max(0.1, n / 200) seconds."""
+_CONNECTING_S = 10.0
+_SCHEME = "dask://"
+
+
+def made_by(where: Any) -> Callable[[PoolSettings], ClusterEngine]:
+    """Return what makes the engine of a pool over a scheduler's address, "dask://host:port", or a client."""
+
+    def make(settings: PoolSettings) -> ClusterEngine:
+        try:
+            from orchestrator.cluster.dask.session import Session  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"engine {where!r} needs Dask, of which {error.name} is missing: pip install 'orchestrator-pool[dask]'"
+            ) from None
+        session = Session(_connected(where), own=True) if isinstance(where, str) else Session(where, own=False)
+        return ClusterEngine(
+            settings, session, Pickling, name="dask", capabilities=CAPABILITIES, limits=_LIMITS
+        )
+
+    return make
+
+
+def _connected(where: str) -> Any:
+    from distributed import Client  # noqa: PLC0415 - an extra
+
+    address = where.removeprefix(_SCHEME)
+    if "://" not in address:
+        address = f"tcp://{address}"
+    try:
+        return Client(address, timeout=_CONNECTING_S, set_as_default=False, name="orchestrator")
+    except (OSError, ValueError) as error:
+        raise EngineLostError(
+            f"no scheduler of Dask answers at {address}: {text_of(error)}. Start one (`dask scheduler`), or correct "
+            "the address"
+        ) from error
