@@ -57,6 +57,22 @@ def no_leaks(warm_up):
     assert not left, "left behind: " + "; ".join(left)
 
 
+@pytest.fixture(scope="session")
+def dask_engine(warm_up):
+    """A cluster of Dask with two worker processes, one of them with a nanny, and the threads that a client keeps."""
+    from support.dask_cluster import dask_cluster
+
+    from orchestrator import Pool
+
+    with dask_cluster() as cluster:
+        for number in range(2):
+            cluster.add_worker(nanny=number == 0)
+        cluster.wait_for(2)
+        with Pool(engine=cluster.engine) as pool:
+            assert list(pool.map(abs, range(8), chunk=1)) == list(range(8))
+        yield cluster.engine
+
+
 @pytest.fixture(params=START_METHODS)
 def start_method(request, monkeypatch):
     """Each way in which a worker can be started."""

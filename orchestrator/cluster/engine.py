@@ -24,6 +24,7 @@ from typing import Any
 
 from orchestrator.cluster import results
 from orchestrator.cluster.carrier import Carrier, NodeLost, Result, Withdrawn
+from orchestrator.cluster.code import Packer
 from orchestrator.cluster.codec import Codec, Function
 from orchestrator.cluster.node.lifeline import Lifeline
 from orchestrator.cluster.node.messages import Call, Outcome, Settings, Versions, Work
@@ -58,11 +59,13 @@ _MOST_ROUNDS = 8
 class _Open:
     """A call that is open."""
 
-    __slots__ = ("call", "carried", "events", "unconsumed")
+    __slots__ = ("call", "carried", "carried_version", "events", "unconsumed")
 
     def __init__(self, call: Call, carried: Any, events: StageEvents) -> None:
         self.call = call
         self.carried = carried
+        """What the carrier has made of the call, in this version."""
+        self.carried_version = call.version
         self.events = events
         self.unconsumed = 0
         """Bytes of chunks that came back and of their results, until `consumed`."""
@@ -90,6 +93,7 @@ class ClusterEngine:
         carrier: Carrier,
         codec: Codec,
         *,
+        packer: Packer | None = None,
         name: str,
         capabilities: frozenset[Capability],
         limits: Limits,
@@ -108,9 +112,10 @@ class ClusterEngine:
         self._node_settings = _node_settings(settings, self._lifeline)
         self._carrier = carrier
         self._codec = codec
+        self._packer = packer
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._numbers, self._idents = itertools.count(1), itertools.count()
+        self._next_number, self._idents = 1, itertools.count()
         self._cap = settings.workers
         self._calls: dict[int, _Open] = {}
         self._sent: dict[int, _Sent] = {}
@@ -145,10 +150,10 @@ class ClusterEngine:
         self.refuse_if_interrupted("map, run or iteration")
         self._forget_calls()
         self.check_usable()
-        number = next(self._numbers)
+        code = None if self._packer is None else self._packer.packed()
         call = Call(
             self.token,
-            number,
+            0,
             0,
             tuple(Versions.here()),  # type: ignore[arg-type]
             self._node_settings,
@@ -157,10 +162,13 @@ class ClusterEngine:
             function.data,
             function.forwards_output,
             function.definitions,
+            code,
         )
-        what = self._carrier.carry(call)
-        with HeldBack(), self._lock:
-            self._calls[number] = _Open(call, what, events)
+        with HeldBack(), self._lock:  # entered in the order of the numbers: see `_oldest`
+            number = self._next_number
+            self._next_number += 1
+            opened = self._calls[number] = _Open(replace(call, number=number), None, events)
+        opened.carried = self._carrier.carry(opened.call)
         return number
 
     def call_off(self, number: int, item: object) -> None:
@@ -208,12 +216,7 @@ class ClusterEngine:
 
     def _oldest(self) -> int:
         """Return the number of the oldest call that is open, or of the next one."""
-        first = next(iter(self._calls), None)  # they were opened in order
-        if first is not None:
-            return first
-        number = next(self._numbers)
-        self._numbers = itertools.count(number)
-        return number
+        return next(iter(self._calls), self._next_number)
 
     def room(self, depth: int) -> int:
         """Return how many chunks could be sent now."""
@@ -250,15 +253,16 @@ class ClusterEngine:
 
     def _send(self, ident: int) -> None:
         """Hand a chunk to the carrier. Called without the lock."""
-        sent = self._sent.get(ident)
-        opened = None if sent is None else self._calls.get(sent.number)
+        with HeldBack(), self._lock:
+            sent, oldest = self._sent.get(ident), self._oldest()
+            opened = None if sent is None else self._calls.get(sent.number)
         if sent is None or opened is None:  # its call was closed meanwhile
             return
         chunk, encoded = sent.chunk, sent.encoded
         once = self._settings.max_deaths == 1
         work = Work(
             ident,
-            next(iter(self._calls), sent.number),
+            oldest,
             len(chunk.items),
             chunk.first_index,
             chunk.attempt,
@@ -386,7 +390,6 @@ class ClusterEngine:
         if new:
             more = (*opened.call.definitions, *new)
             opened.call = replace(opened.call, definitions=more, version=opened.call.version + 1)
-            opened.carried = None
         return True
 
     def _send_with_more(self, ident: int) -> None:
@@ -394,8 +397,9 @@ class ClusterEngine:
         opened = None if sent is None else self._calls.get(sent.number)
         if opened is None:
             return
-        if opened.carried is None:
-            opened.carried = self._carrier.carry(opened.call)
+        call = opened.call
+        if opened.carried_version != call.version:
+            opened.carried, opened.carried_version = self._carrier.carry(call), call.version
         self._send(ident)
 
     def _changed(self) -> None:
@@ -691,7 +695,6 @@ def _node_settings(settings: PoolSettings, lifeline: Lifeline) -> Settings:
         settings.threads_per_worker,
         settings.seed,
         beginning,
-        first is not None,
         last is not None,
         tuple(offered(names)) if names else (),
     )

@@ -23,7 +23,13 @@ GRAPHS = 10
 
 @pytest.fixture(scope="module", params=EVERY)
 def pool(request):
-    with pool_of(request.param) as pool:
+    with pool_of(request) as pool:
+        yield pool
+
+
+@pytest.fixture(params=EVERY)
+def fresh_pool(request):
+    with pool_of(request) as pool:
         yield pool
 
 
@@ -82,7 +88,8 @@ def test_errors_and_dead_letters(pool):
     assert (results[3].attempts, letters[0].attempts, letters[0].item) == (3, 3, 3)
 
 
-def test_workflows_barriers_and_futures(pool):
+def test_workflows_barriers_and_futures(fresh_pool):
+    pool = fresh_pool
     workflow = Workflow().step("more", second_time).barrier().step("none of 7", partial(above, 7))
     assert list(pool.map(workflow, range(1, 3))) == [False, False]
     assert [pool.submit(pow, 2, n).result() for n in range(5)] == [1, 2, 4, 8, 16]
@@ -216,8 +223,8 @@ def test_breakpoint_in_a_run_has_the_terminal(folder):
     assert (folder / "out.txt").read_text() == "A\nB\n"
 
 
-def test_a_function_closes_a_pool_of_its_own_as_everybody_does(pool):
-    assert list(pool.map(of_a_pool_of_its_own, [3])) == [3]
+def test_a_function_closes_a_pool_of_its_own_as_everybody_does(fresh_pool):
+    assert list(fresh_pool.map(of_a_pool_of_its_own, [3])) == [3]
 
 
 def test_a_dry_run_tells_the_engine(folder):

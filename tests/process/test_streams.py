@@ -24,7 +24,7 @@ from orchestrator.graph.sources import BlockingSource
 
 @pytest.fixture(scope="module", params=EVERY)
 def pool(request):
-    with pool_of(request.param) as pool:
+    with pool_of(request) as pool:
         yield pool
 
 

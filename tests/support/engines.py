@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from typing import Any
 
 from orchestrator import Pool
 from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.internals import internals_of
-from support.dask_cluster import dask_cluster
-
 EVERY = (*ENGINES, "threads", "processes", "dask")
 _SHORT_S = 0.02
 
 
 @contextmanager
-def pool_of(engine: str, workers: int = 2) -> Iterator[Pool]:
-    """Give a pool with this engine, all of whose processes and threads are there."""
+def pool_of(request: Any, workers: int = 2) -> Iterator[Pool]:
+    """Give a pool with the engine that is a fixture's parameter, all of whose processes and threads are there."""
+    engine = request.param
     if engine == "threads":
         with ThreadPoolExecutor(workers) as executor:
             together = threading.Barrier(workers)
@@ -34,13 +34,9 @@ def pool_of(engine: str, workers: int = 2) -> Iterator[Pool]:
                 list(pool.map(time.sleep, [_SHORT_S] * workers, chunk=1))
             yield pool
     elif engine == "dask":
-        with dask_cluster() as cluster:
-            for number in range(workers):
-                cluster.add_worker(nanny=number == 0)
-            cluster.wait_for(workers)
-            with Pool(engine=cluster.engine) as pool:
-                list(pool.map(time.sleep, [_SHORT_S] * 4 * workers, chunk=1))
-                yield pool
+        with Pool(engine=request.getfixturevalue("dask_engine")) as pool:
+            list(pool.map(time.sleep, [_SHORT_S] * 4 * workers, chunk=1))
+            yield pool
     else:
         with Pool(workers, engine=engine) as pool:
             yield pool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.cluster.code import Packer
 from orchestrator.cluster.codec import Pickling
 from orchestrator.cluster.engine import ClusterEngine
 from orchestrator.engine.core.chunking import Limits
@@ -35,7 +36,7 @@ def made_by(where: Any) -> Callable[[PoolSettings], ClusterEngine]:
             ) from None
         session = Session(_connected(where), own=True) if isinstance(where, str) else Session(where, own=False)
         return ClusterEngine(
-            settings, session, Pickling, name="dask", capabilities=CAPABILITIES, limits=_LIMITS
+            settings, session, Pickling, packer=Packer(), name="dask", capabilities=CAPABILITIES, limits=_LIMITS
         )
 
     return make

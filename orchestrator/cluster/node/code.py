@@ -1,37 +1,45 @@
-"""Puts modules that the program has sent on the path of this node's process, whose workers inherit it."""
+"""Unpacks the modules that a program has sent, for the workers of its node pools.
+
+Owner of the state: the process of the node. The folder is this process's own, and goes with it.
+"""
 
 from __future__ import annotations
 
+import io
 import os
-import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+import zipfile
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.cluster.node.messages import content
 
 
-def put_on_path(archives: Sequence[tuple[str, bytes]]) -> None:
-    """Keep zip files in this user's own temporary folder, by their content, and put them before what is on the path.
+class Code(NamedTuple):
+    """The modules of a program."""
 
-    Args:
-        archives: (digest, zip file).
-    """
-    for digest, data in reversed(archives):
-        path = _folder() / f"{digest}.zip"
-        if not path.exists():
-            fd, name = tempfile.mkstemp(dir=path.parent)
-            with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
-                file.write(data)
-            Path(name).replace(path)
-        if str(path) not in sys.path:
-            sys.path.insert(0, str(path))
+    digest: str
+    """Names their content."""
+    archive: Any
+    """A zip file, as `carried` gave it."""
 
 
-def _folder() -> Path:
-    """Return a folder of this process that nobody else may write to."""
-    global _own  # noqa: PLW0603 - one a process
-    if _own is None or _own[0] != os.getpid():
-        _own = os.getpid(), tempfile.TemporaryDirectory(prefix="orchestrator-code-")
-    return Path(_own[1].name)
-
-
+_lock = threading.Lock()
 _own: tuple[int, tempfile.TemporaryDirectory[str]] | None = None
+
+
+def unpacked(code: Code | None) -> str | None:
+    """Return the folder that is to be on the path of workers, with the modules in it."""
+    global _own  # noqa: PLW0603 - one a process
+    if code is None:
+        return None
+    with _lock:
+        if _own is None or _own[0] != os.getpid():
+            _own = os.getpid(), tempfile.TemporaryDirectory(prefix="orchestrator-code-", ignore_cleanup_errors=True)
+        folder = Path(_own[1].name, code.digest)
+        if not folder.exists():
+            with zipfile.ZipFile(io.BytesIO(content(code.archive))) as archive:
+                archive.extractall(folder.with_suffix(".part"))
+            folder.with_suffix(".part").rename(folder)
+        return str(folder)

@@ -82,12 +82,10 @@ class Settings:
     seed: int | None = None
     beginning: bytes | None = None
     """Pickled ((initializer, its arguments), (finalizer, ())); see `workers.pickling.pickled`."""
-    initializes: bool = False
     finalizes: bool = False
+    """Whether there is a finalizer."""
     definitions: tuple[Definition, ...] = ()
     """What those take of `__main__`."""
-    code: tuple[tuple[str, bytes], ...] = ()
-    """Zip files of modules by the names under which nodes keep them, the first before the others on the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,8 @@ class Call:
     forwards_output: bool
     definitions: tuple[Definition, ...] = ()
     """What it, and its items so far, take of `__main__`."""
+    code: Any = None
+    """The program's own modules, a `Code`; None: nodes have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,14 @@ class _Held:
 class NodePool:
     """Worker processes of this node that belong to one pool of the program."""
 
-    def __init__(self, settings: Settings, slots: int) -> None:
-        """Start `slots` workers."""
+    def __init__(self, settings: Settings, slots: int, folder: str | None) -> None:
+        """Start `slots` workers.
+
+        `folder` has the program's own modules.
+        """
         self._definitions = GivenDefinitions()
         self._definitions.take_in(settings.definitions)
-        self._engine = Coordinator(_pool_settings(settings, slots), self._definitions)
+        self._engine = Coordinator(_pool_settings(settings, slots, folder), self._definitions)
         self._engine.show_output_by(lambda worker, stream, text: self._printed.append((worker, stream, text)))
         self._lock = threading.Lock()
         self._calls: dict[tuple[int, int], _Open] = {}
@@ -253,20 +256,20 @@ def _buffer(block: Block) -> PickleBuffer:
     return PickleBuffer(block.data)
 
 
-def _pool_settings(settings: Settings, slots: int) -> PoolSettings:
+def _pool_settings(settings: Settings, slots: int, folder: str | None) -> PoolSettings:
     beginning = settings.beginning
-    has_finalizer = beginning is not None and settings.finalizes
+    begins = beginning is not None or folder is not None
     return PoolSettings(
         workers=slots,
         start_method="forkserver",
-        initializer=None if beginning is None or not settings.initializes else Pickled(beginning, 0),
+        initializer=Pickled(beginning, 0, folder) if begins else None,
         initargs=(),
         buffer_bytes=max(settings.buffer_bytes, OUT_OF_BAND_BYTES),
         max_deaths=1 << 30,
         memory_limit=settings.memory_limit,
         items_per_worker=settings.items_per_worker,
         seed=settings.seed,
-        finalizer=Pickled(beginning, 1) if beginning is not None and has_finalizer else None,
+        finalizer=Pickled(beginning, 1) if settings.finalizes else None,
         threads_per_worker=settings.threads_per_worker,
     )
 

@@ -27,7 +27,9 @@ _CLOSING_S = 10.0
 _ENDED_KEPT = 64
 
 _lock = threading.Lock()
-_pools: dict[bytes, NodePool] = {}
+_Key = tuple[bytes, str]
+"""The token of a pool, and the digest of the program's modules: others make other workers."""
+_pools: dict[_Key, NodePool] = {}
 _ended: dict[bytes, None] = {}
 """Pools that have ended lately: a task of theirs that comes late makes no new one."""
 _follows = False
@@ -55,7 +57,7 @@ def run(call: Call, work: Work, slots: int = 1) -> Outcome:
         try:
             return pool.run(call, work)
         except ClosedError:  # it was idle for too long, at this very moment; a new one is made
-            _forget(call.token, pool)
+            _forget(_key(call), pool)
         except OrchestratorError as error:
             return Outcome("broken", HOST, os.getpid(), error=error)
 
@@ -74,24 +76,30 @@ def skew(versions: tuple[tuple[int, int], str]) -> OrchestratorError | None:
 def end(token: bytes, timeout_s: float = _CLOSING_S) -> Farewells:
     """End a pool's workers on this node, gracefully within `timeout_s`, and return what their finalizers gave."""
     with _lock:
-        pool = _pools.pop(token, None)
+        pools = [_pools.pop(key) for key in [*_pools] if key[0] == token]
         _ended[token] = None
         while len(_ended) > _ENDED_KEPT:
             del _ended[next(iter(_ended))]
-    return [] if pool is None else pool.close(timeout_s)
+    return [farewell for pool in pools for farewell in pool.close(timeout_s)]
 
 
 def end_calls(token: bytes, oldest: int) -> None:
     """Stop what runs for calls of a pool before this one."""
-    pool = _pools.get(token)
-    if pool is not None:
+    for pool in _of(token):
         pool.end_calls(oldest)
 
 
 def call_off(token: bytes, number: int, first_index: int) -> bool:
     """End the worker that runs the chunk of this one item, and return whether one does."""
-    pool = _pools.get(token)
-    return pool is not None and pool.call_off(number, first_index)
+    return any(pool.call_off(number, first_index) for pool in _of(token))
+
+
+def _of(token: bytes) -> list[NodePool]:
+    return [pool for key, pool in [*_pools.items()] if key[0] == token]
+
+
+def _key(call: Call) -> _Key:
+    return call.token, "" if call.code is None else call.code.digest
 
 
 def _pool_of(call: Call, slots: int) -> NodePool | None:
@@ -102,38 +110,48 @@ def _pool_of(call: Call, slots: int) -> NodePool | None:
     with _lock:
         if call.token in _ended:
             return None
-        pool = _pools.get(call.token)
+        key = _key(call)
+        pool = _pools.get(key)
         if pool is None:
-            code.put_on_path(call.settings.code)
-            pool = _pools[call.token] = NodePool(call.settings, slots)
+            _end_others(call.token)
+            pool = _pools[key] = NodePool(call.settings, slots, code.unpacked(call.code))
             _end_with_process()
             line = lifeline.opened(call.settings.lifeline)
-            watched = call.token, pool, line
+            watched = key, pool, line
             threading.Thread(target=_watch, args=watched, name="orchestrator-node", daemon=True).start()
         return pool
 
 
-def _forget(token: bytes, pool: NodePool) -> bool:
+def _end_others(token: bytes) -> None:
+    """End the idle workers of a pool that had other modules.
+
+    Called under the lock.
+    """
+    for key in [key for key, pool in _pools.items() if key[0] == token and not pool.busy]:
+        _pools.pop(key).terminate()
+
+
+def _forget(key: _Key, pool: NodePool) -> bool:
     with _lock:
-        known = _pools.get(token) is pool
+        known = _pools.get(key) is pool
         if known:
-            del _pools[token]
+            del _pools[key]
         return known
 
 
-def _watch(token: bytes, pool: NodePool, line: int | None) -> None:
+def _watch(key: _Key, pool: NodePool, line: int | None) -> None:
     """Watch thread of a node pool: ends it when its program is gone, or has sent nothing for long."""
     poll = select.poll()
     if line is not None:
         poll.register(line, select.POLLIN)
     try:
-        while _pools.get(token) is pool:
+        while _pools.get(key) is pool:
             if line is None:
                 time.sleep(_LOOK_S)
             elif poll.poll(_LOOK_S * 1000):
-                end(token)
+                end(key[0])
                 return
-            if not pool.busy and time.monotonic() - pool.used_s > IDLE_S and _forget(token, pool):
+            if not pool.busy and time.monotonic() - pool.used_s > IDLE_S and _forget(key, pool):
                 with suppress(Exception):
                     pool.close(_CLOSING_S)
     finally:
