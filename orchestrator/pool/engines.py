@@ -115,6 +115,8 @@ def engine_of(kind: Kind, settings: PoolSettings) -> Engine:
         ConfigError: it can't do what the settings ask for; nothing was started.
     """
     refuse_of(kind, [(key, need) for key, (default, need) in NEEDS.items() if getattr(settings, key) != default])
+    if settings.max_deaths == 1:
+        refuse_of(kind, [("max_deaths=1", "single runs")])
     return kind.make(settings)
 
 

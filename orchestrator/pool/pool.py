@@ -150,7 +150,9 @@ class Pool:
         engine: str | object = "local",
     ) -> None:
         kind = kind_of(engine)
-        sizing = sizing_of(MAX_WORKERS if workers is None and kind.is_elsewhere else workers)
+        sizing = sizing_of(workers)
+        if sizing.by_default and kind.is_elsewhere:
+            sizing = Sizing(MAX_WORKERS)
         if (sizing.auto or sizing.file) is not None and kind.name != "serial":
             refuse_of(kind, [(f"workers={sizing}", "machine watch")])
         settings = PoolSettings(

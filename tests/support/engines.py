@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator import Pool
 from orchestrator.pool.engines import ENGINES
 from orchestrator.pool.internals import internals_of
+
 EVERY = (*ENGINES, "threads", "processes", "dask")
 _SHORT_S = 0.02
 

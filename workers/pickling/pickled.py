@@ -19,7 +19,7 @@ class Pickled:
         Args:
             data: the pickle of a tuple, of which one part is (function, its arguments) or None; None: call nothing.
             part: which part that is.
-            folder: put on the path before.
+            folder: put on the path before; or a zip file.
         """
         self._data = data
         self._part = part

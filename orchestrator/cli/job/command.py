@@ -21,7 +21,7 @@ from orchestrator.jobfile.builder import build
 from orchestrator.jobfile.diagnostics import JobFileError
 from orchestrator.jobfile.diagram import draw
 from orchestrator.jobfile.loader import read_job
-from orchestrator.pool.size.sizing import parse_sizing
+from orchestrator.pool.size.sizing import sizing_of
 from orchestrator.sinks.disk.output_file import is_standard_output
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run_job(settings: JobSettings) -> int:
     if settings.graph is not None:
         show(draw(job, settings.graph))
     elif not settings.check:
-        sizing = settings.sizing or parse_sizing(job.pool.get("workers", "100%"))
+        sizing = settings.sizing or sizing_of(job.pool.get("workers"))
         return run_command("job", sizing, settings.report, partial(_made, job, settings))
     elif not settings.quiet:
         print_error(f"{settings.file} is valid: {len(job.nodes)} nodes, {len(job.workflows)} workflows")

@@ -20,7 +20,7 @@ from orchestrator.cli.flags.failures import (
 from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_showing, add_telling
 from orchestrator.cli.flags.resuming import ResumeSettings, add_resuming, resume_settings
 from orchestrator.errors import ConfigError
-from orchestrator.pool.size.sizing import Sizing, parse_sizing
+from orchestrator.pool.size.sizing import Sizing, sizing_of
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.disk.output_file import is_standard_output
 from workers.records.line_ends import FORMATS
@@ -250,7 +250,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         target=args.target,
         inputs=tuple(args.inputs) if failing.retry_dead is None else (failing.retry_dead,),
         output="-" if is_standard_output(args.output) else args.output,
-        sizing=parse_sizing(args.jobs if args.jobs is not None else "100%"),
+        sizing=sizing_of(args.jobs),
         record_format=args.format,
         output_format=args.output_format,
         block_bytes=parse_size(args.block) if args.block and args.block != "auto" else None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.run.dead_letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.pool.engines import ADDRESSES
 from orchestrator.sinks.disk.output_file import output_file
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
@@ -178,6 +179,8 @@ def describe(plan: RunPlan) -> str:
 def _workers(settings: RunSettings) -> str:
     if settings.engine == "local":
         return f"{settings.sizing} ({settings.start_method})"
+    if settings.engine.startswith(tuple(ADDRESSES)):
+        return f"{'all' if settings.sizing.by_default else f'at most {settings.sizing}'} of {settings.engine}"
     return f"those of the {settings.engine} engine"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.cluster.code import Packer
 from orchestrator.cluster.codec import Pickling
@@ -34,7 +36,13 @@ def made_by(where: Any) -> Callable[[PoolSettings], ClusterEngine]:
             raise ConfigError(
                 f"engine {where!r} needs Dask, of which {error.name} is missing: pip install 'orchestrator-pool[dask]'"
             ) from None
-        session = Session(_connected(where), own=True) if isinstance(where, str) else Session(where, own=False)
+        client = _connected(where) if isinstance(where, str) else where
+        try:
+            session = Session(client, own=client is not where)
+        except BaseException:
+            if client is not where:
+                client.close()
+            raise
         return ClusterEngine(
             settings, session, Pickling, packer=Packer(), name="dask", capabilities=CAPABILITIES, limits=_LIMITS
         )
@@ -49,9 +57,17 @@ def _connected(where: str) -> Any:
     if "://" not in address:
         address = f"tcp://{address}"
     try:
+        _knock(address)  # first, as a client that finds nobody leaves its thread behind
         return Client(address, timeout=_CONNECTING_S, set_as_default=False, name="orchestrator")
     except (OSError, ValueError) as error:
         raise EngineLostError(
             f"no scheduler of Dask answers at {address}: {text_of(error)}. Start one (`dask scheduler`), or correct "
             "the address"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError unless somebody listens there."""
+    found = urlsplit(address)
+    if found.hostname is not None and found.port is not None:
+        socket.create_connection((found.hostname, found.port), timeout=_CONNECTING_S).close()

@@ -8,6 +8,7 @@ Owner of the state: the session, under `_lock`, but for what only `_serve` touch
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -321,9 +322,17 @@ class Session:
         self._ending = True
         with self._lock:
             self._tasks.clear()
-        if self._own:
+        if not self._own:
+            return
+        log = logging.getLogger("distributed.client")
+        before = log.level
+        if self._client.status != "running":  # else it would log what was told already
+            log.setLevel(logging.CRITICAL)
+        try:
             with suppress(Exception):
                 self._client.close(timeout=1)
+        finally:
+            log.setLevel(before)
 
 
 class _Breaks:

@@ -1,16 +1,14 @@
-"""Unpacks the modules that a program has sent, for the workers of its node pools.
+"""Keeps the modules that a program has sent, where the workers of this node's pools import them from.
 
-Owner of the state: the process of the node. The folder is this process's own, and goes with it.
+They are a zip file in memory, which workers reach through this process and which goes with it.
+
+Owner of the state: the process of the node, under `_lock`.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import tempfile
 import threading
-import zipfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.cluster.node.messages import content
@@ -26,20 +24,29 @@ class Code(NamedTuple):
 
 
 _lock = threading.Lock()
-_own: tuple[int, tempfile.TemporaryDirectory[str]] | None = None
+_kept: dict[str, int] = {}
+"""Descriptors of the zip files, by digest."""
 
 
-def unpacked(code: Code | None) -> str | None:
-    """Return the folder that is to be on the path of workers, with the modules in it."""
-    global _own  # noqa: PLW0603 - one a process
+def path_of(code: Code | None) -> str | None:
+    """Return what is to be on the path of workers."""
     if code is None:
         return None
     with _lock:
-        if _own is None or _own[0] != os.getpid():
-            _own = os.getpid(), tempfile.TemporaryDirectory(prefix="orchestrator-code-", ignore_cleanup_errors=True)
-        folder = Path(_own[1].name, code.digest)
-        if not folder.exists():
-            with zipfile.ZipFile(io.BytesIO(content(code.archive))) as archive:
-                archive.extractall(folder.with_suffix(".part"))
-            folder.with_suffix(".part").rename(folder)
-        return str(folder)
+        fd = _kept.get(code.digest)
+        if fd is None:
+            fd = os.memfd_create("orchestrator-code", os.MFD_CLOEXEC)
+            data, at = memoryview(content(code.archive)), 0
+            while at < data.nbytes:
+                at += os.pwrite(fd, data[at:], at)
+            _kept[code.digest] = fd
+        return f"/proc/{os.getpid()}/fd/{fd}"
+
+
+def _begin_anew() -> None:
+    global _lock  # noqa: PLW0603 - a forked child keeps its own
+    _lock = threading.Lock()
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -66,7 +66,7 @@ class NodePool:
     def __init__(self, settings: Settings, slots: int, folder: str | None) -> None:
         """Start `slots` workers.
 
-        `folder` has the program's own modules.
+        `folder` has the program's own modules, or is a zip file of them.
         """
         self._definitions = GivenDefinitions()
         self._definitions.take_in(settings.definitions)

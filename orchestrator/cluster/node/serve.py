@@ -114,7 +114,7 @@ def _pool_of(call: Call, slots: int) -> NodePool | None:
         pool = _pools.get(key)
         if pool is None:
             _end_others(call.token)
-            pool = _pools[key] = NodePool(call.settings, slots, code.unpacked(call.code))
+            pool = _pools[key] = NodePool(call.settings, slots, code.path_of(call.code))
             _end_with_process()
             line = lifeline.opened(call.settings.lifeline)
             watched = key, pool, line

@@ -44,6 +44,8 @@ class Sizing:
     """Read again during the run."""
     auto: Bounds | None = None
     """The pool chooses for itself."""
+    by_default: bool = False
+    """Whether nobody said how many: then workers that are elsewhere are all used."""
 
     def at_most(self, limit: int | None) -> Sizing:
         """Return this sizing for work that occupies at most `limit` workers.
@@ -189,7 +191,7 @@ def _content(path: str) -> str | None:
 def sizing_of(workers: int | str | Sizing | None) -> Sizing:
     """Return what `Pool(workers=...)` means."""
     if workers is None:
-        return Sizing(usable_cpus())
+        return Sizing(usable_cpus(), by_default=True)
     if isinstance(workers, Sizing):
         return workers
     return parse_sizing(workers) if isinstance(workers, str) else Sizing(workers)
