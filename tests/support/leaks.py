@@ -101,8 +101,9 @@ def _shared_memory() -> frozenset[str]:
 
 
 def _names() -> frozenset[str]:
-    """What lies in the folder for temporary files; not Python's folder for the sockets of its fork servers."""
-    return frozenset(entry.name for entry in Path(tempfile.gettempdir()).iterdir() if not entry.name.startswith("pymp-"))
+    """What lies in the folder for temporary files; not Python's folder for the sockets of its fork servers, nor Dask's."""
+    kept = ("pymp-", "dask-scratch-space")
+    return frozenset(entry.name for entry in Path(tempfile.gettempdir()).iterdir() if not entry.name.startswith(kept))
 
 
 def _files() -> frozenset[tuple[int, str]]:
