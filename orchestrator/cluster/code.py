@@ -75,7 +75,7 @@ def _installed() -> list[Path]:
 
 
 def _file_of(module: ModuleType) -> Path | None:
-    """Return where a module was loaded from; of a package without `__init__.py` its folder."""
+    """Return the file that a module was loaded from, or the folder of a package without `__init__.py`."""
     file = getattr(module, "__file__", None)
     if isinstance(file, str) and file.endswith(".py"):
         return Path(file).absolute()

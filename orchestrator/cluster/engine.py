@@ -694,6 +694,7 @@ def _node_settings(settings: PoolSettings, lifeline: Lifeline) -> Settings:
         settings.items_per_worker,
         settings.threads_per_worker,
         settings.seed,
+        tuple((settings.env or {}).items()),
         beginning,
         last is not None,
         tuple(offered(names)) if names else (),

@@ -137,6 +137,27 @@ def pid_of_worker(_):
     return os.getpid()
 
 
+def test_a_node_that_is_frozen_is_given_up(cluster, monkeypatch):
+    monkeypatch.setattr("orchestrator.cluster.dask.nodes.SILENT_S", 3.0)
+    victim = min(processes_of_dask(cluster))
+
+    def items():
+        for number in range(ITEMS):
+            if number == ITEMS // 2:
+                os.kill(victim, signal.SIGSTOP)
+            yield number
+
+    with Pool(engine=cluster.engine) as pool:
+        assert list(pool.map(slowly, items(), chunk=4)) == [2 * number for number in range(ITEMS)]
+        assert pool.size == 1
+
+
+def test_workers_have_the_variables_that_are_named(dask_engine, monkeypatch):
+    monkeypatch.setenv("NOT_SENT", "here")
+    with Pool(engine=dask_engine, env={"SENT": "there"}) as pool:
+        assert list(pool.map(os.environ.get, ["SENT", "NOT_SENT"], [""] * 2)) == ["there", ""]
+
+
 def test_a_cancelled_call_frees_its_worker(dask_engine):
     with Pool(engine=dask_engine) as pool:
         future = pool.submit(sleeps, 60)

@@ -80,6 +80,8 @@ class Settings:
     items_per_worker: int | None = None
     threads_per_worker: int | None = None
     seed: int | None = None
+    env: tuple[tuple[str, str | None], ...] = ()
+    """Variables of the workers' environment; None: to be unset."""
     beginning: bytes | None = None
     """Pickled ((initializer, its arguments), (finalizer, ())); see `workers.pickling.pickled`."""
     finalizes: bool = False

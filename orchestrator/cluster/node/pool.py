@@ -271,6 +271,7 @@ def _pool_settings(settings: Settings, slots: int, folder: str | None) -> PoolSe
         seed=settings.seed,
         finalizer=Pickled(beginning, 1) if settings.finalizes else None,
         threads_per_worker=settings.threads_per_worker,
+        env=dict(settings.env),
     )
 
 
