@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cluster.code import Packer
+from orchestrator.cluster.dask.engine import is_exposed
 from orchestrator.cluster.dask.nodes import SILENT_S, Nodes
 from orchestrator.cluster.node.definitions import GivenDefinitions
 from orchestrator.cluster.node.messages import Block, carried, content
@@ -61,6 +62,17 @@ def test_who_leaves_and_who_is_silent_is_lost_once(nodes):
 def test_a_worker_that_retires_or_pauses_gets_nothing_new(nodes):
     nodes.look({"a": said(1, status="paused"), "b": said(3, status="closing_gracefully")}, 1.0)
     assert (nodes.slots, nodes.next()) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "exposed"),
+    [
+        ("tcp://127.0.0.1:8786", False), ("tcp://localhost:8786", False), ("tcp://[::1]:8786", False),
+        ("tls://node7:8786", False), ("tcp://node7:8786", True), ("tcp://10.0.0.1:8786", True),
+    ],
+)  # fmt: skip
+def test_plain_connections_beyond_this_machine_are_known(address, exposed):
+    assert is_exposed(address) is exposed
 
 
 # ---- a lost node ----------------------------------------------------------------------------------------------

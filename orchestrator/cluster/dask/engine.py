@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +57,12 @@ def _connected(where: str) -> Any:
     address = where.removeprefix(_SCHEME)
     if "://" not in address:
         address = f"tcp://{address}"
+    if is_exposed(address):
+        warnings.warn(
+            f"the connection to {address} is not encrypted, and whoever reaches it can run code on its workers: use "
+            "TLS (pass a distributed.Client with Security)",
+            stacklevel=5,
+        )
     try:
         _knock(address)  # first, as a client that finds nobody leaves its thread behind
         return Client(address, timeout=_CONNECTING_S, set_as_default=False, name="orchestrator")
@@ -64,6 +71,13 @@ def _connected(where: str) -> Any:
             f"no scheduler of Dask answers at {address}: {text_of(error)}. Start one (`dask scheduler`), or correct "
             "the address"
         ) from error
+
+
+def is_exposed(address: str) -> bool:
+    """Whether others might read what is sent to an address: it is plain, and not this machine's own."""
+    found = urlsplit(address)
+    host = found.hostname or ""
+    return found.scheme == "tcp" and not (host in {"localhost", "::1"} or host.startswith("127."))
 
 
 def _knock(address: str) -> None:
