@@ -15,15 +15,14 @@ from support.waiting import until
 
 from orchestrator import ConfigError, EngineLostError, Failure, Pool, Stream, WorkerDiedError, run
 
-ITEMS = 400
+ITEMS = 200
 
 
 @pytest.fixture
 def cluster(dask_engine):
     """A cluster to be damaged; the other one is only there so that the threads of clients are."""
     with dask_cluster() as cluster:
-        for nanny in (False, True):
-            cluster.add_worker(nanny=nanny)
+        cluster.worker, cluster.nanny = cluster.add_worker(), cluster.add_worker(nanny=True)
         cluster.wait_for(2)
         yield cluster
 
@@ -73,12 +72,6 @@ def has_written(folder):
     return (folder / "saved").is_dir() and any(each.stat().st_size for each in folder.glob("*out.txt*"))
 
 
-def processes_of_dask(cluster):
-    """The processes of Dask that host node pools."""
-    with Pool(engine=cluster.engine) as pool:
-        return {info.pid for info in pool.workers}
-
-
 # ---- deaths ---------------------------------------------------------------------------------------------------
 
 
@@ -92,22 +85,24 @@ def test_a_poison_item_is_blamed_and_a_late_one_too(dask_engine):
         assert late == [0.01, 0.01]
 
 
-@pytest.mark.parametrize("what", ["worker", "nanny"])
+@pytest.mark.parametrize("what", ["worker", "nanny", "worker of a nanny"])
 def test_the_result_is_the_same_whatever_process_of_dask_is_killed(cluster, what):
-    victims = sorted(processes_of_dask(cluster))
-    killed = []
+    victims = {
+        "worker": [cluster.worker],
+        "nanny": [cluster.nanny],
+        "worker of a nanny": psutil.Process(cluster.nanny.pid).children(),
+    }[what]
 
     def items():
         for number in range(ITEMS):
             if number == ITEMS // 2:
-                for pid in victims[:1] if what == "worker" else [psutil.Process(victims[-1]).ppid()]:
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
+                for victim in victims:
+                    victim.kill()
             yield number
 
+    assert victims
     with Pool(engine=cluster.engine) as pool:
         assert list(pool.map(slowly, items(), chunk=4)) == [2 * number for number in range(ITEMS)]
-    assert killed
 
 
 def test_workers_that_join_are_used_and_at_most_so_many_as_are_wanted(dask_engine):
@@ -139,12 +134,11 @@ def pid_of_worker(_):
 
 def test_a_node_that_is_frozen_is_given_up(cluster, monkeypatch):
     monkeypatch.setattr("orchestrator.cluster.dask.nodes.SILENT_S", 3.0)
-    victim = min(processes_of_dask(cluster))
 
     def items():
         for number in range(ITEMS):
             if number == ITEMS // 2:
-                os.kill(victim, signal.SIGSTOP)
+                cluster.worker.send_signal(signal.SIGSTOP)
             yield number
 
     with Pool(engine=cluster.engine) as pool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,6 +26,8 @@ class DaskCluster:
         self._folder = folder
         self._children: list[subprocess.Popen[bytes]] = []
         self.address = ""
+        self.worker: Any = None
+        self.nanny: Any = None
         self.scheduler = self.start_scheduler()
 
     def start_scheduler(self, port: int = 0) -> subprocess.Popen[bytes]:

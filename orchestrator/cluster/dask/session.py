@@ -8,6 +8,8 @@ Owner of the state: the session, under `_lock`, but for what only `_serve` touch
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
 import os
 import threading
@@ -33,8 +35,11 @@ _SCATTERED_BYTES = 1 << 20
 _TURN_S = 0.2
 _LOOK_S = 0.5
 _END_S = 10.0
+_ANSWER_S = 5.0
+"""How long a node may take to answer; one that is frozen does not."""
 
 Command = Callable[[], object]
+Answer = concurrent.futures.Future[Any]
 
 
 class _Task:
@@ -171,23 +176,38 @@ class Session:
         """Gather what has finished, at once, and report it."""
         with self._lock:
             tasks = {ident: task for ident in finished if (task := self._tasks.get(ident)) is not None}
-        whole = {ident: task.future for ident, task in tasks.items() if task.future.status == "finished"}
-        got = self._gathered(whole)
-        for ident, task in tasks.items():
-            if ident in got:
-                self._settle(ident, got[ident])
-            else:
-                self._failed(ident, task)
+        whole = {ident for ident, task in tasks.items() if task.future.status == "finished"}
+        self._gather({ident: tasks[ident] for ident in whole})
+        for ident in tasks.keys() - whole:
+            self._failed(ident, tasks[ident])
 
-    def _gathered(self, futures: dict[int, Any]) -> dict[int, Any]:
-        try:
-            found: dict[int, Any] = self._client.gather(futures, direct=True) if futures else {}
-        except Exception:  # one of them was lost meanwhile: the others one by one
-            found = {}
-            for ident, future in futures.items():
-                with suppress(Exception):
-                    found[ident] = self._client.gather(future, direct=True)
-        return found
+    def _gather(self, tasks: dict[int, _Task]) -> None:
+        """Begin to gather what tasks returned; a node that froze with it must not hold up the others."""
+        if tasks:
+            futures = {ident: task.future for ident, task in tasks.items()}
+            asked = self._asked(lambda: self._client.gather(futures, direct=True))
+            asked.add_done_callback(lambda done: self._queue.put(partial(self._gathered, tasks, done)))
+
+    def _gathered(self, tasks: dict[int, _Task], done: Answer) -> None:
+        """Report what was gathered; if some of it was lost meanwhile, gather the others one by one."""
+        if done.cancelled() or done.exception() is not None:
+            if len(tasks) > 1:
+                for ident, task in tasks.items():
+                    self._gather({ident: task})
+            else:
+                for ident, task in tasks.items():
+                    self._failed(ident, task)
+            return
+        for ident, outcome in done.result().items():
+            self._settle(ident, outcome)
+
+    def _asked(self, call: Callable[[], Any]) -> Answer:
+        """Call a method of the client within its loop, and return what it will give: nobody waits for a node here."""
+
+        async def awaited() -> Any:
+            return await call()
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._client.loop.asyncio_loop)
 
     def _failed(self, ident: int, task: _Task) -> None:
         """Report a task that has brought no outcome."""
@@ -217,9 +237,11 @@ class Session:
             return
         if running and node is not None:
             asked = (task.call.token, task.call.number, task.work.first_index)
-            ended = self._client.run(serve.call_off, *asked, workers=[node.address], on_error="ignore")
-            if any(ended.values()):  # its outcome says so
-                return
+            places = [node.address]
+            answer = self._asked(lambda: self._client.run(serve.call_off, *asked, workers=places, on_error="ignore"))
+            with suppress(TimeoutError):
+                if any(answer.result(_ANSWER_S).values()):  # its outcome says so
+                    return
         self._client.cancel([task.future], force=True)
         self._settle(ident, Withdrawn())
 
@@ -233,7 +255,8 @@ class Session:
         if futures:
             self._client.cancel(futures, force=True)
             if nodes:
-                self._client.run(serve.end_calls, self._token, oldest, workers=nodes, on_error="ignore")
+                asked = self._token, oldest
+                self._asked(lambda: self._client.run(serve.end_calls, *asked, workers=nodes, on_error="ignore"))
         del carried  # the last reference: Dask forgets the call
 
     # ---- who is there -------------------------------------------------------------------------------------------
@@ -255,6 +278,9 @@ class Session:
             lost = self._nodes.look(workers, time.monotonic())
             gone = [(node, ident) for node in lost for ident in node.held]
             tasks = {ident: self._tasks[ident] for _, ident in gone if ident in self._tasks}
+        for node in lost:
+            if node.address in workers:  # silent: Dask would wait far longer, also for what others need of its data
+                self._asked(partial(self._client.scheduler.unregister, address=node.address, stimulus_id="silent"))
         for node, ident in gone:
             task = tasks.get(ident)
             if task is None or (node.address not in workers and not task.once):
@@ -311,11 +337,11 @@ class Session:
         nodes: list[Node] = self._nodes.all()
         if self._client.status == "running" and nodes and self._token:
             within_s = _END_S if timeout_s is None else timeout_s
-            given: Any = self._client.run(
-                serve.end, self._token, within_s, workers=addresses(nodes), on_error="ignore"
-            )
-            for each in given.values():
-                found += each
+            asked, places = (self._token, within_s), addresses(nodes)
+            answer = self._asked(lambda: self._client.run(serve.end, *asked, workers=places, on_error="ignore"))
+            with suppress(TimeoutError):
+                for each in answer.result(within_s + _ANSWER_S).values():
+                    found += each
 
     def close(self) -> None:
         """Leave the scheduler, if the client is ours."""
