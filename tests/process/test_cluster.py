@@ -146,10 +146,14 @@ def test_a_node_that_is_frozen_is_given_up(cluster, monkeypatch):
         assert pool.size == 1
 
 
+def variable(name):
+    return os.environ.get(name)
+
+
 def test_workers_have_the_variables_that_are_named(dask_engine, monkeypatch):
     monkeypatch.setenv("NOT_SENT", "here")
     with Pool(engine=dask_engine, env={"SENT": "there"}) as pool:
-        assert list(pool.map(os.environ.get, ["SENT", "NOT_SENT"], [""] * 2)) == ["there", ""]
+        assert list(pool.map(variable, ["SENT", "NOT_SENT"])) == ["there", None]
 
 
 def test_a_cancelled_call_frees_its_worker(dask_engine):

@@ -236,7 +236,7 @@ class Session:
         if task is None:
             return
         if running and node is not None:
-            asked = (task.call.token, task.call.number, task.work.first_index)
+            asked = task.call.token, ident
             places = [node.address]
             answer = self._asked(lambda: self._client.run(serve.call_off, *asked, workers=places, on_error="ignore"))
             with suppress(TimeoutError):

@@ -51,11 +51,11 @@ class _Open(NamedTuple):
 class _Held:
     """A chunk that a thread waits for."""
 
-    __slots__ = ("event", "kept", "number")
+    __slots__ = ("event", "ident", "kept")
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        """Of its call, as the program counts."""
+    def __init__(self, ident: int) -> None:
+        self.ident = ident
+        """As the program counts."""
         self.event: Finished | Refused | Lost | Returned | Broken | None = None
         self.kept: int | None = None
 
@@ -97,7 +97,7 @@ class NodePool:
         buffers = tuple(map(_buffer, work.buffers))
         body = bytes(content(work.body))
         encoded = payload.Encoded(body, buffers, len(body) + sum(each.size for each in work.buffers))
-        held = _Held(call.number)
+        held = _Held(work.ident)
         try:
             while held.event is None or isinstance(held.event, Returned):
                 held.event = None
@@ -231,13 +231,10 @@ class NodePool:
                 self._engine.close_call(self._calls.pop(key).number)
         self._engine.wake()
 
-    def call_off(self, number: int, first_index: int) -> bool:
-        """End the worker that runs the chunk of a call whose only item has this index.
-
-        Returns whether there is one.
-        """
+    def call_off(self, ident: int) -> bool:
+        """End the worker that runs a chunk, and return whether there is one."""
         for chunk, held in list(self._held.items()):
-            if held.number == number and chunk.first_index == first_index:
+            if held.ident == ident:
                 self._engine.call_off(chunk.call, chunk.items[0])
                 return True
         return False

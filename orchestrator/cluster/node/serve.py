@@ -25,6 +25,8 @@ IDLE_S = 60.0
 _LOOK_S = 5.0
 _CLOSING_S = 10.0
 _ENDED_KEPT = 64
+_CALLED_OFF_KEPT = 1024
+_HERE = object()
 
 _lock = threading.Lock()
 _Key = tuple[bytes, str]
@@ -32,6 +34,8 @@ _Key = tuple[bytes, str]
 _pools: dict[_Key, NodePool] = {}
 _ended: dict[bytes, None] = {}
 """Pools that have ended lately: a task of theirs that comes late makes no new one."""
+_called_off: dict[tuple[bytes, int], None] = {}
+"""Chunks that were called off before they came, by the token of their pool."""
 _follows = False
 """Whether the pools end with this process."""
 
@@ -47,6 +51,9 @@ def run(call: Call, work: Work, slots: int = 1) -> Outcome:
     differing = skew(call.versions)
     if differing is not None:
         return Outcome("broken", HOST, os.getpid(), error=differing)
+    with _lock:
+        if _called_off.pop((call.token, work.ident), _HERE) is None:
+            return Outcome("returned", HOST, os.getpid())
     while True:
         try:
             pool = _pool_of(call, slots)
@@ -89,9 +96,18 @@ def end_calls(token: bytes, oldest: int) -> None:
         pool.end_calls(oldest)
 
 
-def call_off(token: bytes, number: int, first_index: int) -> bool:
-    """End the worker that runs the chunk of this one item, and return whether one does."""
-    return any(pool.call_off(number, first_index) for pool in _of(token))
+def call_off(token: bytes, ident: int) -> bool:
+    """End the worker that runs a chunk, and return whether one does.
+
+    If it has not come yet, it is given back when it does.
+    """
+    if any(pool.call_off(ident) for pool in _of(token)):
+        return True
+    with _lock:
+        _called_off[token, ident] = None
+        while len(_called_off) > _CALLED_OFF_KEPT:
+            del _called_off[next(iter(_called_off))]
+    return False
 
 
 def _of(token: bytes) -> list[NodePool]:
@@ -179,6 +195,7 @@ def _begin_anew() -> None:
     _lock, _follows = threading.Lock(), False
     _pools.clear()
     _ended.clear()
+    _called_off.clear()
 
 
 os.register_at_fork(after_in_child=_begin_anew)
