@@ -182,14 +182,17 @@ class Session:
             self._failed(ident, tasks[ident])
 
     def _gather(self, tasks: dict[int, _Task]) -> None:
-        """Begin to gather what tasks returned; a node that froze with it must not hold up the others."""
+        """Begin to gather what tasks returned, as a node that froze with it must not hold up the others."""
         if tasks:
             futures = {ident: task.future for ident, task in tasks.items()}
             asked = self._asked(lambda: self._client.gather(futures, direct=True))
             asked.add_done_callback(lambda done: self._queue.put(partial(self._gathered, tasks, done)))
 
     def _gathered(self, tasks: dict[int, _Task], done: Answer) -> None:
-        """Report what was gathered; if some of it was lost meanwhile, gather the others one by one."""
+        """Report what was gathered.
+
+        If some of it was lost meanwhile, gather the others one by one.
+        """
         if done.cancelled() or done.exception() is not None:
             if len(tasks) > 1:
                 for ident, task in tasks.items():
@@ -202,7 +205,7 @@ class Session:
             self._settle(ident, outcome)
 
     def _asked(self, call: Callable[[], Any]) -> Answer:
-        """Call a method of the client within its loop, and return what it will give: nobody waits for a node here."""
+        """Call a method of the client within its loop, and return what it will give."""
 
         async def awaited() -> Any:
             return await call()
