@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import ConfigError
@@ -11,6 +12,7 @@ from orchestrator.jobfile.tables.fields import TAKES, Field
 from orchestrator.jobfile.toml_lines import Path
 from orchestrator.option_values import variables
 from orchestrator.pool.size.sizing import parse_sizing
+from orchestrator.record_formats import format_to_read, format_to_write
 from orchestrator.settings import exception_class, parse_limit, parse_size
 from workers.pickling import load
 
@@ -86,6 +88,7 @@ class Values:
             "values": isinstance(value, list) and value != [],
             "chunk": value == "auto" or (is_number and isinstance(value, int) and value >= 1),
             "names": isinstance(value, dict) and value != {} and all(isinstance(name, str) for name in value.values()),
+            "header": isinstance(value, bool) or (isinstance(value, list) and all(isinstance(n, str) for n in value)),
             "priorities": isinstance(value, dict)
             and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value.values()),
         }[field.kind]
@@ -110,6 +113,22 @@ class Values:
         except ConfigError as wrong:
             self._diagnostics.add(path, str(wrong))
             return WRONG
+
+    def _input_format(self, value: Any, _field: Field, path: Path) -> Any:
+        return self._format(value, path, lambda: format_to_read(value, ()))
+
+    def _output_format(self, value: Any, _field: Field, path: Path) -> Any:
+        return self._format(value, path, lambda: format_to_write(value, ""))
+
+    def _format(self, value: Any, path: Path, find: Callable[[], object]) -> Any:
+        if not isinstance(value, str):
+            return None
+        try:
+            find()
+        except ConfigError as wrong:
+            self._diagnostics.add(path, str(wrong))
+            return WRONG
+        return value
 
     def _retries(self, value: Any, _field: Field, path: Path) -> Any:
         """Return a number, or numbers by class: a built-in's name, one of ours, or 'module:Class'."""

@@ -13,21 +13,25 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.sinks.columns import Columns
+from orchestrator.record_formats import format_to_write
 from orchestrator.sinks.disk.output_file import output_file
 from workers.records import compression, file_names
+from workers.records.formats.composing import MisfitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.records.blocks import BlockResult
+    from workers.records.formats.format import Format
 
 
 class FileSink:
     """One output file, compressed if its name says so."""
 
-    def __init__(self, path: str) -> None:
-        """Take the final name, or "-" for standard output.
+    def __init__(self, path: str, output_format: Format | None = None) -> None:
+        """Take the final name, or "-" for standard output, and the format of the payloads.
+
+        None: as the name says.
 
         Nothing is opened yet.
 
@@ -38,7 +42,8 @@ class FileSink:
         self.path = self._file.path
         self.in_place = self._file.in_place
         self._kind = file_names.compression_of(path)
-        self._columns = Columns(self._kind)
+        form = output_format or format_to_write(None, path)
+        self._composer = form.composer(self._kind)
         self._empty = True
 
     def open(self) -> None:
@@ -56,20 +61,22 @@ class FileSink:
             OrchestratorError: the disk is full, or the columns differ from those written before.
         """
         if result.payload is None:
-            self._columns.of_input = self._columns.of_input or result.csv_fields
+            self._composer.of_input = self._composer.of_input or result.names
             return
-        block: memoryview | bytes = memoryview(result.payload)
-        if result.csv_fields is not None:
-            header, block = self._columns.fitted(memoryview(block), result.csv_fields, result.origin.path)
-            self._file.write(header)
+        try:
+            before, block = self._composer.add(memoryview(result.payload), result.names, result.origin.path)
+        except MisfitError as error:
+            raise OrchestratorError(str(error)) from None
+        if before:
+            self._file.write(before)
         self._file.write(block)
         self._empty = False
 
     def close(self) -> None:
         """Sync the file and give it its final name."""
-        header = self._columns.header_alone() if self._empty else b""
-        self._file.write(header)
-        if self._kind and self._empty and not header:  # a compressed file of no bytes is not a file of its kind
+        rest = self._composer.finish()
+        self._file.write(rest)
+        if self._kind and self._empty and not rest:  # a compressed file of no bytes is not a file of its kind
             self._file.write(compression.compress(self._kind, b""))
         self._file.close()
 
@@ -91,14 +98,13 @@ class FileSink:
 
     def snapshot(self) -> dict[str, Any]:
         """Make what was written durable, and return what is needed to resume from here."""
-        columns = {"fields": self._columns.fields, "of_input": self._columns.of_input}
-        return {"file": self._file.snapshot(), "empty": self._empty, **columns}
+        return {"file": self._file.snapshot(), "empty": self._empty, "composer": self._composer.snapshot()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from what `snapshot` returned."""
         self._file.restore(state["file"])
-        self._columns.fields, self._empty = state["fields"], state["empty"]
-        self._columns.of_input = state["of_input"]
+        self._empty = state["empty"]
+        self._composer.restore(state["composer"])
 
 
 class FolderSink:
@@ -111,7 +117,7 @@ class FolderSink:
     is_final = False
     """Each file gets its final name by itself."""
 
-    def __init__(self, folder: str, inputs: Sequence[str]) -> None:
+    def __init__(self, folder: str, inputs: Sequence[str], output_format: Format | None = None) -> None:
         """Create the folder if it isn't there, and check the names.
 
         Raises:
@@ -119,6 +125,7 @@ class FolderSink:
         """
         self.path = folder
         self._names = output_names(folder, inputs)
+        self._format = output_format
         self._open: dict[int, _OpenOutput] = {}
         self._secret: str | None = None
         try:
@@ -144,7 +151,7 @@ class FolderSink:
 
     def _begin(self, file_index: int) -> _OpenOutput:
         try:
-            sink = FileSink(self._names[file_index])
+            sink = FileSink(self._names[file_index], self._format)
         except ConfigError as error:  # the run has begun
             raise OrchestratorError(str(error)) from None
         if self._secret is not None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.option_values import one_of
-from orchestrator.sinks.columns import Columns
+from orchestrator.record_formats import format_to_write
 from orchestrator.sinks.compressed import named_output
 from workers.errors.describe import text_of
-from workers.records import file_names
-from workers.records.output import OUTPUT_FORMATS, Output
+from workers.records.formats.composing import MisfitError
+from workers.records.formats.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,18 +26,14 @@ class ItemEncoder:
 
         Args:
             path: of the output, for messages; and it says the format, if `output_format` is None.
-            output_format: "lines": text and bytes as they are, anything else as JSON; "jsonl": a JSON value a line,
-                text too; "csv": dicts and lists as rows, under the names of the first dict's keys.
+            output_format: the name of a format that can be written.
 
         Raises:
             ConfigError: there is no such format.
         """
-        if output_format is not None:
-            one_of("format", output_format, OUTPUT_FORMATS)
         self._path = path
-        self._format = output_format or file_names.format_of(path) or "lines"
-        self._columns = Columns(None)
-        self._empty = True
+        self._format = format_to_write(output_format, path)
+        self._composer = self._format.composer(None)
 
     def encode(self, items: list[Any]) -> bytes | memoryview:
         """Return the items' lines.
@@ -46,33 +41,32 @@ class ItemEncoder:
         Raises:
             OrchestratorError: an item can't be written in this format.
         """
-        self._empty = self._empty and not items
-        output = Output(self._format, drop_none=False)
+        output = Output(self._format.encoder, drop_none=False)
         payload = output.encode(items, self._refuse)
-        if output.csv_fields is None:
+        if not items:
             return payload
-        header, rows = self._columns.fitted(memoryview(payload), output.csv_fields, self._path)
-        return header + bytes(rows) if header else rows
+        try:
+            before, rest = self._composer.add(memoryview(payload), output.names, self._path)
+        except MisfitError as error:
+            raise OrchestratorError(str(error)) from None
+        return before + bytes(rest) if before else rest
 
-    def header_alone(self, columns: Callable[[], tuple[str, ...]]) -> bytes:
-        """Return the header of CSV without rows, or b"" if there are rows or unknown columns."""
-        if not self._empty or self._format != "csv":
-            return b""
-        self._columns.of_input = columns()
-        return self._columns.header_alone()
+    def finish(self, columns: Callable[[], tuple[str, ...]]) -> bytes:
+        """Return what ends the output, as the header of CSV without rows."""
+        self._composer.of_input = columns()
+        return self._composer.finish()
 
     def _refuse(self, _index: int, error: BaseException) -> NoReturn:
-        told = f"an item can't be written to {self._path} as {self._format}: {text_of(error)}"
+        told = f"an item can't be written to {self._path} as {self._format.name}: {text_of(error)}"
         raise OrchestratorError(told) from error
 
     def snapshot(self) -> Any:
-        """Return the columns, if there are some yet, or () if rows without names were written."""
-        return self._columns.fields if self._empty or self._columns.fields else ()
+        """Return what is needed to continue."""
+        return self._composer.snapshot()
 
     def restore(self, state: Any) -> None:
         """Resume from what `snapshot` returned."""
-        self._columns.fields = tuple(state) if state else None
-        self._empty = state is None
+        self._composer.restore(state)
 
 
 class ItemFile:
@@ -116,8 +110,8 @@ class ItemFile:
 
     def close(self) -> None:
         """Finish the file, and give it its name."""
-        if header := self._encoder.header_alone(self._input_columns):
-            self._file.write(header)
+        if rest := self._encoder.finish(self._input_columns):
+            self._file.write(rest)
         self._file.close()
 
     def snapshot(self) -> dict[str, Any]:

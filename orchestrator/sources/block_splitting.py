@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.records.blocks import Block, ByteRange, Chunk, FailedRecord, Paths, Place
-from workers.records.formats import Records, split
-from workers.records.positions import Located, read
+from workers.records.reading.positions import Located, read
+from workers.records.records import Records
 
 if TYPE_CHECKING:
     from orchestrator.errors import ItemError
+    from workers.records.formats.format import Format
 
 
 class Parts(NamedTuple):
@@ -54,17 +55,15 @@ class Outcomes(Protocol):
 class Divider:
     """Knows the records of one call's blocks."""
 
-    def __init__(self, record_format: str, errors: str, *, skip: bool = True, outcomes: Outcomes | None = None) -> None:
+    def __init__(self, record_format: Format, *, skip: bool = True, outcomes: Outcomes | None = None) -> None:
         """Take how the blocks are read.
 
         Args:
-            record_format: "lines", "jsonl", "csv", "blocks" or "files".
-            errors: for bytes that are not UTF-8: "strict" or "replace".
+            record_format: the format of the files.
             skip: whether lines that are no records are left out rather than make the block fail.
             outcomes: what comes of a block; None: a list of results.
         """
         self._format = record_format
-        self._errors = errors
         self._skip = skip
         self.outcomes = outcomes
         self._lines = LineNumbers(AT_A_TIME_BYTES)
@@ -126,15 +125,15 @@ class Divider:
         raw = read(block, self._format)
         if isinstance(block, Paths):
             return Located(block, raw, Records(list(block.paths)), self._format)
-        records = split(raw, self._format, self._errors, block.fieldnames, skip=self._skip)
+        records = self._format.split(raw, block.head, skip=self._skip)
         return Located(block, raw, records, self._format)
 
     def with_line(self, place: Place) -> Place:
         """Add the number of the line, as workers know only the position in bytes."""
-        if place.line is not None or place.start is None or self._format in {"blocks", "files"}:
+        if place.line is not None or place.start is None or self._format.unit != "line":
             return place
         try:
-            return replace(place, line=self._lines.of(place.path, place.start, self._format))
+            return replace(place, line=self._lines.of(place.path, place.start, self._format.line_ends))
         except OSError:
             return place
 

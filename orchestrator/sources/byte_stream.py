@@ -16,13 +16,13 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.sources.cutting import TooLong
 from workers.records import compression
+from workers.records.formats.cutting import TooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.sources.cutting import Cut, Cutter
+    from workers.records.formats.cutting import Cut, Cutter
 
 _READ_BYTES = 256 * 1024
 
@@ -43,6 +43,7 @@ class StdinPieces:
         cut: Cutter | None = None,
         owned: bool = False,
         end: bytes = b"\n",
+        recode: Callable[[IO[bytes]], IO[bytes]] | None = None,
     ) -> None:
         """Start reading.
 
@@ -55,6 +56,7 @@ class StdinPieces:
                 end, the cutter has the rest.
             owned: whether to close `fd` at the end.
             end: what ends a line, where nothing is cut.
+            recode: makes UTF-8 of what is read and decompressed; None: it is left as it is.
         """
         self._fd = fd
         self._limit = limit_bytes
@@ -62,6 +64,7 @@ class StdinPieces:
         self.cut = cut
         self._owned = owned
         self._end = end
+        self._recode = recode
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._pieces: deque[Cut] = deque()
@@ -187,7 +190,8 @@ class StdinPieces:
                 self._raw.head += piece
             self._kind = compression.kind_of(self._raw.head)
         raw: Any = self._raw
-        return raw if self._kind is None else compression.reader(raw, self._kind)
+        plain = raw if self._kind is None else compression.reader(raw, self._kind)
+        return plain if self._recode is None else self._recode(plain)
 
     def _append(self, blocks: list[Cut], *, ended: bool, error: BaseException | None) -> None:
         with self._lock:

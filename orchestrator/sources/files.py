@@ -15,26 +15,27 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from functools import partial
 from pickle import PickleBuffer
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.byte_stream import StdinPieces
-from orchestrator.sources.csv_rows import RowEnds
-from orchestrator.sources.cutting import TooLong, cutter
-from orchestrator.sources.inputs import STDIN, Input, csv_header, is_own, look_at, open_plain, open_stream
+from orchestrator.sources.inputs import STDIN, Input, is_own, look_at, open_plain, open_stream
 from orchestrator.sources.open_files import KEPT_OPEN, KeptOpen, UpTo, read_full, why_not
 from workers.records import compression
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths
+from workers.records.formats import encodings
+from workers.records.formats.cutting import TooLong
+from workers.records.formats.format import FormatError, PlainFile, Range
 from workers.records.identity import FileChangedError
-from workers.records.line_ends import count_line_ends
-from workers.records.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from orchestrator.sources.cutting import Cut, Cutter
-    from workers.records.formats import Header
+    from workers.records.blocks import Head
+    from workers.records.formats.cutting import Cut, Cutter
+    from workers.records.formats.format import Format
     from workers.records.identity import Identity
 
 MAX_RECORD_BYTES = 256 * 2**20
@@ -49,7 +50,7 @@ class FileSource:
     def __init__(
         self,
         inputs: Sequence[Input],
-        record_format: str,
+        record_format: Format,
         block_bytes: int,
         *,
         paths_a_chunk: int = 1,
@@ -61,15 +62,16 @@ class FileSource:
 
         Args:
             inputs: from `expand`.
-            record_format: "lines", "jsonl", "csv", "blocks" or "files".
+            record_format: the format of all files.
             block_bytes: how much of a file a chunk holds; records make it a little more or less.
             paths_a_chunk: for "files", how many go together.
             max_record_bytes: a longer record is not read, and fails; 0: there is no limit.
             names_end: what ends a file's name on standard input.
-            on_columns: is told the columns of each CSV file as it is begun; in the thread that iterates.
+            on_columns: is told the columns of each file that has some, as it is begun; in the thread that iterates.
         """
         self._inputs = inputs
         self._format = record_format
+        self._is_names = record_format.unit == "file"
         self._block_bytes = block_bytes
         self._paths_a_chunk = paths_a_chunk
         self._names_end = names_end
@@ -83,7 +85,7 @@ class FileSource:
         """Which of the inputs the next chunk is of; of the format "files", whose names come from standard input."""
         self._opened: dict[int, tuple[int, Identity]] = {}
         """The first files, until it is their turn."""
-        if record_format != "files":
+        if not self._is_names:
             self._open_first()
         else:
             for entry in inputs:
@@ -99,11 +101,12 @@ class FileSource:
 
     def chunk_count(self) -> int | None:
         """Return how many chunks there will be, or None if only reading will tell."""
-        if self._format == "files":
+        if self._is_names:
             return None if self.total_bytes is None else -(-len(self._inputs) // self._paths_a_chunk)
-        if self._format == "csv" or any(not entry.is_regular or entry.compression for entry in self._inputs):
+        if self._format.recodes or any(not entry.is_regular or entry.compression for entry in self._inputs):
             return None
-        return sum(max(1, -(-(entry.size_bytes or 0) // self._block_bytes)) for entry in self._inputs)
+        counts = [self._format.ranges_of(entry.size_bytes or 0, self._block_bytes) for entry in self._inputs]
+        return None if None in counts else sum(count or 0 for count in counts)
 
     wait_s = None
     """Nothing is known of when a stream brings more."""
@@ -141,21 +144,21 @@ class FileSource:
 
     def __next__(self) -> Chunk:
         chunk = next(self._chunks)
-        if chunk.origin.last_of_file and self._format != "files":
+        if chunk.origin.last_of_file and not self._is_names:
             self._coming = chunk.origin.file_index + 1
             self._end_stream()
         return chunk
 
     def _cut(self) -> Generator[Chunk]:
         """Cut one input after the other."""
-        if self._format == "files":
+        if self._is_names:
             yield from self._path_chunks()
             return
         for index, entry in enumerate(self._inputs):
             self._cut_chunks = self._cut_bytes = 0
             try:
-                yield from self._cut_file(entry, index)
-            except OrchestratorError as error:
+                yield from self._cut_file(entry, index, self._format.of_file(entry.path))
+            except (OrchestratorError, FormatError) as error:
                 yield self._unreadable(entry, index, str(error))
 
     def _unreadable(self, entry: Input, file_index: int, why: str) -> Block:
@@ -167,21 +170,19 @@ class FileSource:
         origin = self._origin(entry, file_index, self._cut_chunks, left, last=True)
         return Block(origin, b"", 0, 1, unreadable=why)
 
-    def _cut_file(self, entry: Input, index: int) -> Iterator[Chunk]:
+    def _cut_file(self, entry: Input, index: int, form: Format) -> Iterator[Chunk]:
         if not entry.is_regular:
-            yield from self._stream_blocks(entry, index)
+            yield from self._stream_blocks(entry, index, form)
             return
         fd, file = self._opened.pop(index) if index in self._opened else self._open(entry)
         head = os.pread(fd, _HEAD_BYTES, 0)
-        kind = entry.compression or (None if self._format == "blocks" else compression.kind_of(head))
-        if kind is not None:
-            yield from self._compressed_blocks(entry, index, kind, fd, file)
-        elif head and not file.size_bytes:  # a pseudo-file: its size says nothing
-            yield from self._stream_blocks(entry, index)
-        elif self._format == "csv" and file.size_bytes:
-            yield from self._csv_ranges(entry, index, fd, file)
+        kind = entry.compression or (compression.kind_of(head) if form.is_text else None)
+        if head and not file.size_bytes:  # a pseudo-file: its size says nothing
+            yield from self._stream_blocks(entry, index, form)
+        elif kind is not None or (form.recodes and file.size_bytes):
+            yield from self._decoded_blocks(entry, index, kind, fd, file, form)
         else:
-            yield from self._ranges(entry, index, file)
+            yield from self._ranges(entry, index, fd, file, form)
 
     def _open_first(self) -> None:
         for index, entry in enumerate(self._inputs[:KEPT_OPEN]):
@@ -200,70 +201,21 @@ class FileSource:
         self._cut_chunks, self._cut_bytes = index + 1, self._cut_bytes + size_bytes
         return origin
 
-    def _ranges(self, entry: Input, file_index: int, file: Identity) -> Iterator[Chunk]:
-        """Cut a plain file anywhere.
+    def _ranges(self, entry: Input, file_index: int, fd: int, file: Identity, form: Format) -> Iterator[Chunk]:
+        """Cut a plain file as its format says."""
+        size = file.size_bytes
+        if not size:
+            yield ByteRange(self._origin(entry, file_index, 0, 0, last=True), 0, 0, on_boundaries=True, file=file)
+            return
+        cuts = form.cut(PlainFile(entry.path, fd, size), self._block_bytes, self._most)
+        if cuts.head is not None:
+            self._columns(entry, cuts.head)
+        for index, (each, last) in enumerate(_with_last(cuts.ranges)):
+            origin = self._origin(entry, file_index, index, each.size_bytes, last=last)
+            yield ByteRange(origin, each.start, each.end, each.exact, cuts.head, self._most, each.too_long, file)
 
-        The workers find the records.
-        """
-        size, block = file.size_bytes, self._block_bytes
-        exact = self._format == "blocks" or not size
-        for index, start in enumerate(range(0, max(size, 1), block)):
-            end = min(start + block, size)
-            origin = self._origin(entry, file_index, index, end - start, last=end == size)
-            yield ByteRange(origin, start, end, exact, file=file, max_record_bytes=self._most)
-
-    def _csv_ranges(self, entry: Input, file_index: int, fd: int, file: Identity) -> Iterator[Chunk]:
-        """Cut a plain CSV file between rows."""
-        header, size = csv_header(fd, file.size_bytes), file.size_bytes
-        names = self._columns(entry, header)
-        for index, (start, end, too_long) in enumerate(self._row_spans(entry, fd, header.size_bytes, size)):
-            begin = 0 if not index else start  # the header counts as read with the first
-            yield ByteRange(
-                self._origin(entry, file_index, index, end - begin, last=end == size), start, end, on_boundaries=True,
-                fieldnames=names, file=file, max_record_bytes=self._most, too_long=too_long,
-            )  # fmt: skip
-
-    def _row_spans(self, entry: Input, fd: int, begin: int, size: int) -> Iterator[tuple[int, int, bool]]:
-        """Cut [begin, size) between rows into spans, at least one.
-
-        A span is (start, end, whether it is one row that is too long).
-        """
-        rows, at, start, row = RowEnds(), begin, begin, begin  # the row that begins at `row` has not ended before `at`
-
-        def spans_to(end: int) -> list[tuple[int, int, bool]]:
-            if self._most and end - row > self._most:
-                return [(start, row, False)] * (start < row) + [(row, end, True)]
-            return []
-
-        for piece in self._pieces(entry, fd, begin, size):
-            if rows.ended_before(piece):
-                if spans := spans_to(at):
-                    yield from spans
-                    start = at
-                row = at
-            if spans_to(at) and (first := rows.copy().first_in(piece)):
-                yield from spans_to(at + first)
-                start = row = at + first
-            if (ends := rows.last_in(piece)) and at + ends > row:
-                row = at + ends
-                if at + len(piece) < size:
-                    yield start, row, False
-                    start = row
-            at += len(piece)
-        if start < size or size == begin:
-            yield from spans_to(size) or [(start, size, False)]
-
-    def _pieces(self, entry: Input, fd: int, begin: int, size: int) -> Iterator[bytes]:
-        """Read [begin, size) in order, at most a block at a time."""
-        while begin < size:
-            piece = read_at(fd, begin, min(self._block_bytes, size - begin))
-            if not piece:
-                raise OrchestratorError(f"{entry.path} was truncated to {begin:,} bytes while it was read")
-            yield piece
-            begin += len(piece)
-
-    def _columns(self, entry: Input, header: Header) -> tuple[str, ...]:
-        """Return the columns of a CSV file, and warn once in a run of duplicate names."""
+    def _columns(self, entry: Input, header: Head) -> None:
+        """Tell the columns of a file, and warn once in a run of duplicate names."""
         if header.repeated and not self._warned:
             self._warned = True
             name = header.repeated[0]
@@ -272,21 +224,24 @@ class FileSource:
                 f"repeated names are numbered, as in {name + '.1'!r}",
                 stacklevel=_levels_to_caller(),
             )
-        self._on_columns(header.names)
-        return header.names
+        if header.names is not None:
+            self._on_columns(header.names)
 
-    def _compressed_blocks(self, entry: Input, file_index: int, kind: str, fd: int, file: Identity) -> Iterator[Chunk]:
-        """Decompress a file here, and cut it between records."""
+    def _decoded_blocks(  # noqa: PLR0917 - what is known of one file
+        self, entry: Input, file_index: int, kind: str | None, fd: int, file: Identity, form: Format
+    ) -> Iterator[Chunk]:
+        """Decompress a file here, make its text UTF-8 if need be, and cut it between records."""
         raw = UpTo(fd, file.size_bytes)
-        cut = cutter(self._format, self._block_bytes, self._most)
+        cut = self._cutter(entry, form)
         damaged: tuple[type[BaseException], ...] = (
             MemoryError,
             compression.CompressionError,
-            *compression.read_errors(kind),
+            *(compression.read_errors(kind) if kind else (OSError,)),
         )
 
         def blocks() -> Iterator[Cut]:
-            stream = compression.reader(io.BufferedReader(raw, _BUFFER_BYTES), kind)
+            plain: Any = io.BufferedReader(raw, _BUFFER_BYTES)
+            stream = _recoded(form, compression.reader(plain, kind) if kind else plain)
             while piece := read_full(stream, self._block_bytes):
                 file.check(entry.path, fd)  # what was changed meanwhile may decompress to anything
                 yield from cut.feed(piece)
@@ -302,9 +257,16 @@ class FileSource:
 
         yield from self._blocks(entry, file_index, cut, checked(), lambda: raw.at)
 
-    def _stream_blocks(self, entry: Input, file_index: int) -> Iterator[Chunk]:
+    def _cutter(self, entry: Input, form: Format) -> Cutter:
+        if not form.streams:
+            raise OrchestratorError(
+                f"{_told(entry)} can't be read as {form.name}: that takes a plain file, neither compressed nor a pipe"
+            )
+        return form.cutter(self._block_bytes, self._most)
+
+    def _stream_blocks(self, entry: Input, file_index: int, form: Format) -> Iterator[Chunk]:
         """Yield what standard input or a pipe has, as soon as it has a whole record."""
-        pieces = self._open_stream(entry, always=True)
+        pieces = self._open_stream(entry, form, always=True)
         assert pieces is not None and pieces.cut is not None  # noqa: S101, PT018 - for the type checker
         blocks = iter(lambda: pieces.take(self._block_bytes), b"")
         yield from self._blocks(entry, file_index, pieces.cut, blocks, lambda: pieces.taken)
@@ -316,20 +278,20 @@ class FileSource:
 
         The last is empty where nothing was left over.
         """
-        index, offset, line, counted, names, last = 0, 0, 1, 0, None, False
+        index, offset, line, counted, last = 0, 0, 1, 0, False
         while not last:
             found = next(blocks, b"")
             last = found == b""
             if last:
                 found = cut.finish()
             data, size_bytes, line_ends = _measured(found, self._format)
-            if not index and cut.header is not None:
-                offset, line = cut.header.size_bytes, 1 + cut.header.line_ends
-                names = self._columns(entry, cut.header)
+            if not index and cut.head is not None:
+                offset, line = cut.head.size_bytes, 1 + cut.head.line_ends
+                self._columns(entry, cut.head)
             size, counted = position() - counted, position()
             origin = self._origin(entry, file_index, index, size, last=last)
             long = isinstance(found, TooLong)
-            yield Block(origin, PickleBuffer(data), offset, line, names, self._most, long)
+            yield Block(origin, PickleBuffer(data), offset, line, cut.head, self._most, long)
             index, offset, line = index + 1, offset + size_bytes, line + line_ends
 
     def _path_chunks(self) -> Iterator[Chunk]:
@@ -360,12 +322,14 @@ class FileSource:
         size = sum(entry.size_bytes or 0 for entry, _ in held)
         return Paths(self._origin(first, index, 0, size, last=True), tuple(entry.path for entry, _ in held))
 
-    def _open_stream(self, entry: Input, *, always: bool = False) -> StdinPieces | None:
+    def _open_stream(
+        self, entry: Input, form: Format | None = None, *, always: bool = False
+    ) -> StdinPieces | None:
         """Begin to read what is not a regular file, unless that was done already.
 
         With `always`, also what only looks like one.
         """
-        names = self._format == "files"
+        names, form = self._is_names, form or self._format.of_file(entry.path)
         if self._stream is None and (always or (entry.path == STDIN if names else not entry.is_regular)):
             is_stdin = entry.path == STDIN
             fd = 0 if is_stdin else open_stream(entry.path)
@@ -374,9 +338,10 @@ class FileSource:
                 2**20 if names else max(4 * self._block_bytes, 2**20),
                 name=_name_of(entry),
                 kind=entry.compression,
-                cut=None if names else cutter(self._format, self._block_bytes, self._most),
+                cut=None if names else self._cutter(entry, form),
                 owned=not is_stdin,
                 end=self._names_end if names else b"\n",
+                recode=partial(_recoded, form) if form.recodes else None,
             )
             if self._on_ready is not None:
                 self._stream.when_ready(self._on_ready)
@@ -407,11 +372,24 @@ class FileSource:
                 yield os.fsdecode(path)
 
 
-def _measured(found: Cut, record_format: str) -> tuple[bytes, int, int]:
+def _recoded(form: Format, stream: IO[bytes]) -> IO[bytes]:
+    return cast("IO[bytes]", encodings.Recoded(stream, form.encoding, form.errors)) if form.recodes else stream
+
+
+def _with_last(ranges: Iterator[Range]) -> Iterator[tuple[Range, bool]]:
+    """Yield each range, and whether it is the last."""
+    before = next(ranges)
+    for each in ranges:
+        yield before, False
+        before = each
+    yield before, True
+
+
+def _measured(found: Cut, record_format: Format) -> tuple[bytes, int, int]:
     """Return the bytes left of what was cut, how many it had, and how many line ends."""
     if isinstance(found, TooLong):
         return b"", found.size_bytes, found.line_ends
-    return found, len(found), count_line_ends(found, record_format)
+    return found, len(found), record_format.line_ends.number_in(found)
 
 
 def _levels_to_caller() -> int:

@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from workers.records import compression, file_names
-from workers.records.formats import read_header
+from workers.records.formats.format import PlainFile
 from workers.records.identity import FileChangedError, Identity, edges_of, identity_of
-from workers.records.line_ends import count_line_ends
-from workers.records.ranges import read_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.records.formats import Header
+    from workers.records.formats.format import Format
 
 STDIN = "-"
 
@@ -151,29 +149,20 @@ def open_stream(path: str) -> int:
         raise OrchestratorError(f"can't read {path}: {error.strerror}") from None
 
 
-def csv_header(fd: int, size_bytes: int) -> Header:
-    """Read the header of a CSV file of that size."""
-    wanted = 64 * 1024
-    while True:
-        data = read_at(fd, 0, min(wanted, size_bytes))
-        header = read_header(data, ended=len(data) < wanted)
-        if header is not None:
-            return header
-        wanted *= 2
-
-
-def columns_of(inputs: Sequence[Input]) -> tuple[str, ...]:
-    """Return the columns of the first CSV file, or () if only a run can read it.
+def columns_of(inputs: Sequence[Input], record_format: Format) -> tuple[str, ...]:
+    """Return the columns of the first file, or () if it has none, or only a run can read it.
 
     That is so if it is compressed, or no regular file.
     """
     for entry in inputs:
-        if not entry.is_regular or entry.compression:
+        if not entry.is_regular or entry.compression or record_format.recodes:
             return ()
         if not entry.size_bytes:  # it has no header
             continue
         with suppress(OSError), open(entry.path, "rb") as file:
-            return csv_header(file.fileno(), entry.size_bytes).names
+            plain = PlainFile(entry.path, file.fileno(), entry.size_bytes)
+            head = record_format.of_file(entry.path).head_of(plain)
+            return () if head is None else head.names or ()
     return ()
 
 
@@ -214,11 +203,11 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
     return {f"the input {entry.path}": of_file(entry.path) for entry in inputs}
 
 
-def mean_record_bytes(inputs: Sequence[Input], record_format: str) -> int:
+def mean_record_bytes(inputs: Sequence[Input], record_format: Format) -> int:
     """Estimate a record's size from the first 64 KiB of the first plain file, or 256 if there is none."""
     for entry in inputs:
         if entry.is_regular and not entry.compression and entry.size_bytes:
             with suppress(OSError), open(entry.path, "rb") as file:
                 head = file.read(64 * 1024)
-                return max(1, len(head) // max(1, count_line_ends(head, record_format)))
+                return max(1, len(head) // max(1, record_format.line_ends.number_in(head)))
     return 256

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import IO
 
-from workers.records.line_ends import count_line_ends
+from workers.records.line_ends import LineEnds
 
 _STEP_BYTES = 2**20
 AT_A_TIME_BYTES = 2**30
@@ -34,29 +34,27 @@ class LineNumbers:
                 is not known then, but may be the next time.
         """
         self._most_bytes = most_bytes
-        self._files: dict[tuple[str, str], _Counted] = {}
+        self._files: dict[tuple[str, LineEnds], _Counted] = {}
 
-    def of(self, path: str, offset: int, record_format: str) -> int:
+    def of(self, path: str, offset: int, line_ends: LineEnds) -> int:
         """Return the number of the line, from 1, that a byte of a file stands in.
-
-        The format says what ends a line.
 
         Raises:
             OSError: the file can't be read, or the line is too far away.
         """
-        key = path, record_format
+        key = path, line_ends
         counted = self._files.get(key)
         if counted is None:
-            counted = self._files[key] = _Counted(path, record_format)
+            counted = self._files[key] = _Counted(path, line_ends)
         return counted.line_at(offset, self._most_bytes)
 
 
 class _Counted:
     """One file, as far as it was counted."""
 
-    def __init__(self, path: str, record_format: str) -> None:
+    def __init__(self, path: str, line_ends: LineEnds) -> None:
         self._path = path
-        self._format = record_format
+        self._ends = line_ends
         self._marks = [1]
         """The line at the begin of each step."""
         self._last = (0, 1)
@@ -81,4 +79,4 @@ class _Counted:
     def _ends_in(self, file: IO[bytes], start: int, end: int) -> int:
         file.seek(max(start - 1, 0))
         before = file.read(min(start, 1))
-        return count_line_ends(file.read(end - start), self._format, before)
+        return self._ends.number_in(file.read(end - start), before)

@@ -346,4 +346,4 @@ def _divider(steps: Steps) -> Divider | None:
         return None
     from orchestrator.sources.block_splitting import Divider  # noqa: PLC0415 - only for those who read files
 
-    return Divider(reader.record_format, reader.errors)
+    return Divider(reader.record_format)

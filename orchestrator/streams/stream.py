@@ -11,7 +11,7 @@ and each of its outputs is consumed once; `broadcast` gives several. Functions o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,9 +19,9 @@ from orchestrator.errors import ConfigError
 from orchestrator.graph.barrier import BarrierNode
 from orchestrator.graph.sinks import SinkNode, as_sink
 from orchestrator.graph.sources import may_block
-from orchestrator.option_values import one_of
 from orchestrator.pool.internals import internals_of
 from orchestrator.pool.workflow import Workflow, check_hook
+from orchestrator.record_formats import format_to_read
 from orchestrator.settings import MAP_OPTIONS, map_options, parse_limit
 from orchestrator.streams.described import Files, apart, check, port_of, rated, sink_behind, source_op
 from orchestrator.streams.dividing import Dividing
@@ -34,8 +34,7 @@ from orchestrator.streams.uniting import Uniting
 from orchestrator.streams.windowing import Windowing
 from workers.errors.describe import type_name
 from workers.errors.nearest import did_you_mean
-from workers.records.line_ends import FORMATS
-from workers.records.reader import RecordReader
+from workers.records.reading.reader import RecordReader
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 256
 """Of all files together, at least; the same on every machine, so that a run can be resumed on another one."""
-DECODING = ("strict", "replace")
 
 
 class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
@@ -73,9 +71,13 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
     def read(
         cls,
         paths: str | PathLike[str] | Iterable[str | PathLike[str]],
-        format: str = "lines",  # noqa: A002 - the contract's name
+        format: str | None = None,  # noqa: A002 - the contract's name
         *,
-        errors: str = "strict",
+        encoding: str | None = None,
+        errors: str | None = None,
+        delimiter: str | None = None,
+        quote: str | None = None,
+        header: bool | str | Sequence[str] | None = None,
         block_bytes: int | None = None,
         max_record: int | str = "256M",
     ) -> Self:
@@ -90,8 +92,15 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         Args:
             paths: one or several.
             format: "lines" (str), "jsonl" (what it means), "csv" (a dict a row), "blocks" (bytes), "files" (paths), or
-                another that `orchestrator run --help` tells of.
-            errors: bytes that are not UTF-8: "strict" fails, "replace" puts U+FFFD there.
+                another that `orchestrator run --help` tells of; None: "lines", or what the files' names say where that
+                is not text.
+            encoding: of text: "latin-1", "utf-16" or any other that Python knows; UTF-8 by default.
+            errors: bytes that are not of the encoding: "strict" (as by default) fails, "replace" puts U+FFFD there.
+            delimiter: of CSV: one character, or "auto": as the beginning of each file tells; a comma by default, a tab
+                in files .tsv.
+            quote: of CSV: one character, or "none": fields are never quoted; a double quotation mark by default.
+            header: of CSV: False: the first row is a record, and a record is a list; a list of names (or "a,b,c"):
+                these are the columns, and the first row is a record.
             block_bytes: how much of a file goes to a worker at a time, and the size of a record of "blocks"; None: by
                 the size of the files, at most 1 MiB.
             max_record: bytes (or "1G"); a longer record is not read, and fails. 0: no limit.
@@ -103,21 +112,23 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         from orchestrator.sources.files import FileSource  # noqa: PLC0415 - as above
         from orchestrator.sources.inputs import columns_of, expand, looked_at_again, of_inputs  # noqa: PLC0415 - as above
 
-        one_of("format", format, tuple(FORMATS))
-        one_of("errors", errors, DECODING)
-        names = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
-        inputs = expand([str(name) for name in names])
-        least = _BLOCK_BYTES if format == "blocks" else SMALLEST_BYTES
+        named = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
+        names = [str(name) for name in named]
+        form = format_to_read(
+            format, names, encoding=encoding, errors=errors, delimiter=delimiter, quote=quote, header=header
+        )
+        inputs = expand(names)
+        least = _BLOCK_BYTES if form.unit == "block" else SMALLEST_BYTES
         size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
         most = parse_limit(max_record)
 
         def open_files(on_columns: Callable[[tuple[str, ...]], None]) -> FileSource:
             again = looked_at_again(inputs)
-            return FileSource(again, format, size, max_record_bytes=most, on_columns=on_columns)
+            return FileSource(again, form, size, max_record_bytes=most, on_columns=on_columns)
 
-        source = Files(open_files, lambda: of_inputs(inputs), lambda: columns_of(inputs) if format == "csv" else ())
+        source = Files(open_files, lambda: of_inputs(inputs), lambda: columns_of(inputs, form))
         chunks = cls(source, name="files")
-        return chunks._work("flat_map", RecordReader(format, errors), "read", None)
+        return chunks._work("flat_map", RecordReader(form), "read", None)
 
     # ---- in the workers ---------------------------------------------------------------------------------------
 

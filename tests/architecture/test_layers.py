@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each folder may import from those above it in the table, and from itself; a file at the top stands for itself.
 LAYERS = (
     ("orchestrator.errors", "orchestrator.inside", "orchestrator.place"),
-    ("orchestrator.option_values",),
+    ("orchestrator.option_values", "orchestrator.record_formats"),
     ("orchestrator.settings",),
     ("orchestrator.machine",),
     ("orchestrator.engine.core",),
@@ -63,8 +63,8 @@ WORLD = {  # what ties code to a process, a pipe or a clock
     *("socket", "subprocess", "threading", "time", "_thread"),
 }
 EDGES = ("orchestrator.sources", "orchestrator.sinks")
-EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.option_values", "orchestrator.settings", "orchestrator.machine", "orchestrator.checkpoint", "workers")
-WORKERS_MAY_LOAD_LATE = {"cloudpickle", "threadpoolctl", "numpy"}  # inside a function, where a user's work needs them
+EDGES_MAY_IMPORT = ("orchestrator.errors", "orchestrator.option_values", "orchestrator.record_formats", "orchestrator.settings", "orchestrator.machine", "orchestrator.checkpoint", "workers")
+WORKERS_MAY_LOAD_LATE = {"cloudpickle", "threadpoolctl", "numpy", "orjson", "pandas", "polars", "pyarrow"}  # inside a function, where a user's work needs them
 
 
 class Import(NamedTuple):

@@ -11,9 +11,10 @@ from orchestrator import Pool, Stream, run
 from orchestrator.errors import OrchestratorError
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
+from workers.records.formats.registry import find
 from workers.records.identity import FileChangedError
-from workers.records.positions import UnreadableError
-from workers.records.reader import RecordReader
+from workers.records.reading.positions import UnreadableError
+from workers.records.reading.reader import RecordReader
 
 ROWS = 400
 CONTENT = {
@@ -110,9 +111,9 @@ def test_what_was_there_at_the_start_or_an_error(tmp_path, change, record_format
     """The file changes behind so many chunks, of which none was read in a worker yet."""
     path = tmp_path / f"input{ending}"
     path.write_bytes(COMPRESS[ending](CONTENT[record_format]))
-    reader = RecordReader(record_format)
-    expected = [record for chunk in FileSource(expand([str(path)]), record_format, 512) for record in reader(chunk)]
-    source = FileSource(expand([str(path)]), record_format, 512)
+    reader = RecordReader(find(record_format))
+    expected = [record for chunk in FileSource(expand([str(path)]), find(record_format), 512) for record in reader(chunk)]
+    source = FileSource(expand([str(path)]), find(record_format), 512)
     chunks = [next(source) for _ in range(after)]
     change(path)
     try:
@@ -131,11 +132,11 @@ def test_what_was_there_at_the_start_or_an_error(tmp_path, change, record_format
 def test_a_large_file_whose_time_changes_counts_as_rewritten(tmp_path):
     path = tmp_path / "input"
     path.write_bytes(b"x\n" * 2**20)
-    source = FileSource(expand([str(path)]), "lines", 2**20)
+    source = FileSource(expand([str(path)]), find("lines"), 2**20)
     chunks = list(source)
     change_a_byte(path)
     with pytest.raises(FileChangedError, match="rewritten"):
-        RecordReader("lines")(chunks[0])
+        RecordReader(find("lines"))(chunks[0])
     source.close()
 
 
@@ -188,7 +189,7 @@ def test_many_files_are_not_all_kept_open(tmp_path):
     for number in range(200):
         (tmp_path / f"{number:03}").write_text(f"{number}\n")
     before = len(os.listdir("/proc/self/fd"))
-    source = FileSource(expand([str(tmp_path / "*")]), "lines", 100)
+    source = FileSource(expand([str(tmp_path / "*")]), find("lines"), 100)
     chunks = list(source)
     assert len(chunks) == 200
     assert len(os.listdir("/proc/self/fd")) - before <= 64

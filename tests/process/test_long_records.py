@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import ItemError, Pool, Stream, run
-from orchestrator.sources.cutting import CsvCutter, LineCutter, TooLong
+from workers.records.formats.cutting import LineCutter, TooLong
+from workers.records.formats.kinds.csv import CsvCutter
+from workers.records.formats.registry import find
 
 LIMIT = 5000
 LONG = "x" * 200_000
@@ -103,7 +105,7 @@ def test_a_small_file_with_one_huge_line_takes_little_memory(tmp_path):
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), max_size=12), st.integers(1, 20), st.booleans())
 def test_cutters_keep_what_is_short_and_measure_what_is_long(lines, limit, csv):
     data = b"".join(b"y" * length + b"\n" for length, _ in lines)
-    cut, found, at, sizes = (CsvCutter if csv else LineCutter)(limit), [], 0, [size for _, size in lines]
+    cut, found, at, sizes = (CsvCutter(find("csv"), limit) if csv else LineCutter(limit)), [], 0, [size for _, size in lines]
     data = (b"h\n" + data) if csv else data
     while at < len(data):
         size = sizes[at % len(sizes)] if sizes else 1

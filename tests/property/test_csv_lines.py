@@ -15,9 +15,8 @@ from orchestrator.sources.block_splitting import Divider
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.records.blocks import FailedRecord
-from workers.records.formats import split
-from workers.records.line_ends import count_line_ends, line_around, whole_lines
-from workers.records.positions import Located, read
+from workers.records.formats.registry import find
+from workers.records.reading.positions import Located, read
 
 LINE_END = st.sampled_from(["\n", "\r\n", "\r"])
 PLAIN = st.sampled_from(["a", "ä", "x y", "", 'st"ray', "\u2028"])
@@ -60,7 +59,7 @@ def blocks_of(folder, kind, data, block_bytes, *, max_record=0):
     path = folder / f"in.csv{'.gz' if kind == 'gz' else ''}"
     path.write_bytes(gzip.compress(data, 1) if kind == "gz" else data)
     if kind != "stdin":
-        yield from FileSource(expand([str(path)]), "csv", block_bytes, max_record_bytes=max_record)
+        yield from FileSource(expand([str(path)]), find("csv"), block_bytes, max_record_bytes=max_record)
         return
     taken, given_ = os.pipe()
 
@@ -71,7 +70,7 @@ def blocks_of(folder, kind, data, block_bytes, *, max_record=0):
 
     thread = threading.Thread(target=write)
     thread.start()
-    source = FileSource(expand([f"/dev/fd/{taken}"]), "csv", block_bytes, max_record_bytes=max_record)
+    source = FileSource(expand([f"/dev/fd/{taken}"]), find("csv"), block_bytes, max_record_bytes=max_record)
     try:
         yield from source
     finally:
@@ -81,8 +80,8 @@ def blocks_of(folder, kind, data, block_bytes, *, max_record=0):
 
 
 def split_csv(block, *, skip=True):
-    raw = read(block, "csv")
-    return Located(block, raw, split(raw, "csv", "strict", block.fieldnames, skip=skip), "csv")
+    raw = read(block, find("csv"))
+    return Located(block, raw, find("csv").split(raw, block.head, skip=skip), find("csv"))
 
 
 def told(block, divider):
@@ -101,7 +100,7 @@ def told(block, divider):
 @pytest.mark.parametrize("kind", ["plain", "gz", "stdin"])
 def test_rows_are_of_the_lines_that_the_csv_module_counts(folder, kind, text, block_bytes, bom):
     data = b"\xef\xbb\xbf" * bom + text.encode()
-    divider = Divider("csv", "strict")
+    divider = Divider(find("csv"))
     got = [line for block in blocks_of(folder, kind, data, block_bytes) for line in told(block, divider)]
     assert got == first_lines(text)
 
@@ -111,7 +110,7 @@ def test_rows_are_of_the_lines_that_the_csv_module_counts(folder, kind, text, bl
 @pytest.mark.parametrize("kind", ["plain", "gz", "stdin"])
 def test_bytes_that_are_no_text_are_of_the_line_they_stand_in(folder, kind, text, block_bytes):
     data = text.encode().replace("ä".encode(), b"\xff")
-    divider, got = Divider("csv", "strict"), set()
+    divider, got = Divider(find("csv")), set()
     header = next((row for row in csv.reader(io.StringIO(text, newline="")) if row), [])
     for block in blocks_of(folder, kind, data, block_bytes):
         located = split_csv(block)
@@ -132,7 +131,7 @@ def test_bytes_that_are_no_text_are_of_the_line_they_stand_in(folder, kind, text
 @example(text="n\r" + "aaaaaaaa\r" + 8 * "bbbb" + "\rc\r", block_bytes=9, limit=20)
 @pytest.mark.parametrize("kind", ["plain", "gz", "stdin"])
 def test_rows_that_are_too_long_are_of_their_lines_and_so_are_those_behind_them(folder, kind, text, block_bytes, limit):
-    divider, got = Divider("csv", "strict"), []
+    divider, got = Divider(find("csv")), []
     for block in blocks_of(folder, kind, text.encode(), block_bytes, max_record=limit):
         located = split_csv(block)
         got += [divider.with_line(located.place(number)).line for number in range(len(located.records.values))]
@@ -145,15 +144,15 @@ def test_pieces_have_the_line_ends_that_the_whole_has(pieces, csv_format):
     data, record_format = b"".join(pieces), "csv" if csv_format else "lines"
     found, before = 0, b""
     for piece in pieces:
-        found += count_line_ends(piece, record_format, before)
+        found += find(record_format).line_ends.number_in(piece, before)
         before = piece[-1:] or before
-    lines = whole_lines(data, record_format)
+    lines = find(record_format).line_ends.lines(data)
     assert [line.decode() for line in lines] == list(io.StringIO(data.decode(), newline="" if csv_format else "\n"))
     assert found == sum(line.endswith((b"\n", b"\r") if csv_format else b"\n") for line in lines)
     at = 0
     for line in lines:
         assert all(
-            line_around(data, at + n, record_format) == (at, at + len(line))
+            find(record_format).line_ends.around(data, at + n) == (at, at + len(line))
             for n in range(len(line))
             if line[n:] != b"\n" or n == 0
         )
@@ -170,7 +169,7 @@ def test_lines_of_plain_files_are_counted_in_steps(folder, data, step, csv_forma
     (folder / "steps").write_bytes(data)
     record_format = "csv" if csv_format else "lines"
     offsets = [0]
-    for line in whole_lines(data, record_format):
+    for line in find(record_format).line_ends.lines(data):
         offsets.append(offsets[-1] + len(line))
     wanted = [(offset, number) for number, offset in enumerate(offsets, 1)]
     if not data.endswith((b"\n", b"\r") if csv_format else b"\n"):
@@ -179,6 +178,6 @@ def test_lines_of_plain_files_are_counted_in_steps(folder, data, step, csv_forma
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_numbers, "_STEP_BYTES", step)
         numbers = line_numbers.LineNumbers()
-        assert [numbers.of(str(folder / "steps"), offset, record_format) for offset, _ in wanted] == [
+        assert [numbers.of(str(folder / "steps"), offset, find(record_format).line_ends) for offset, _ in wanted] == [
             line for _, line in wanted
         ]

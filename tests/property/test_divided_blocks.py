@@ -11,8 +11,9 @@ from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from orchestrator.sources.line_numbers import LineNumbers
 from workers.records.blocks import FailedRecord, Paths
-from workers.records.formats import Records, split
-from workers.records.positions import read
+from workers.records.formats.registry import find
+from workers.records.reading.positions import read
+from workers.records.records import Records
 
 PIECES = st.sampled_from(
     [b"a", b"\xc3\xa4", b"\xff", b"\n", b"\n\n", b"\r\n", b"\r", b"\xe2\x80\xa8", b'"a\n""b"', b",", b'{"n": 1}\n', b" "]
@@ -36,7 +37,7 @@ def records(block, record_format):
     """What a worker would run, and the lines that are none."""
     if isinstance(block, Paths):
         return list(block.paths), 0
-    found = split(read(block, record_format), record_format, "strict", block.fieldnames, skip=True)
+    found = find(record_format).split(read(block, find(record_format)), block.head, skip=True)
     assert isinstance(found, Records)
     return found.values, len(found.bad)
 
@@ -50,8 +51,8 @@ def test_parts_give_what_the_block_gives(file, data, block_bytes, record_format,
     plain = (b"\xef\xbb\xbf" if bom else b"") + (b"x,y\n" if record_format == "csv" else b"") + data
     path = file.with_name(f"input{suffix}")
     path.write_bytes(gzip.compress(plain, 1) if suffix else plain)
-    divider = Divider(record_format, "strict")
-    for block in FileSource(expand([str(path)]), record_format, block_bytes):
+    divider = Divider(find(record_format))
+    for block in FileSource(expand([str(path)]), find(record_format), block_bytes):
         try:
             whole, bad = records(block, record_format)
         except Exception:  # a stray quotation mark
@@ -80,8 +81,8 @@ def test_parts_give_what_the_block_gives(file, data, block_bytes, record_format,
 
 
 def test_paths_are_divided_too():
-    paths = next(FileSource(expand([__file__, __file__, __file__]), "files", 1, paths_a_chunk=3))
-    divider = Divider("files", "strict")
+    paths = next(FileSource(expand([__file__, __file__, __file__]), find("files"), 1, paths_a_chunk=3))
+    divider = Divider(find("files"))
     found = divider.divide(paths, 1)
     assert [len(part.paths) for part in found.parts] == [1, 1, 1]
     assert found.suspect == 1
@@ -92,12 +93,12 @@ def test_paths_are_divided_too():
 def test_a_file_that_is_gone_can_not_be_divided(tmp_path):
     path = tmp_path / "gone"
     path.write_text("a\nb\n")
-    source = FileSource(expand([str(path)]), "lines", 100)
+    source = FileSource(expand([str(path)]), find("lines"), 100)
     block = next(source)
     source.close()
     path.unlink()
-    assert Divider("lines", "strict").divide(block, 1) is None
-    assert Divider("lines", "strict").describe_block(block).place.describe() == f"{path}, bytes 0 to 4"
+    assert Divider(find("lines")).divide(block, 1) is None
+    assert Divider(find("lines")).describe_block(block).place.describe() == f"{path}, bytes 0 to 4"
 
 
 @given(st.lists(st.integers(0, 3_000_000), max_size=20))
@@ -108,9 +109,9 @@ def test_line_numbers_in_any_order(file, offsets):
         file.write_bytes(data)
     numbers = LineNumbers()
     for offset in offsets:
-        assert numbers.of(str(file), offset, "lines") == 1 + data.count(b"\n", 0, offset)
+        assert numbers.of(str(file), offset, find("lines").line_ends) == 1 + data.count(b"\n", 0, offset)
     patient = LineNumbers(most_bytes=2**20)
     for offset in [3_000_000] * (len(offsets) % 2):
         with pytest.raises(OSError, match="large"):
-            patient.of(str(file), offset, "lines")
-        assert patient.of(str(file), offset, "lines") == 1 + data.count(b"\n", 0, offset)  # it has come nearer
+            patient.of(str(file), offset, find("lines").line_ends)
+        assert patient.of(str(file), offset, find("lines").line_ends) == 1 + data.count(b"\n", 0, offset)  # it has come nearer

@@ -21,8 +21,8 @@ from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.errors.capture import capture
 from workers.records.blocks import FailedRecord
-from workers.records.formats import split
-from workers.records.positions import Located, read
+from workers.records.formats.registry import find
+from workers.records.reading.positions import Located, read
 from workers.transport.watch import SlotReading
 
 MAX_DEATHS = 2
@@ -34,10 +34,10 @@ class Player:
     def __init__(self, path, block_bytes, *, kills, hangs, fails, retries, accident, timeout):
         self.kills, self.hangs, self.fails, self.retries, self.timeout = kills, hangs, fails, retries, timeout
         self.accident = accident  # the worker is killed at the so-manyth record, by somebody else
-        self.recovery = Recovery(RetryPolicy(retries, 0.0, MAX_DEATHS), StageCounts(), self._whole, Divider("lines", "strict"))
+        self.recovery = Recovery(RetryPolicy(retries, 0.0, MAX_DEATHS), StageCounts(), self._whole, Divider(find("lines")))
         self.runs = Counter()
         self.done = {}
-        self.blocks = list(FileSource(expand([str(path)]), "lines", block_bytes))
+        self.blocks = list(FileSource(expand([str(path)]), find("lines"), block_bytes))
         self.idents = 0
 
     def _whole(self, assembly):
@@ -54,8 +54,8 @@ class Player:
 
     def run(self, chunk):
         (block,) = chunk.items
-        raw = read(block, "lines")
-        found = Located(block, raw, split(raw, "lines", "strict", None, skip=True), "lines")
+        raw = read(block, find("lines"))
+        found = Located(block, raw, find("lines").split(raw, None, skip=True), find("lines"))
         pieces = [[]]
         for at, text in enumerate(found.records.values):
             number = int(text)
@@ -153,14 +153,14 @@ def test_every_innocent_record_comes_out_once_and_no_other(
 
 def test_neighbours_run_again_together_and_what_stands_between_two_is_left_out(tmp_path):
     (tmp_path / "in").write_bytes(b"1\n2\n\xff\n3\n")
-    (block,) = FileSource(expand([str(tmp_path / "in")]), "lines", 100)
-    divider = Divider("lines", "strict")
-    found = Located(block, read(block, "lines"), split(read(block, "lines"), "lines", "strict", None, skip=True), "lines")
+    (block,) = FileSource(expand([str(tmp_path / "in")]), find("lines"), 100)
+    divider = Divider(find("lines"))
+    found = Located(block, read(block, find("lines")), find("lines").split(read(block, find("lines")), None, skip=True), find("lines"))
     pieces = [FailedRecord(at, found.place(at), text, capture(KeyError()), text) for at, text in enumerate("123")]
     recovery = Recovery(RetryPolicy(1), StageCounts(), list, divider)
     recovery.retry_failed(Chunk(0, 0, [block], 0), [], [(0, pieces)])
     again = [recovery.again.next(), recovery.again.next()]
-    assert [[split(read(part.items[0], "lines"), "lines", "strict", None, skip=False).values, part.attempt] for part in again] == [
+    assert [[find("lines").split(read(part.items[0], find("lines")), None, skip=False).values, part.attempt] for part in again] == [
         [["1", "2"], 2],
         [["3"], 2],
     ]

@@ -15,6 +15,7 @@ from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand, mean_record_bytes
 from workers.records import compression
 from workers.records.blocks import ByteRange
+from workers.records.formats.registry import find
 
 LINES = "".join(f"line {i} ä\n" for i in range(5000)).encode()
 
@@ -69,7 +70,7 @@ def test_plain_files_are_cut_without_being_read(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 250)
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "b").write_bytes(b"x" * 100)
-    source = FileSource(expand([str(tmp_path / name) for name in ("a", "empty", "b")]), "lines", 100)
+    source = FileSource(expand([str(tmp_path / name) for name in ("a", "empty", "b")]), find("lines"), 100)
     assert source.total_bytes == 350
     assert source.chunk_count() == 5
     chunks = list(source)
@@ -91,7 +92,7 @@ def test_plain_files_are_cut_without_being_read(tmp_path):
 def test_compressed_files_of_several_members_are_cut_between_lines(tmp_path, suffix, compress):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(compress(LINES[:20_000]) + compress(LINES[20_000:]))
-    source = FileSource(expand([str(path)]), "lines", 4096)
+    source = FileSource(expand([str(path)]), find("lines"), 4096)
     chunks = list(source)
     assert data_of(chunks) == LINES
     assert all(bytes(memoryview(chunk.data)).endswith(b"\n") for chunk in chunks[:-1])
@@ -108,7 +109,7 @@ def members(kind):
 def content(path):
     """What the source reads, or the one error that it may raise."""
     try:
-        return data_of(FileSource(expand([str(path)]), "lines", 4096))
+        return data_of(FileSource(expand([str(path)]), find("lines"), 4096))
     except OrchestratorError as error:
         found = error
     assert str(found).startswith(f"can't read {path} to its end: ")
@@ -154,7 +155,7 @@ def test_zstandard_files_are_read(tmp_path):
     zstandard = pytest.importorskip("zstandard")
     compress = zstandard.ZstdCompressor().compress
     (tmp_path / "a.zst").write_bytes(compress(LINES[:9]) + compress(LINES[9:]))
-    assert data_of(FileSource(expand([str(tmp_path / "a.zst")]), "lines", 4096)) == LINES
+    assert data_of(FileSource(expand([str(tmp_path / "a.zst")]), find("lines"), 4096)) == LINES
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_damaged_files_are_one_clear_error(tmp_path, suffix, compress, damage):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(data)
     with pytest.raises(OrchestratorError, match="to its end") as caught:
-        data_of(FileSource(expand([str(path)]), "blocks", 4096))
+        data_of(FileSource(expand([str(path)]), find("blocks"), 4096))
     assert "\n" not in str(caught.value)
 
 
@@ -181,7 +182,7 @@ def test_a_named_pipe_is_read_as_a_stream(tmp_path):
     os.mkfifo(path)
     writer = threading.Thread(target=lambda: path.write_bytes(LINES))
     writer.start()
-    source = FileSource(expand([str(path)]), "lines", 4096)
+    source = FileSource(expand([str(path)]), find("lines"), 4096)
     assert source.total_bytes is None
     assert data_of(source) == LINES
     writer.join()
@@ -190,8 +191,8 @@ def test_a_named_pipe_is_read_as_a_stream(tmp_path):
 def test_csv_from_a_stream_has_the_header_and_counts_its_lines(tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b'a,"b\nb"\n1,"x\ny"\n2,z\n'))
-    chunks = list(FileSource(expand([str(path)]), "csv", 5))
-    assert {chunk.fieldnames for chunk in chunks} == {("a", "b\nb")}
+    chunks = list(FileSource(expand([str(path)]), find("csv"), 5))
+    assert {chunk.head.names for chunk in chunks} == {("a", "b\nb")}
     assert data_of(chunks) == b'1,"x\ny"\n2,z\n'
     assert (chunks[0].start, chunks[0].first_line) == (8, 3)
 
@@ -200,7 +201,7 @@ def test_files_are_paths_and_several_go_together(tmp_path):
     for name in "abc":
         (tmp_path / name).write_text("")
     inputs = expand([str(tmp_path / "*")])
-    source = FileSource(inputs, "files", 1, paths_a_chunk=2)
+    source = FileSource(inputs, find("files"), 1, paths_a_chunk=2)
     assert source.chunk_count() == 2
     assert [chunk.paths for chunk in source] == [
         tuple(str(tmp_path / n) for n in "ab"),
@@ -210,8 +211,8 @@ def test_files_are_paths_and_several_go_together(tmp_path):
 
 def test_records_are_estimated_from_the_head(tmp_path):
     (tmp_path / "a").write_bytes(b"123456789\n" * 100_000)
-    assert mean_record_bytes(expand([str(tmp_path / "a")]), "lines") == 10
-    assert mean_record_bytes([], "lines") == 256
+    assert mean_record_bytes(expand([str(tmp_path / "a")]), find("lines")) == 10
+    assert mean_record_bytes([], find("lines")) == 256
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import pickle
 import pytest
 
 from workers.records import compression
-from workers.records.block_runner import RecordRunner
-from workers.records.blocks import KEPT_FAILURES, Block, ByteRange, Origin, Paths, RecordError
-from workers.records.output import to_json
+from workers.records.blocks import KEPT_FAILURES, Block, ByteRange, Head, Origin, Paths, RecordError
+from workers.records.formats.json_text import to_json
+from workers.records.formats.registry import find
+from workers.records.reading.block_runner import RecordRunner
 
 FUNCTIONS = """
 import json
@@ -44,19 +45,24 @@ def ragged(row): return {"x": 1} if row["a"] == "1" else {"x": 1, "z": 2}
 """
 
 
+def runner_of(target, folder, record_format="lines", output_format="lines", **options):
+    options["record_format"] = find(record_format, errors=options.pop("errors", None))
+    return RecordRunner(target, folder, output_format=find(output_format), **options)
+
+
 @pytest.fixture
 def run(tmp_path, request):
     stem = f"functions_{abs(hash(str(tmp_path)))}"
     (tmp_path / f"{stem}.py").write_text(FUNCTIONS)
 
     def call(function, data, *, start=0, first_line=1, fieldnames=None, **options):
-        runner = pickle.loads(pickle.dumps(RecordRunner(f"{stem}.py:{function}", str(tmp_path), **options)))
+        runner = pickle.loads(pickle.dumps(runner_of(f"{stem}.py:{function}", str(tmp_path), **options)))
         block = Block(
             Origin(0, "in.txt", 0, 0, True, len(data)),
             pickle.PickleBuffer(data),
             start,
             first_line,
-            fieldnames,
+            None if fieldnames is None else Head(names=fieldnames),
         )
         return runner(pickle.loads(pickle.dumps(block, 5)))
 
@@ -198,7 +204,7 @@ def test_a_generator_without_flat_says_flat(run):
 
 def test_csv_rows_out_have_the_first_results_columns(run):
     result = run("swap", b'1,"p,q"\n2,r\n', record_format="csv", output_format="csv", fieldnames=("a", "b"))
-    assert (payload(result), result.csv_fields) == (b'"p,q",1\nr,2\n', ("y", "x"))
+    assert (payload(result), result.names) == (b'"p,q",1\nr,2\n', ("y", "x"))
 
 
 def test_a_row_with_other_columns_is_that_records_failure(run):
@@ -223,9 +229,9 @@ def test_blocks_are_bytes_and_bytes_are_written_as_they_are(run):
 
 
 def test_paths_are_records_and_failures_name_the_path(tmp_path, run):
-    runner = RecordRunner("builtins:len", str(tmp_path), record_format="files")
+    runner = runner_of("builtins:len", str(tmp_path), record_format="files")
     assert payload(runner(Paths(Origin(0, "aa", 0, 0, True, 0), ("aa", "bbb")))) == b"2\n3\n"
-    runner = RecordRunner("builtins:int", str(tmp_path), record_format="files", on_error="skip")
+    runner = runner_of("builtins:int", str(tmp_path), record_format="files", on_error="skip")
     result = runner(Paths(Origin(0, "1", 0, 0, True, 0), ("1", "bbb")))
     assert [(f.path, f.line, f.traceback) for f in result.failures] == [("bbb", None, "")]
 
@@ -241,7 +247,7 @@ def test_compressed_blocks_put_together_are_one_file(run, kind):
 def test_a_file_that_is_gone_is_told(tmp_path):
     origin = Origin(0, str(tmp_path / "gone"), 0, 0, last_of_file=True, size_bytes=1)
     with pytest.raises(RecordError, match="No such file"):
-        RecordRunner("builtins:len", str(tmp_path))(ByteRange(origin, 0, 1))
+        runner_of("builtins:len", str(tmp_path))(ByteRange(origin, 0, 1))
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,25 @@ import gzip
 import io
 import json
 import os
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sources.csv_rows import RowEnds
-from orchestrator.sources.cutting import CsvCutter, LineCutter, SizeCutter
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.records.blocks import Block, Origin
-from workers.records.formats import parse_json, split
-from workers.records.line_ends import FORMATS, Format
-from workers.records.positions import read
+from workers.records.formats import registry
+from workers.records.formats.csv_rows import RowEnds
+from workers.records.formats.cutting import LineCutter, SizeCutter
+from workers.records.formats.json_text import parse_json
+from workers.records.formats.kinds.csv import CsvCutter
+from workers.records.formats.kinds.lines import Lines
+from workers.records.formats.registry import find
+from workers.records.line_ends import LineEnds
 from workers.records.ranges import read_block
+from workers.records.reading.positions import read
 
 PIECES = st.sampled_from(
     ["a", "ä", "€", "\U0001f600", " ", "\n", "\r\n", "\r", "\x0b", "\x1c", "\u2028", "longer text", '"', ","]
@@ -34,10 +39,11 @@ def plain_lines(data: bytes) -> list[str]:
     return ends + ([lines[-1]] if lines[-1] else [])
 
 
-def records(source, record_format, errors="strict"):
+def records(source, record_format, **options):
     found, chunks = [], list(source)
     for chunk in chunks:
-        cut = split(read(chunk, record_format), record_format, errors, chunk.fieldnames, skip=False)
+        form = find(record_format, **options)
+        cut = form.split(read(chunk, form), chunk.head, skip=False)
         found += [cut.parse(value) if cut.parse else value for value in cut.values]
     assert [chunk.origin.seq for chunk in chunks] == list(range(len(chunks)))
     assert [chunk.origin.last_of_file for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
@@ -52,10 +58,17 @@ def file(tmp_path_factory):
 @given(text=TEXTS, block=BLOCKS, bom=st.booleans())
 def test_lines_by_range_are_the_lines(file, text, block, bom):
     file.write_bytes(text.encode("utf-8-sig" if bom else "utf-8"))
-    source = FileSource(expand([str(file)]), "lines", block)
+    source = FileSource(expand([str(file)]), find("lines"), block)
     expected = plain_lines(file.read_bytes())
     assert records(source, "lines") == expected
     assert source.total_bytes == file.stat().st_size
+
+
+@dataclass(frozen=True)
+class Nul(Lines):
+    name = "nul"
+    told = "text up to a NUL byte"
+    line_ends = LineEnds(b"\0")
 
 
 @given(text=TEXTS, block=BLOCKS, packed=st.booleans())
@@ -65,8 +78,8 @@ def test_a_format_may_name_another_byte_that_ends_its_records(file, text, block,
     file.write_bytes(gzip.compress(data) if packed else data)
     *expected, last = data.decode().split("\0")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FORMATS, "nul", Format("text up to a NUL byte", b"\0"))
-        assert records(FileSource(expand([str(file)]), "nul", block), "nul") == expected + [last] * bool(last)
+        patch.setitem(registry._known, "nul", Nul)
+        assert records(FileSource(expand([str(file)]), find("nul"), block), "nul") == expected + [last] * bool(last)
 
 
 VALUES = st.none() | st.integers() | st.text() | st.dictionaries(st.text(), st.floats(allow_nan=False))
@@ -90,7 +103,7 @@ def test_json_lines_by_range_are_the_values(file, *, values, block, blank, end, 
         return text
 
     file.write_bytes(blank.join(dumped(value) + end for value in values).encode())
-    assert records(FileSource(expand([str(file)]), "jsonl", block), "jsonl") == values
+    assert records(FileSource(expand([str(file)]), find("jsonl"), block), "jsonl") == values
 
 
 FIELDS = st.text(alphabet=st.sampled_from(list('ab",\n ä')), max_size=12)
@@ -116,19 +129,19 @@ def test_csv_by_range_is_what_dictreader_reads(file, *, rows, block, end, last_e
     file.write_bytes(data)
     with file.open(newline="", encoding="utf-8-sig") as plain:
         expected = list(csv.DictReader(plain))
-    assert records(FileSource(expand([str(file)]), "csv", block), "csv") == expected
+    assert records(FileSource(expand([str(file)]), find("csv"), block), "csv") == expected
 
 
 @given(data=st.binary(max_size=200), block=BLOCKS)
 def test_blocks_put_together_are_the_file(file, data, block):
     file.write_bytes(data)
-    found = records(FileSource(expand([str(file)]), "blocks", block), "blocks")
+    found = records(FileSource(expand([str(file)]), find("blocks"), block), "blocks")
     assert b"".join(found) == data
     assert all(len(piece) == block for piece in found[:-1])
 
 
 @given(text=TEXTS, sizes=st.lists(st.integers(1, 30), min_size=1))
-@pytest.mark.parametrize("make", [lambda: LineCutter(0), lambda: CsvCutter(0), lambda: SizeCutter(7)])
+@pytest.mark.parametrize("make", [lambda: LineCutter(0), lambda: CsvCutter(find("csv"), 0), lambda: SizeCutter(7)])
 def test_cutters_lose_and_invent_nothing(make, text, sizes):
     data, cut, blocks, at = text.encode(), make(), [], 0
     for size in sizes:
@@ -136,7 +149,7 @@ def test_cutters_lose_and_invent_nothing(make, text, sizes):
         at += size
     blocks += cut.feed(data[at:]) if data[at:] else []
     blocks.append(cut.finish())
-    header = cut.header.size_bytes if cut.header else 0
+    header = cut.head.size_bytes if cut.head else 0
     assert b"".join(blocks) == data[header:]
     if isinstance(cut, LineCutter):
         assert all(block.endswith(b"\n") for block in blocks[:-1])
@@ -187,11 +200,11 @@ def source_of(file, data, shape, block):
         read, write = os.pipe()
         with os.fdopen(write, "wb") as pipe:
             pipe.write(data)
-        source = FileSource(expand([f"/dev/fd/{read}"]), "csv", block)
+        source = FileSource(expand([f"/dev/fd/{read}"]), find("csv"), block)
         return closing_too(source, read)
     name = file.with_suffix(".gz") if shape == "compressed" else file
     name.write_bytes(gzip.compress(data) if shape == "compressed" else data)
-    return FileSource(expand([str(name)]), "csv", block)
+    return FileSource(expand([str(name)]), find("csv"), block)
 
 
 def closing_too(source, fd):
@@ -213,7 +226,7 @@ def closing_too(source, fd):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_columns_are_distinct_and_any_line_end_ends_the_header(file, header, names, end):
     file.write_bytes(f"{end}{header}{end}1,2,3{end}4,5,6{end}".encode())
-    source = FileSource(expand([str(file)]), "csv", 4)
+    source = FileSource(expand([str(file)]), find("csv"), 4)
     repeated = len(set(header.split(","))) < len(names)
     with pytest.warns(UserWarning, match="more than once") if repeated else contextlib.nullcontext():
         found = records(source, "csv")
@@ -239,10 +252,10 @@ def test_parse_json_refuses_what_json_loads_refuses(line):
 
 def test_a_line_longer_than_many_blocks_goes_to_one_worker(file):
     file.write_bytes(b"a\n" + b"x" * 1_000_000 + b"\nb")
-    assert records(FileSource(expand([str(file)]), "lines", 1000), "lines") == ["a", "x" * 1_000_000, "b"]
+    assert records(FileSource(expand([str(file)]), find("lines"), 1000), "lines") == ["a", "x" * 1_000_000, "b"]
 
 
 def test_a_block_may_lie_in_foreign_memory():
     memory = memoryview(bytearray(b"a\nb\n"))
     raw = read_block(Block(Origin(0, "-", 0, 0, True, 4), memory, 0, 1), text=True)
-    assert split(raw, "lines", "strict", None, skip=False).values == ["a", "b"]
+    assert find("lines").split(raw, None, skip=False).values == ["a", "b"]

@@ -34,7 +34,7 @@ from workers.transport.forks import present
 from workers.transport.watch import watching
 
 if TYPE_CHECKING:
-    from workers.records.reader import ReadRecords, RecordReader
+    from workers.records.reading.reader import ReadRecords, RecordReader
 
 _MOST_OF_A_BLOCK = 8
 """A block may hold so many times what one record may: splitting the text of a block goes through memory."""
@@ -303,7 +303,7 @@ class RecordsRunner:
 def reader_of(steps: Steps) -> RecordReader | None:
     """Return the reader of blocks, if the first of these steps is one."""
     first = steps.steps[0]
-    reading = sys.modules.get("workers.records.reader")  # loaded by whoever made the steps, or unpickled them
+    reading = sys.modules.get("workers.records.reading.reader")  # loaded by whoever made the steps, or unpickled them
     if reading is None or first.when is not None or not isinstance(first.function, reading.RecordReader):
         return None
     return cast("RecordReader", first.function)

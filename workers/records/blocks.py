@@ -36,16 +36,33 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What a file begins with that is not a record: the header row of CSV."""
+
+    size_bytes: int = 0
+    """With blank lines before it, a byte order mark and its line end."""
+    line_ends: int = 0
+    names: tuple[str, ...] | None = None
+    """The columns, each name once; None: they have no names."""
+    repeated: tuple[str, ...] = ()
+    """Names that stand there more than once."""
+    delimiter: str = ","
+
+
+@dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes `start` to `end` of a plain file, read by the worker itself."""
+    """Bytes `start` to `end` of a plain file, read by the worker itself.
+
+    Rows, where a format counts these.
+    """
 
     origin: Origin
     start: int
     end: int
     on_boundaries: bool = False
     """True: `start` and `end` are record boundaries. False: records that begin inside belong to it."""
-    fieldnames: tuple[str, ...] | None = None
-    """CSV: the columns, from the header row of this file."""
+    head: Head | None = None
+    """What the format has found at the beginning of this file, as the columns of CSV."""
     max_record_bytes: int = 0
     """A longer record is left out and fails; 0: there is no limit."""
     too_long: bool = False
@@ -64,7 +81,7 @@ class Block:
     """Byte offset in the (decompressed) file."""
     first_line: int
     """Number of the first line, from 1."""
-    fieldnames: tuple[str, ...] | None = None
+    head: Head | None = None
     max_record_bytes: int = 0
     too_long: bool = False
     """It stands for one record that is too long, whose bytes were not kept."""
@@ -95,12 +112,14 @@ class Place:
     """Behind its last byte."""
     line: int | None = None
     """From 1; None where only the bytes are known."""
+    unit: str = "line"
+    """What `line` counts."""
 
     def describe(self) -> str:
         """Describe the place, as "a.txt, line 3"."""
         name = "standard input" if self.path == "-" else self.path
         if self.line is not None:
-            return f"{name}, line {self.line}"
+            return f"{name}, {self.unit} {self.line}"
         return name if self.start is None else f"{name}, bytes {self.start} to {self.end}"
 
 
@@ -190,8 +209,8 @@ class BlockResult:
     failed: int
     failures: tuple[RecordFailure, ...]
     """The first failures in full, `KEPT_FAILURES` at most; `failed` counts them all."""
-    csv_fields: tuple[str, ...] | None
-    """The columns of the payload's CSV rows, if it has any; of an output without rows, those of the input."""
+    names: tuple[str, ...] | None
+    """The columns of the payload's rows, if it has any; of an output without rows, those of the input."""
     worker: int
     pid: int
     started_s: float

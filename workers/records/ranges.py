@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workers.records.blocks import Block, ByteRange
@@ -23,7 +23,8 @@ class Raw:
     """Whole records as bytes, and where they stand in their file."""
 
     path: str
-    data: bytes | memoryview
+    data: Any
+    """Bytes; or a table, whose length is its rows."""
     start: int
     first_line: int | None
     last_of_file: bool
@@ -31,6 +32,11 @@ class Raw:
     """The most that a record may have; 0: there is no limit."""
     too_long: bool = False
     """One more record stands behind `data`, and was left out, as it is longer than that."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How much was read."""
+        return getattr(self.data, "nbytes", len(self.data))
 
 
 def read_range(chunk: ByteRange, *, text: bool, line_end: bytes = b"\n") -> Raw:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workers.errors.capture import capture, users_part
 from workers.errors.describe import MOST_TEXT, cut_middle, text_of, type_name
 from workers.records.blocks import Place, RecordFailure
-from workers.records.formats import SplitError
+from workers.records.records import SplitError
 
 if TYPE_CHECKING:
     from workers.errors.capture import ExceptionRecord
@@ -22,7 +22,7 @@ def describe(place: Place, error: BaseException, record: Any = None) -> RecordFa
     """Return the record of a failure, for the coordinator."""
     name, text = _name(error), text_of(error)
     if isinstance(error, SplitError):
-        name = "UnicodeDecodeError" if "UTF-8" in text else "CsvError"
+        name = "UnicodeDecodeError" if error.undecodable else "CsvError"
     extent = None if place.start is None or place.end is None else (place.start, place.end)
     return RecordFailure(place.path, place.line, place.start, name, text, _trace(error), 1, extent, record)
 

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.recovery.item_errors import describe_failure
 from orchestrator.errors import ItemError, OrchestratorError, WorkerDiedError
-from orchestrator.sinks.columns import Columns
+from orchestrator.record_formats import format_to_write
 from workers.pickling.load import HandlerError
 from workers.records import compression
-from workers.records.block_runner import keeps
 from workers.records.blocks import Block, BlockResult, Chunk, RecordError, RecordFailure
+from workers.records.formats.composing import MisfitError
+from workers.records.reading.block_runner import keeps
 
 if TYPE_CHECKING:
     from orchestrator.sources.block_splitting import GivenUpBlock
-    from workers.records.block_runner import RecordRunner
+    from workers.records.formats.composing import Composer
+    from workers.records.reading.block_runner import RecordRunner
 
 
 class BlockOutcomes:
@@ -46,7 +48,7 @@ class BlockOutcomes:
             dropped=0,
             failed=given_up.records,
             failures=(failure,),
-            csv_fields=None,
+            names=None,
             worker=worker,
             pid=error.pid or -1,
             started_s=time.time(),
@@ -81,7 +83,8 @@ class BlockOutcomes:
         failed = next((outcome for outcome in outcomes if isinstance(outcome, ItemError)), None)
         if failed is not None:
             return failed
-        columns = Columns(None)
+        form = self._runner.output_format or format_to_write(None, block.origin.path)
+        columns = form.composer(None)
         fitted = [_fitted(result, columns) for result in outcomes]
         payload = b"".join(data for _, data in fitted)
         if payload and self._runner.compression and not block.origin.divided:
@@ -97,7 +100,7 @@ class BlockOutcomes:
             dropped=sum(each.dropped for each in results),
             failed=sum(each.failed for each in results),
             failures=tuple(failure for each in results for failure in each.failures),
-            csv_fields=columns.fields,
+            names=columns.fields,
             started_s=min(each.started_s for each in results),
             run_s=sum(each.run_s for each in results),
             cpu_s=sum(each.cpu_s for each in results),
@@ -106,7 +109,7 @@ class BlockOutcomes:
         )
 
 
-def _fitted(result: BlockResult, columns: Columns) -> tuple[BlockResult, bytes]:
+def _fitted(result: BlockResult, columns: Composer) -> tuple[BlockResult, bytes]:
     """Return a part's result, and its output with the columns of the parts before.
 
     A record with other columns has failed.
@@ -117,12 +120,12 @@ def _fitted(result: BlockResult, columns: Columns) -> tuple[BlockResult, bytes]:
     if result.payload is None:
         return result, b""
     data = memoryview(result.payload)
-    if result.csv_fields is None:
+    if result.names is None:
         return result, bytes(data)
     try:
-        return result, bytes(columns.fitted(data, result.csv_fields, result.origin.path)[1])
-    except OrchestratorError as error:
+        return result, bytes(columns.add(data, result.names, result.origin.path)[1])
+    except MisfitError as error:
         if result.records_in != 1:
-            raise
+            raise OrchestratorError(str(error)) from None
         failure = RecordFailure(result.origin.path, None, result.start, "ResultError", str(error), "")
         return replace(result, payload=None, records_out=0, failed=1, failures=(failure,)), b""

@@ -88,7 +88,7 @@ class RecordRun:
 
     def report(self, _said: str | None) -> dict[str, Any]:
         """Return the report's part about this run, when it has ended."""
-        tally, settings = self._tally, self._plan.settings
+        tally, settings, record_format = self._tally, self._plan.settings, self._plan.runner.record_format
         return {
             "output": None if self._plan.to_stdout else settings.output,
             "records": {
@@ -98,7 +98,7 @@ class RecordRun:
                 "failed": tally.failed,
             },
             "pool": pool_part(settings.workers, None if self._pool is None else self._pool.stats()),
-            "failures": [headline(failure, settings.record_format) for failure in tally.first_failures],
+            "failures": [headline(failure, record_format) for failure in tally.first_failures],
         }
 
     def run(self) -> int:
@@ -180,7 +180,7 @@ class RecordRun:
 
     def why(self, error: OrchestratorError) -> str:
         """Return the record that failed, and how, or the error."""
-        return report(error, self._plan.settings.record_format) + "\norchestrator: stopped"
+        return report(error, self._plan.runner.record_format) + "\norchestrator: stopped"
 
     @property
     def _is_in_place(self) -> bool:
@@ -213,7 +213,7 @@ class RecordRun:
     def sum_up(self) -> None:
         """Print the counts, and the first failures if there were any."""
         tally, settings = self._tally, self._plan.settings
-        tell_failures([headline(each, settings.record_format) for each in tally.first_failures], tally.failed)
+        tell_failures([headline(each, self._plan.runner.record_format) for each in tally.first_failures], tally.failed)
         if self._halting.reached:
             print_error(self._halting.reason + self._something_left())
         elif tally.failed:
@@ -255,4 +255,4 @@ def _open_letters(plan: RunPlan) -> Letters | None:
         return None
     again = failing.retry_dead is not None
     mode = mode_beside([plan.settings.output])
-    return Letters(failing.dead_letter, plan.settings.target, plan.settings.record_format, again=again, mode=mode)
+    return Letters(failing.dead_letter, plan.settings.target, plan.runner.record_format, again=again, mode=mode)

@@ -11,8 +11,8 @@ Runs in the coordinator.
 
 from __future__ import annotations
 
-import json
 import os
+from functools import partial
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,15 @@ from orchestrator.cli.session.result_sink import Observer
 from orchestrator.engine.recovery.dead_letter_sinks import DeadLetterFile, refuse_unwritable
 from orchestrator.engine.recovery.dead_letters import NO_ITEM, DeadLetter, ErrorText, read_dead_letters
 from orchestrator.errors import ConfigError
-from orchestrator.sources.inputs import csv_header
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths, Place
-from workers.records.line_ends import FORMATS
-from workers.records.output import csv_row
+from workers.records.formats.format import FormatError, PlainFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from workers.records.blocks import BlockResult, RecordFailure
+    from workers.records.blocks import BlockResult, Head, RecordFailure
+    from workers.records.formats.format import Format
 
 
 class Letters(Observer["BlockResult"]):
@@ -37,7 +36,7 @@ class Letters(Observer["BlockResult"]):
 
     saved_as = "letters"
 
-    def __init__(self, path: str, target: str, record_format: str, *, again: bool, mode: int) -> None:
+    def __init__(self, path: str, target: str, record_format: Format, *, again: bool, mode: int) -> None:
         """Open the file.
 
         `again`: the records are dead letters themselves. `mode`: of a file that is made.
@@ -83,10 +82,10 @@ class Letters(Observer["BlockResult"]):
 
     def _line(self, failure: RecordFailure) -> int | None:
         """Return the number of the record's line: workers know only the bytes of what they read inside a file."""
-        if failure.line is not None or failure.extent is None or self._format in {"blocks", "files"}:
+        if failure.line is not None or failure.extent is None or self._format.unit != "line":
             return failure.line
         try:
-            return self._lines.of(failure.path, failure.extent[0], self._format)
+            return self._lines.of(failure.path, failure.extent[0], self._format.line_ends)
         except OSError:
             return None
 
@@ -166,7 +165,7 @@ class LetterSource:
 
     wait_s = None
 
-    def __init__(self, path: str, record_format: str) -> None:
+    def __init__(self, path: str, record_format: Format) -> None:
         """Check that the letters can be run, by reading them once.
 
         Raises:
@@ -175,7 +174,7 @@ class LetterSource:
         self._path = path
         self._format = record_format
         self._left: dict[str, int] = {}  # chunks that are still to come of a file
-        self._columns: dict[str, tuple[str, ...]] = {}
+        self._heads: dict[str, Head | None] = {}
         count = 0
         for number, letter in enumerate(read_dead_letters(path), 1):
             self._check(letter, number)
@@ -224,39 +223,33 @@ class LetterSource:
 
     def _chunk(self, letter: DeadLetter, origin: Origin) -> Chunk:
         place = letter.place or Place(self._path)
-        if self._format == "files":
+        if self._format.unit == "file":
             return Paths(origin, (place.path if letter.held is NO_ITEM else str(letter.item),))
         if letter.held is NO_ITEM and place.start is None:
             why = f"{letter.error.text}; it is unknown which of its records ran, so run the whole file again"
             return Block(origin, b"", 0, 1, unreadable=why)
         if letter.held is NO_ITEM:
-            columns = self._header(place.path) if self._format == "csv" else None
-            start, end = place.start or 0, place.end or 0
-            return ByteRange(origin, start, end, on_boundaries=True, fieldnames=columns)
-        data, columns = self._bytes(letter.item, place.path)
-        return Block(origin, PickleBuffer(data), place.start or 0, place.line or 1, columns)
+            head, start, end = self._head(place.path), place.start or 0, place.end or 0
+            return ByteRange(origin, start, end, on_boundaries=True, head=head)
+        data, head = self._format.of_file(place.path).letter(letter.item, partial(self._head, place.path))
+        return Block(origin, PickleBuffer(data), place.start or 0, place.line or 1, head)
 
-    def _bytes(self, item: Any, path: str) -> tuple[bytes, tuple[str, ...] | None]:
-        """Return a record as it would stand in a file, and its columns."""
-        if self._format == "csv":
-            if isinstance(item, dict):
-                return _row(item)
-            return _encoded(item) + b"\n", self._header(path)
-        if self._format == "blocks":
-            return _encoded(item), None
-        if self._format == "jsonl" and not isinstance(item, str | bytes):
-            return json.dumps(item).encode() + b"\n", None
-        end = FORMATS[self._format].end
-        return _encoded(item).removesuffix(end) + end, None
-
-    def _header(self, path: str) -> tuple[str, ...]:
-        if path not in self._columns:
+    def _head(self, path: str) -> Head | None:
+        if path not in self._heads:
             try:
                 with open(path, "rb") as file:  # noqa: PTH123
-                    self._columns[path] = csv_header(file.fileno(), os.fstat(file.fileno()).st_size).names
-            except OSError:
-                self._columns[path] = ()
-        return self._columns[path]
+                    plain = PlainFile(path, file.fileno(), os.fstat(file.fileno()).st_size)
+                    self._heads[path] = self._format.of_file(path).head_of(plain)
+            except (OSError, FormatError):
+                self._heads[path] = None
+        return self._heads[path]
+
+    def _size(self, path: str) -> int:
+        """Return the end of a file, in what its format counts."""
+        if self._format.unit != "row":
+            return os.path.getsize(path)
+        with open(path, "rb") as file:  # noqa: PTH123
+            return self._format.size_of(PlainFile(path, file.fileno(), os.fstat(file.fileno()).st_size))
 
     def _check(self, letter: DeadLetter, number: int) -> None:
         where, place = f"{self._path}:{number}", letter.place
@@ -268,40 +261,30 @@ class LetterSource:
         if letter.held is not NO_ITEM:
             self._check_item(letter.item, where)
             return
-        if place is not None and place.start is None and self._format != "files":
+        if place is not None and place.start is None and self._format.unit != "file":
             return  # a whole file that could not be read: it fails again, so that it stays among the dead letters
-        if place is None or (self._format != "files" and place.end is None):
+        if place is None or (self._format.unit != "file" and place.end is None):
             raise ConfigError(f"{where} has neither a record nor its place in a file, so it can't be run again")
         try:
-            size = os.path.getsize(place.path)
-        except OSError as error:
-            raise ConfigError(f"{where} is a record of {place.path}, which can't be read: {error.strerror}") from None
+            size = self._size(place.path)
+        except (OSError, FormatError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"{where} is a record of {place.path}, which can't be read: {why}") from None
         if place.end is not None and size < place.end:
+            what = "rows" if self._format.unit == "row" else "bytes"
             raise ConfigError(
-                f"{where} is bytes {place.start} to {place.end} of {place.path}, which has only {size:,} bytes: the "
+                f"{where} is {what} {place.start} to {place.end} of {place.path}, which has only {size:,} {what}: the "
                 "file has changed since"
             )
 
     def _check_item(self, item: Any, where: str) -> None:
-        kinds = {"csv": (dict, str, bytes), "blocks": (bytes,), "lines": (str, bytes), "files": (str,)}
-        fits = kinds.get(self._format)
-        if fits is None or isinstance(item, fits):
+        if isinstance(item, self._format.holds):
             return
         hint = "; was it read with another --format?" if isinstance(item, dict | bytes | str) else ""
         kind = type(item).__name__
-        raise ConfigError(f"{where} holds a record of type {kind}, which --format {self._format} doesn't have{hint}")
+        name = self._format.name
+        raise ConfigError(f"{where} holds a record of type {kind}, which --format {name} doesn't have{hint}")
 
 
 def _path_of(letter: DeadLetter, own: str) -> str:
     return own if letter.place is None else letter.place.path
-
-
-def _encoded(item: Any) -> bytes:
-    return item if isinstance(item, bytes) else str(item).encode("utf-8", "surrogatepass")
-
-
-def _row(item: dict[Any, Any]) -> tuple[bytes, tuple[str, ...]]:
-    """Return a row as `csv.DictReader` must have read it."""
-    columns = tuple(name for name in item if name is not None)
-    values = [item[name] for name in columns if item[name] is not None] + list(item.get(None, ()))
-    return csv_row(values).encode("utf-8", "surrogatepass"), columns

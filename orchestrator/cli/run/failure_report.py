@@ -9,11 +9,12 @@ from workers.records.blocks import RecordError
 
 if TYPE_CHECKING:
     from workers.records.blocks import RecordFailure
+    from workers.records.formats.format import Format
 
 _lines = LineNumbers()
 
 
-def place(failure: RecordFailure, record_format: str) -> str:
+def place(failure: RecordFailure, record_format: Format) -> str:
     """Return the record's place, as "a.txt, line 3".
 
     A worker that reads from the middle of a file knows only its byte offset; lines are counted here, when it
@@ -21,25 +22,25 @@ def place(failure: RecordFailure, record_format: str) -> str:
     """
     name = "standard input" if failure.path == "-" else failure.path.replace("\n", "\\n")
     if failure.line is not None:
-        return f"{name}, line {failure.line}"
+        return f"{name}, {record_format.unit if record_format.unit == 'row' else 'line'} {failure.line}"
     if failure.byte_offset is None:
         return name
-    if record_format == "blocks":
+    if record_format.unit == "block":
         return f"{name}, the block at byte {failure.byte_offset}"
     try:
-        return f"{name}, line {_lines.of(failure.path, failure.byte_offset, record_format)}"
+        return f"{name}, line {_lines.of(failure.path, failure.byte_offset, record_format.line_ends)}"
     except OSError:
         return f"{name}, byte {failure.byte_offset}"
 
 
-def headline(failure: RecordFailure, record_format: str) -> str:
+def headline(failure: RecordFailure, record_format: Format) -> str:
     """Return the failure in one line."""
     text = " ".join(failure.text.split())
     said = f"{failure.error}: {text}" if text else failure.error
     return f"{place(failure, record_format)}: {said}"
 
 
-def report(error: BaseException, record_format: str) -> str:
+def report(error: BaseException, record_format: Format) -> str:
     """Return the message about the failure that stopped the run."""
     cause = error.__cause__
     if isinstance(cause, RecordError):

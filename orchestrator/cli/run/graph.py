@@ -47,7 +47,7 @@ def graph_of(
         timeout_s=failing.timeout_s,
     )
     skip = failing.on_error == "skip"
-    divider = Divider(plan.runner.record_format, plan.runner.errors, skip=skip, outcomes=BlockOutcomes(plan.runner))
+    divider = Divider(plan.runner.record_format, skip=skip, outcomes=BlockOutcomes(plan.runner))
 
     def open_stage() -> Stage:
         stage: Stage = internals_of(pool).open_stage(plan.runner, options, divider=divider)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.flags.engine import add_engine, engine_of
 from orchestrator.cli.flags.failures import (
@@ -21,10 +21,9 @@ from orchestrator.cli.flags.parsing import Parser, add_jobs, add_order, add_show
 from orchestrator.cli.flags.resuming import ResumeSettings, add_resuming, resume_settings
 from orchestrator.errors import ConfigError
 from orchestrator.pool.size.sizing import Sizing, sizing_of
+from orchestrator.record_formats import readable
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.disk.output_file import is_standard_output
-from workers.records.line_ends import FORMATS
-from workers.records.output import OUTPUT_FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +63,11 @@ _SHAPES_NOTHING = {
 }
 """Settings that a resumed run may change, as the output is the same: every other one is compared."""
 _COMPARED_APART = {"target", "inputs", "failing"}
+READING = ("encoding", "errors", "delimiter", "quote", "header")
+"""Flags that are options of the format."""
 _LABELS = {
     "record_format": "--format",
+    "reading": "how records are read",
     "block_bytes": "--block",
     "chunk_records": "--chunk",
     "ordered": "the order of the output",
@@ -82,7 +84,10 @@ class RunSettings:
     inputs: tuple[str, ...]
     output: str
     sizing: Sizing
-    record_format: str
+    record_format: str | None
+    """None: by the names of the files, else lines."""
+    reading: dict[str, Any]
+    """The options of the format that were given."""
     output_format: str | None
     """None: by the names of the files."""
     block_bytes: int | None
@@ -98,7 +103,6 @@ class RunSettings:
     failing: FailureSettings
     limits: LimitSettings
     flat: bool
-    errors: str
     show: str | None
     """"bar", "eta" or "workers"; None: no progress."""
     quiet: bool
@@ -167,13 +171,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--format",
-        choices=tuple(FORMATS),
-        default="lines",
-        help="; ".join(f"{name}: {each.told}" for name, each in FORMATS.items()),
+        metavar="NAME",
+        help="; ".join(f"{name}: {each.told}" for name, each in readable().items()),
     )
     add(
         "--output-format",
-        choices=OUTPUT_FORMATS,
+        metavar="NAME",
         help="lines: text and bytes as they are, anything else as JSON; jsonl: one JSON value per line, text too; csv: "
         "dicts and lists as rows (default: by the output's suffix, .csv or .jsonl; else csv if the input is CSV, "
         "otherwise lines)",
@@ -188,8 +191,24 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     add(
         "--errors",
         choices=("strict", "replace"),
-        default="strict",
-        help="bytes that are not UTF-8: fail (strict, the default), or become U+FFFD (replace)",
+        help="bytes that are not of the encoding: fail (strict, the default), or become U+FFFD (replace)",
+    )
+    add("--encoding", metavar="NAME", help="of text: latin-1, utf-16 or any other that Python knows (default: utf-8)")
+    add(
+        "--delimiter",
+        metavar="CHAR",
+        help="of CSV: one character, \\t for a tab, or auto: as the beginning of each file tells (default: a comma; a "
+        "tab in files .tsv)",
+    )
+    add("--quote", metavar="CHAR", help='of CSV: the quotation mark, or none: fields are never quoted (default: ")')
+    header = group.add_mutually_exclusive_group()
+    header.add_argument("--header", metavar="A,B,C", help="of CSV: the names of the columns; the first row is a record")
+    header.add_argument(
+        "--no-header",
+        dest="header",
+        action="store_const",
+        const=False,
+        help="of CSV: the first row is a record, and a record is a list",
     )
     add(
         "--block",
@@ -252,6 +271,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         output="-" if is_standard_output(args.output) else args.output,
         sizing=sizing_of(args.jobs),
         record_format=args.format,
+        reading=_reading_options(args),
         output_format=args.output_format,
         block_bytes=parse_size(args.block) if args.block and args.block != "auto" else None,
         null=args.null,
@@ -262,7 +282,6 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         failing=failing,
         limits=limit_settings(args),
         flat=args.flat,
-        errors=args.errors,
         show=args.show,
         quiet=args.quiet,
         joblog=args.joblog,
@@ -273,6 +292,12 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         engine=engine_of(args),
         resuming=resume_settings(args),
     )
+
+
+def _reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the format that stand in the command."""
+    given = {name: getattr(args, name) for name in READING}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _count(text: str) -> int:

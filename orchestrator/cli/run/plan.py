@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.run.dead_letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.pool.engines import ADDRESSES
+from orchestrator.record_formats import format_to_read, format_to_write
 from orchestrator.sinks.disk.output_file import output_file
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
@@ -22,12 +23,13 @@ from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import STDIN, Input, expand, mean_record_bytes
 from workers.pickling import load
 from workers.records import compression, file_names
-from workers.records.block_runner import RecordRunner
 from workers.records.blocks import Block, ByteRange
+from workers.records.reading.block_runner import RecordRunner
 
 if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings
     from orchestrator.sinks import Sink
+    from workers.records.formats.format import Format
 
 _SMALLEST_COMPRESSED = 64 * 1024
 """Each block is compressed by itself: smaller ones compress badly. As records, too, bytes come in no smaller pieces."""
@@ -62,7 +64,7 @@ class RunPlan:
     @property
     def counts_files(self) -> bool:
         """Whether progress is counted in files, not in bytes."""
-        return self.settings.record_format == "files"
+        return self.runner.record_format.unit == "file"
 
 
 def make_plan(settings: RunSettings) -> RunPlan:
@@ -74,9 +76,10 @@ def make_plan(settings: RunSettings) -> RunPlan:
     inputs = expand(settings.inputs)
     output, failing = settings.output, settings.failing
     to_folder = output != STDIN and (output.endswith("/") or os.path.isdir(output))
-    letters = None if failing.retry_dead is None else LetterSource(failing.retry_dead, settings.record_format)
+    record_format = format_to_read(settings.record_format, settings.inputs, **settings.reading)
+    letters = None if failing.retry_dead is None else LetterSource(failing.retry_dead, record_format)
     names = [entry.path for entry in inputs] if letters is None else letters.names
-    _check_output(output, names, settings, to_folder=to_folder)
+    _check_output(output, names, record_format, to_folder=to_folder)
     refuse_input(output, [entry.path for entry in inputs])
     if failing.dead_letter is not None:
         refuse_input(failing.dead_letter, names)
@@ -89,11 +92,11 @@ def make_plan(settings: RunSettings) -> RunPlan:
             load.load(settings.target)
     except (load.HandlerError, compression.CompressionError) as mistake:
         raise ConfigError(str(mistake)) from None
-    block_bytes = _block_bytes(settings, inputs)
+    block_bytes = _block_bytes(settings, inputs, record_format)
     paths_a_chunk = (settings.chunk_records or 1) if not to_folder else 1
     source = letters or FileSource(
         inputs,
-        settings.record_format,
+        record_format,
         block_bytes,
         paths_a_chunk=paths_a_chunk,
         max_record_bytes=settings.max_record_bytes,
@@ -102,16 +105,16 @@ def make_plan(settings: RunSettings) -> RunPlan:
     runner = RecordRunner(
         target=settings.target,
         folder=os.getcwd(),
-        record_format=settings.record_format,
-        output_format=_output_format(settings, to_folder=to_folder),
+        record_format=record_format,
+        output_format=_output_format(settings, record_format, to_folder=to_folder),
         flat=settings.flat,
-        errors=settings.errors,
         on_error=failing.on_error,
         compression=kind,
         retries=bool(failing.retries),
         keep_failed=failing.dead_letter is not None,
     )
-    per_worker = None if settings.limits.records is None else _blocks_per_worker(settings, inputs, block_bytes)
+    limited = settings.limits.records is not None
+    per_worker = _blocks_per_worker(settings, inputs, block_bytes, record_format) if limited else None
     return RunPlan(settings, tuple(inputs), block_bytes, source, runner, to_folder, tuple(names), per_worker)
 
 
@@ -143,8 +146,8 @@ def open_sink(plan: RunPlan) -> Sink:
         ConfigError: it can't be written to.
     """
     if plan.to_folder:
-        return FolderSink(plan.settings.output, plan.names)
-    sink = FileSink(plan.settings.output)
+        return FolderSink(plan.settings.output, plan.names, plan.runner.output_format)
+    sink = FileSink(plan.settings.output, plan.runner.output_format)
     if plan.settings.resuming.folder is None:  # else what an earlier run has left is opened
         try:
             sink.open()
@@ -159,18 +162,18 @@ def describe(plan: RunPlan) -> str:
     size = plan.source.total_bytes
     amount = "of unknown size" if size is None else f"{size:,} bytes"
     chunks = "unknown until it is read" if count is None else f"{count:,}"
-    if settings.record_format != "files":
+    if not plan.counts_files:
         chunks += f", of about {plan.block_bytes:,} bytes"
     names = "\n".join(f"              {entry.path}" for entry in plan.inputs[:20])
     more = f"\n              … and {len(plan.inputs) - 20} more" if len(plan.inputs) > 20 else ""
     output = "standard output" if plan.to_stdout else settings.output + (" (a file each)" if plan.to_folder else "")
     return (
         f"function:     {settings.target}\n"
-        f"inputs:       {len(plan.inputs)} ({amount}), read as {settings.record_format}\n{names}{more}\n"
+        f"inputs:       {len(plan.inputs)} ({amount}), read as {plan.runner.record_format.name}\n{names}{more}\n"
         f"chunks:       {chunks}\n"
         f"workers:      {_workers(settings)}\n"
         f"output:       {output}, {'in order' if settings.ordered else 'as ready'}, "
-        f"as {plan.runner.output_format or 'the name of each says'}\n"
+        f"as {form.name if (form := plan.runner.output_format) else 'the name of each says'}\n"
         f"on error:     {settings.failing.describe()}\n"
         f"limits:       {settings.limits.describe()}\n"
     )
@@ -194,12 +197,12 @@ def describe_chunk(chunk: Any) -> str | None:
     return f"{chunk.paths[0]}{more}"
 
 
-def _check_output(output: str, names: list[str], settings: RunSettings, *, to_folder: bool) -> None:
+def _check_output(output: str, names: list[str], record_format: Format, *, to_folder: bool) -> None:
     """Refuse impossible outputs, before anything is loaded or made."""
     if output == STDIN:
         return
     if to_folder:
-        if settings.record_format == "files" and STDIN in names:
+        if record_format.unit == "file" and STDIN in names:
             raise ConfigError("paths from standard input can't be written to a folder; name an output file")
         output_names(output, names)
         return
@@ -207,47 +210,46 @@ def _check_output(output: str, names: list[str], settings: RunSettings, *, to_fo
     output_file(output)
 
 
-def _output_format(settings: RunSettings, *, to_folder: bool) -> str | None:
+def _output_format(settings: RunSettings, record_format: Format, *, to_folder: bool) -> Format | None:
     """Return how results are written.
 
     None: as the name of each output in the folder says.
     """
-    if settings.output_format:
-        return settings.output_format
-    named = None if to_folder else file_names.format_of(settings.output)
-    if named is not None:
-        return named
-    if settings.record_format == "csv" and not file_names.without_compression(settings.output).endswith(_JSON):
-        return "csv"
-    return None if to_folder else "lines"
+    if settings.output_format or not to_folder:
+        form = format_to_write(settings.output_format, settings.output)
+        if settings.output_format or form.name != "lines":
+            return form
+    if record_format.name == "csv" and not file_names.without_compression(settings.output).endswith(_JSON):
+        return format_to_write("csv", settings.output)
+    return None if to_folder else form
 
 
-def _blocks_per_worker(settings: RunSettings, inputs: list[Input], block_bytes: int) -> int:
+def _blocks_per_worker(settings: RunSettings, inputs: list[Input], block_bytes: int, form: Format) -> int:
     """Return how many blocks hold about as many records as a worker may run."""
     records = settings.limits.records or 1
     if settings.failing.retry_dead is not None:
         return records
-    if settings.record_format == "files":
+    if form.unit == "file":
         return max(1, records // (settings.chunk_records or 1))
-    if settings.record_format == "blocks":
+    if form.unit == "block":
         return records
-    return max(1, records * mean_record_bytes(inputs, settings.record_format) // block_bytes)
+    return max(1, records * mean_record_bytes(inputs, form) // block_bytes)
 
 
-def _block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
+def _block_bytes(settings: RunSettings, inputs: list[Input], form: Format) -> int:
     """Choose how much a worker gets at a time, at most what it may run in its life."""
-    found = _wanted_block_bytes(settings, inputs)
-    records, kind = settings.limits.records, settings.record_format
-    if records is None or settings.block_bytes is not None or kind in {"blocks", "files"}:
+    found = _wanted_block_bytes(settings, inputs, form)
+    records = settings.limits.records
+    if records is None or settings.block_bytes is not None or form.unit in {"block", "file"}:
         return found
-    return min(found, records * mean_record_bytes(inputs, settings.record_format))
+    return min(found, records * mean_record_bytes(inputs, form))
 
 
-def _wanted_block_bytes(settings: RunSettings, inputs: list[Input]) -> int:
+def _wanted_block_bytes(settings: RunSettings, inputs: list[Input], form: Format) -> int:
     if settings.block_bytes is not None:
         return settings.block_bytes
-    if settings.chunk_records is not None and settings.record_format != "files":
-        return settings.chunk_records * mean_record_bytes(inputs, settings.record_format)
-    coarse = settings.record_format == "blocks" or file_names.compression_of(settings.output) is not None
+    if settings.chunk_records is not None and form.unit != "file":
+        return settings.chunk_records * mean_record_bytes(inputs, form)
+    coarse = form.unit == "block" or file_names.compression_of(settings.output) is not None
     least = _SMALLEST_COMPRESSED if coarse else SMALLEST_BYTES
     return block_bytes_for(inputs, settings.workers * _BLOCKS_A_WORKER, _LARGEST_BLOCK, least)

@@ -8,6 +8,7 @@ from typing import Literal
 Kind = Literal[
     "text", "texts", "count", "number", "flag", "size", "limit",
     "function", "functions", "stream", "streams", "workflow",
+    "input_format", "output_format", "header",
     "priorities", "values", "chunk", "names", "anything", "choice", "aggregates", "retries", "workers", "variables",
 ]  # fmt: skip
 """What a value is; `reading` has a check for each."""
@@ -25,6 +26,9 @@ TAKES: dict[Kind, str] = {
     "stream": "the name of a table, or 'name.output'",
     "streams": "a list of names of tables, or of 'name.output'",
     "workflow": "the name of a [workflow.…]",
+    "input_format": "the name of a format that can be read",
+    "output_format": "the name of a format that can be written",
+    "header": "true or false, or a list of the columns' names",
     "priorities": "a table of stream name = number",
     "values": "a list of values",
     "names": "a table of label = 'name of a workflow', or '' for items that pass unchanged",

@@ -17,12 +17,10 @@ from orchestrator.pool.pool import Pool
 from orchestrator.settings import MAP_OPTIONS, ON_ERROR, START_METHODS
 from orchestrator.streams.patterns.merging import LENGTHS
 from orchestrator.streams.stream import Stream
-from workers.records.line_ends import FORMATS
-from workers.records.output import OUTPUT_FORMATS
 
 _FUNCTION = Field("function")
 _NUMBER = Field("number")
-_OUTPUT_FORMAT = text(*OUTPUT_FORMATS)
+_OUTPUT_FORMAT = Field("output_format")
 _STREAMS = Field("streams", required=True)
 _STREAM = Field("stream", required=True)
 _FROM_0 = Field("count", required=True, at_least=0)
@@ -51,7 +49,8 @@ TABLES = {
         {"paths": "read"},
         {
             "read": Field("texts"),
-            "format": text(*FORMATS),
+            "format": Field("input_format"),
+            "header": Field("header"),
             "errors": text("strict", "replace"),
             "block_bytes": Field("size"),
             "items": _FUNCTION,
@@ -232,8 +231,9 @@ ONE_OF: dict[str, tuple[str, ...]] = {
 """Kind -> keys of which exactly one stands in the table."""
 
 _WITH_READ = ("read", "'items' names a function that yields the items itself")
+_OF_FILES = ("format", "encoding", "errors", "delimiter", "quote", "header", "block_bytes", "max_record")
 GOES_WITH: dict[str, dict[str, tuple[str, str]]] = {
-    "source": dict.fromkeys(("format", "errors", "block_bytes", "max_record"), _WITH_READ),
+    "source": dict.fromkeys(_OF_FILES, _WITH_READ),
     "step": {"when": ("map", "items for which it is false pass unchanged")},
     "demultiplex": {
         "unknown": ("keys", "with 'to' every key has an output"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers.pickling import load
 from workers.process import context
-from workers.records import compression, file_names
+from workers.records import compression
 from workers.records.blocks import (
     KEPT_FAILURES,
     Block,
@@ -26,11 +26,12 @@ from workers.records.blocks import (
     RecordError,
     RecordFailure,
 )
-from workers.records.formats import Records, SplitError, split
-from workers.records.output import FAILED, Output, ResultError
-from workers.records.positions import Located, UnreadableError, read
+from workers.records.formats import registry
+from workers.records.formats.output import FAILED, Output, ResultError
 from workers.records.ranges import Raw
+from workers.records.reading.positions import Located, UnreadableError, read
 from workers.records.record_errors import describe, described
+from workers.records.records import Records, SplitError
 from workers.transport.forks import present
 from workers.transport.watch import watching
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from workers.errors.capture import ExceptionRecord
     from workers.records.blocks import Place
+    from workers.records.formats.format import Format
     from workers.transport.watch import Watch
 
 INLINE_BYTES = 4096
@@ -54,11 +56,10 @@ class RecordRunner:
     target: str
     folder: str
     """Where `target` is looked for: the directory in which the command was started."""
-    record_format: str = "lines"
-    output_format: str | None = "lines"
-    """None: as the name of the chunk's file says."""
+    record_format: Format
+    output_format: Format | None
+    """None: as the name of the chunk's file says, else lines."""
     flat: bool = False
-    errors: str = "strict"
     on_error: str = "raise"
     compression: str | None = None
     """How the output is compressed; None: not at all."""
@@ -97,7 +98,7 @@ class RecordRunner:
         if self.compression and payload and not chunk.origin.divided:
             payload = compression.compress(self.compression, payload)
         records_in = len(run.records.values) + len(run.records.bad)
-        return run.result(run.output, payload, records_in, run.raw.start, len(run.raw.data))
+        return run.result(run.output, payload, records_in, run.raw.start, run.raw.size_bytes)
 
 
 class _ChunkRun:
@@ -116,8 +117,8 @@ class _ChunkRun:
         """What records raised that may be retried, by index."""
         self._unreadable = False
         self._results: list[Any] = []
-        self._columns: tuple[str, ...] | None = None
-        """Of the input, where the output is CSV, too."""
+        self._names: tuple[str, ...] | None = None
+        """The columns of the input."""
         self.output = self._new_output()
         self.raw = self._read()
         self.records = self._split()
@@ -169,7 +170,7 @@ class _ChunkRun:
             dropped=output.dropped,
             failed=failed,
             failures=failures,
-            csv_fields=output.csv_fields if payload else self._columns,
+            names=output.names if payload else self._names,
             worker=_worker_id(),
             pid=os.getpid(),
             started_s=started_s,
@@ -183,10 +184,11 @@ class _ChunkRun:
 
     def _new_output(self) -> Output:
         runner = self._runner
-        output_format = runner.output_format or file_names.format_of(self._chunk.origin.path) or "lines"
-        if output_format == "csv":
-            self._columns = getattr(self._chunk, "fieldnames", None)
-        return Output(output_format, flat=runner.flat, raw=runner.record_format in ("blocks", "files"))
+        found = runner.output_format or registry.of_name(self._chunk.origin.path)
+        head = None if isinstance(self._chunk, Paths) else self._chunk.head
+        self._names = None if head is None else head.names
+        made = found if found is not None and found.writes else registry.find("lines")
+        return Output(made.encoder, flat=runner.flat, raw=runner.record_format.is_raw)
 
     def _read(self) -> Raw:
         path = self._chunk.origin.path
@@ -209,7 +211,7 @@ class _ChunkRun:
             return Records(list(chunk.paths))
         skip = runner.on_error == "skip"
         try:
-            return split(self.raw, runner.record_format, runner.errors, chunk.fieldnames, skip=skip)
+            return runner.record_format.split(self.raw, chunk.head, skip=skip)
         except SplitError as error:
             self._located = Located(chunk, self.raw, Records([]), runner.record_format)
             raise RecordError(self._no_record(error), chunk.origin) from None
@@ -296,6 +298,8 @@ def keeps(place: Place, *, is_read: bool) -> bool:
 
     `is_read`: the coordinator has read the block, from a compressed file or a pipe.
     """
+    if place.unit == "row":
+        return False  # of any types; its file is there
     return is_read or place.start is None or place.end is None or place.end - place.start <= INLINE_BYTES
 
 

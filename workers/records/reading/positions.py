@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.records.blocks import Block, Chunk, Paths, Place
-from workers.records.line_ends import FORMATS, line_around
-from workers.records.ranges import Raw, read_block, read_range
+from workers.records.ranges import Raw
 
 if TYPE_CHECKING:
-    from workers.records.formats import Records, Span, SplitError
+    from workers.records.formats.format import Format
+    from workers.records.records import Records, Span, SplitError
 
 
 class UnreadableError(Exception):
@@ -22,7 +22,7 @@ class UnreadableError(Exception):
 class Located:
     """The records of one chunk, with their places."""
 
-    def __init__(self, chunk: Chunk, raw: Raw, records: Records, record_format: str) -> None:
+    def __init__(self, chunk: Chunk, raw: Raw, records: Records, record_format: Format) -> None:
         """Take what was read.
 
         Nothing is computed yet.
@@ -43,7 +43,7 @@ class Located:
     def line_place(self, error: SplitError) -> Place:
         """Return where a line stands that is not a record."""
         data = bytes(self.raw.data)
-        start, end = line_around(data, error.byte_index, self._format)
+        start, end = self._format.line_ends.around(data, error.byte_index)
         return self._at(error.line_index, start, end)
 
     def record_bytes(self, place: Place) -> bytes:
@@ -56,17 +56,17 @@ class Located:
     def spans(self) -> list[Span]:
         """The spans of the records in the chunk's bytes."""
         if self._spans is None:
-            self._spans = self.records.spans(bytes(self.raw.data))
+            self._spans = self.records.spans(self.raw.data)
         return self._spans
 
     def _at(self, line_index: int, start: int, end: int) -> Place:
         raw = self.raw
-        line = raw.first_line + line_index if self._format != "blocks" and raw.first_line is not None else None
-        return Place(raw.path, raw.start + start, raw.start + end, line)
+        line = raw.first_line + line_index if self._format.unit != "block" and raw.first_line is not None else None
+        return Place(raw.path, raw.start + start, raw.start + end, line, self._format.unit)
 
 
-def read(chunk: Chunk, record_format: str) -> Raw:
-    """Return the bytes of a chunk, or none if its records are paths.
+def read(chunk: Chunk, record_format: Format) -> Raw:
+    """Return what a chunk holds: nothing, if its records are paths.
 
     Raises:
         OSError: the file can't be read.
@@ -76,7 +76,4 @@ def read(chunk: Chunk, record_format: str) -> Raw:
         return Raw(chunk.origin.path, b"", 0, None, last_of_file=True)
     if isinstance(chunk, Block) and chunk.unreadable is not None:
         raise UnreadableError(chunk.unreadable)
-    text = record_format != "blocks"
-    if isinstance(chunk, Block):
-        return read_block(chunk, text=text)
-    return read_range(chunk, text=text, line_end=FORMATS[record_format].end)
+    return record_format.read(chunk)

@@ -1,4 +1,4 @@
-"""Cuts bytes at record boundaries.
+"""Cuts the bytes of a stream at record boundaries.
 
 Pure: no file, no process.
 """
@@ -8,15 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.sources.csv_rows import RowEnds
-from workers.records.formats import read_header
-from workers.records.line_ends import FORMATS, count_line_ends
+from workers.records.line_ends import LineEnds
 
 if TYPE_CHECKING:
-    from workers.records.formats import Header
-
-_HEADER_BYTES = 64 * 1024
-"""A header is looked for here first, before in all that there is."""
+    from workers.records.blocks import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +28,7 @@ Cut = bytes | TooLong
 class Cutter(Protocol):
     """Takes pieces of any length and gives back blocks of whole records."""
 
-    header: Header | None
+    head: Head | None
     """The header row, which is not part of any block, as soon as it is known."""
     text: bool
     """Whether the bytes are text: what isn't may look compressed by chance."""
@@ -45,25 +40,15 @@ class Cutter(Protocol):
         """Return what is left when the input has ended."""
 
 
-def cutter(record_format: str, block_bytes: int, max_record_bytes: int = 0) -> Cutter:
-    """Return the cutter for a record format.
-
-    A record longer than `max_record_bytes` is not kept (0: no limit).
-    """
-    if record_format == "blocks":
-        return SizeCutter(block_bytes)
-    return CsvCutter(max_record_bytes) if record_format == "csv" else LineCutter(max_record_bytes, record_format)
-
-
 class Pending:
     """The beginning of a record whose end has not come yet.
 
     Of one that is too long only the length is kept.
     """
 
-    def __init__(self, max_record_bytes: int, record_format: str) -> None:
+    def __init__(self, max_record_bytes: int, line_ends: LineEnds) -> None:
         self._limit = max_record_bytes
-        self._format = record_format
+        self._ends = line_ends
         self._pieces: list[bytes] = []
         self._size = 0
         self._line_ends = 0
@@ -102,19 +87,19 @@ class Pending:
         return found
 
     def _count(self, piece: bytes) -> None:
-        self._line_ends += count_line_ends(piece, self._format, self._last)
+        self._line_ends += self._ends.number_in(piece, self._last)
         self._last = piece[-1:] or self._last
 
 
 class LineCutter:
     """Cuts behind the last line end of each piece, whatever byte that is."""
 
-    header: Header | None = None
+    head: Head | None = None
     text = True
 
-    def __init__(self, max_record_bytes: int, record_format: str = "lines") -> None:
-        self._end = FORMATS[record_format].end
-        self._pending = Pending(max_record_bytes, record_format)
+    def __init__(self, max_record_bytes: int, line_ends: LineEnds = LineEnds()) -> None:  # noqa: B008 - a constant
+        self._end = line_ends.end
+        self._pending = Pending(max_record_bytes, line_ends)
 
     def feed(self, piece: bytes) -> list[Cut]:
         """Add a piece, and return the lines that are whole now, as one block."""
@@ -136,7 +121,7 @@ class LineCutter:
 class SizeCutter:
     """Cuts blocks of exactly one size, except the last."""
 
-    header: Header | None = None
+    head: Head | None = None
     text = False
 
     def __init__(self, block_bytes: int) -> None:
@@ -154,52 +139,3 @@ class SizeCutter:
     def finish(self) -> bytes:
         """Return the rest."""
         return bytes(self._pending)
-
-
-class CsvCutter:
-    """Takes the header row off and cuts behind rows."""
-
-    text = True
-
-    def __init__(self, max_record_bytes: int) -> None:
-        self.header: Header | None = None
-        self._head: list[bytes] = []
-        self._pending = Pending(max_record_bytes, "csv")
-        self._rows = RowEnds()
-        self._wanted = 1
-        """Bytes with which it is worth looking for the end of the header again: it may have a long quoted field."""
-
-    def feed(self, piece: bytes) -> list[Cut]:
-        """Add a piece, and return the rows that are whole now, as one block."""
-        if self.header is None:
-            self._head.append(piece)
-            piece = self._behind_header(ended=False)
-            if self.header is None:
-                return []
-        found: list[Cut] = []
-        if self._rows.ended_before(piece) and self._pending:
-            found.append(self._pending.take(b""))
-        if self._pending.too_long and (end := self._rows.copy().first_in(piece)):
-            self._rows.last_in(piece[:end])
-            found.append(self._pending.take(piece[:end]))
-            piece = piece[end:]
-        cut = self._rows.last_in(piece)
-        if cut:
-            found.append(self._pending.take(memoryview(piece)[:cut]))
-        self._pending.add(piece[cut:])
-        return found
-
-    def finish(self) -> Cut:
-        """Return what is left when the input has ended."""
-        if self.header:
-            return self._pending.take(b"")
-        return self._behind_header(ended=True)
-
-    def _behind_header(self, *, ended: bool) -> bytes:
-        """Look for the header in what is pending, and return what stands behind it."""
-        if not ended and sum(map(len, self._head)) < self._wanted:
-            return b""
-        data = b"".join(self._head)
-        self.header = read_header(data[:_HEADER_BYTES], ended=False) or read_header(data, ended=ended)
-        self._head, self._wanted = ([], 0) if self.header else ([data], 2 * len(data))
-        return data[self.header.size_bytes :] if self.header else b""

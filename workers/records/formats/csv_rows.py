@@ -12,12 +12,45 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from functools import lru_cache
 
-_MARK = b'"'
-_DELIMITERS = b",\r\n"
-_OPENS = re.compile(rb'[,\r\n]"')
-_QUOTED = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
-_IN_PLACE = re.compile(rb'(?:[^"]*+(?<=[,\r\n])"[^"]*+(?:""[^"]*+)*+")*+')
+
+class _Marks:
+    """The bytes that matter in one dialect."""
+
+    def __init__(self, delimiter: str, quote: str | None) -> None:
+        self.mark = (quote or "").encode()
+        self.delimiters = delimiter.encode() + b"\r\n"
+        mark, behind = re.escape(self.mark), b"[" + re.escape(self.delimiters) + b"]"
+        other = b"[^" + mark + b"]*+"
+        quoted = other + b"(?:" + mark * 2 + other + b")*+"
+        if self.mark:
+            self.opens = re.compile(behind + mark)
+            self.quoted = re.compile(quoted)
+            self.in_place = re.compile(b"(?:" + other + b"(?<=" + behind + b")" + mark + quoted + mark + b")*+")
+
+    def behind(self, data: bytes) -> _At:
+        """Return what stands before the next byte, outside of quoted fields."""
+        return _At.START if data[-1] in self.delimiters else _At.UNQUOTED
+
+    def behind_quoted(self, data: bytes, at: int) -> int:
+        """Return where the rest of a quoted field, from `at` on, ends.
+
+        More than there is: not in this piece.
+        """
+        found = self.quoted.match(data, at)
+        return len(data) + 1 if found is None else found.end() + 1
+
+    def last_outside(self, data: bytes, start: int, end: int) -> int:
+        """Return the offset behind the last line end that has an even number of marks before it, or 0."""
+        at = last_line_end(data, start, end)
+        odd = data.count(self.mark, start, at) % 2
+        while odd and at:
+            mark = data.rfind(self.mark, start, at)  # all line ends behind it are quoted, too
+            earlier = last_line_end(data, start, mark)
+            odd ^= data.count(self.mark, max(earlier, start), at) % 2
+            at = earlier
+        return at
 
 
 class _At(Enum):
@@ -35,10 +68,18 @@ class _At(Enum):
 _AFTER_MARK = {_At.START: _At.QUOTED, _At.UNQUOTED: _At.UNQUOTED, _At.QUOTED: _At.QUOTE, _At.QUOTE: _At.QUOTED}
 
 
+_marks = lru_cache(maxsize=16)(_Marks)
+
+
 class RowEnds:
     """Finds the ends of a file's rows, a piece of any length at a time, from the first row on."""
 
-    def __init__(self) -> None:
+    def __init__(self, delimiter: str = ",", quote: str | None = '"') -> None:
+        """Take the dialect.
+
+        Without `quote`, every line end is a row's end.
+        """
+        self._marks = _marks(delimiter, quote)
         self._at = _At.START
         self._behind_bare_return = False
         """Whether the last piece ended with a carriage return that ends a row, unless a line feed follows."""
@@ -46,7 +87,7 @@ class RowEnds:
     def copy(self) -> RowEnds:
         """Return a copy that continues from here on its own."""
         other = RowEnds()
-        other._at, other._behind_bare_return = self._at, self._behind_bare_return
+        other._marks, other._at, other._behind_bare_return = self._marks, self._at, self._behind_bare_return
         return other
 
     def ended_before(self, piece: bytes) -> bool:
@@ -77,15 +118,17 @@ class RowEnds:
         return cut
 
     def _take(self, piece: bytes) -> int:
-        start = 0
+        start, marks = 0, self._marks
+        if not marks.mark:
+            return self._without_marks(piece, start)
         if self._at is _At.QUOTE:
-            if piece[:1] == _MARK:
+            if piece[:1] == marks.mark:
                 start, self._at = 1, _At.QUOTED
             elif piece:
                 self._at = _At.UNQUOTED
-        if piece.find(_MARK, start) < 0:
+        if piece.find(marks.mark, start) < 0:
             return self._without_marks(piece, start)
-        core = piece.rstrip(_MARK)  # marks at the end may continue in the next piece
+        core = piece.rstrip(marks.mark)  # marks at the end may continue in the next piece
         cut = self._last_in(core, start) if start < len(core) else 0
         if start < len(core) < len(piece) and self._at is _At.START and core.endswith(b"\r"):
             cut = len(core)  # a mark follows, and no line feed
@@ -96,43 +139,36 @@ class RowEnds:
     def _without_marks(self, piece: bytes, start: int) -> int:
         if self._at is _At.QUOTED or start == len(piece):
             return 0
-        self._at = _behind(piece)
+        self._at = self._marks.behind(piece)
         return last_line_end(piece, start, len(piece))
 
     def _last_in(self, data: bytes, at: int) -> int:
         """Do `last_in` for a piece that doesn't end with a mark, from `at` on."""
-        if self._at is _At.QUOTED or (self._at is _At.START and data[at] == _MARK[0]):
-            at = _behind_quoted(data, at + (self._at is _At.START))
+        marks = self._marks
+        if self._at is _At.QUOTED or (self._at is _At.START and data[at] == marks.mark[0]):
+            at = marks.behind_quoted(data, at + (self._at is _At.START))
             self._at = _At.QUOTED
         parts: list[tuple[int, int, int]] = []
         """From where marks are in place, to the first that is not, to where they are again."""
         while at < len(data):
-            self._at = _behind(data)
-            found = _IN_PLACE.match(data, at)
-            mark = data.find(_MARK, at if found is None else found.end())
-            if mark < 0 or (mark and data[mark - 1] in _DELIMITERS):
+            self._at = marks.behind(data)
+            found = marks.in_place.match(data, at)
+            mark = data.find(marks.mark, at if found is None else found.end())
+            if mark < 0 or (mark and data[mark - 1] in marks.delimiters):
                 parts.append((at, len(data) if mark < 0 else mark, 0))
                 if mark >= 0:
                     self._at = _At.QUOTED  # it opens a field that continues in the next piece
                 break
-            opens = _OPENS.search(data, mark)
+            opens = marks.opens.search(data, mark)
             again = len(data) if opens is None else opens.end() - 1
             parts.append((at, mark, again))
             at = again
         for start, mark, again in reversed(parts):
-            cut = (last_line_end(data, mark, again) if again else 0) or _last_outside(data, start, mark)
+            cut = (last_line_end(data, mark, again) if again else 0) or marks.last_outside(data, start, mark)
             if cut:
                 return cut
         return 0
 
-
-def _behind_quoted(data: bytes, at: int) -> int:
-    """Return where the rest of a quoted field, from `at` on, ends.
-
-    More than there is: not in this piece.
-    """
-    found = _QUOTED.match(data, at)
-    return len(data) + 1 if found is None else found.end() + 1
 
 
 def last_line_end(data: bytes, start: int, end: int) -> int:
@@ -157,19 +193,3 @@ def _next_line_end(data: bytes, start: int) -> int:
         return feed + 1
     return len(data) if bare < 0 else min(bare + 2, len(data))
 
-
-def _last_outside(data: bytes, start: int, end: int) -> int:
-    """Return the offset behind the last line end that has an even number of marks before it, or 0."""
-    at = last_line_end(data, start, end)
-    odd = data.count(_MARK, start, at) % 2
-    while odd and at:
-        mark = data.rfind(_MARK, start, at)  # all line ends behind it are quoted, too
-        earlier = last_line_end(data, start, mark)
-        odd ^= data.count(_MARK, max(earlier, start), at) % 2
-        at = earlier
-    return at
-
-
-def _behind(data: bytes) -> _At:
-    """Return what stands before the next byte, outside of quoted fields."""
-    return _At.START if data[-1] in _DELIMITERS else _At.UNQUOTED

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workers.records.blocks import Chunk, Paths, RecordError
-from workers.records.formats import Records, SplitError, split
-from workers.records.positions import Located, read
+from workers.records.reading.positions import Located, read
 from workers.records.record_errors import describe
+from workers.records.records import Records, SplitError
 
 if TYPE_CHECKING:
     from workers.records.blocks import Place
+    from workers.records.formats.format import Format
 
 
 class ReadRecords:
@@ -68,8 +69,7 @@ class ReadRecords:
 class RecordReader:
     """Gives the records of a chunk: `str` without its line end, `dict`, `bytes` or a path."""
 
-    record_format: str
-    errors: str = "strict"
+    record_format: Format
 
     def __call__(self, chunk: Chunk) -> list[Any]:
         """Return the records.
@@ -99,7 +99,7 @@ class RecordReader:
         if isinstance(chunk, Paths):
             return ReadRecords(chunk, Located(chunk, raw, Records(list(chunk.paths)), self.record_format))
         try:
-            records = split(raw, self.record_format, self.errors, chunk.fieldnames, skip=True)
+            records = self.record_format.split(raw, chunk.head, skip=True)
         except SplitError as error:
             place = Located(chunk, raw, Records([]), self.record_format).line_place(error)
             raise RecordError(replace(describe(place, error)), chunk.origin) from None

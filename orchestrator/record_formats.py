@@ -1,0 +1,81 @@
+"""Finds the format that a name, an option or a file's ending means, for all who read or write files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError
+from workers.records.formats import registry
+
+if TYPE_CHECKING:
+    from workers.records.formats.format import Format
+
+
+def format_to_read(name: str | None, paths: Iterable[str], **options: Any) -> Format:
+    """Return the format that files are read in.
+
+    Args:
+        name: of the format; None: that of the files' names where they are no text, else "lines".
+        paths: the files.
+        options: of the format; those that are None are not given.
+
+    Raises:
+        ConfigError: there is no such format, or it has no such option.
+    """
+    if name is None:
+        found = {form.name for form in map(_named, paths) if form is not None and not form.is_text and form.reads}
+        if len(found) > 1:
+            raise ConfigError(f"the inputs are of several formats, {' and '.join(sorted(found))}; give one of them")
+        name = found.pop() if found else "lines"
+    form = _find(name, options)
+    if not form.reads:
+        raise ConfigError(f"{name} is a format to write, not to read")
+    return form
+
+
+def format_to_write(name: str | None, path: str) -> Format:
+    """Return the format that an output is written in.
+
+    Args:
+        name: of the format; None: as the name of the output says, else "lines".
+        path: of the output.
+
+    Raises:
+        ConfigError: there is no such format, or it can't be written.
+    """
+    form = _named(path)
+    if name is None and (form is None or not form.writes):
+        name = "lines"
+    if name is not None and (form is None or form.name != name):
+        form = _find(name, {})
+    assert form is not None  # noqa: S101 - for the type checker
+    if not form.writes:
+        raise ConfigError(f"{name} is a format to read, not to write; there are {', '.join(writable())}")
+    return form
+
+
+def readable() -> dict[str, type[Format]]:
+    """Return the formats that files can be read in, by name."""
+    return {name: form for name, form in registry.known().items() if form.reads}
+
+
+def writable() -> dict[str, type[Format]]:
+    """Return the formats that outputs can be written in, by name."""
+    return {name: form for name, form in registry.known().items() if form.writes}
+
+
+def _named(path: str) -> Format | None:
+    try:
+        return registry.of_name(path)
+    except registry.UnknownFormatError as mistake:
+        raise ConfigError(str(mistake)) from None
+
+
+def _find(name: str, options: dict[str, Any]) -> Format:
+    from workers.records.formats.format import FormatError  # noqa: PLC0415 - only for those who read or write files
+
+    try:
+        return registry.find(name, **options)
+    except (registry.UnknownFormatError, FormatError) as mistake:
+        raise ConfigError(str(mistake)) from None

@@ -1,0 +1,1 @@
+"""Formats of records: how files are cut into ranges, read, and written."""

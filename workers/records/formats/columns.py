@@ -1,0 +1,90 @@
+"""Writes the header row of CSV output once, and checks that all blocks have its columns.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from workers.records import compression
+from workers.records.formats.composing import Composer, MisfitError, Names
+from workers.records.formats.csv_text import Rows
+
+
+class Columns(Composer):
+    """The columns of one output.
+
+    The first block that has rows settles them.
+    """
+
+    def __init__(self, kind: str | None, delimiter: str = ",") -> None:
+        """Remember how the output is compressed, and what stands between fields."""
+        super().__init__()
+        self._kind = kind
+        self._delimiter = delimiter
+        self._empty = True
+
+    def finish(self) -> bytes:
+        """Return the header of an output without rows, or b"" if it has rows or unknown columns."""
+        if not self._empty or self.fields is not None or not self.of_input:
+            return b""
+        return self._packed(self._row(self.of_input))
+
+    def add(self, payload: memoryview, names: Names | None, path: str) -> tuple[bytes, memoryview | bytes]:
+        """Return the bytes to write: the block, after the header if it is the first with rows.
+
+        Raises:
+            MisfitError: the block's rows have other columns.
+        """
+        self._empty = False
+        if names is None:
+            return b"", payload
+        if self.fields is None:
+            self.fields = names
+            return self._packed(self._row(names)), payload
+        if names == self.fields:
+            return b"", payload
+        if set(names) != set(self.fields):
+            raise MisfitError(
+                f"the CSV output has the columns {_told(self.fields)}, but results for {path} have {_told(names)}; "
+                "return the same keys for every record, or write JSON lines (--output-format jsonl)"
+            )
+        return b"", self._reordered(bytes(payload), names, self.fields)
+
+    def snapshot(self) -> Any:
+        """Return the columns."""
+        return {"fields": self.fields, "of_input": self.of_input, "empty": self._empty}
+
+    def restore(self, state: Any) -> None:
+        """Continue from what `snapshot` returned."""
+        self.fields, self.of_input = _tuple(state["fields"]), _tuple(state["of_input"])
+        self._empty = state["empty"]
+
+    def _reordered(self, payload: bytes, names: Names, wanted: Names) -> bytes:
+        """Put a block's columns in the header's order.
+
+        Dicts of one function may differ in it.
+        """
+        data = compression.decompress(self._kind, payload) if self._kind else payload
+        places = [names.index(name) for name in wanted]
+        rows = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=self._delimiter)
+        return self._packed(
+            b"".join(self._row([row[at] for at in places] if len(row) == len(places) else row) for row in rows)
+        )
+
+    def _row(self, values: list[str] | Names) -> bytes:
+        return Rows(self._delimiter).line(values).encode()
+
+    def _packed(self, data: bytes) -> bytes:
+        return compression.compress(self._kind, data) if self._kind else data
+
+
+def _tuple(names: Any) -> Names | None:
+    return None if names is None else tuple(names)
+
+
+def _told(names: Names) -> str:
+    return ", ".join(map(str, names))

@@ -1,0 +1,57 @@
+"""Makes one output of the payloads that the workers have encoded.
+
+Runs in the coordinator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Names = tuple[str, ...]
+
+
+class MisfitError(Exception):
+    """A payload does not fit to those written before.
+
+    The message says why.
+    """
+
+
+class Composer:
+    """Writes payloads one behind the other.
+
+    The parent of those that write more.
+    """
+
+    resumes = True
+    """Whether an output can be continued to the byte, from a snapshot."""
+
+    def __init__(self) -> None:
+        self.fields: Names | None = None
+        """The columns of the output."""
+        self.of_input: Names | None = None
+        """The columns of the first input: they are the header where no row was written."""
+
+    def add(self, payload: memoryview, names: Names | None, path: str) -> tuple[bytes, memoryview | bytes]:  # noqa: ARG002 - lines have no columns
+        """Return the bytes to write: those before the payload, and those in its place.
+
+        Args:
+            payload: what an encoder gave for one block.
+            names: the columns of its rows.
+            path: the input that these are of, for messages.
+
+        Raises:
+            MisfitError: it does not fit to what was written before.
+        """
+        return b"", payload
+
+    def finish(self) -> bytes:
+        """Return what ends the output."""
+        return b""
+
+    def snapshot(self) -> Any:
+        """Return what is needed to continue."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Continue from what `snapshot` returned."""

@@ -1,0 +1,455 @@
+r"""CSV, in the dialects that are about: the delimiter, the quotation mark, and with or without a header row.
+
+A row with fewer fields than there are columns has None for those that are missing; one with more has the others as a
+list under None, as csv.DictReader gives them. Without a header a row is the list of its fields, as many as it has.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from workers.records.blocks import Head
+from workers.records.formats.columns import Columns
+from workers.records.formats.csv_rows import RowEnds
+from workers.records.formats.csv_text import Rows
+from workers.records.formats.cutting import Cut, Pending
+from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range, as_bytes
+from workers.records.formats.json_text import to_json
+from workers.records.formats.output import LineEncoder, ResultError
+from workers.records.formats.registry import register
+from workers.records.line_ends import LineEnds
+from workers.records.ranges import BOM, read_at
+from workers.records.records import Records, Span
+
+if TYPE_CHECKING:
+    from workers.records.ranges import Raw
+
+_HEAD_BYTES = 64 * 1024
+"""A header is looked for here first, before in all that there is."""
+_CANDIDATES = ",;\t|"
+"""What "auto" takes for a delimiter."""
+
+
+@register
+@dataclass(frozen=True)
+class Csv(Format):
+    """A record is a dict for each row, or a list where columns have no names."""
+
+    delimiter: str | None = None
+    """One ASCII character; "auto": as the beginning of each file tells; None: a comma, or a tab in files .tsv."""
+    quote: str | None = '"'
+    """One ASCII character; "none": fields are never quoted."""
+    header: bool | tuple[str, ...] = True
+    """Whether the first row names the columns; or these names, and the first row is a record."""
+
+    name: ClassVar[str] = "csv"
+    told: ClassVar[str] = "a dict per row"
+    suffixes: ClassVar[Mapping[str, Mapping[str, Any]]] = {".csv": {}, ".tsv": {"delimiter": "\t"}}
+    writes: ClassVar[bool] = True
+    line_ends: ClassVar[LineEnds] = LineEnds(b"\n", returns=True)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        if self.delimiter not in {None, "auto"}:
+            object.__setattr__(self, "delimiter", _character("delimiter", self.delimiter, {"\\t": "\t", "tab": "\t"}))
+        quote = None if self.quote in {None, "none", ""} else _character("quote", self.quote, {})
+        if quote is not None and quote == self.delimiter:
+            raise FormatError(f"the delimiter and the quotation mark are both {quote!r}")
+        object.__setattr__(self, "quote", quote)
+        if not isinstance(self.header, bool):
+            names = tuple(self.header.split(",")) if isinstance(self.header, str) else tuple(self.header)
+            if not names or len(set(names)) < len(names):
+                raise FormatError(f"header must have each name of a column once, not {', '.join(map(str, names))!r}")
+            object.__setattr__(self, "header", names)
+
+    def of_file(self, path: str) -> Csv:
+        """Return the format with the delimiter that the name of a file tells, if none is given."""
+        tab = self.delimiter is None and path.lower().endswith(".tsv")
+        return replace(self, delimiter="\t") if tab else self
+
+    # ---- cut ------------------------------------------------------------------------------------------------------
+
+    def cut(self, file: PlainFile, block_bytes: int, most_bytes: int) -> Cuts:
+        """Cut between rows, as far as the file is read."""
+        head = self.head_of(file)
+        return Cuts(head, self._ranges(file, head, block_bytes, most_bytes))
+
+    def ranges_of(self, size_bytes: int, block_bytes: int) -> int | None:  # noqa: ARG002 - whatever they are
+        """Return None, as rows have any length."""
+        return None
+
+    def cutter(self, block_bytes: int, most_bytes: int) -> CsvCutter:  # noqa: ARG002 - pieces have that size
+        """Return what takes the header off and cuts behind rows."""
+        return CsvCutter(self, most_bytes)
+
+    def head_of(self, file: PlainFile) -> Head:
+        """Return the columns of a file, and its delimiter."""
+        wanted = _HEAD_BYTES
+        while True:
+            data = read_at(file.fd, 0, min(wanted, file.size_bytes))
+            head = self.head_in(data, ended=len(data) < wanted)
+            if head is not None:
+                return head
+            wanted *= 2
+
+    def head_in(self, data: bytes, *, ended: bool) -> Head | None:
+        """Return the head of a file that begins with these bytes.
+
+        None: it may continue behind them, which are not the whole file.
+        """
+        _lift_field_limit()
+        text = data.removeprefix(BOM) if self.encoding == "utf-8" or self.recodes else data
+        before = len(data) - len(text)
+        if self.delimiter == "auto" and not ended and len(data) < _HEAD_BYTES:
+            return None
+        delimiter = _sniffed(text) if self.delimiter == "auto" else self.delimiter or ","
+        if self.header is not True:
+            return Head(before, 0, self.header or None, (), delimiter)
+        lines = _Lines(text)
+        names = next(filter(None, self._reader(lines, delimiter)), [])
+        open_end = lines.exhausted or (lines.size_bytes == len(text) and not text.endswith(b"\n"))
+        if open_end and not ended:
+            return None
+        names = [self._text_of(name) for name in names]
+        repeated = tuple(name for name, n in Counter(names).items() if n > 1)
+        return Head(before + lines.size_bytes, lines.line_ends, _distinct(names), repeated, delimiter)
+
+    def row_ends(self, delimiter: str) -> RowEnds:
+        """Return what finds the ends of rows."""
+        return RowEnds(delimiter, self.quote)
+
+    def _ranges(self, file: PlainFile, head: Head, block_bytes: int, most: int) -> Iterator[Range]:
+        begin, size = head.size_bytes, file.size_bytes
+        first = True
+        for start, end, too_long in _row_spans_of(file, self.row_ends(head.delimiter), begin, block_bytes, most):
+            # The header counts as read with the first.
+            yield Range(start, end, end - (0 if first else start), too_long=too_long)
+            first = False
+        if first:
+            yield Range(size, size, size)
+
+    # ---- read -----------------------------------------------------------------------------------------------------
+
+    def records_of(self, text: str, head: Head | None) -> Records:
+        """Read rows as csv.DictReader does, or as csv.reader if the columns have no names."""
+        _lift_field_limit()
+        head = head or Head(names=())
+        reader = self._reader(io.StringIO(text, newline=""), head.delimiter)
+        rows: list[Any] = list(filter(None, reader)) if head.names is None else list(_dict_rows(reader, head.names))
+        find = partial(self._row_spans, head.delimiter)
+
+        @cache
+        def spans() -> list[Span]:
+            return find(text.encode("utf-8", "surrogateescape"))
+
+        return Records(rows, line_index=lambda index: spans()[index].line, find_rows=find)
+
+    def without_bad(self, text: str, bad: list[Any], raw: Raw, head: Head | None) -> Records:  # noqa: ARG002 - its lines are not its rows
+        """Leave out the rows with bytes that can't be decoded.
+
+        A row may have several lines.
+        """
+        encoding = "utf-8" if self.recodes else self.encoding
+        records = self.records_of(str(raw.data, encoding, "surrogateescape"), head)
+        kept, gone = [], []
+        for index, row in enumerate(records.values):
+            try:
+                "".join(map(_flat_text, row.values() if isinstance(row, dict) else row)).encode()
+            except UnicodeEncodeError:
+                line = records.line_index(index)
+                gone.append(next((error for error in bad if error.line_index >= line), bad[-1]))
+            else:
+                kept.append(index)
+
+        def find_rows(data: bytes) -> list[Span]:
+            spans = records.spans(data)
+            return [spans[i] for i in kept]
+
+        values = [records.values[i] for i in kept]
+        return Records(values, None, lambda i: records.line_index(kept[i]), gone, find_rows)
+
+    def _row_spans(self, delimiter: str, data: bytes) -> list[Span]:
+        """Return where each row stands that is not blank."""
+        taken, found = _Lines(data), []
+        line, start = 0, 0
+        for row in self._reader(taken, delimiter):
+            if row:
+                found.append(Span(line, start, taken.size_bytes))
+            line, start = taken.line_ends, taken.size_bytes
+        return found
+
+    def _reader(self, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+        if self.quote is None:
+            return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, quotechar=None)
+        return csv.reader(lines, delimiter=delimiter, quotechar=self.quote)
+
+    def _text_of(self, name: str) -> str:
+        encoding = "utf-8" if self.recodes else self.encoding
+        return name.encode("latin-1").decode(encoding, "surrogateescape")
+
+    # ---- dead letters ---------------------------------------------------------------------------------------------
+
+    def letter(self, item: Any, head: Callable[[], Head | None]) -> tuple[bytes, Head | None]:
+        """Return a row as it must have been read."""
+        quote = self.quote
+        if isinstance(item, dict):
+            names = tuple(name for name in item if name is not None)
+            values = [item[name] for name in names if item[name] is not None] + list(item.get(None, ()))
+            found = Head(names=names, delimiter=self._own_delimiter)
+        elif isinstance(item, list):
+            values, found = item, Head(delimiter=self._own_delimiter)
+        else:
+            return as_bytes(item) + b"\n", head()
+        line = Rows(self._own_delimiter, quote).line(values)
+        return line.encode("utf-8" if self.recodes else self.encoding, "surrogatepass"), found
+
+    @property
+    def holds(self) -> tuple[type, ...]:  # type: ignore[override]
+        """The types of records that a dead letter may have."""
+        return (dict, list, str, bytes)
+
+    @property
+    def _own_delimiter(self) -> str:
+        return "," if self.delimiter in {None, "auto"} else str(self.delimiter)
+
+    # ---- writing --------------------------------------------------------------------------------------------------
+
+    def encoder(self) -> LineEncoder:
+        """Return what writes a row for a dict or a list."""
+        return _RowEncoder(self._own_delimiter)
+
+    def composer(self, compression: str | None) -> Columns:
+        """Return what writes the header row once, and checks that all blocks have its columns."""
+        return Columns(compression, self._own_delimiter)
+
+
+class CsvCutter:
+    """Takes the header row off and cuts behind rows."""
+
+    text = True
+
+    def __init__(self, dialect: Csv, max_record_bytes: int) -> None:
+        """Take the dialect, and the most bytes that a record may have.
+
+        0: any.
+        """
+        self.head: Head | None = None
+        self._dialect = dialect
+        self._first: list[bytes] = []
+        self._pending = Pending(max_record_bytes, dialect.line_ends)
+        self._rows = RowEnds()
+        self._wanted = 1
+        """Bytes with which it is worth looking for the end of the header again: it may have a long quoted field."""
+
+    def feed(self, piece: bytes) -> list[Cut]:
+        """Add a piece, and return the rows that are whole now, as one block."""
+        if self.head is None:
+            self._first.append(piece)
+            piece = self._behind_head(ended=False)
+            if self.head is None:
+                return []
+        return self._rows_in(piece)
+
+    def _rows_in(self, piece: bytes) -> list[Cut]:
+        found: list[Cut] = []
+        if self._rows.ended_before(piece) and self._pending:
+            found.append(self._pending.take(b""))
+        if self._pending.too_long and (end := self._rows.copy().first_in(piece)):
+            self._rows.last_in(piece[:end])
+            found.append(self._pending.take(piece[:end]))
+            piece = piece[end:]
+        cut = self._rows.last_in(piece)
+        if cut:
+            found.append(self._pending.take(memoryview(piece)[:cut]))
+        self._pending.add(piece[cut:])
+        return found
+
+    def finish(self) -> Cut:
+        """Return what is left when the input has ended."""
+        if self.head:
+            return self._pending.take(b"")
+        return self._behind_head(ended=True)
+
+    def _behind_head(self, *, ended: bool) -> bytes:
+        """Look for the head in what is pending, and return what stands behind it."""
+        if not ended and sum(map(len, self._first)) < self._wanted:
+            return b""
+        data = b"".join(self._first)
+        dialect = self._dialect
+        self.head = dialect.head_in(data[:_HEAD_BYTES], ended=False) or dialect.head_in(data, ended=ended)
+        self._first, self._wanted = ([], 0) if self.head else ([data], 2 * len(data))
+        if self.head is None:
+            return b""
+        self._rows = dialect.row_ends(self.head.delimiter)
+        return data[self.head.size_bytes :]
+
+
+class _RowEncoder(LineEncoder):
+    """Writes rows, with the first dict's keys as the columns of the block."""
+
+    def __init__(self, delimiter: str) -> None:
+        self.names = None
+        self._rows = Rows(delimiter)
+
+    def text(self, value: Any) -> str:
+        if isinstance(value, dict):
+            value = self._in_order(value)
+        elif value is None:
+            raise ResultError("None is not a CSV row")
+        elif isinstance(value, str):
+            return value
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            raise ResultError("iterating bytes would give single numbers")
+        elif not isinstance(value, (list, tuple)):
+            return to_json(value)
+        return self._rows.text(value)
+
+    def _in_order(self, row: dict[str, Any]) -> Iterable[Any]:
+        keys = tuple(row)
+        if self.names is None:
+            self.names = keys
+        if keys == self.names:
+            return row.values()
+        if set(keys) == set(self.names):
+            return [row[key] for key in self.names]
+        wanted, got = ", ".join(map(str, self.names)), ", ".join(map(str, keys))
+        raise ResultError(f"the CSV output has the columns {wanted}, this result has {got}")
+
+
+def _row_spans_of(
+    file: PlainFile, rows: RowEnds, begin: int, block_bytes: int, most: int
+) -> Iterator[tuple[int, int, bool]]:
+    """Cut a file from `begin` on between rows into spans, at least one.
+
+    A span is (start, end, whether it is one row that is too long).
+    """
+    size = file.size_bytes
+    at, start, row = begin, begin, begin  # the row that begins at `row` has not ended before `at`
+
+    def spans_to(end: int) -> list[tuple[int, int, bool]]:
+        if most and end - row > most:
+            return [(start, row, False)] * (start < row) + [(row, end, True)]
+        return []
+
+    for piece in _pieces(file, begin, block_bytes):
+        if rows.ended_before(piece):
+            if spans := spans_to(at):
+                yield from spans
+                start = at
+            row = at
+        if spans_to(at) and (first := rows.copy().first_in(piece)):
+            yield from spans_to(at + first)
+            start = row = at + first
+        if (ends := rows.last_in(piece)) and at + ends > row:
+            row = at + ends
+            if at + len(piece) < size:
+                yield start, row, False
+                start = row
+        at += len(piece)
+    if start < size or size == begin:
+        yield from spans_to(size) or [(start, size, False)]
+
+
+def _pieces(file: PlainFile, begin: int, block_bytes: int) -> Iterator[bytes]:
+    """Read a file from `begin` on, at most a block at a time."""
+    while begin < file.size_bytes:
+        piece = read_at(file.fd, begin, min(block_bytes, file.size_bytes - begin))
+        if not piece:
+            raise FormatError(f"{file.path} was truncated to {begin:,} bytes while it was read")
+        yield piece
+        begin += len(piece)
+
+
+def _character(option: str, value: Any, names: Mapping[str, str]) -> str:
+    found = names.get(value, value)
+    if not isinstance(found, str) or len(found) != 1 or not found.isascii() or found in "\r\n":
+        raise FormatError(f"{option} must be one ASCII character, not {value!r}")
+    return found
+
+
+def _sniffed(data: bytes) -> str:
+    """Return the delimiter of rows, a comma if there seems to be none."""
+    text = data[:_HEAD_BYTES].decode("latin-1")
+    whole = text[: text.rfind("\n") + 1] or text
+    try:
+        return csv.Sniffer().sniff(whole, _CANDIDATES).delimiter
+    except csv.Error:
+        return ","
+
+
+def _flat_text(value: Any) -> str:
+    return "".join(value) if isinstance(value, list) else value or ""
+
+
+def _dict_rows(reader: Iterable[list[str]], names: tuple[str, ...]) -> Iterator[dict[str | None, Any]]:
+    """Yield a dict for each row.
+
+    Missing fields are None, surplus ones a list under None, and blank rows are left out.
+    """
+    width = len(names)
+    for row in reader:
+        if len(row) == width:
+            yield dict(zip(names, row, strict=True))
+        elif row:
+            found: dict[str | None, Any] = dict(zip(names, row, strict=False))
+            if len(row) > width:
+                found[None] = row[width:]
+            else:
+                found.update(dict.fromkeys(names[len(row) :]))
+            yield found
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    """Number repeated names as pandas does: "a", "a.1", "a.2".
+
+    A name that the file has itself is passed over.
+    """
+    taken, counts, found = set(names), Counter[str](), []
+    for name in names:
+        new, number = name, counts[name]
+        while number:
+            counts[name] = number + 1
+            new = f"{name}.{number}"
+            number = number + 1 if new in taken else counts[new]
+        counts[new] += 1
+        found.append(new)
+    return tuple(found)
+
+
+class _Lines:
+    """Counts the lines of a file's bytes as the csv module takes them, one when a row needs it.
+
+    Each byte is one character: what tells rows and fields apart is ASCII.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._lines = io.StringIO(str(data, "latin-1"), newline="")
+        self.size_bytes = 0
+        self.line_ends = 0
+        self.exhausted = False
+        """Whether more was asked for than there is."""
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines, None)
+        if line is None:
+            self.exhausted = True
+            raise StopIteration
+        self.size_bytes += len(line)
+        self.line_ends += line.endswith(("\n", "\r"))
+        return line
+
+
+def _lift_field_limit() -> None:
+    """Allow fields of any length, where the csv module stops at 128 KiB."""
+    csv.field_size_limit(sys.maxsize)

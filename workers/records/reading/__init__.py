@@ -1,0 +1,1 @@
+"""Reads the records of chunks in the workers, and runs functions over them."""
