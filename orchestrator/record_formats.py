@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from workers.records.file_names import compression_of
 from workers.records.formats import registry
 
 if TYPE_CHECKING:
@@ -50,9 +51,24 @@ def format_to_write(name: str | None, path: str) -> Format:
     if name is not None and (form is None or form.name != name):
         form = _find(name, {})
     assert form is not None  # noqa: S101 - for the type checker
+    if not form.compresses and compression_of(path):
+        raise ConfigError(f"can't write {path}: {form.name} compresses inside; leave out {path[path.rfind('.') :]}")
     if not form.writes:
         raise ConfigError(f"{name} is a format to read, not to write; there are {', '.join(writable())}")
     return form
+
+
+def refuse_unresumable(form: Format | None, path: str, *, resumes: bool) -> None:
+    """Refuse a checkpoint of an output that can't be continued.
+
+    Raises:
+        ConfigError: `resumes`, and it can't.
+    """
+    if resumes and form is not None and not form.resumes:
+        raise ConfigError(
+            f"{path} can't be resumed, as {form.name} is written as a whole; run without a checkpoint, or "
+            "write JSON lines"
+        )
 
 
 def readable() -> dict[str, type[Format]]:
@@ -66,9 +82,11 @@ def writable() -> dict[str, type[Format]]:
 
 
 def _named(path: str) -> Format | None:
+    from workers.records.formats.format import FormatError  # noqa: PLC0415 - only for those who read or write files
+
     try:
         return registry.of_name(path)
-    except registry.UnknownFormatError as mistake:
+    except (registry.UnknownFormatError, FormatError) as mistake:
         raise ConfigError(str(mistake)) from None
 
 

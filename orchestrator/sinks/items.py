@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.record_formats import format_to_write
+from orchestrator.record_formats import format_to_write, refuse_unresumable
 from orchestrator.sinks.compressed import named_output
 from workers.errors.describe import text_of
 from workers.records.formats.composing import MisfitError
@@ -60,6 +60,14 @@ class ItemEncoder:
         told = f"an item can't be written to {self._path} as {self._format.name}: {text_of(error)}"
         raise OrchestratorError(told) from error
 
+    def refuse_unresumable(self) -> None:
+        """Refuse a checkpoint of an output that can't be continued.
+
+        Raises:
+            ConfigError: it can't.
+        """
+        refuse_unresumable(self._format, self._path, resumes=True)
+
     def snapshot(self) -> Any:
         """Return what is needed to continue."""
         return self._composer.snapshot()
@@ -91,7 +99,17 @@ class ItemFile:
         self.abort: Callable[[], None] = self._file.abort
         self.sync_ahead: Callable[[], None] = self._file.sync_ahead
         self.discard: Callable[[], None] = self._file.discard
-        self.keep_as: Callable[[str], None] = self._file.keep_as
+
+    def keep_as(self, secret: str) -> None:
+        """Let what is written outlive this process.
+
+        `secret` is the run's.
+
+        Raises:
+            ConfigError: the format can't be continued.
+        """
+        self._encoder.refuse_unresumable()
+        self._file.keep_as(secret)
 
     def write(self, items: list[Any]) -> None:
         """Append a line for each item.

@@ -78,6 +78,8 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         delimiter: str | None = None,
         quote: str | None = None,
         header: bool | str | Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
+        as_: str | None = None,
         block_bytes: int | None = None,
         max_record: int | str = "256M",
     ) -> Self:
@@ -101,6 +103,9 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
             quote: of CSV: one character, or "none": fields are never quoted; a double quotation mark by default.
             header: of CSV: False: the first row is a record, and a record is a list; a list of names (or "a,b,c"):
                 these are the columns, and the first row is a record.
+            columns: of Parquet and Arrow: those that are read, as a list or "a,b".
+            as_: of Parquet and Arrow: "dicts", one a row; "table", "pandas" or "polars": all rows of a range as one
+                item.
             block_bytes: how much of a file goes to a worker at a time, and the size of a record of "blocks"; None: by
                 the size of the files, at most 1 MiB.
             max_record: bytes (or "1G"); a longer record is not read, and fails. 0: no limit.
@@ -115,10 +120,18 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         named = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
         names = [str(name) for name in named]
         form = format_to_read(
-            format, names, encoding=encoding, errors=errors, delimiter=delimiter, quote=quote, header=header
+            format,
+            names,
+            encoding=encoding,
+            errors=errors,
+            delimiter=delimiter,
+            quote=quote,
+            header=header,
+            columns=columns,
+            as_=as_,
         )
         inputs = expand(names)
-        least = _BLOCK_BYTES if form.unit == "block" else SMALLEST_BYTES
+        least = _BLOCK_BYTES if form.unit == "block" else max(SMALLEST_BYTES, form.least_block_bytes)
         size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
         most = parse_limit(max_record)
 

@@ -36,7 +36,7 @@ import pytest
         (["run", "f:upper", "in.txt", "--chunk", "0"], "not '0'"),
         (["run", "f:upper", "in.txt", "--chunk", "5", "--block", "1M"], "give only one of them"),
         (["run", "f:upper", "in.txt", "--chunk", "5", "--format", "blocks"], "--block"),
-        (["run", "f:upper", "in.txt", "--format", "xml"], "invalid choice: 'xml'"),
+        (["run", "f:upper", "in.txt", "--format", "xml"], "there is no format 'xml'"),
         (["run", "f:upper", "in.txt", "--joblog", "gone/log"], "can't write the job log"),
         (["run", "f:upper", "-", "--format", "files", "-o", "sub/"], "can't be written to a folder"),
     ],

@@ -118,7 +118,7 @@ def test_commands_write_compressed_what_the_name_says(folder, command):
 
 
 def test_what_can_not_be_written_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="format must be one of lines, jsonl, csv, not 'xml'"):
+    with pytest.raises(ConfigError, match="there is no format 'xml'; there are lines, jsonl, csv"):
         Stream([1]).to(tmp_path / "a", format="xml")
     with pytest.raises(ConfigError, match="applies to files, not to a list"):
         Stream([1]).to([], format="csv")

@@ -121,7 +121,7 @@ write = "no/such/folder"
         "4: 'max_deaths' must be a whole number of at least 1, not 0",
         "6: nothing reads 'in'; give it a sink, or [sink.nothing] with from = 'in' and discard = true",
         "7: can't read gone.jsonl: No such file or directory",
-        "8: 'format' can't be 'json'; did you mean 'jsonl'?",
+        "8: there is no format 'json'; did you mean 'jsonl'?; there are lines, jsonl, csv, blocks, files, arrow, parquet",
         "11: 'from': there is no stream 'im'; there are in, one, two",
         "12: job_functions has no function 'doubel'; did you mean 'double'?",
         "13: 'retries' must be a whole number of at least 0, or a table of exception class = number, not -1",

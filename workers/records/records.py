@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -85,6 +85,12 @@ class Records:
 class PlacedRecords(Records):
     """Records that are counted one by one, as the rows of a table are."""
 
+    def __init__(self, values: list[Any], sizes: list[int] | None = None) -> None:
+        """Keep the records, and how many rows each has; None: one."""
+        super().__init__(values)
+        self._sizes = sizes
+
     def spans(self, data: Any) -> list[Span]:  # noqa: ARG002 - they don't depend on it
-        """Return where each record stands, counted in records."""
-        return [Span(index, index, index + 1) for index in range(len(self.values))]
+        """Return where each record stands, counted in rows."""
+        ends = list(accumulate(self._sizes or [1] * len(self.values), initial=0))
+        return [Span(start, start, end) for start, end in pairwise(ends)]

@@ -63,7 +63,7 @@ _SHAPES_NOTHING = {
 }
 """Settings that a resumed run may change, as the output is the same: every other one is compared."""
 _COMPARED_APART = {"target", "inputs", "failing"}
-READING = ("encoding", "errors", "delimiter", "quote", "header")
+READING = ("encoding", "errors", "delimiter", "quote", "header", "columns", "as_")
 """Flags that are options of the format."""
 _LABELS = {
     "record_format": "--format",
@@ -201,6 +201,14 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         "tab in files .tsv)",
     )
     add("--quote", metavar="CHAR", help='of CSV: the quotation mark, or none: fields are never quoted (default: ")')
+    add("--columns", metavar="A,B", help="of Parquet and Arrow: the columns that are read (default: all)")
+    add(
+        "--as",
+        dest="as_",
+        choices=("dicts", "table", "pandas", "polars"),
+        help="of Parquet and Arrow: what the function gets: a dict for each row (default), or all rows of a range as a "
+        "pyarrow.Table or a DataFrame",
+    )
     header = group.add_mutually_exclusive_group()
     header.add_argument("--header", metavar="A,B,C", help="of CSV: the names of the columns; the first row is a record")
     header.add_argument(

@@ -16,6 +16,7 @@ from orchestrator.cli.run.dead_letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.pool.engines import ADDRESSES
 from orchestrator.record_formats import format_to_read, format_to_write
+from orchestrator.record_formats import format_to_read, format_to_write, refuse_unresumable
 from orchestrator.sinks.disk.output_file import output_file
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
@@ -85,6 +86,8 @@ def make_plan(settings: RunSettings) -> RunPlan:
         refuse_input(failing.dead_letter, names)
         others = {"the output": output, "the job log": settings.joblog or STDIN}
         check_letters(failing.dead_letter, failing.retry_dead, others, resumes=settings.resuming.resume)
+    output_format = _output_format(settings, record_format, to_folder=to_folder)
+    refuse_unresumable(output_format, output, resumes=settings.resuming.folder is not None)
     kind = None if to_folder else file_names.compression_of(output)
     try:
         compression.require(kind)
@@ -106,7 +109,7 @@ def make_plan(settings: RunSettings) -> RunPlan:
         target=settings.target,
         folder=os.getcwd(),
         record_format=record_format,
-        output_format=_output_format(settings, record_format, to_folder=to_folder),
+        output_format=output_format,
         flat=settings.flat,
         on_error=failing.on_error,
         compression=kind,
@@ -251,5 +254,5 @@ def _wanted_block_bytes(settings: RunSettings, inputs: list[Input], form: Format
     if settings.chunk_records is not None and form.unit != "file":
         return settings.chunk_records * mean_record_bytes(inputs, form)
     coarse = form.unit == "block" or file_names.compression_of(settings.output) is not None
-    least = _SMALLEST_COMPRESSED if coarse else SMALLEST_BYTES
+    least = max(_SMALLEST_COMPRESSED if coarse else SMALLEST_BYTES, form.least_block_bytes)
     return block_bytes_for(inputs, settings.workers * _BLOCKS_A_WORKER, _LARGEST_BLOCK, least)

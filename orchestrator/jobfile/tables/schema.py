@@ -46,11 +46,12 @@ class Table:
 TABLES = {
     "source": Table(
         ("read",),
-        {"paths": "read"},
+        {"paths": "read", "as_": "as"},
         {
             "read": Field("texts"),
             "format": Field("input_format"),
             "header": Field("header"),
+            "columns": Field("texts"),
             "errors": text("strict", "replace"),
             "block_bytes": Field("size"),
             "items": _FUNCTION,
@@ -231,7 +232,10 @@ ONE_OF: dict[str, tuple[str, ...]] = {
 """Kind -> keys of which exactly one stands in the table."""
 
 _WITH_READ = ("read", "'items' names a function that yields the items itself")
-_OF_FILES = ("format", "encoding", "errors", "delimiter", "quote", "header", "block_bytes", "max_record")
+_OF_FILES = (
+    *("format", "encoding", "errors", "delimiter", "quote", "header", "columns", "as"),
+    *("block_bytes", "max_record"),
+)
 GOES_WITH: dict[str, dict[str, tuple[str, str]]] = {
     "source": dict.fromkeys(_OF_FILES, _WITH_READ),
     "step": {"when": ("map", "items for which it is false pass unchanged")},

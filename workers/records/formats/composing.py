@@ -23,9 +23,6 @@ class Composer:
     The parent of those that write more.
     """
 
-    resumes = True
-    """Whether an output can be continued to the byte, from a snapshot."""
-
     def __init__(self) -> None:
         self.fields: Names | None = None
         """The columns of the output."""

@@ -94,6 +94,12 @@ class Format:
     """Whether bytes that a function makes of a record are written without a line end."""
     streams: ClassVar[bool] = True
     """Whether it can be read from the front: from a pipe, or compressed."""
+    resumes: ClassVar[bool] = True
+    """Whether an output can be continued to the byte."""
+    compresses: ClassVar[bool] = True
+    """Whether outputs are compressed if their names say so."""
+    least_block_bytes: ClassVar[int] = 256
+    """A smaller range costs more by itself than it is worth."""
     holds: ClassVar[tuple[type, ...]] = (object,)
     """The types of records that a dead letter may have."""
 

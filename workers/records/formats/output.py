@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workers.records.formats.tables import as_rows, is_table
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -25,6 +27,8 @@ class Encoder(Protocol):
 
     names: tuple[str, ...] | None
     """The columns of its rows, as soon as there are some."""
+    takes_tables: bool
+    """Whether a value may be a table or a frame; else it gets their rows."""
 
     def at_once(self, values: list[Any], /) -> bytes:
         """Return the payload of all values.
@@ -90,9 +94,16 @@ class Output:
         if not kept:
             return b""
         encoder = self._make()
+        kept = self._rows_in(encoder, kept)
+        self.records_out = len(kept)
         payload = encoder.at_once(kept)
         self.names = encoder.names
         return payload
+
+    def _rows_in(self, encoder: Encoder, values: Iterable[Any]) -> Any:
+        """Return the values, or rows where they are tables and the format has none."""
+        first = next(iter(values), None) if isinstance(values, list) else None
+        return _expanded(values) if is_table(first) and not encoder.takes_tables else values
 
     def one_by_one(self, results: Iterable[Any], on_failure: Callable[[int, BaseException], None]) -> bytes:
         """Do what `encode` does, each result before the next is asked for."""
@@ -107,7 +118,8 @@ class Output:
                 continue
             names = encoder.names
             try:
-                found = [encoder.one(value, raw=self._raw) for value in (result if self._flat else (result,))]
+                values = self._rows_in(encoder, result if self._flat else [result])
+                found = [encoder.one(value, raw=self._raw) for value in values]
             except Exception as error:
                 encoder.names = names
                 on_failure(index, error)
@@ -118,6 +130,11 @@ class Output:
         return encoder.joined(pieces) if pieces else b""
 
 
+def _expanded(values: Iterable[Any]) -> list[Any]:
+    """Return the rows of tables in place of these."""
+    return [row for value in values for row in (as_rows(value) if is_table(value) else (value,))]
+
+
 class LineEncoder:
     """An encoder of lines of text.
 
@@ -125,6 +142,7 @@ class LineEncoder:
     """
 
     names: tuple[str, ...] | None = None
+    takes_tables = False
 
     def text(self, value: Any) -> str:
         """Return the line of a value, without its line end.

@@ -1,0 +1,481 @@
+"""Parquet and Arrow files, whose records are rows.
+
+A range is a row group, or a slice of one, and counts rows. The coordinator reads what files say of themselves only;
+workers read the columns that are wanted. A worker keeps the group that it read last: the slices of one group cost one
+reading of it in each worker.
+
+    results --worker--> table, as an Arrow stream --coordinator--> row groups of the output
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from workers.records.blocks import Block, Head
+from workers.records.formats.composing import Composer, MisfitError, Names
+from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range
+from workers.records.formats.output import ResultError
+from workers.records.formats.registry import register
+from workers.records.formats.tables import (
+    AS,
+    MissingPackageError,
+    arrow,
+    as_arrow,
+    as_wanted,
+    dicts_of,
+    is_table,
+    package,
+)
+from workers.records.ranges import Raw
+from workers.records.records import PlacedRecords
+
+if TYPE_CHECKING:
+    from workers.records.blocks import ByteRange
+
+_GROUP_ROWS = 2**20
+_GROUP_BYTES = 64 * 2**20
+"""A row group of the output is written when it has so many rows or bytes in memory."""
+
+
+class Group(NamedTuple):
+    """A part of a file that can be read on its own."""
+
+    rows: int
+    size_bytes: int
+    """In memory, of all columns."""
+
+
+class _Cached(NamedTuple):
+    key: Any
+    table: Any
+
+
+_last: dict[str, _Cached] = {}
+"""The group that this process has read last."""
+
+
+@dataclass(frozen=True)
+class _Rows(Format):
+    """Files of rows, in groups."""
+
+    columns: Names | None = None
+    """Those that are read; None: all."""
+    as_: str = "dicts"
+    """What a function gets, one of `AS`."""
+
+    writes: ClassVar[bool] = True
+    is_text: ClassVar[bool] = False
+    unit: ClassVar[str] = "row"
+    streams: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
+    compresses: ClassVar[bool] = False
+    least_block_bytes: ClassVar[int] = 2**20
+
+    def __post_init__(self) -> None:
+        """Check the options, and that pyarrow is there."""
+        super().__post_init__()
+        if isinstance(self.columns, str):
+            object.__setattr__(self, "columns", tuple(self.columns.split(",")))
+        elif self.columns is not None:
+            object.__setattr__(self, "columns", tuple(self.columns))
+        if self.as_ not in AS:
+            raise FormatError(f"as must be one of {', '.join(AS)}, not {self.as_!r}")
+        try:
+            arrow()
+            if self.as_ in {"pandas", "polars"}:
+                package(self.as_, "pandas" if self.as_ == "pandas" else "arrow")
+        except MissingPackageError as error:
+            raise FormatError(f"{self.name}: {error}") from None
+
+    def open(self, path: str, fd: int) -> Any:
+        """Return a reader of an open file.
+
+        Raises:
+            FormatError: it is not a file of this format.
+        """
+        raise NotImplementedError
+
+    def groups(self, reader: Any) -> list[Group]:
+        """Return the groups of a file."""
+        raise NotImplementedError
+
+    def names(self, reader: Any) -> list[str]:
+        """Return the names of a file's columns."""
+        raise NotImplementedError
+
+    def group(self, reader: Any, number: int) -> Any:
+        """Read a group, with the columns that are wanted."""
+        raise NotImplementedError
+
+    # ---- cut ------------------------------------------------------------------------------------------------------
+
+    def cut(self, file: PlainFile, block_bytes: int, most_bytes: int) -> Cuts:  # noqa: ARG002 - rows have no limit
+        """Cut between rows."""
+        reader = self.open(file.path, file.fd)
+        names = self.names(reader)
+        missing = [name for name in self.columns or () if name not in names]
+        if missing:
+            raise FormatError(f"{file.path} has no column {missing[0]!r}; it has {', '.join(names)}")
+        groups = self.groups(reader)
+        slices = list(_slices(groups, block_bytes)) or [(0, 0)]
+        rows = slices[-1][1] or 1
+        done = [file.size_bytes * end // rows for _, end in slices]
+        done[-1] = file.size_bytes
+        sizes = [after - before for before, after in pairwise([0, *done])]
+        ranges = (Range(start, end, size) for (start, end), size in zip(slices, sizes, strict=True))
+        return Cuts(Head(names=self.columns or tuple(names)), ranges)
+
+    def ranges_of(self, size_bytes: int, block_bytes: int) -> int | None:  # noqa: ARG002 - whatever they are
+        """Return None, as only the file tells."""
+        return None
+
+    def head_of(self, file: PlainFile) -> Head | None:
+        """Return the columns."""
+        return Head(names=self.columns or tuple(self.names(self.open(file.path, file.fd))))
+
+    def size_of(self, file: PlainFile) -> int:
+        """Return how many rows a file has."""
+        return sum(group.rows for group in self.groups(self.open(file.path, file.fd)))
+
+    # ---- read -----------------------------------------------------------------------------------------------------
+
+    def read(self, chunk: ByteRange | Block) -> Raw:
+        """Read the rows of a range."""
+        path, last = chunk.origin.path, chunk.origin.last_of_file
+        if isinstance(chunk, Block):
+            raise OSError(None, f"{self.name} can't be read from the front")
+        if chunk.start >= chunk.end:
+            return Raw(path, b"", chunk.start, chunk.start + 1, last)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if chunk.file is None else chunk.file.open(path)
+        try:
+            table = self._rows(path, fd, chunk)
+            if chunk.file is not None:
+                chunk.file.check(path, fd)
+        finally:
+            os.close(fd)
+        return Raw(path, table, chunk.start, chunk.start + 1, last)
+
+    def _rows(self, path: str, fd: int, chunk: ByteRange) -> Any:
+        pa, key = arrow(), (chunk.file, self)
+        reader = self.open(path, fd)
+        found, at = [], 0
+        for number, group in enumerate(self.groups(reader)):
+            start, end = max(chunk.start - at, 0), min(chunk.end - at, group.rows)
+            if start < end:
+                table = self._kept(reader, number, key)
+                found.append(table.slice(start, end - start))
+            at += group.rows
+        return found[0] if len(found) == 1 else pa.concat_tables(found)
+
+    def _kept(self, reader: Any, number: int, key: Any) -> Any:
+        """Return a group, which may be the one that was read last."""
+        cached = _last.get("group")
+        if key[0] is not None and cached is not None and cached.key == (key, number):
+            return cached.table
+        table = self.group(reader, number)
+        _last["group"] = _Cached((key, number), table)
+        return table
+
+    def split(self, raw: Raw, head: Head | None, *, skip: bool) -> PlacedRecords:  # noqa: ARG002 - rows are rows
+        """Return the rows as dicts, or as one table."""
+        if not len(raw.data):
+            return PlacedRecords([])
+        if self.as_ == "dicts":
+            return PlacedRecords(dicts_of(raw.data))
+        return PlacedRecords([as_wanted(raw.data, self.as_)], sizes=[len(raw.data)])
+
+    def letter(self, item: Any, head: Callable[[], Head | None]) -> tuple[bytes, Head | None]:  # noqa: ARG002 - as above
+        """Refuse, as letters of rows say where these stand."""
+        raise FormatError(f"a dead letter of {self.name} has the place of its row, not the row: {type(item).__name__}")
+
+    # ---- write ----------------------------------------------------------------------------------------------------
+
+    def encoder(self) -> _TableEncoder:
+        """Return what makes a table of dicts and tables."""
+        return _TableEncoder()
+
+
+@register
+@dataclass(frozen=True)
+class Parquet(_Rows):
+    """Parquet files."""
+
+    name: ClassVar[str] = "parquet"
+    told: ClassVar[str] = "a dict per row of a Parquet file, or tables with --as"
+    suffixes: ClassVar[Mapping[str, Mapping[str, Any]]] = {".parquet": {}, ".pq": {}}
+
+    def open(self, path: str, fd: int) -> Any:
+        """Return a reader of the file."""
+        pq = arrow("pyarrow.parquet")
+        return _opened(path, lambda: pq.ParquetFile(_source(fd)), self.name)
+
+    def groups(self, reader: Any) -> list[Group]:
+        """Return the row groups."""
+        metadata = reader.metadata
+        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+        return [Group(group.num_rows, group.total_byte_size) for group in groups]
+
+    def names(self, reader: Any) -> list[str]:
+        """Return the columns."""
+        return list(reader.schema_arrow.names)
+
+    def group(self, reader: Any, number: int) -> Any:
+        """Read a row group in this thread, as there are workers enough."""
+        return reader.read_row_group(number, columns=self.columns and list(self.columns), use_threads=False)
+
+    def composer(self, compression: str | None) -> Composer:  # noqa: ARG002 - there is none
+        """Return what writes row groups."""
+        pq = arrow("pyarrow.parquet")
+        return _TableComposer(lambda file, schema: pq.ParquetWriter(file, schema), "Parquet")  # noqa: PLW0108 - late
+
+
+@register
+@dataclass(frozen=True)
+class ArrowFile(_Rows):
+    """Arrow's files of record batches, also known as Feather."""
+
+    name: ClassVar[str] = "arrow"
+    told: ClassVar[str] = "the same of an Arrow file"
+    suffixes: ClassVar[Mapping[str, Mapping[str, Any]]] = {".arrow": {}, ".feather": {}, ".ipc": {}}
+
+    def open(self, path: str, fd: int) -> Any:
+        """Return a reader of the file."""
+        ipc = arrow("pyarrow.ipc")
+        return _opened(path, lambda: _Batches(ipc, _source(fd)), self.name)
+
+    def groups(self, reader: Any) -> list[Group]:
+        """Return the record batches."""
+        return list(reader.groups())
+
+    def names(self, reader: Any) -> list[str]:
+        """Return the columns."""
+        return list(reader.file.schema.names)
+
+    def group(self, reader: Any, number: int) -> Any:
+        """Read a record batch."""
+        return reader.table(number, self.columns)
+
+    def composer(self, compression: str | None) -> Composer:  # noqa: ARG002 - there is none
+        """Return what writes record batches."""
+        ipc = arrow("pyarrow.ipc")
+        return _TableComposer(lambda file, schema: ipc.new_file(file, schema), "Arrow")  # noqa: PLW0108 - late
+
+
+class _Batches:
+    """The record batches of an open file."""
+
+    def __init__(self, ipc: Any, source: Any) -> None:
+        self._ipc = ipc
+        self._source = source
+        self.file = ipc.open_file(source)
+
+    def groups(self) -> Iterator[Group]:
+        """Yield how many rows each has, from its first column alone."""
+        count = self.file.num_record_batches
+        first = self._of([0]) if len(self.file.schema) else self.file
+        for number in range(count):
+            batch = first.get_batch(number)
+            yield Group(batch.num_rows, batch.nbytes * max(1, len(self.file.schema)))
+
+    def table(self, number: int, columns: Names | None) -> Any:
+        """Read one."""
+        names = self.file.schema.names
+        found = self.file if columns is None else self._of([names.index(name) for name in columns])
+        table = arrow().Table.from_batches([found.get_batch(number)])
+        return table if columns is None else table.select(list(columns))
+
+    def _of(self, fields: list[int]) -> Any:
+        return self._ipc.open_file(self._source, options=self._ipc.IpcReadOptions(included_fields=fields))
+
+
+def _source(fd: int) -> Any:
+    return arrow().OSFile(f"/proc/self/fd/{fd}")
+
+
+def _opened(path: str, make: Callable[[], Any], name: str) -> Any:
+    try:
+        return make()
+    except (arrow().ArrowException, OSError) as error:
+        said = " ".join(str(error).split())
+        raise FormatError(f"{path} is not a whole file of {name}: {said}") from None
+
+
+def _slices(groups: list[Group], block_bytes: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each slice, and the one behind its last."""
+    starts = accumulate((group.rows for group in groups), initial=0)
+    for begin, group in zip(starts, groups, strict=False):
+        wanted = max(1, group.rows * block_bytes // max(1, group.size_bytes))
+        parts = max(1, -(-group.rows // wanted))
+        bounds = [begin + group.rows * part // parts for part in range(parts + 1)]
+        yield from ((start, end) for start, end in pairwise(bounds) if start < end)
+
+
+class _TableEncoder:
+    """Makes an Arrow stream of dicts and tables, whose columns are all that they have together."""
+
+    names: Names | None = None
+    takes_tables = True
+
+    def __init__(self) -> None:
+        self._schema: Any = None
+
+    def at_once(self, values: list[Any], /) -> bytes:
+        return _stream_of([_table_of(list(run), tables) for tables, run in groupby(values, is_table)])
+
+    def one(self, value: Any, /, *, raw: bool) -> Any:  # noqa: ARG002 - there are no bytes
+        """Return a table of one value that fits to those before.
+
+        Raises:
+            ResultError: it does not.
+        """
+        pa = arrow()
+        table = _table_of([value], is_table(value))
+        schemas = [table.schema] if self._schema is None else [self._schema, table.schema]
+        try:
+            self._schema = pa.unify_schemas(schemas, promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ResultError(f"the result does not fit to those before: {error}") from None
+        return table
+
+    def joined(self, pieces: list[Any], /) -> bytes:
+        return _stream_of(pieces)
+
+
+def _table_of(values: list[Any], are_tables: bool) -> Any:
+    """Return dicts as a table, or tables as one.
+
+    Raises:
+        ResultError: one is neither.
+    """
+    pa = arrow()
+    if are_tables:
+        return pa.concat_tables(list(map(as_arrow, values)), promote_options="permissive")
+    for value in values:
+        if not isinstance(value, dict):
+            raise ResultError(f"a row must be a dict or a table, not {type(value).__name__}")
+    names = dict.fromkeys(name for value in values for name in value)
+    try:
+        return pa.table({str(name): _column([value.get(name) for value in values]) for name in names})
+    except (pa.ArrowException, OverflowError) as error:
+        raise ResultError(f"the result can't be a row: {' '.join(str(error).split())}") from None
+
+
+def _column(values: list[Any]) -> Any:
+    """Return values as a column, with decimals of any length: those of the first results are short by chance."""
+    pa = arrow()
+    found = pa.array(values)
+    if not pa.types.is_decimal(found.type) or found.type.bit_width != 128:
+        return found
+    return found.cast(pa.decimal128(38, found.type.scale))
+
+
+def _stream_of(tables: list[Any]) -> bytes:
+    pa = arrow()
+    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
+        writer.write_table(table.replace_schema_metadata())
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+class _Collected(io.RawIOBase):
+    """Keeps what is written until it is taken."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._taken = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._data += data
+        return len(data)
+
+    def tell(self) -> int:
+        return self._taken + len(self._data)
+
+    def take(self) -> bytes:
+        """Return what was written since."""
+        data = bytes(self._data)
+        self._taken += len(data)
+        self._data.clear()
+        return data
+
+
+class _TableComposer(Composer):
+    """Writes the tables of all blocks in groups of a sane size, under the columns and types of the first."""
+
+    def __init__(self, make: Callable[[Any, Any], Any], told: str) -> None:
+        super().__init__()
+        self._make = make
+        self._told = told
+        self._file = _Collected()
+        self._writer: Any = None
+        self._schema: Any = None
+        self._held: list[Any] = []
+        self._held_bytes = self._held_rows = 0
+
+    def add(self, payload: memoryview, names: Names | None, path: str) -> tuple[bytes, memoryview | bytes]:  # noqa: ARG002 - tables know theirs
+        """Take the tables of one block, and return what of the file can be written now.
+
+        Raises:
+            MisfitError: one does not fit to the first.
+        """
+        pa = arrow()
+        source = pa.BufferReader(pa.py_buffer(bytes(payload)))
+        while source.tell() < source.size():
+            table = pa.ipc.open_stream(source).read_all()
+            self._schema = table.schema if self._schema is None else self._schema
+            table = self._fitted(table, path)
+            self._held.append(table)
+            self._held_rows += table.num_rows
+            self._held_bytes += table.nbytes
+        if self._held_rows >= _GROUP_ROWS or self._held_bytes >= _GROUP_BYTES:
+            self._write()
+        return b"", self._file.take()
+
+    def finish(self) -> bytes:
+        """Write what is held, and the end of the file."""
+        pa = arrow()
+        if self._schema is None:
+            self._schema = pa.schema([(name, pa.null()) for name in self.of_input or ()])
+        self._write()
+        self._writer.close()
+        return self._file.take()
+
+    def _write(self) -> None:
+        pa = arrow()
+        if self._writer is None:
+            self._writer = self._make(pa.PythonFile(self._file, mode="w"), self._schema)
+        if self._held:
+            self._writer.write_table(pa.concat_tables(self._held).combine_chunks())
+        self._held, self._held_bytes, self._held_rows = [], 0, 0
+
+    def _fitted(self, table: Any, path: str) -> Any:
+        """Return a table with the columns and types of the first; columns that it lacks are null."""
+        pa, schema = arrow(), self._schema
+        if table.schema == schema:
+            return table
+        more = [name for name in table.column_names if name not in schema.names]
+        if more:
+            raise MisfitError(
+                f"the {self._told} output has the columns {', '.join(schema.names)}, but results for {path} also have "
+                f"{', '.join(more)}; return the same keys for every record"
+            )
+        columns = []
+        for field in schema:
+            try:
+                column = table.column(field.name) if field.name in table.column_names else pa.nulls(table.num_rows)
+                columns.append(column.cast(field.type))
+            except pa.ArrowException as error:
+                raise MisfitError(
+                    f"the column {field.name} of the {self._told} output is {field.type}, as the first results were, "
+                    f"but results for {path} don't fit: {' '.join(str(error).split())}"
+                ) from None
+        return pa.table(columns, schema=schema)
