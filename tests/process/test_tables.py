@@ -47,7 +47,7 @@ def pool():
 
 @pytest.fixture(scope="module")
 def table():
-    start = datetime.datetime(2024, 1, 1)
+    start = datetime.datetime.fromisoformat("2024-01-01")
     return pa.table({
         "id": range(ROWS),
         "x": [number / 4 for number in range(ROWS)],

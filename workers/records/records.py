@@ -86,7 +86,10 @@ class PlacedRecords(Records):
     """Records that are counted one by one, as the rows of a table are."""
 
     def __init__(self, values: list[Any], sizes: list[int] | None = None) -> None:
-        """Keep the records, and how many rows each has; None: one."""
+        """Keep the records, and how many rows each has.
+
+        None: one.
+        """
         super().__init__(values)
         self._sizes = sizes
 

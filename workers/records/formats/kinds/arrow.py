@@ -458,7 +458,10 @@ class _TableComposer(Composer):
         self._held, self._held_bytes, self._held_rows = [], 0, 0
 
     def _fitted(self, table: Any, path: str) -> Any:
-        """Return a table with the columns and types of the first; columns that it lacks are null."""
+        """Return a table with the columns and types of the first.
+
+        Columns that it lacks are null.
+        """
         pa, schema = arrow(), self._schema
         if table.schema == schema:
             return table

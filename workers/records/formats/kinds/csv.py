@@ -16,9 +16,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workers.records.blocks import Head
-from workers.records.formats.columns import Columns
+from workers.records.formats.columns import Columns, Rows
 from workers.records.formats.csv_rows import RowEnds
-from workers.records.formats.csv_text import Rows
 from workers.records.formats.cutting import Cut, Pending
 from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range, as_bytes
 from workers.records.formats.json_text import to_json

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workers.records.formats.format import Format
-from workers.records.formats.json_text import json_line, parse_json, to_json
+from workers.records.formats.json_text import json_line, parser_for, to_json
 from workers.records.formats.output import LineEncoder
 from workers.records.formats.registry import register
 from workers.records.formats.text import lines_of, without_bad
@@ -37,18 +37,19 @@ class JsonLines(Format):
         """Cut text into lines that are parsed when it is their turn."""
         lines = lines_of(text, "\n")
         values = list(filter(str.strip, lines))
+        parse = parser_for(text)
         if len(values) == len(lines):
-            return Records(values, parse_json)
+            return Records(values, parse)
 
         @cache
         def not_blank() -> list[int]:
             return [i for i, line in enumerate(lines) if line.strip()]
 
-        return Records(values, parse_json, lambda index: not_blank()[index])
+        return Records(values, parse, lambda index: not_blank()[index])
 
     def without_bad(self, text: str, bad: list[Any], raw: Raw, head: Head | None) -> Records:  # noqa: ARG002 - as above
         """Cut text into lines, without those that could not be decoded."""
-        return without_bad(self.records_of("", head), lines_of(text, "\n"), bad, blank_too=True)
+        return without_bad(Records([], parser_for(text)), lines_of(text, "\n"), bad, blank_too=True)
 
     def letter(self, item: Any, head: Callable[[], Head | None]) -> tuple[bytes, Head | None]:
         """Return a line, or a value as one."""

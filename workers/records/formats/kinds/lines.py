@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from workers.records.formats.format import Format
-from workers.records.formats.json_text import to_json
+from workers.records.formats.json_text import json_line, to_json
 from workers.records.formats.output import LineEncoder, ResultError
 from workers.records.formats.registry import register
 
@@ -48,4 +47,4 @@ class _TextEncoder(LineEncoder):
         except UnicodeEncodeError:
             if isinstance(value, str):
                 raise
-            return json.dumps(value).encode() + b"\n"  # half a surrogate pair stands in JSON only as an escape
+            return json_line(value)
