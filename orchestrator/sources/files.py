@@ -260,7 +260,7 @@ class FileSource:
     def _cutter(self, entry: Input, form: Format) -> Cutter:
         if not form.streams:
             raise OrchestratorError(
-                f"{_told(entry)} can't be read as {form.name}: that takes a plain file, neither compressed nor a pipe"
+                f"{_name_of(entry)} can't be read as {form.name}: that takes a plain file, neither compressed nor a pipe"
             )
         return form.cutter(self._block_bytes, self._most)
 
