@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
     from workers.records.blocks import BlockResult
     from workers.records.formats.format import Format
+    from workers.records.remote import Options
 
 
 class FileSink:
     """One output file, compressed if its name says so."""
 
-    def __init__(self, path: str, output_format: Format | None = None) -> None:
+    def __init__(self, path: str, output_format: Format | None = None, options: Options = ()) -> None:
         """Take the final name, or "-" for standard output, and the format of the payloads.
 
         None: as the name says.
@@ -38,7 +39,7 @@ class FileSink:
         Raises:
             ConfigError: it can't be written to.
         """
-        self._file = output_file(path)
+        self._file = output_file(path, options=options)
         self.path = self._file.path
         self.in_place = self._file.in_place
         self._kind = file_names.compression_of(path)

@@ -29,6 +29,7 @@ from workers.records.formats import encodings
 from workers.records.formats.cutting import TooLong
 from workers.records.formats.format import FormatError, PlainFile, Range
 from workers.records.identity import FileChangedError
+from workers.records.ranges import pread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from workers.records.formats.cutting import Cut, Cutter
     from workers.records.formats.format import Format
     from workers.records.identity import Identity
+    from workers.records.ranges import Handle
+    from workers.records.remote import RemoteIdentity
 
 MAX_RECORD_BYTES = 256 * 2**20
 _HEAD_BYTES = 16
@@ -83,7 +86,7 @@ class FileSource:
         self._kept = KeptOpen()
         self._coming = 0
         """Which of the inputs the next chunk is of; of the format "files", whose names come from standard input."""
-        self._opened: dict[int, tuple[int, Identity]] = {}
+        self._opened: dict[int, tuple[Handle, Identity | RemoteIdentity]] = {}
         """The first files, until it is their turn."""
         if not self._is_names:
             self._open_first()
@@ -175,7 +178,7 @@ class FileSource:
             yield from self._stream_blocks(entry, index, form)
             return
         fd, file = self._opened.pop(index) if index in self._opened else self._open(entry)
-        head = os.pread(fd, _HEAD_BYTES, 0)
+        head = pread(fd, _HEAD_BYTES, 0)
         kind = entry.compression or (compression.kind_of(head) if form.is_text else None)
         if head and not file.size_bytes:  # a pseudo-file: its size says nothing
             yield from self._stream_blocks(entry, index, form)
@@ -190,7 +193,7 @@ class FileSource:
                 with suppress(OrchestratorError):  # it is raised when it is the turn of that file
                     self._opened[index] = self._open(entry)
 
-    def _open(self, entry: Input) -> tuple[int, Identity]:
+    def _open(self, entry: Input) -> tuple[Handle, Identity | RemoteIdentity]:
         fd, file = open_plain(entry)
         self._kept.keep(fd)
         return fd, file
@@ -201,7 +204,9 @@ class FileSource:
         self._cut_chunks, self._cut_bytes = index + 1, self._cut_bytes + size_bytes
         return origin
 
-    def _ranges(self, entry: Input, file_index: int, fd: int, file: Identity, form: Format) -> Iterator[Chunk]:
+    def _ranges(
+        self, entry: Input, file_index: int, fd: Handle, file: Identity | RemoteIdentity, form: Format
+    ) -> Iterator[Chunk]:
         """Cut a plain file as its format says."""
         size = file.size_bytes
         if not size:
@@ -228,7 +233,7 @@ class FileSource:
             self._on_columns(header.names)
 
     def _decoded_blocks(  # noqa: PLR0917 - what is known of one file
-        self, entry: Input, file_index: int, kind: str | None, fd: int, file: Identity, form: Format
+        self, entry: Input, file_index: int, kind: str | None, fd: Handle, file: Identity | RemoteIdentity, form: Format
     ) -> Iterator[Chunk]:
         """Decompress a file here, make its text UTF-8 if need be, and cut it between records."""
         raw = UpTo(fd, file.size_bytes)
@@ -260,7 +265,7 @@ class FileSource:
     def _cutter(self, entry: Input, form: Format) -> Cutter:
         if not form.streams:
             raise OrchestratorError(
-                f"{_name_of(entry)} can't be read as {form.name}: that takes a plain file, neither compressed nor a pipe"
+                f"{_name_of(entry)} can't be read as {form.name}: it must be a plain file, not compressed and no pipe"
             )
         return form.cutter(self._block_bytes, self._most)
 

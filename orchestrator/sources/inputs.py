@@ -15,17 +15,21 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from workers.records import compression, file_names
 from workers.records.formats.format import PlainFile
 from workers.records.identity import FileChangedError, Identity, edges_of, identity_of
+from workers.records.remote import RemoteError, RemoteIdentity, is_url, matches
+from workers.records.remote import identity_of as remote_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from workers.records.formats.format import Format
+    from workers.records.ranges import Handle
+    from workers.records.remote import Options
 
 STDIN = "-"
 
@@ -41,11 +45,11 @@ class Input:
     is_regular: bool
     """Whether workers can read parts of it. Not so: pipes, devices, and all that means or holds something else in every
     process or at every moment, as in /proc."""
-    file: Identity | None = None
+    file: Identity | RemoteIdentity | None = None
     """The file that the path means; None where it is not regular."""
 
 
-def expand(inputs: Sequence[str]) -> list[Input]:
+def expand(inputs: Sequence[str], storage_options: Mapping[str, Any] | None = None) -> list[Input]:
     """Return the files that the user named, patterns resolved.
 
     Raises:
@@ -53,8 +57,12 @@ def expand(inputs: Sequence[str]) -> list[Input]:
             twice.
     """
     found: list[Input] = []
+    options = tuple(sorted((storage_options or {}).items()))
     for name in inputs:
-        found.extend(look_at(path) for path in _matches(name))
+        if is_url(name):
+            found.extend(_remote(name, options))
+        else:
+            found.extend(look_at(path) for path in _matches(name))
     if sum(entry.path == STDIN for entry in found) > 1:
         raise ConfigError("standard input (-) can be given only once")
     return found
@@ -67,6 +75,29 @@ def _matches(name: str) -> list[str]:
     if not paths:
         raise ConfigError(f"no file matches {name}")
     return paths
+
+
+def _remote(name: str, options: Options) -> list[Input]:
+    """Return the files that a URL, or a pattern of URLs, names."""
+    try:
+        urls = matches(name, options) if glob.has_magic(name) and not name.startswith("http") else [name]
+        if not urls:
+            raise ConfigError(f"no file matches {name}")
+        return [_look_at_url(url, options) for url in urls]
+    except RemoteError as mistake:
+        raise ConfigError(str(mistake)) from None
+    except OSError as error:
+        raise ConfigError(f"can't read {name}: {error.strerror}") from None
+
+
+def _look_at_url(url: str, options: Options) -> Input:
+    file = remote_identity(url, options)
+    kind = file_names.compression_of(url.partition("?")[0])
+    try:
+        compression.require(kind)
+    except compression.CompressionError as error:
+        raise ConfigError(str(error)) from None
+    return Input(url, file.size_bytes, kind, is_regular=True, file=file)
 
 
 def look_at(path: str) -> Input:
@@ -129,7 +160,19 @@ def looked_at_again(inputs: Sequence[Input]) -> list[Input]:
     Raises:
         ConfigError: one is gone, or can't be read any more.
     """
-    return [look_at(entry.path) for entry in inputs]
+    return [_again(entry) for entry in inputs]
+
+
+def _again(entry: Input) -> Input:
+    file = entry.file
+    return _remote_again(entry.path, file) if isinstance(file, RemoteIdentity) else look_at(entry.path)
+
+
+def _remote_again(url: str, file: RemoteIdentity) -> Input:
+    try:
+        return _look_at_url(url, file.options)
+    except OSError as error:
+        raise ConfigError(f"can't read {url}: {error.strerror}") from None
 
 
 def open_stream(path: str) -> int:
@@ -166,13 +209,15 @@ def columns_of(inputs: Sequence[Input], record_format: Format) -> tuple[str, ...
     return ()
 
 
-def open_plain(entry: Input) -> tuple[int, Identity]:
+def open_plain(entry: Input) -> tuple[Handle, Identity | RemoteIdentity]:
     """Open a regular file, and return its descriptor and its identity for workers.
 
     Raises:
         OrchestratorError: it can't be read, or is not what it was when the run began.
     """
     assert entry.file is not None  # noqa: S101 - for the type checker
+    if isinstance(entry.file, RemoteIdentity):
+        return entry.file.open(entry.path), entry.file
     try:
         fd = entry.file.open(entry.path)
     except FileChangedError as error:
@@ -200,7 +245,13 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
         if not entry.is_regular:
             name = "standard input" if entry.path == STDIN else entry.path
             raise ConfigError(f"{name} can't be read twice, so its run can't be resumed; save it to a file")
-    return {f"the input {entry.path}": of_file(entry.path) for entry in inputs}
+    return {f"the input {entry.path}": _told_of(entry) or of_file(entry.path) for entry in inputs}
+
+
+def _told_of(entry: Input) -> str | None:
+    """Return size and version of what a URL names."""
+    file = entry.file
+    return f"{file.size_bytes:,} bytes, version {file.version}" if isinstance(file, RemoteIdentity) else None
 
 
 def mean_record_bytes(inputs: Sequence[Input], record_format: Format) -> int:

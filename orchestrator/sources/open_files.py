@@ -6,15 +6,17 @@ Runs in the coordinator. Owner of the descriptors: the `KeptOpen` of a source.
 from __future__ import annotations
 
 import io
-import os
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any
 
 from workers.records.identity import FileChangedError
+from workers.records.ranges import close, pread
 
 if TYPE_CHECKING:
     from orchestrator.sources.inputs import Input
     from workers.records.identity import Identity
+    from workers.records.ranges import Handle
+    from workers.records.remote import RemoteIdentity
 
 KEPT_OPEN = 64
 """Files: more than are likely to be at work in the lanes at once."""
@@ -24,18 +26,18 @@ class KeptOpen:
     """Keeps the descriptors of the files that were opened last."""
 
     def __init__(self) -> None:
-        self._descriptors: deque[int] = deque()
+        self._descriptors: deque[Handle] = deque()
 
-    def keep(self, fd: int) -> None:
+    def keep(self, fd: Handle) -> None:
         """Keep one more open, and close the oldest if these are too many."""
         self._descriptors.append(fd)
         if len(self._descriptors) > KEPT_OPEN:
-            os.close(self._descriptors.popleft())
+            close(self._descriptors.popleft())
 
     def close(self) -> None:
         """Close all."""
         while self._descriptors:
-            os.close(self._descriptors.pop())
+            close(self._descriptors.pop())
 
     def __del__(self) -> None:
         self.close()
@@ -44,7 +46,7 @@ class KeptOpen:
 class UpTo(io.RawIOBase):
     """Reads a file up to its size at the start of the run."""
 
-    def __init__(self, fd: int, size_bytes: int) -> None:
+    def __init__(self, fd: Handle, size_bytes: int) -> None:
         self._fd = fd
         self._size = size_bytes
         self.at = 0
@@ -56,13 +58,13 @@ class UpTo(io.RawIOBase):
 
     def readinto(self, into: Any, /) -> int:
         """Read into a buffer, and return how many bytes."""
-        data = os.pread(self._fd, min(len(into), self._size - self.at), self.at)
+        data = pread(self._fd, min(len(into), self._size - self.at), self.at)
         into[: len(data)] = data
         self.at += len(data)
         return len(data)
 
 
-def why_not(entry: Input, file: Identity, fd: int, error: BaseException) -> str:
+def why_not(entry: Input, file: Identity | RemoteIdentity, fd: Handle, error: BaseException) -> str:
     """Say why a compressed file can't be read: it was changed, or it is damaged."""
     try:
         file.check(entry.path, fd)

@@ -80,10 +80,11 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         header: bool | str | Sequence[str] | None = None,
         columns: str | Sequence[str] | None = None,
         as_: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         block_bytes: int | None = None,
         max_record: int | str = "256M",
     ) -> Self:
-        """Read the records of files, patterns and standard input ("-"), plain or compressed.
+        """Read the records of files, URLs, patterns and standard input ("-"), plain or compressed.
 
         Compressed is .gz, .bz2, .xz, and .zst as an extra.
 
@@ -106,6 +107,7 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
             columns: of Parquet and Arrow: those that are read, as a list or "a,b".
             as_: of Parquet and Arrow: "dicts", one a row; "table", "pandas" or "polars": all rows of a range as one
                 item.
+            storage_options: of fsspec's file systems, for URLs.
             block_bytes: how much of a file goes to a worker at a time, and the size of a record of "blocks"; None: by
                 the size of the files, at most 1 MiB.
             max_record: bytes (or "1G"); a longer record is not read, and fails. 0: no limit.
@@ -130,7 +132,7 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
             columns=columns,
             as_=as_,
         )
-        inputs = expand(names)
+        inputs = expand(names, storage_options)
         least = _BLOCK_BYTES if form.unit == "block" else max(SMALLEST_BYTES, form.least_block_bytes)
         size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
         most = parse_limit(max_record)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from workers.errors.capture import ExceptionRecord
     from workers.records.identity import Identity
+    from workers.records.remote import RemoteIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class ByteRange:
     """A longer record is left out and fails; 0: there is no limit."""
     too_long: bool = False
     """It is one record that is too long: it is not read."""
-    file: Identity | None = None
+    file: Identity | RemoteIdentity | None = None
     """The file that the path meant when the run began; None: whatever has the name is read."""
 
 

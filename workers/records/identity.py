@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 _EDGE_BYTES = 4096
@@ -76,7 +76,7 @@ class Identity(NamedTuple):
             os.close(fd)
         raise changed(path, what)
 
-    def check(self, path: str, fd: int) -> None:
+    def check(self, path: str, fd: Any) -> None:
         """Check that the file is unchanged, after reading.
 
         Raises:

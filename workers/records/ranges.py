@@ -10,9 +10,15 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workers.records.remote import RemoteFile, is_url
+
 if TYPE_CHECKING:
     from workers.records.blocks import Block, ByteRange
+    from workers.records.identity import Identity
+    from workers.records.remote import RemoteIdentity
 
+Handle = int | RemoteFile
+"""What an open file is read through: a descriptor, or a file behind a URL."""
 BOM = b"\xef\xbb\xbf"
 TAIL_BYTES = 64 * 1024
 """First step when a record reaches past the range; doubled for as long as no line end is found."""
@@ -39,6 +45,28 @@ class Raw:
         return getattr(self.data, "nbytes", len(self.data))
 
 
+def opened(path: str, file: Identity | RemoteIdentity | None) -> Handle:
+    """Open what a path or URL meant when the run began.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    if file is not None:
+        return file.open(path)
+    return RemoteFile(path, (), sys.maxsize) if is_url(path) else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def pread(fd: Handle, size: int, offset: int) -> bytes:
+    """Read at most `size` bytes."""
+    return os.pread(fd, size, offset) if isinstance(fd, int) else fd.pread(size, offset)
+
+
+def close(fd: Handle) -> None:
+    """Close an open file."""
+    if isinstance(fd, int):
+        os.close(fd)
+
+
 def read_range(chunk: ByteRange, *, text: bool, line_end: bytes = b"\n") -> Raw:
     """Read the records of a byte range of a plain file.
 
@@ -51,7 +79,7 @@ def read_range(chunk: ByteRange, *, text: bool, line_end: bytes = b"\n") -> Raw:
     most = chunk.max_record_bytes
     if chunk.too_long:
         return Raw(path, b"", start, None, chunk.origin.last_of_file, most, too_long=True)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if file is None else file.open(path)
+    fd = opened(path, file)
     size = sys.maxsize if file is None else file.size_bytes
     try:
         if chunk.on_boundaries or start >= end:
@@ -61,7 +89,7 @@ def read_range(chunk: ByteRange, *, text: bool, line_end: bytes = b"\n") -> Raw:
         if file is not None:
             file.check(path, fd)
     finally:
-        os.close(fd)
+        close(fd)
     last = chunk.origin.last_of_file
     if text and begin == 0 and data[:3] == BOM:
         return Raw(path, memoryview(data)[3:], 3, 1, last, most, not whole)
@@ -79,7 +107,7 @@ def read_block(block: Block, *, text: bool) -> Raw:
 
 
 def _read_lines(
-    fd: int, start: int, end: int, size: int, most: int, *, line_end: bytes
+    fd: Handle, start: int, end: int, size: int, most: int, *, line_end: bytes
 ) -> tuple[bytes, int, bool]:
     """Return the lines whose first byte lies in [start, end), the offset of the first, and whether these are all.
 
@@ -104,13 +132,13 @@ def _read_lines(
     return data, first + skip, True
 
 
-def _read_to_line_end(fd: int, offset: int, end: int, most: int, line_end: bytes) -> bytes | None:
+def _read_to_line_end(fd: Handle, offset: int, end: int, most: int, line_end: bytes) -> bytes | None:
     """Read from `offset` through the next line end, or to the end of the file.
 
     None: that is too far.
     """
     pieces, size, limit = [], TAIL_BYTES, offset + most
-    while piece := os.pread(fd, min(size, end - offset), offset):
+    while piece := pread(fd, min(size, end - offset), offset):
         if found := piece.find(line_end) + 1:
             pieces.append(piece[:found])
             offset += found
@@ -123,11 +151,11 @@ def _read_to_line_end(fd: int, offset: int, end: int, most: int, line_end: bytes
     return b"".join(pieces) if offset <= limit else None
 
 
-def read_at(fd: int, offset: int, size: int) -> bytes:
+def read_at(fd: Handle, offset: int, size: int) -> bytes:
     """Read `size` bytes, or fewer where the file ends."""
-    data = os.pread(fd, size, offset)
+    data = pread(fd, size, offset)
     while len(data) < size:
-        more = os.pread(fd, size - len(data), offset + len(data))
+        more = pread(fd, size - len(data), offset + len(data))
         if not more:
             break
         data += more

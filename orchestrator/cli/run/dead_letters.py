@@ -23,6 +23,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.sources.line_numbers import AT_A_TIME_BYTES, LineNumbers
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths, Place
 from workers.records.formats.format import FormatError, PlainFile
+from workers.records.remote import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -265,6 +266,8 @@ class LetterSource:
             return  # a whole file that could not be read: it fails again, so that it stays among the dead letters
         if place is None or (self._format.unit != "file" and place.end is None):
             raise ConfigError(f"{where} has neither a record nor its place in a file, so it can't be run again")
+        if is_url(place.path):
+            return
         try:
             size = self._size(place.path)
         except (OSError, FormatError) as error:

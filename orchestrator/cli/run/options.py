@@ -58,7 +58,7 @@ exit codes: 0 success, 1 finished with failures or stopped by one, 2 a mistake i
 started), 3 stopped by --halt, 4 --resume doesn't match the saved run, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP
 """
 _SHAPES_NOTHING = {
-    *("sizing", "null", "max_record_bytes", "buffer_bytes", "limits", "start_method", "engine"),
+    *("storage_options", "sizing", "null", "max_record_bytes", "buffer_bytes", "limits", "start_method", "engine"),
     *("show", "quiet", "trace", "report", "dry_run", "resuming"),
 }
 """Settings that a resumed run may change, as the output is the same: every other one is compared."""
@@ -86,6 +86,8 @@ class RunSettings:
     sizing: Sizing
     record_format: str | None
     """None: by the names of the files, else lines."""
+    storage_options: dict[str, str]
+    """Of the file systems behind URLs."""
     reading: dict[str, Any]
     """The options of the format that were given."""
     output_format: str | None
@@ -147,7 +149,8 @@ def run_parser() -> argparse.ArgumentParser:
         "inputs",
         metavar="INPUT",
         nargs="*",
-        help="files, pipes, patterns ('logs/*.gz'), or - for standard input; .gz .bz2 .xz .zst are decompressed",
+        help="files, URLs (s3://, https:// …), pipes, patterns ('logs/*.gz'), or - for standard input; .gz .bz2 .xz "
+        ".zst are decompressed",
     )
     add(
         "-o",
@@ -208,6 +211,13 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         choices=("dicts", "table", "pandas", "polars"),
         help="of Parquet and Arrow: what the function gets: a dict for each row (default), or all rows of a range as a "
         "pyarrow.Table or a DataFrame",
+    )
+    add(
+        "--storage-option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="of fsspec's file system for inputs and outputs that are URLs, such as endpoint_url=…; may be repeated",
     )
     header = group.add_mutually_exclusive_group()
     header.add_argument("--header", metavar="A,B,C", help="of CSV: the names of the columns; the first row is a record")
@@ -279,6 +289,7 @@ def parse_run(argv: Sequence[str]) -> RunSettings:
         output="-" if is_standard_output(args.output) else args.output,
         sizing=sizing_of(args.jobs),
         record_format=args.format,
+        storage_options=_storage_options(args.storage_option),
         reading=_reading_options(args),
         output_format=args.output_format,
         block_bytes=parse_size(args.block) if args.block and args.block != "auto" else None,
@@ -306,6 +317,14 @@ def _reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of the format that stand in the command."""
     given = {name: getattr(args, name) for name in READING}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _storage_options(given: Sequence[str]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    for name, mark, _ in pairs:
+        if not name or not mark:
+            raise ConfigError(f"--storage-option takes NAME=VALUE, not {name!r}")
+    return {name: value for name, _, value in pairs}
 
 
 def _count(text: str) -> int:

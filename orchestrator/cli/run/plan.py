@@ -26,6 +26,7 @@ from workers.pickling import load
 from workers.records import compression, file_names
 from workers.records.blocks import Block, ByteRange
 from workers.records.reading.block_runner import RecordRunner
+from workers.records.remote import is_url
 
 if TYPE_CHECKING:
     from orchestrator.cli.run.options import RunSettings
@@ -74,7 +75,7 @@ def make_plan(settings: RunSettings) -> RunPlan:
     Raises:
         ConfigError: anything that can be found wrong without running.
     """
-    inputs = expand(settings.inputs)
+    inputs = expand(settings.inputs, settings.storage_options)
     output, failing = settings.output, settings.failing
     to_folder = output != STDIN and (output.endswith("/") or os.path.isdir(output))
     record_format = format_to_read(settings.record_format, settings.inputs, **settings.reading)
@@ -150,7 +151,9 @@ def open_sink(plan: RunPlan) -> Sink:
     """
     if plan.to_folder:
         return FolderSink(plan.settings.output, plan.names, plan.runner.output_format)
-    sink = FileSink(plan.settings.output, plan.runner.output_format)
+    sink = FileSink(
+        plan.settings.output, plan.runner.output_format, tuple(sorted(plan.settings.storage_options.items()))
+    )
     if plan.settings.resuming.folder is None:  # else what an earlier run has left is opened
         try:
             sink.open()
@@ -203,6 +206,10 @@ def describe_chunk(chunk: Any) -> str | None:
 def _check_output(output: str, names: list[str], record_format: Format, *, to_folder: bool) -> None:
     """Refuse impossible outputs, before anything is loaded or made."""
     if output == STDIN:
+        return
+    if to_folder and is_url(output):
+        raise ConfigError(f"{output} would be a folder of outputs, which can't be behind a URL; name one output")
+    if is_url(output):
         return
     if to_folder:
         if record_format.unit == "file" and STDIN in names:

@@ -52,6 +52,7 @@ TABLES = {
             "format": Field("input_format"),
             "header": Field("header"),
             "columns": Field("texts"),
+            "storage_options": Field("variables"),
             "errors": text("strict", "replace"),
             "block_bytes": Field("size"),
             "items": _FUNCTION,
@@ -233,7 +234,7 @@ ONE_OF: dict[str, tuple[str, ...]] = {
 
 _WITH_READ = ("read", "'items' names a function that yields the items itself")
 _OF_FILES = (
-    *("format", "encoding", "errors", "delimiter", "quote", "header", "columns", "as"),
+    *("format", "encoding", "errors", "delimiter", "quote", "header", "columns", "as", "storage_options"),
     *("block_bytes", "max_record"),
 )
 GOES_WITH: dict[str, dict[str, tuple[str, str]]] = {

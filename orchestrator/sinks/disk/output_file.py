@@ -6,6 +6,7 @@
 | - | standard output, an `InPlaceFile` |
 | /dev/stdout, /dev/fd/N, /proc/self/fd/N, >(command) | this process's own descriptor, an `InPlaceFile` |
 | a FIFO or a device | an `InPlaceFile` |
+| a URL, such as s3://bucket/key | a `RemoteOutput`: visible only when complete |
 
 Links are followed, as a shell does, but for one that another user has left in a folder that everybody can write to.
 """
@@ -25,9 +26,12 @@ from orchestrator.errors import ConfigError
 from orchestrator.sinks.disk.in_place import InPlaceFile
 from orchestrator.sinks.disk.part_file import PartFile
 from orchestrator.sinks.disk.stdout import standard_output
+from workers.records.remote import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from workers.records.remote import Options
 
 _MOST_LINKS = 40
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
@@ -92,13 +96,14 @@ class OutputFile(Protocol):
         """Resume from what `snapshot` returned."""
 
 
-def output_file(path: str, mode: int = 0o666) -> OutputFile:
+def output_file(path: str, mode: int = 0o666, options: Options = ()) -> OutputFile:
     """Return the output of this name.
 
     Nothing is opened or made yet.
 
     Args:
         path: the name; "-" is standard output.
+        options: of the file system behind a URL.
         mode: no wider than this will a file be; the umask narrows the mode of a new one further.
 
     Raises:
@@ -106,6 +111,10 @@ def output_file(path: str, mode: int = 0o666) -> OutputFile:
     """
     if path == "-":
         return standard_output()
+    if is_url(path):
+        from orchestrator.sinks.disk.remote_file import RemoteOutput  # noqa: PLC0415 - only for URLs
+
+        return RemoteOutput(path, options)
     found = resolve(path)
     if isinstance(found, int):
         return InPlaceFile(path, found)

@@ -20,7 +20,7 @@ from workers.records.formats.composing import Composer
 from workers.records.formats.cutting import LineCutter
 from workers.records.formats.text import decoded, lines_of, without_bad, without_long
 from workers.records.line_ends import LineEnds
-from workers.records.ranges import Raw, read_block, read_range
+from workers.records.ranges import Handle, Raw, read_block, read_range
 from workers.records.records import Records
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PlainFile(NamedTuple):
     """A regular file that is read as it is."""
 
     path: str
-    fd: int
+    fd: Handle
     size_bytes: int
 
 

@@ -10,7 +10,6 @@ reading of it in each worker.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
@@ -31,11 +30,12 @@ from workers.records.formats.tables import (
     is_table,
     package,
 )
-from workers.records.ranges import Raw
+from workers.records.ranges import Handle, Raw, close, opened
 from workers.records.records import PlacedRecords
 
 if TYPE_CHECKING:
     from workers.records.blocks import ByteRange
+    from workers.records.remote import RemoteFile
 
 _GROUP_ROWS = 2**20
 _GROUP_BYTES = 64 * 2**20
@@ -92,7 +92,7 @@ class _Rows(Format):
         except MissingPackageError as error:
             raise FormatError(f"{self.name}: {error}") from None
 
-    def open(self, path: str, fd: int) -> Any:
+    def open(self, path: str, fd: Handle) -> Any:
         """Return a reader of an open file.
 
         Raises:
@@ -151,16 +151,16 @@ class _Rows(Format):
             raise OSError(None, f"{self.name} can't be read from the front")
         if chunk.start >= chunk.end:
             return Raw(path, b"", chunk.start, chunk.start + 1, last)
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if chunk.file is None else chunk.file.open(path)
+        fd = opened(path, chunk.file)
         try:
             table = self._rows(path, fd, chunk)
             if chunk.file is not None:
                 chunk.file.check(path, fd)
         finally:
-            os.close(fd)
+            close(fd)
         return Raw(path, table, chunk.start, chunk.start + 1, last)
 
-    def _rows(self, path: str, fd: int, chunk: ByteRange) -> Any:
+    def _rows(self, path: str, fd: Handle, chunk: ByteRange) -> Any:
         pa, key = arrow(), (chunk.file, self)
         reader = self.open(path, fd)
         found, at = [], 0
@@ -209,7 +209,7 @@ class Parquet(_Rows):
     told: ClassVar[str] = "a dict per row of a Parquet file, or tables with --as"
     suffixes: ClassVar[Mapping[str, Mapping[str, Any]]] = {".parquet": {}, ".pq": {}}
 
-    def open(self, path: str, fd: int) -> Any:
+    def open(self, path: str, fd: Handle) -> Any:
         """Return a reader of the file."""
         pq = arrow("pyarrow.parquet")
         return _opened(path, lambda: pq.ParquetFile(_source(fd)), self.name)
@@ -243,7 +243,7 @@ class ArrowFile(_Rows):
     told: ClassVar[str] = "the same of an Arrow file"
     suffixes: ClassVar[Mapping[str, Mapping[str, Any]]] = {".arrow": {}, ".feather": {}, ".ipc": {}}
 
-    def open(self, path: str, fd: int) -> Any:
+    def open(self, path: str, fd: Handle) -> Any:
         """Return a reader of the file."""
         ipc = arrow("pyarrow.ipc")
         return _opened(path, lambda: _Batches(ipc, _source(fd)), self.name)
@@ -293,8 +293,35 @@ class _Batches:
         return self._ipc.open_file(self._source, options=self._ipc.IpcReadOptions(included_fields=fields))
 
 
-def _source(fd: int) -> Any:
-    return arrow().OSFile(f"/proc/self/fd/{fd}")
+def _source(fd: Handle) -> Any:
+    pa = arrow()
+    return pa.OSFile(f"/proc/self/fd/{fd}") if isinstance(fd, int) else pa.PythonFile(_Ranged(fd), mode="r")
+
+
+class _Ranged(io.RawIOBase):
+    """A file behind a URL, as Python's files are."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file = file
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._at = offset + (0, self._at, self._file.size_bytes)[whence]
+        return self._at
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.pread(size if size >= 0 else self._file.size_bytes, self._at)
+        self._at += len(data)
+        return data
 
 
 def _opened(path: str, make: Callable[[], Any], name: str) -> Any:
