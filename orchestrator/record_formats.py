@@ -17,7 +17,8 @@ def format_to_read(name: str | None, paths: Iterable[str], **options: Any) -> Fo
     """Return the format that files are read in.
 
     Args:
-        name: of the format; None: that of the files' names where they are no text, else "lines".
+        name: of the format; None: that of the files' names, if these are of one of our own that is not text, else
+            "lines".
         paths: the files.
         options: of the format; those that are None are not given.
 
@@ -25,7 +26,8 @@ def format_to_read(name: str | None, paths: Iterable[str], **options: Any) -> Fo
         ConfigError: there is no such format, or it has no such option.
     """
     if name is None:
-        found = {form.name for form in map(_named, paths) if form is not None and not form.is_text and form.reads}
+        named = [_named(path, others=False) for path in paths]
+        found = {form.name for form in named if form is not None and not form.is_text and form.reads}
         if len(found) > 1:
             raise ConfigError(f"the inputs are of several formats, {' and '.join(sorted(found))}; give one of them")
         name = found.pop() if found else "lines"
@@ -81,11 +83,11 @@ def writable() -> dict[str, type[Format]]:
     return {name: form for name, form in registry.known().items() if form.writes}
 
 
-def _named(path: str) -> Format | None:
+def _named(path: str, *, others: bool = True) -> Format | None:
     from workers.records.formats.format import FormatError  # noqa: PLC0415 - only for those who read or write files
 
     try:
-        return registry.of_name(path)
+        return registry.of_name(path, others=others)
     except (registry.UnknownFormatError, FormatError) as mistake:
         raise ConfigError(str(mistake)) from None
 

@@ -245,10 +245,10 @@ def of_inputs(inputs: Sequence[Input]) -> dict[str, str]:
         if not entry.is_regular:
             name = "standard input" if entry.path == STDIN else entry.path
             raise ConfigError(f"{name} can't be read twice, so its run can't be resumed; save it to a file")
-    return {f"the input {entry.path}": _told_of(entry) or of_file(entry.path) for entry in inputs}
+    return {f"the input {entry.path}": _version_of(entry) or of_file(entry.path) for entry in inputs}
 
 
-def _told_of(entry: Input) -> str | None:
+def _version_of(entry: Input) -> str | None:
     """Return size and version of what a URL names."""
     file = entry.file
     return f"{file.size_bytes:,} bytes, version {file.version}" if isinstance(file, RemoteIdentity) else None

@@ -124,7 +124,7 @@ def test_what_can_not_be_written_is_told(tmp_path):
         Stream([1]).to([], format="csv")
     for item, name, said in (
         (b"bytes", "a.jsonl", "type bytes can't be written as JSON"),
-        ({1}, "a.txt", "type set can't be written as JSON"),
+        (1j, "a.txt", "type complex can't be written as JSON"),
         ("\ud800", "a.txt", "surrogates not allowed"),
         (None, "a.csv", "None is not a CSV row"),
     ):

@@ -115,15 +115,15 @@ def tried(url: str, call: Any) -> Any:
         try:
             return call()
         except _FINAL as error:
-            raise OSError(getattr(error, "errno", None) or errno.EIO, _told(error), url) from None
+            raise OSError(getattr(error, "errno", None) or errno.EIO, _reason(error), url) from None
         except Exception as error:  # each file system has errors of its own
             if number == TRIES:
-                raise OSError(errno.EIO, f"gave up after {TRIES} tries: {_told(error)}", url) from None
+                raise OSError(errno.EIO, f"gave up after {TRIES} tries: {_reason(error)}", url) from None
             time.sleep(FIRST_DELAY_S * 2 ** (number - 1) * random.uniform(0.5, 1))  # noqa: S311 - to spread tries
     raise AssertionError
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 

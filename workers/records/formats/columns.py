@@ -84,7 +84,7 @@ class Columns(Composer):
             return b"", payload
         if set(names) != set(self.fields):
             raise MisfitError(
-                f"the CSV output has the columns {_told(self.fields)}, but results for {path} have {_told(names)}; "
+                f"the CSV output has the columns {_listed(self.fields)}, but results for {path} have {_listed(names)}; "
                 "return the same keys for every record, or write JSON lines (--output-format jsonl)"
             )
         return b"", self._reordered(bytes(payload), names, self.fields)
@@ -121,5 +121,5 @@ def _tuple(names: Any) -> Names | None:
     return None if names is None else tuple(names)
 
 
-def _told(names: Names) -> str:
+def _listed(names: Names) -> str:
     return ", ".join(map(str, names))

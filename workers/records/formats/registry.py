@@ -74,8 +74,11 @@ def find(name: str, **options: Any) -> Format:
     return kind(**given)
 
 
-def of_name(path: str) -> Format | None:
-    """Return the format that the name of a file tells, below the ending of a compression, or None."""
+def of_name(path: str, *, others: bool = True) -> Format | None:
+    """Return the format that the name of a file tells, below the ending of a compression, or None.
+
+    `others`: whether those of other packages count.
+    """
     plain = file_names.without_compression(path).lower()
     ending = plain[plain.rfind(".") :] if "." in plain.rpartition("/")[2] else ""
 
@@ -87,7 +90,10 @@ def of_name(path: str) -> Format | None:
 
     if not ending or ending in _PLAIN:
         return None
-    return _found(search)
+    if others:
+        return _found(search)
+    _load_own()
+    return search()
 
 
 def _found(search: Callable[[], _T | None]) -> _T | None:
