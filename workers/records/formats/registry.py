@@ -112,7 +112,8 @@ def _has_it(option: str) -> str:
 @cache
 def _load_own() -> None:
     for module in pkgutil.iter_modules(importlib.import_module(_KINDS).__path__):
-        importlib.import_module(f"{_KINDS}.{module.name}")
+        if not module.name.startswith("_"):  # what a format keeps apart
+            importlib.import_module(f"{_KINDS}.{module.name}")
 
 
 @cache
