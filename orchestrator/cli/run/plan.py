@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.run.dead_letters import LetterSource, check_letters
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.pool.engines import ADDRESSES
-from orchestrator.record_formats import format_to_read, format_to_write
 from orchestrator.record_formats import format_to_read, format_to_write, refuse_unresumable
 from orchestrator.sinks.disk.output_file import output_file
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
