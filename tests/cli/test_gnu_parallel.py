@@ -98,7 +98,7 @@ WRITTEN = [
     "PARALLEL -k -t echo {} ::: a 'b c' 2>&1 | sort",
     "PARALLEL -k --wd '{}' 'pwd; : {}' ::: /usr new/dir | sed 's-/.*/new-new-'",
     "PARALLEL -u -j1 'echo {}; echo {} >&2' ::: a b >both 2>&1",
-    "PARALLEL --line-buffer --tag -j2 'echo {}; [ {} = a ] && read x <gate; [ {} = b ] && : >gate; printf {}' ::: a b",
+    "PARALLEL --line-buffer --tag -j2 'echo {}; [ {} = a ] && read x <gate; [ {} = b ] && : >gate; echo {}' ::: a b | sort",
     "PARALLEL --delay 0.01 --env HOME --load 1000 -k echo ::: 1 2",
     "PARALLEL -j1 --joblog log 'exit {}' ::: 0 3; PARALLEL --joblog log --retry-failed; cut -f1,5- log; rm log",
 ]

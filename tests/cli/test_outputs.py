@@ -16,7 +16,7 @@ RUN = f"{shlex.quote(sys.executable)} -m orchestrator"
 DOUBLED = b"A\nB\nC\n"
 COMMANDS = {
     "run": f"{RUN} run f:upper in.txt -j 1 -q",
-    "exec": f"{RUN} exec 'echo {{}} | tr a-z A-Z' a b c -j 1 -q",
+    "exec": f"{RUN} exec 'echo {{}} | tr a-z A-Z' a b c -j 1 --quiet",
 }
 
 
@@ -116,7 +116,7 @@ def test_whatever_holds_data_is_as_private_as_the_output(folder, bash):
     names = ["out", "log", "trace", "report", "dead", "kept/journal"]
     assert {name: oct((folder / name).stat().st_mode & 0o777) for name in names} == dict.fromkeys(names, "0o600")
     (folder / "log").chmod(0o644)
-    bash(f"umask 0; {RUN} exec false a -o out -j 1 -q {beside}", code=1)
+    bash(f"umask 0; {RUN} exec false a -o out -j 1 --quiet {beside}", code=1)
     names = ["out", "log", "trace", "report"]
     assert {name: oct((folder / name).stat().st_mode & 0o777) for name in names} == dict.fromkeys(names, "0o600")
 
