@@ -1,5 +1,6 @@
 """No exception, however it is made, breaks its own way back: `capture` never raises."""
 
+import copyreg
 import pickle
 import sys
 
@@ -213,3 +214,20 @@ def test_a_folder_whose_name_begins_like_ours_is_the_users():
     with pytest.raises(ZeroDivisionError) as caught:
         code(name, "def f(): 1 / 0")()
     assert sys.modules["workers.errors.capture"].users_part(caught.value.__traceback__.tb_next) is caught.value.__traceback__.tb_next
+
+
+def test_tracebacks_of_tblib_do_not_travel(monkeypatch):
+    """Dask has tblib pickle exceptions with tracebacks and causes, in every process that imports it."""
+    support = pytest.importorskip("tblib.pickling_support")
+    reducers = dict(copyreg.dispatch_table)
+    support.install()
+    try:
+        try:
+            raise KeyError("missing") from ValueError("first")
+        except KeyError as error:
+            raised = pickle.loads(capture(error).pickled)
+    finally:
+        copyreg.dispatch_table.clear()
+        copyreg.dispatch_table.update(reducers)
+    assert type(raised) is KeyError
+    assert raised.__traceback__ is raised.__cause__ is None

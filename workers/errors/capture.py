@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import io
 import os
 import pickle
 import sys
@@ -91,10 +93,29 @@ def _format(exc: BaseException) -> str:
 def _survivor(exc: BaseException) -> bytes | None:
     """Pickle `exc`, or return None unless the pickle loads again as the same type."""
     try:
-        data = pickle.dumps(exc, pickle.HIGHEST_PROTOCOL)
+        data = _plain_pickle(exc)
         return data if type(pickle.loads(data)) is type(exc) else None
     except BaseException:
         return None
+
+
+def _plain_pickle(exc: BaseException) -> bytes:
+    """Pickle `exc` without its traceback and causes, which records have as text.
+
+    tblib, which Dask uses if it is there, makes every exception of the process take them along.
+    """
+    if "tblib.pickling_support" not in sys.modules:
+        return pickle.dumps(exc, pickle.HIGHEST_PROTOCOL)
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+    reducers = copyreg.dispatch_table.items()
+    pickler.dispatch_table = {kind: how for kind, how in reducers if not _is_of_tblib(how)}
+    pickler.dump(exc)
+    return file.getvalue()
+
+
+def _is_of_tblib(reducer: Any) -> bool:
+    return str(getattr(getattr(reducer, "func", reducer), "__module__", "")).startswith("tblib.")
 
 
 def add_note(exc: BaseException, note: str) -> None:
