@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from workers.errors.describe import describe
 from workers.records.file_names import compression_of
 from workers.records.formats import registry
 
@@ -95,6 +96,8 @@ def _named(path: str, *, others: bool = True) -> Format | None:
 def _find(name: str, options: dict[str, Any]) -> Format:
     from workers.records.formats.format import FormatError  # noqa: PLC0415 - only for those who read or write files
 
+    if not isinstance(name, str):
+        raise ConfigError(f"format must be a text, not {describe(name)}")
     try:
         return registry.find(name, **options)
     except (registry.UnknownFormatError, FormatError) as mistake:

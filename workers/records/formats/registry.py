@@ -12,6 +12,7 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from workers.errors.describe import describe
 from workers.errors.nearest import did_you_mean
 from workers.records import file_names
 
@@ -64,7 +65,7 @@ def find(name: str, **options: Any) -> Format:
     if kind is None:
         names = list(known())
         raise UnknownFormatError(
-            f"there is no format {name!r}{did_you_mean(name, names)}; there are {', '.join(names)}"
+            f"there is no format {describe(name)}{did_you_mean(name, names)}; there are {', '.join(names)}"
         )
     given = {option: value for option, value in options.items() if value is not None}
     strange = given.keys() - {each.name for each in fields(kind)}
