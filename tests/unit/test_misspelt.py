@@ -75,7 +75,7 @@ def test_the_nearest_option_is_the_one_that_was_meant():
         (["run", "f:f", "a", "-J"], "unknown option -J; did you mean -j?"),
         (["run", "f:f", "a", "--workers", "3"], "unknown option --workers; did you mean --jobs?"),
         (["run", "f:f", "a", "--flat=yes"], "--flat takes no value, and was given 'yes'"),
-        (["run", "f:f", "a", "--format", "jsonlines"], "; did you mean jsonl?"),
+        (["run", "f:f", "a", "--format", "jsonlines"], "there is no format 'jsonlines'; did you mean 'jsonl'?"),
         (["run", "f:f", "a", "--on-error=skpi"], "; did you mean skip?"),
         (["job", "a.toml", "--graph", "mermiad"], "; did you mean mermaid?"),
         (["exec", "echo", "--tga", ":::", "a"], "unknown option --tga; did you mean --tag?"),

@@ -74,10 +74,10 @@ def make_plan(settings: RunSettings) -> RunPlan:
     Raises:
         ConfigError: anything that can be found wrong without running.
     """
+    record_format = format_to_read(settings.record_format, settings.inputs, **settings.reading)
     inputs = expand(settings.inputs, settings.storage_options)
     output, failing = settings.output, settings.failing
     to_folder = output != STDIN and (output.endswith("/") or os.path.isdir(output))
-    record_format = format_to_read(settings.record_format, settings.inputs, **settings.reading)
     letters = None if failing.retry_dead is None else LetterSource(failing.retry_dead, record_format)
     names = [entry.path for entry in inputs] if letters is None else letters.names
     _check_output(output, names, record_format, to_folder=to_folder)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from workers.errors.describe import describe
+from workers.errors.nearest import did_you_mean
 from workers.records.blocks import Block
 from workers.records.formats import encodings
 from workers.records.formats.composing import Composer
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from workers.records.blocks import ByteRange, Head
     from workers.records.formats.cutting import Cutter
     from workers.records.formats.output import Encoder
+
+
+_ERRORS = ("strict", "replace")
 
 
 class FormatError(Exception):
@@ -105,12 +110,15 @@ class Format:
 
     def __post_init__(self) -> None:
         """Check the options."""
+        if not isinstance(self.encoding, str):
+            raise FormatError(f"encoding must be a text, not {describe(self.encoding)}")
         try:
             object.__setattr__(self, "encoding", encodings.normalized(self.encoding))
         except LookupError:
             raise FormatError(f"unknown encoding: {self.encoding!r}") from None
-        if self.errors not in {"strict", "replace"}:
-            raise FormatError(f"errors must be 'strict' or 'replace', not {self.errors!r}")
+        if self.errors not in _ERRORS:
+            hint = did_you_mean(self.errors, _ERRORS)
+            raise FormatError(f"errors must be 'strict' or 'replace', not {describe(self.errors)}{hint}")
 
     # ---- the coordinator: cut -------------------------------------------------------------------------------------
 
