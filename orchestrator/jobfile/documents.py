@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.jobfile.diagnostics import JobFileError, Place
 from orchestrator.jobfile.toml_lines import Path, lines_of
+from workers.errors.describe import describe
 
 _VARIABLE = re.compile(r"\$\$|\$\{(\w+)\}|\$\{")
 
@@ -37,8 +38,10 @@ def _read(file: str, around: tuple[str, ...]) -> Document:
     text = _text(file)
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also a whole number that is too long
         raise JobFileError(_syntax(file, str(error))) from None
+    except RecursionError:
+        raise JobFileError(f"{file}: invalid TOML: its values are nested too deeply") from None
     found = {path: Place(file, line) for path, line in lines_of(text).items()}
     wrong: list[str] = []
     tables = _expanded(tables, (), found, wrong)
@@ -48,14 +51,15 @@ def _read(file: str, around: tuple[str, ...]) -> Document:
     names = [included] if isinstance(included, str) else included
     at = found.get(("include",), Place(file, 1))
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise JobFileError(f"{at.file}:{at.line}: 'include' must be a path, or a list of paths, not {included!r}")
+        told = f"'include' must be a path, or a list of paths, not {describe(included)}"
+        raise JobFileError(f"{at.file}:{at.line}: {told}")
     begun = (*around, os.path.realpath(file))
     for name in names:
         path = os.path.join(os.path.dirname(file), name)  # noqa: PTH118, PTH120 - paths stay as they were given
-        if os.path.realpath(path) in begun:
-            raise JobFileError(f"{at.file}:{at.line}: {path} includes itself, by way of {file}")
         if not os.path.exists(path):  # noqa: PTH110 - as above
             raise JobFileError(f"{at.file}:{at.line}: can't read {path}: no such file")
+        if os.path.realpath(path) in begun:
+            raise JobFileError(f"{at.file}:{at.line}: {path} includes itself, by way of {file}")
         _merge(tables, found, _read(path, begun))
     return Document(tables, found)
 
@@ -82,8 +86,11 @@ def _merge(tables: dict[str, Any], found: dict[Path, Place], other: Document) ->
         JobFileError: one has the kind and the name of another.
     """
     for kind, inner in other.tables.items():
-        mine = tables.setdefault(kind, {})
-        if not isinstance(mine, dict) or not isinstance(inner, dict):
+        mine = tables.setdefault(kind, {} if isinstance(inner, dict) else inner)
+        if not isinstance(inner, dict) and isinstance(mine, dict):
+            file, line = other.places[kind,]
+            raise JobFileError(f"{file}:{line}: [{kind}] must be a table, not {describe(inner)}")
+        if not isinstance(mine, dict):
             continue  # reported as a mistake of its file
         for name, value in inner.items():
             if name in mine and kind != "pool":

@@ -14,6 +14,7 @@ from orchestrator.option_values import variables
 from orchestrator.pool.size.sizing import parse_sizing
 from orchestrator.record_formats import format_to_read, format_to_write
 from orchestrator.settings import exception_class, parse_limit, parse_size
+from workers.errors.describe import describe
 from workers.pickling import load
 
 AGGREGATES = (
@@ -48,7 +49,7 @@ class Values:
     def table(self, value: Any, fields: dict[str, Field], path: Path, what: str) -> dict[str, Any]:
         """Return the good values of a table, and report the rest: unknown, missing and wrong ones."""
         if not isinstance(value, dict):
-            self._diagnostics.add(path, f"{what} must be a table, not {value!r}")
+            self._diagnostics.add(path, f"{what} must be a table, not {describe(value)}")
             return {}
         for name in value:
             if name not in fields:
@@ -68,7 +69,7 @@ class Values:
         found = getattr(self, f"_{field.kind}", self._plain)(value, field, path)
         if found is None:
             takes = TAKES[field.kind].replace("at least 1", "at least 0" if field.at_least == 0 else "at least 1")
-            self._diagnostics.add(path, f"{path[-1]!r} must be {takes}, not {value!r}")
+            self._diagnostics.add(path, f"{path[-1]!r} must be {takes}, not {describe(value)}")
             return WRONG
         return found
 
@@ -141,7 +142,8 @@ class Values:
             except ConfigError as wrong:
                 self._diagnostics.add((*path, name), str(wrong))
             if not _is_count(times):
-                self._diagnostics.add((*path, name), f"{name!r} must be a whole number of at least 0, not {times!r}")
+                told = f"{name!r} must be a whole number of at least 0, not {describe(times)}"
+                self._diagnostics.add((*path, name), told)
         return found if len(found) == len(value) and all(map(_is_count, value.values())) else WRONG
 
     def _variables(self, value: Any, _field: Field, path: Path) -> Any:
@@ -184,7 +186,8 @@ class Values:
         found = {name: self._function(target, field, (*path, name)) for name, target in value.items()}
         for name, function in found.items():
             if function is None:
-                self._diagnostics.add((*path, name), f"{name!r} must be {TAKES['function']}, not {value[name]!r}")
+                told = f"{name!r} must be {TAKES['function']}, not {describe(value[name])}"
+                self._diagnostics.add((*path, name), told)
         return {name: function for name, function in found.items() if function is not None and function is not WRONG}
 
     def _aggregates(self, value: Any, _field: Field, path: Path) -> Any:
@@ -211,7 +214,7 @@ class Values:
         function = None if kind == "count" else self._function(given, Field("function"), (*path, kind))
         if function is None:
             takes = "no function" if kind == "count" else TAKES["function"]
-            self._diagnostics.add((*path, kind), f"{kind!r} takes {takes}, not {given!r}")
+            self._diagnostics.add((*path, kind), f"{kind!r} takes {takes}, not {describe(given)}")
         return WRONG if function is None or function is WRONG else {kind: function}
 
     @staticmethod

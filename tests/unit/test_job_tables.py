@@ -216,14 +216,21 @@ call = "ten.py:keep"
 """
 
 
-def test_every_operator_that_picks_is_a_table(tmp_path, monkeypatch):
+@pytest.fixture
+def ten(tmp_path, monkeypatch):
+    """A folder with functions for job files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ten.py").write_text(
         "kept = []\ndef ten(): return range(10)\ndef small(n): return n < 100\ndef half(n): return n // 2\n"
         "def same(n): return n\ndef first(pair): return pair[0]\ndef items(window): return window.items\n"
-        "def keep(item): kept.append(item)\n"
+        "def odd(n): return n % 2\ndef add(a, b): return a + b\ndef put(found, n): return [*found, n]\n"
+        "def total(row): return row['total']\ndef keep(item): kept.append(item)\n"
     )
-    (tmp_path / "job.toml").write_text(EVERY)
+    return tmp_path
+
+
+def test_every_operator_that_picks_is_a_table(ten):
+    (ten / "job.toml").write_text(EVERY)
     job = loader.read_job("job.toml")
     run(*builder.build(job))
     kept = job.nodes["sink.end"].values["call"].function.__globals__["kept"]
@@ -267,13 +274,8 @@ call = "ten.py:keep"
 """
 
 
-def test_what_gathers_is_a_table(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "ten.py").write_text(
-        "kept = []\ndef ten(): return range(10)\ndef same(n): return n\ndef odd(n): return n % 2\ndef add(a, b): return a + b\n"
-        "def put(found, n): return [*found, n]\ndef total(row): return row['total']\ndef keep(item): kept.append(item)\n"
-    )
-    (tmp_path / "job.toml").write_text(GATHERED)
+def test_what_gathers_is_a_table(ten):
+    (ten / "job.toml").write_text(GATHERED)
     job = loader.read_job("job.toml")
     known = of_job(job)
     assert known == of_job(loader.read_job("job.toml"))
@@ -412,7 +414,27 @@ def test_mistakes_of_an_included_file_are_told_with_its_lines(folder):
 def test_what_cannot_be_included_is_told(folder):
     assert told(folder, f"include = 3\n{SINK}") == ["job.toml:1: 'include' must be a path, or a list of paths, not 3"]
     assert told(folder, f'include = ["no.toml"]\n{SINK}') == ["job.toml:1: can't read no.toml: no such file"]
+    for kind in ("source", "sink", "pool", "workflow"):  # whether the file itself has such a table or not
+        lines = told(folder, f'include = "a.toml"\n{SINK}', a=f"\n{kind} = 3\n")
+        assert any(line.startswith(f"a.toml:2: [{kind}] ") for line in lines)
+    (line,) = told(folder, f"include = 'a\\u0000b'\n{SINK}".replace("'", '"'))
+    assert line.endswith(": no such file")
     circle = told(folder, f'include = "a.toml"\n{SINK}', a='include = "b.toml"\n', b='\ninclude = "./job.toml"\n')
     assert circle == ["b.toml:2: ./job.toml includes itself, by way of b.toml"]
     twice = told(folder, f'include = "a.toml"\n{SINK}', a="[sink.end]\nfrom = 's'\ndiscard = true\n")
     assert twice == ["a.toml:1: [sink.end] is there already, in job.toml, line 2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("x = " + "9" * 5000, "digits"), ("x = " + "[" * 3000 + "]" * 3000, "nested too deeply")],
+)
+def test_values_that_python_cannot_read_are_told(folder, text, reason):
+    (line,) = told(folder, f"{text}\n")
+    assert line.startswith("job.toml: invalid TOML: ")
+    assert reason in line
+
+
+def test_a_value_of_any_size_is_told(folder):
+    (line,) = told(folder, f"include = 0x1{'0' * 5000}\n{SINK}")
+    assert line.endswith("not <int of 20,001 bits>")
