@@ -13,6 +13,7 @@ from orchestrator.errors import ConfigError, WorkerDiedError
 from orchestrator.option_values import flag, one_of, seconds, text_of_number, whole
 from workers.errors.describe import class_names, describe
 from workers.errors.nearest import did_you_mean
+from workers.resources.pace import is_rate
 
 StartMethod = Literal["forkserver", "spawn", "fork"]
 OnError = Literal["raise", "skip", "return"]
@@ -228,8 +229,10 @@ class MapOptions:
             object.__setattr__(self, "timeout_s", seconds("timeout", self.timeout_s))
         object.__setattr__(self, "retry_delay_s", seconds("retry_delay", self.retry_delay_s, zero=True))
         _check_retries(self.retries)
-        if self.rate is not None and not hasattr(self.rate, "acquire"):
-            seconds("rate", self.rate)
+        if self.rate is not None and not hasattr(self.rate, "acquire") and not is_rate(self.rate):
+            raise ConfigError(
+                f"rate must be a number of calls a second, greater than 0, or a RateLimit, not {describe(self.rate)}"
+            )
         if self.at_most_once and self.retries:
             raise ConfigError("at_most_once=True excludes retries: a retry runs an item again")
 

@@ -74,10 +74,12 @@ def test_a_function_keeps_to_it_and_its_name():
         (lambda: RateLimit(0), "per_second"),
         (lambda: RateLimit(float("inf")), "per_second"),
         (lambda: RateLimit(True), "per_second"),
+        (lambda: RateLimit(10**400), "per_second"),
         (lambda: RateLimit(1, 0), "burst"),
+        (lambda: RateLimit(1, 10**400), "burst"),
         (lambda: RateLimit(1, 1.5), "burst"),
         (lambda: Stream([]).map(abs, rate=0), "rate"),
-        (lambda: Stream([]).map(abs, rate="fast"), "rate"),
+        (lambda: Stream([]).map(abs, rate="fast"), "rate must be a number of calls a second"),
         (lambda: Stream([]).map(Workflow().step("a", abs), rate=1), "pace of one function"),
         (lambda: Stream([]).sort(rate=1), "sort has no rate"),
         (lambda: Stream([]).map_inline(abs, rate=1), "map_inline has no rate"),
@@ -86,3 +88,12 @@ def test_a_function_keeps_to_it_and_its_name():
 def test_what_cannot_be_is_refused(make, told):
     with pytest.raises(ConfigError, match=told):
         make()
+
+
+@pytest.mark.parametrize("per_second", [5e-324, 1e-320, 1.7e308])
+def test_the_slowest_and_the_fastest_rate_can_be_kept(per_second):
+    limit = RateLimit(per_second)
+    limit.acquire(0)
+    if per_second < 1:
+        with pytest.raises(TimeoutError, match="no turn within 0 s"):
+            limit.acquire(0)

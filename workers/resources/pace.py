@@ -8,9 +8,18 @@ clock they use.
 from __future__ import annotations
 
 import math
+import sys
 
 _ROUNDING = 1e-6
 """A turn that is due but for the rounding of times is due: else its taker would wait for nothing once more."""
+
+_LONGEST_S = 1e9
+"""Turns that are further apart than 31 years are that far apart."""
+
+
+def is_rate(value: object) -> bool:
+    """Whether it is a number of turns a second: finite, and greater than 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 class Pace:
@@ -23,7 +32,7 @@ class Pace:
 
     def __init__(self, per_second: float, burst: int) -> None:
         """Start with a full burst."""
-        self.interval_s = 1.0 / per_second
+        self.interval_s = min(1.0 / per_second, _LONGEST_S)
         self._ahead_s = self.interval_s * (burst - 1)
         self.due_s = -math.inf
         """When the next turn would be due if turns came evenly."""

@@ -22,11 +22,12 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from workers.errors.describe import describe
-from workers.resources.pace import Pace
+from workers.resources.pace import Pace, is_rate
 from workers.sync.shared_file import TOKEN_BYTES, SharedFile, reach
 
 _LEAST_WAIT_S = 1e-5
 """A wait that rounding made shorter would find the turn not due."""
+_MOST = (1 << 63) - 1
 
 
 class RateLimit:
@@ -46,10 +47,9 @@ class RateLimit:
     sleep: Callable[[float], None] = staticmethod(time.sleep)
 
     def __init__(self, per_second: float, burst: int = 1) -> None:
-        is_number = isinstance(per_second, int | float) and not isinstance(per_second, bool)
-        if not is_number or not 0 < per_second < math.inf:
+        if not is_rate(per_second):
             raise self.settings_error(f"per_second must be a number greater than 0, not {describe(per_second)}")
-        if not isinstance(burst, int) or isinstance(burst, bool) or burst < 1:
+        if not isinstance(burst, int) or isinstance(burst, bool) or not 1 <= burst <= _MOST:
             raise self.settings_error(f"burst must be a whole number of at least 1, not {describe(burst)}")
         self._settle(SharedFile.create("rate limit", TOKEN_BYTES + 8), per_second, burst)
 

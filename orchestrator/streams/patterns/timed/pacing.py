@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.node import ROOM, Node
 from workers.errors.describe import describe
-from workers.resources.pace import Pace
+from workers.resources.pace import Pace, is_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +34,7 @@ class Throttle(Node):
     def __init__(
         self, per_second: float, *, name: str = "throttle", clock: Callable[[], float] = monotonic
     ) -> None:
-        is_number = isinstance(per_second, int | float) and not isinstance(per_second, bool)
-        if not is_number or not 0 < per_second < math.inf:
+        if not is_rate(per_second):
             raise ConfigError(f"{name}: per_second must be a number greater than 0, not {describe(per_second)}")
         super().__init__(name)
         self.clock = clock
