@@ -12,12 +12,10 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.graph.flow.node import Node
 from orchestrator.streams.patterns.calls import apply, item_error
-from orchestrator.streams.patterns.event_time import all_in_seconds, length_in_seconds
-from orchestrator.streams.patterns.splitting import close_all
+from orchestrator.streams.patterns.event_time import length_in_seconds
+from orchestrator.streams.patterns.timed.by_time import ByTime
 from orchestrator.streams.patterns.timed.windows import Window
-from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +47,7 @@ class _Session:
             self.entries.sort(key=lambda entry: entry[0])
 
 
-class SessionWindow(Node):
+class SessionWindow(ByTime):
     """Emits a `Window(start_s, end_s, items)` for each run of items with less than `gap_s` between two of them.
 
     It ends `gap_s` after its last item.
@@ -67,7 +65,7 @@ class SessionWindow(Node):
     *Fails when* `at` or `key` raises, `at` gives no time, or the sink raises.
     """
 
-    __slots__ = ("at", "due", "gap_s", "key", "late", "late_items", "lateness_s", "number", "open", "seen_s")
+    __slots__ = ("due", "gap_s", "key", "number", "open")
 
     def __init__(
         self,
@@ -79,30 +77,21 @@ class SessionWindow(Node):
         late: NodeSink | None = None,
         name: str = "window_by_session",
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, at, lateness_s, late)
         self.gap_s = length_in_seconds(gap_s, "gap_s", name)
-        self.lateness_s = length_in_seconds(lateness_s, "lateness_s", name)
         if not (0 < self.gap_s < math.inf and 0 <= self.lateness_s < math.inf):
             given = f"{self.gap_s}, {self.lateness_s}"
             raise ConfigError(f"{name}: gap_s must be more than 0 s, lateness_s at least 0 s; got {given}")
-        self.at, self.key = at, key
-        self.late = [late] if late is not None else []
-        self.late_items = 0
-        """Items that came too late for their session."""
+        self.key = key
         self.open: dict[Any, list[_Session]] = {}
         """By key, in order of time; no two overlap."""
-        self.seen_s = -math.inf  # the latest event time
         self.due: list[tuple[float, int, _Session]] = []
         """A heap of (when it ends at the earliest, number of an item of its own, session)."""
         self.number = 0  # of the next item
 
     def receive(self, items: list[Any], port: int) -> None:
         """Put each item into its session, and emit those that the watermark passed."""
-        made, error = apply(self, port, self.at, items, "the function `at`")
-        times, refused = all_in_seconds(made)
-        if refused is not None:
-            place = len(times)
-            error = item_error(self, port, items, place, f"{describe(made[place])} is not an event time", refused)
+        times, error = self.times_of(items, port)
         keys: list[Any] = [None] * len(times)
         if self.key is not None:
             keys, of_key = apply(self, port, self.key, items, "the key function")
@@ -113,9 +102,7 @@ class SessionWindow(Node):
         if refused_at is not None:
             place, cause = refused_at
             error = item_error(self, port, items, place, "its key can't be hashed", cause)
-        self.late_items += len(late)
-        if late and self.late:
-            self.late[0].write(late)
+        self.put_aside(late)
         self.outlets[0].push(given)
         if error is not None:
             raise error
@@ -182,28 +169,21 @@ class SessionWindow(Node):
         """Emit the sessions that are open."""
         self.outlets[0].push(self._close(math.inf))
 
-    def own_sinks(self) -> list[NodeSink]:
-        """Return the sink of late items, if there is one."""
-        return self.late
-
-    def close(self) -> None:
-        """Close the sink of late items."""
-        close_all(self.late, failed=self.failed)
-
     def snapshot(self) -> dict[str, Any]:
         """Return the state between two lists, picklable."""
         opened = [
             (key, [(each.start_s, each.end_s, list(each.entries)) for each in sessions])
             for key, sessions in self.open.items()
         ]
-        return {"open": opened, "seen_s": self.seen_s, "number": self.number, "late_items": self.late_items}
+        return {**super().snapshot(), "open": opened, "number": self.number}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a state that `snapshot` returned."""
+        super().restore(state)
         self.open = {
             key: [_Session(key, start_s, end_s, list(entries)) for start_s, end_s, entries in sessions]
             for key, sessions in state["open"]
         }
         self.due = [(each.end_s, each.entries[0][0], each) for some in self.open.values() for each in some]
         heapify(self.due)
-        self.seen_s, self.number, self.late_items = state["seen_s"], state["number"], state["late_items"]
+        self.number = state["number"]

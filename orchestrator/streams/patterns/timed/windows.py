@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.node import Node
-from orchestrator.streams.patterns.calls import apply, item_error
-from orchestrator.streams.patterns.event_time import all_in_seconds, length_in_seconds
-from orchestrator.streams.patterns.splitting import close_all
-from workers.errors.describe import describe
+from orchestrator.option_values import whole
+from orchestrator.streams.patterns.event_time import length_in_seconds
+from orchestrator.streams.patterns.timed.by_time import ByTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +50,8 @@ class CountWindow(Node):
     __slots__ = ("held", "partial", "size", "skip", "step")
 
     def __init__(self, size: int, step: int = 1, *, partial: bool = True, name: str = "window") -> None:
-        if size < 1 or step < 1:
-            msg = f"{name}: size and step must be at least 1 item; got size={size}, step={step}"
-            raise ConfigError(msg)
+        whole(f"{name}: size", size, 1)
+        whole(f"{name}: step", step, 1)
         super().__init__(name)
         self.size = size
         self.step = step
@@ -118,7 +116,7 @@ class CountWindow(Node):
         self.held, self.skip = list(state["held"]), state["skip"]
 
 
-class TimeWindow(Node):
+class TimeWindow(ByTime):
     """Emits `Window(start_s, end_s, items)` by event time, in order of start.
 
     Empty windows are left out.
@@ -137,7 +135,7 @@ class TimeWindow(Node):
     *Fails when* `at` raises or gives no time, or the sink raises.
     """
 
-    __slots__ = ("at", "late", "late_items", "lateness_s", "length_s", "open", "seen_s", "step_s")
+    __slots__ = ("length_s", "open", "step_s")
 
     def __init__(
         self,
@@ -152,19 +150,13 @@ class TimeWindow(Node):
     ) -> None:
         length_s = length_in_seconds(length_s, "length_s", name)
         step_s = length_s if step_s is None else length_in_seconds(step_s, "step_s", name)
-        lateness_s = length_in_seconds(lateness_s, "lateness_s", name)
-        if not (0 < length_s < math.inf and 0 < step_s < math.inf and 0 <= lateness_s < math.inf):
-            given = f"{length_s}, {step_s}, {lateness_s}"
+        super().__init__(name, at, lateness_s, late, outputs=1 + late_outlet)
+        if not (0 < length_s < math.inf and 0 < step_s < math.inf and 0 <= self.lateness_s < math.inf):
+            given = f"{length_s}, {step_s}, {self.lateness_s}"
             msg = f"{name}: length_s and step_s must be more than 0 s, lateness_s at least 0 s; got {given}"
             raise ConfigError(msg)
-        super().__init__(name, outputs=1 + late_outlet)
-        self.length_s, self.step_s, self.lateness_s = length_s, step_s, lateness_s
-        self.at = at
-        self.late = [late] if late is not None else []
-        self.late_items = 0
-        """Items that came too late for all their windows."""
+        self.length_s, self.step_s = length_s, step_s
         self.open: dict[int, list[Any]] = {}  # by k
-        self.seen_s = -math.inf  # the latest event time
 
     def first_and_last(self, time_s: float) -> tuple[int, int]:
         """Return the least and the greatest k whose windows hold this time.
@@ -186,17 +178,11 @@ class TimeWindow(Node):
 
     def receive(self, items: list[Any], port: int) -> None:
         """Put each item into its windows, and emit those that the watermark passed."""
-        made, error = apply(self, port, self.at, items, "the function `at`")
-        times, refused = all_in_seconds(made)
-        if refused is not None:
-            place = len(times)
-            error = item_error(self, port, items, place, f"{describe(made[place])} is not an event time", refused)
+        times, error = self.times_of(items, port)
         given: list[Window] = []
         late: list[Any] = []
         self._place(items, times, given, late)
-        self.late_items += len(late)
-        if late and self.late:
-            self.late[0].write(late)
+        self.put_aside(late)
         for outlet in self.outlets[1:]:
             outlet.push(late)
         self.outlets[0].push(given)
@@ -246,20 +232,11 @@ class TimeWindow(Node):
         """Emit the windows that are open."""
         self.outlets[0].push(self._close(math.inf))
 
-    def own_sinks(self) -> list[NodeSink]:
-        """Return the sink of late items, if there is one."""
-        return self.late
-
-    def close(self) -> None:
-        """Close the sink of late items."""
-        close_all(self.late, failed=self.failed)
-
     def snapshot(self) -> dict[str, Any]:
         """Return the state between two lists, picklable."""
-        opened = {k: list(items) for k, items in self.open.items()}
-        return {"open": opened, "seen_s": self.seen_s, "late_items": self.late_items}
+        return {**super().snapshot(), "open": {k: list(items) for k, items in self.open.items()}}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a state that `snapshot` returned."""
+        super().restore(state)
         self.open = {k: list(items) for k, items in state["open"].items()}
-        self.seen_s, self.late_items = state["seen_s"], state["late_items"]
