@@ -1,28 +1,12 @@
 """Puts our executor in the place of loky's in every Python process that has this folder on its path."""
 
-import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
+from tests.peers.exchange import once_loaded
 
 
-class Finder(MetaPathFinder):
-    """Finds `loky.process_executor`, and exchanges the executor once it is loaded."""
+def exchange(module):
+    from tests.peers.loky_executor import put_in_place
 
-    def find_spec(self, name, path, target=None):
-        if name != "loky.process_executor":
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path)
-        load = spec.loader.exec_module
-
-        def load_and_replace(module):
-            load(module)
-            from tests.peers.loky_executor import put_in_place
-
-            put_in_place(module)
-
-        spec.loader.exec_module = load_and_replace
-        return spec
+    put_in_place(module)
 
 
-sys.meta_path.insert(0, Finder())
+once_loaded("loky.process_executor", exchange)
