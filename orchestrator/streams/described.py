@@ -40,13 +40,12 @@ class Described:
         return stream
 
     def _node(self, kind: str, fn: Any, make: Callable[[str], Node]) -> Self:
-        if fn is not None and not callable(fn):
-            raise ConfigError(f"{kind} needs a function, not {type_name(type(fn))}: stream.{kind}(fn)")
+        if fn is not None:
+            refuse_uncallable(kind, "fn", fn)
         return self._then(Op(kind, kind if fn is None else name_of(fn, kind), (self._port,), make))
 
     def _work(self, kind: StepKind, fn: Any, desc: str | None, options: dict[str, Any] | None) -> Self:
-        if not callable(fn):
-            raise ConfigError(f"{kind} needs a function, not {type_name(type(fn))}: stream.{kind}(fn)")
+        refuse_uncallable(kind, "fn", fn)
         check(options)
         name = desc or name_of(fn, kind)
         drop_none, rest = apart(options or {})
@@ -60,7 +59,7 @@ class Described:
         check(options)
         step = Step(desc or kind, "fold", function)
         parts = Op(kind, step.name, (self._port,), None, ("",), (step,), options or None)
-        return self._then(Op(kind, f"{step.name}-merged", (Port(parts, 0),), make))
+        return self._then(Op(kind, f"{step.name} (merge)", (Port(parts, 0),), make))
 
     def _split(self, kind: str, labels: tuple[str, ...], make: Callable[[str], Node]) -> tuple[Self, ...]:
         op = Op(kind, kind, (self._port,), make, labels)
@@ -133,6 +132,19 @@ def rated(function: Any, rate: Any) -> Callable[..., Any]:
     from orchestrator.pool.sync import rate_limit  # noqa: PLC0415 - only for steps that have one
 
     return rate_limit.rated(function, rate)
+
+
+def refuse_uncallable(kind: str, takes: str, *functions: Any) -> None:
+    """Refuse what is no function.
+
+    `takes` is what the method takes, for the message.
+
+    Raises:
+        ConfigError: one is none.
+    """
+    for function in functions:
+        if not callable(function):
+            raise ConfigError(f"{kind} needs a function, not {type_name(type(function))}: stream.{kind}({takes})")
 
 
 def refuse_options(kind: str, options: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.sinks import as_sink
+from orchestrator.option_values import whole
 from orchestrator.streams.described import Described, sink_behind
 from orchestrator.streams.patterns import splitting
 from orchestrator.streams.plan import Op
@@ -44,6 +45,7 @@ class Dividing(Described):
                 alone leads to is closed, its outputs are given up, and `Report.dropped` tells it; if the last branch
                 fails too, the run does.
         """
+        whole("broadcast: n", n, 0)
         labels = tuple(map(str, range(n)))
         return self._split(
             "broadcast", labels, lambda name: splitting.Broadcast(n, on_failure=on_failure, name=name)

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from orchestrator.errors import ConfigError
-from orchestrator.streams.described import Described, refuse_options
+from orchestrator.streams.described import Described, refuse_options, refuse_uncallable
 from orchestrator.streams.patterns.gathered.gathering import MEMORY
-from workers.errors.describe import describe, type_name
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from orchestrator.graph.flow.node import Node
@@ -86,10 +86,10 @@ class Gathering(Described):
         Raises:
             ConfigError: an option can't be.
         """
-        if not callable(key):
-            raise ConfigError(f"group_by needs a function, not {type_name(type(key))}: stream.group_by(key)")
+        refuse_uncallable("group_by", "key", key)
         refuse_options("group_by", options)
-
+        if not isinstance(key_name, str):
+            raise ConfigError(f"group_by: key_name must be a text, not {describe(key_name)}")
         return Grouped(partial(self._aggregated, key, key_name, memory, desc, options))
 
     def _aggregated(  # noqa: PLR0917 - as they were given
@@ -140,7 +140,7 @@ class Gathering(Described):
         """
         from workers.functions.aggregates.functions import Reduced  # noqa: PLC0415 - only for those who reduce
 
-        _refuse_uncallable("reduce", fn=fn)
+        refuse_uncallable("reduce", "fn", fn)
 
         def row(_key: Any, results: list[Any]) -> Any:
             return results[0] if initial is _NONE else fn(initial, results[0])
@@ -171,7 +171,7 @@ class Gathering(Described):
         """
         from workers.functions.aggregates.functions import Folded  # noqa: PLC0415 - only for those who fold
 
-        _refuse_uncallable("fold", fn=fn, combine=combine)
+        refuse_uncallable("fold", "fn, initial, combine", fn, combine)
         return self._folded("fold", Folded(fn, initial, combine), _only, [initial], desc, options)
 
     def _folded(  # noqa: PLR0917 - as they were given
@@ -217,7 +217,7 @@ class Gathering(Described):
         from workers.functions.aggregates.sorting import Sorting  # noqa: PLC0415 - as above
 
         if key is not None:
-            _refuse_uncallable("sort", key=key)
+            refuse_uncallable("sort", "key", key)
         refuse_options("sort", options)
 
         def merge(name: str) -> Node:
@@ -229,9 +229,3 @@ class Gathering(Described):
 
 def _only(_key: Any, results: list[Any]) -> Any:
     return results[0]
-
-
-def _refuse_uncallable(kind: str, **functions: Any) -> None:
-    for name, function in functions.items():
-        if not callable(function):
-            raise ConfigError(f"{kind}: {name} must be a function, not {describe(function)}")

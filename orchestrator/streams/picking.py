@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-from orchestrator.streams.described import Described
+from orchestrator.streams.described import Described, refuse_uncallable
 from orchestrator.streams.patterns import picking
 from orchestrator.streams.patterns.timed import pacing
 
@@ -29,6 +29,7 @@ class Picking(Described):
 
     def take_while(self, pred: Callable[[Any], Any]) -> Self:
         """Take items up to the first for which `pred(item)` is false, which is dropped, and end as `take` does."""
+        refuse_uncallable("take_while", "pred", pred)
         return self._node("take_while", pred, lambda name: picking.TakeWhile(pred, name=name))
 
     def skip(self, n: int) -> Self:
@@ -58,7 +59,7 @@ class Picking(Described):
             key: item to what is compared; by default the item itself.
             smallest: the smallest instead, the smallest first.
         """
-        picking.Top(n)
+        picking.Top(n, smallest=smallest)
         return self._node("top", key, lambda name: picking.Top(n, key, smallest=smallest, name=name))
 
     def throttle(self, per_second: float) -> Self:

@@ -23,7 +23,16 @@ from orchestrator.pool.internals import internals_of
 from orchestrator.pool.workflow import Workflow, check_hook
 from orchestrator.record_formats import format_to_read
 from orchestrator.settings import MAP_OPTIONS, map_options, parse_limit
-from orchestrator.streams.described import Files, apart, check, port_of, rated, sink_behind, source_op
+from orchestrator.streams.described import (
+    Files,
+    apart,
+    check,
+    port_of,
+    rated,
+    refuse_uncallable,
+    sink_behind,
+    source_op,
+)
 from orchestrator.streams.dividing import Dividing
 from orchestrator.streams.gathering import Gathering
 from orchestrator.streams.patterns import inline
@@ -219,11 +228,13 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
             ConfigError: an option is for workers only.
         """
         _refuse_options("map_inline", retries, options)
+        refuse_uncallable("map_inline", "fn", fn)
         return self._node("map_inline", fn, lambda name: inline.MapInline(inline.retried(fn, retries), name=name))
 
     def filter_inline(self, pred: Callable[[Any], Any], *, retries: Retries = 0, **options: Any) -> Self:
         """Keep the items for which `pred(item)` is true, in the coordinator, as `map_inline`."""
         _refuse_options("filter_inline", retries, options)
+        refuse_uncallable("filter_inline", "pred", pred)
         return self._node(
             "filter_inline", pred, lambda name: inline.FilterInline(inline.retried(pred, retries), name=name)
         )
@@ -234,6 +245,7 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
         It has no retries: what an iterable gave before it failed is passed on already.
         """
         _refuse_options("flat_map_inline", 0, options)
+        refuse_uncallable("flat_map_inline", "fn", fn)
         return self._node("flat_map_inline", fn, lambda name: inline.FlatMapInline(fn, name=name))
 
     def barrier(

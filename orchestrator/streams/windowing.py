@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestrator.streams.described import Described, sink_behind
+from orchestrator.streams.described import Described, refuse_uncallable, sink_behind
 from orchestrator.streams.patterns import inline
 from orchestrator.streams.patterns.timed import sessions, windows
 
@@ -61,6 +61,7 @@ class Windowing(Described):
             late: a sink (whatever `to` takes) for items that come later than that: whose windows were given all. The
                 report counts them. `window_by_time_and_late` gives them as a stream.
         """
+        refuse_uncallable("window_by_time", "length_s, at", at)
         windows.TimeWindow(length_s, at, step_s=step_s, lateness_s=lateness_s)  # refuses what can't be
 
         def make(name: str) -> Node:
@@ -83,6 +84,7 @@ class Windowing(Described):
                 length_s, at, step_s=step_s, lateness_s=lateness_s, late_outlet=True, name=name
             )
 
+        refuse_uncallable("window_by_time_and_late", "length_s, at", at)
         make("window_by_time")  # refuses what can't be
         given, late = self._split("window_by_time", ("", "late"), make)
         return given, late
@@ -108,6 +110,7 @@ class Windowing(Described):
             late: a sink (whatever `to` takes) for items that come later than that, to no session that is open. The
                 report counts them.
         """
+        refuse_uncallable("window_by_session", "gap_s, at", at, *(() if key is None else (key,)))
         sessions.SessionWindow(gap_s, at, lateness_s=lateness_s)  # refuses what can't be
 
         def make(name: str) -> Node:

@@ -14,17 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import ConfigError, OrchestratorError, Stream
-from orchestrator.aggregates import (
-    collect_of,
-    count,
-    first_of,
-    fold_of,
-    last_of,
-    max_of,
-    mean_of,
-    min_of,
-    sum_of,
-)
+from orchestrator.aggregates import collect_of, count, first_of, fold_of, last_of, max_of, mean_of, min_of, sum_of
 from orchestrator.streams.patterns.gathered import grouping as gathered
 from orchestrator.streams.patterns.gathered import store
 from orchestrator.streams.patterns.gathered.grouping import GroupMerge
@@ -297,10 +287,12 @@ def test_memory_is_judged_by_samples():
         (lambda s: s.group_by(abs, memory="lots").agg(n=count()), "invalid size"),
         (lambda s: s.group_by(abs, drop_none=True), "no drop_none"),
         (lambda s: s.group_by(abs, retrys=1), "retrys"),
-        (lambda s: s.sort(3), "must be a function"),
+        (lambda s: s.sort(3), "needs a function"),
         (lambda s: s.sort(memory=-1), "more than 0 bytes"),
-        (lambda s: s.reduce(3), "must be a function"),
-        (lambda s: s.fold(max, 0, None), "must be a function"),
+        (lambda s: s.sort(reverse="no"), "reverse must be True or False"),
+        (lambda s: s.reduce(3), "needs a function"),
+        (lambda s: s.fold(max, 0, None), "needs a function"),
+        (lambda s: s.group_by(abs, key_name=[]), "key_name must be a text"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(make, told):
@@ -346,3 +338,25 @@ def test_groups_on_disk_are_found_again_where_keys_have_other_hashes(tmp_path, m
     second.restore({**pickle.loads(state), "hash": 0})
     (rows,) = Bench(second, [[chunk(range(700, 900))]]).run()
     assert rows == [(n, [n] * (1 + (300 <= n < 500) + (700 <= n < 800))) for n in range(900)]
+
+
+class Nameless:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize("make", [sum_of, lambda odd: fold_of(odd, 0, max), lambda odd: fold_of(max, 0, odd)])
+def test_what_is_no_function_is_told_though_its_repr_raises(make):
+    with pytest.raises(TypeError, match="Nameless object"):
+        make(Nameless())
+
+
+def test_a_group_whose_result_cannot_be_computed_is_told():
+    groups = Stream([1, 1]).group_by(str).agg(n=count(), mean=mean_of(lambda n: 10**400))
+    with pytest.raises(OrchestratorError, match=r"^group_by \(merge\): 'mean' has no result \(key '1'\): OverflowError"):
+        groups.collect(engine="serial")
+
+
+def test_a_first_value_that_does_not_fit_is_told():
+    with pytest.raises(OrchestratorError, match=r"^reduce \(merge\): 'reduce' has no result .*: TypeError: "):
+        Stream([1, 2]).reduce(max, "a").collect(engine="serial")

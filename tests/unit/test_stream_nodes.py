@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator import Stream
 from orchestrator.errors import ConfigError, ItemError
 from orchestrator.graph.checkpoints import checkpoint_of, resume
 from orchestrator.graph.flow.node import NodeError
@@ -16,7 +17,7 @@ from orchestrator.streams.patterns.joining import Join, JoinOverflowError
 from orchestrator.streams.patterns.merging import InStep, PriorityMerge
 from orchestrator.streams.patterns.sorted_merging import MergeSorted
 from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Route, Tee
-from orchestrator.streams.patterns.timed.windows import TimeWindow, Window
+from orchestrator.streams.patterns.timed.windows import CountWindow, TimeWindow, Window
 from tests.support.nodes import Bench, SideSink
 
 
@@ -70,6 +71,22 @@ def test_a_key_gets_its_sink_when_it_is_first_seen():
         lambda: Demultiplex(str, ["a", "a"]),
         lambda: Join(str, how="outer"),
         lambda: Join(str, within_s=1),
+        lambda: Join(str, max_items="many"),
+        lambda: CountWindow("3"),
+        lambda: CountWindow(2.5),
+        lambda: CountWindow(2, None),
+        lambda: PriorityMerge([1, 2], ageing="old"),
+        lambda: Stream([]).broadcast("2"),
+        lambda: Stream([]).map_inline(None),
+        lambda: Stream([]).filter_inline(None),
+        lambda: Stream([]).flat_map_inline(None),
+        lambda: Stream([]).take_while(None),
+        lambda: Stream([]).top(1, smallest=3),
+        lambda: Stream([]).throttle(10**400),
+        lambda: Stream([]).window_by_time(1, None),
+        lambda: Stream([]).window_by_time_and_late(1, None),
+        lambda: Stream([]).window_by_session(1, None),
+        lambda: Stream([]).window_by_session(1, abs, key=3),
     ],
 )
 def test_what_can_not_be_used_is_refused(make):

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
 from orchestrator.graph.flow.ownership import copied, is_safe
-from orchestrator.option_values import one_of
+from orchestrator.option_values import one_of, whole
 from orchestrator.streams.patterns.calls import item_error
 from orchestrator.streams.patterns.event_time import in_seconds, length_in_seconds
 from orchestrator.streams.patterns.spill import Spill
 from orchestrator.streams.patterns.splitting import close_all
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +98,7 @@ class Join(Node):
         if (within_s is None) != (at is None) or (within_s is not None and not within_s >= 0):
             msg = f"{name}: give both within_s (at least 0 s) and at=, or neither; got within_s={within_s}, at={at}"
             raise ConfigError(msg)
-        if max_items is not None and max_items < 1:
-            msg = f"{name}: max_items must be at least 1 or None, not {max_items}"
-            raise ConfigError(msg)
+        whole(f"{name}: max_items", max_items, 1, none=True)
         super().__init__(name, inputs=2)
         self.in_turns = 0
         """Take so many items of each input in turn (0: as they come), so that the order of results is always the same.
@@ -328,7 +327,8 @@ class Join(Node):
     def _overflow(self, item: Any) -> None:
         if self.overflow == "error":
             msg = (
-                f"{self.name}: more than max_items={self.max_items} items wait for a partner (the last: {item!r:.80}); "
+                f"{self.name}: more than max_items={self.max_items} items wait for a partner (the last: "
+                f"{describe(item)}); "
                 'raise max_items, or choose overflow="evict" or "spill"'
             )
             raise JoinOverflowError(msg)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.graph.flow.node import ROOM, Node
+from orchestrator.option_values import whole
 from workers.errors.describe import describe
 
 if TYPE_CHECKING:
@@ -136,9 +137,7 @@ class PriorityMerge(Merge):
     def __init__(
         self, priorities: Sequence[float], *, ageing: int | None = None, name: str = "merge_by_priority"
     ) -> None:
-        if ageing is not None and ageing < 1:
-            msg = f"{name}: ageing must be at least 1 item or None, not {ageing}"
-            raise ConfigError(msg)
+        whole(f"{name}: ageing", ageing, 1, none=True)
         super().__init__(len(priorities), name=name)
         self.priorities = tuple(priorities)
         self.ageing = ageing

@@ -11,23 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.graph.flow.node import Node
+from orchestrator.option_values import flag, whole
 from orchestrator.streams.patterns.calls import apply, item_error, reached
 from orchestrator.streams.patterns.ordering import Descending
 from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def at_least(least: int, **given: Any) -> None:
-    """Refuse what is not a whole number of at least `least`.
-
-    Raises:
-        ConfigError: it is not; the text names it.
-    """
-    for name, number in given.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ConfigError(f"{name} must be a whole number of at least {least}, not {describe(number)}")
 
 
 class _EndsEarly(Node):
@@ -69,7 +59,7 @@ class Take(_EndsEarly):
     __slots__ = ("left",)
 
     def __init__(self, n: int, *, name: str = "take") -> None:
-        at_least(0, **{f"{name}: n": n})
+        whole(f"{name}: n", n, 0)
         super().__init__(name)
         self.left = n
         self.over = n == 0
@@ -145,7 +135,7 @@ class Skip(Node):
     __slots__ = ("left",)
 
     def __init__(self, n: int, *, name: str = "skip") -> None:
-        at_least(0, **{f"{name}: n": n})
+        whole(f"{name}: n", n, 0)
         super().__init__(name)
         self.left = n
 
@@ -257,7 +247,8 @@ class Top(Node):
     def __init__(
         self, n: int, key: Callable[[Any], Any] | None = None, *, smallest: bool = False, name: str = "top"
     ) -> None:
-        at_least(0, **{f"{name}: n": n})
+        whole(f"{name}: n", n, 0)
+        flag(f"{name}: smallest", smallest)
         super().__init__(name)
         self.n = n
         self.key = key

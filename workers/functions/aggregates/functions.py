@@ -14,6 +14,7 @@ from copy import deepcopy
 from functools import reduce
 from typing import Any
 
+from workers.errors.describe import describe
 from workers.functions.aggregates.sums import Sum
 
 _ATOMS = (int, float, str, bytes, bool, complex, type(None))
@@ -33,7 +34,7 @@ class Aggregate:
         None: the item itself.
         """
         if value is not None and not callable(value):
-            raise TypeError(f"an aggregate takes a function of an item, not {value!r}")
+            raise TypeError(f"an aggregate takes a function of an item, not {describe(value)}")
         self.value = value
 
     adds = False
@@ -194,7 +195,7 @@ class Folded(Aggregate):
         super().__init__(value)
         for name, each in (("function", function), ("combine", combine)):
             if not callable(each):
-                raise TypeError(f"the {name} of a fold must take two values, not be {each!r}")
+                raise TypeError(f"the {name} of a fold must take two values, not be {describe(each)}")
         self.function, self.initial, self.combine = function, initial, combine
 
     @property

@@ -85,10 +85,12 @@ class GroupMerge(Gathering):
                 there[number] = aggregate.merged(there[number], fresh[number])
         except Exception as cause:
             label = self._labels[number][0]
-            raise OrchestratorError(
-                f"{self.name}: two parts of {label!r} can't be merged (key {describe(key)}): "
-                f"{type_name(type(cause))}: {text_of(cause)}"
-            ) from cause
+            raise self._failed(f"two parts of {label!r} can't be merged", key, cause) from cause
+
+    def _failed(self, what: str, key: Any, cause: Exception) -> OrchestratorError:
+        return OrchestratorError(
+            f"{self.name}: {what} (key {describe(key)}): {type_name(type(cause))}: {text_of(cause)}"
+        )
 
     def held_bytes(self) -> int:
         """Return at most about how much the table takes, measured when that would be too much."""
@@ -124,7 +126,14 @@ class GroupMerge(Gathering):
             yield [row for _, row in found]
 
     def _row_of(self, key: Any, parts: list[Any]) -> Any:
-        return self._row(key, [each.result(part) for (_, each), part in zip(self._labels, parts, strict=True)])
+        results: list[Any] = []
+        try:
+            for (_, aggregate), part in zip(self._labels, parts, strict=True):
+                results.append(aggregate.result(part))
+            return self._row(key, results)
+        except Exception as cause:
+            label = self._labels[min(len(results), len(self._labels) - 1)][0]
+            raise self._failed(f"{label!r} has no result", key, cause) from cause
 
     def _runs_of(self, places: list[int], depth: int) -> Iterator[list[int]]:
         """Merge a partition, write its rows, and yield the places of each run of them, which is in order."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.graph.flow.node import ROOM
+from orchestrator.option_values import flag
 from orchestrator.streams.patterns.gathered.gathering import MEMORY, Gathering
 from orchestrator.streams.patterns.gathered.store import BLOCK_BYTES, bytes_of
 from orchestrator.streams.patterns.ordering import safe_counts, sort_by
@@ -38,6 +39,7 @@ class SortMerge(Gathering):
     __slots__ = ("_bytes", "_held", "_reverse", "_runs")
 
     def __init__(self, *, reverse: bool = False, memory: int | str = MEMORY, name: str = "sort") -> None:
+        flag(f"{name}: reverse", reverse)
         super().__init__(name, memory, "the items to be sorted")
         self._reverse = reverse
         self._held: list[Run] = []

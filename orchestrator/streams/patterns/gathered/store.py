@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.graph.flow.segment import Segment, on_disk
+from workers.errors.describe import text_of
 
 BLOCK_BYTES = 1 << 18
 """About how much of a list stands in one piece: as much of each is in memory while many are merged."""
@@ -44,7 +45,8 @@ class Store:
         try:
             data = pickle.dumps(piece, pickle.HIGHEST_PROTOCOL)
         except Exception as error:
-            raise OrchestratorError(f"{self._what} exceed memory and can't be pickled to disk: {error}") from error
+            told = text_of(error)
+            raise OrchestratorError(f"{self._what} exceed memory and can't be pickled to disk: {told}") from error
         with self._on_disk():
             if self._segment is None:
                 self._segment = Segment(self.path)
