@@ -360,3 +360,42 @@ def test_a_group_whose_result_cannot_be_computed_is_told():
 def test_a_first_value_that_does_not_fit_is_told():
     with pytest.raises(OrchestratorError, match=r"^reduce \(merge\): 'reduce' has no result .*: TypeError: "):
         Stream([1, 2]).reduce(max, "a").collect(engine="serial")
+
+
+def sorted_runs(numbers):
+    """Runs of 50 by the last digits, and a node that takes 4 KiB of them."""
+    sorting = Sorting(last_digits, reverse=False)
+    runs = [sorting.together([(last_digits(n), n) for n in numbers[k : k + 50]])[0] for k in range(0, len(numbers), 50)]
+    return SortMerge(memory="4K"), runs, sorted(numbers, key=last_digits)
+
+
+def grouped_parts(numbers):
+    aggregates = [("n", count())]
+    grouping = Grouping(last_digits, [count()])
+    parts = [grouping.together([(last_digits(n), n) for n in numbers[k : k + 50]])[0] for k in range(0, len(numbers), 50)]
+    rows = [(digits, sum(last_digits(n) == digits for n in numbers)) for digits in dict.fromkeys(map(last_digits, numbers))]
+    return GroupMerge(aggregates, lambda key, found: (key, *found), memory="4K"), parts, rows
+
+
+def last_digits(number):
+    return number * 7919 % 1000
+
+
+@pytest.mark.parametrize("made", [sorted_runs, grouped_parts])
+def test_what_gathers_on_disk_continues_in_the_middle_of_its_results(made, tmp_path):
+    numbers = list(range(3000))
+    node, parts, expected = made(numbers)
+    node.keep_written(str(tmp_path / "node"), "secret")
+    first = Bench(node, [parts], [100])
+    while len(first.drains[0].got) < 300:
+        first.turn([10])
+    state = pickle.dumps(node.snapshot())
+    node.failed = True
+    node.close()
+    assert list(tmp_path.iterdir())  # for the run that continues
+    node, _, _ = made([])
+    node.keep_written(str(tmp_path / "node"), "secret")
+    node.restore(pickle.loads(state))
+    (rest,) = Bench(node, [[]]).run()
+    assert first.drains[0].got + rest == expected
+    assert not list(tmp_path.iterdir())

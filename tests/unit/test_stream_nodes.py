@@ -17,6 +17,7 @@ from orchestrator.streams.patterns.joining import Join, JoinOverflowError
 from orchestrator.streams.patterns.merging import InStep, PriorityMerge
 from orchestrator.streams.patterns.sorted_merging import MergeSorted
 from orchestrator.streams.patterns.splitting import Broadcast, Demultiplex, Route, Tee
+from orchestrator.streams.patterns.timed.sessions import SessionWindow
 from orchestrator.streams.patterns.timed.windows import CountWindow, TimeWindow, Window
 from tests.support.nodes import Bench, SideSink
 
@@ -274,3 +275,22 @@ def test_in_the_middle_of_an_iterable_a_run_can_be_resumed(sizes, room, turns, a
     resume(second.node, pickle.loads(pickle.dumps(checkpoint_of(first.node))))
     assert first.drains[0].got + second.run()[0] == [each for size in sizes for each in range(size)]
     first.node.close()
+
+
+def test_equal_keys_of_a_later_input_wait_for_those_that_an_earlier_one_may_still_bring():
+    pairs = [[(1, 0), (1, 1), (1, 2)], [(1, 3), (1, 4)]]
+    (got,) = Bench(MergeSorted(2, key=lambda pair: pair[0]), pairs).run([[1, 1]] * 3)
+    assert got == [*pairs[0], *pairs[1]]
+
+
+@pytest.mark.parametrize("make", [SessionWindow, TimeWindow])
+def test_what_is_late_stays_late_in_a_run_that_is_resumed(make):
+    before = make(5, float)
+    Bench(before, [[100, 1]]).turn([2])
+    assert before.late_items == 1
+    sink = SideSink()
+    after = make(5, float, late=GivenSink(sink))
+    after.restore(pickle.loads(pickle.dumps(before.snapshot())))
+    (windows,) = Bench(after, [[2]]).run()
+    assert (after.late_items, [window.items for window in windows]) == (2, [[100]])
+    assert (sink.got, sink.closes) == ([2], 1)
