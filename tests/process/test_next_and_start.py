@@ -119,5 +119,6 @@ def test_what_can_not_start_says_so(shared):
     for results in (late, closed):
         with pytest.raises(ClosedError):
             results.start()
+        assert "ended" in repr(results)
     with pytest.raises(ConfigError, match="timeout"):
         shared.map(double, [1]).start().next("soon")
