@@ -1,6 +1,8 @@
 """Chunk sizes, whatever is measured."""
 
-from hypothesis import given, settings
+import copy
+
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.engine.core.chunking import (
@@ -102,3 +104,28 @@ def test_fixed_chunks_travel_together_only_when_they_are_short(chunk, item_s, ro
     long = chunk * item_s >= LONG_S
     if together < MAX_COALESCED and (together + 1) * chunk <= min(MAX_CHUNK_BYTES, share) and not long:
         assert (together + 1) * chunk * item_s >= 0.9999 * COALESCED_S
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("observe"), st.integers(0, 100), st.floats(0, 1), st.integers(0, 10**7)),
+    st.tuples(st.just("expect"), st.sampled_from([1e-7, 1e-4, 1.0])),
+    st.tuples(st.just("pin")),
+    st.tuples(st.just("keep_apart")),
+    st.tuples(st.just("workers"), st.integers(1, 400)),
+)
+
+
+@example("auto", 10, [("expect", 1e-7)])
+@given(st.sampled_from(["auto", 1, 7]), st.sampled_from([None, 10, 10**6]), st.lists(OPERATIONS, max_size=8))
+def test_a_size_follows_all_that_changes_it(chunk, total, operations):
+    """It is kept until something changes: the same as worked out anew."""
+    sizer = ChunkSizer(chunk, 2, total)
+    for name, *values in operations:
+        sizer.next_size(0)
+        if name == "workers":
+            sizer.workers = values[0]
+        else:
+            getattr(sizer, name)(*values)
+        anew = copy.copy(sizer)
+        anew._most = 0
+        assert sizer.next_size(0) == anew.next_size(0)
