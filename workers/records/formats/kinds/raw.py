@@ -1,4 +1,4 @@
-"""Bytes in blocks of one size."""
+"""What is read as it is: bytes in blocks of one size, and whole files, of which the function gets the names."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from workers.records.ranges import Raw
 
 
+class _AsItIs(Format):
+    is_text: ClassVar[bool] = False
+    is_raw: ClassVar[bool] = True
+
+
 @register
 @dataclass(frozen=True)
-class Blocks(Format):
+class Blocks(_AsItIs):
     """A record is so many bytes."""
 
     name: ClassVar[str] = "blocks"
     told: ClassVar[str] = "raw bytes"
-    is_text: ClassVar[bool] = False
     unit: ClassVar[str] = "block"
-    is_raw: ClassVar[bool] = True
     holds: ClassVar[tuple[type, ...]] = (bytes,)
 
     def cut(self, file: PlainFile, block_bytes: int, most_bytes: int) -> Cuts:
@@ -46,3 +49,14 @@ class Blocks(Format):
     def letter(self, item: Any, head: Callable[[], Head | None]) -> tuple[bytes, Head | None]:  # noqa: ARG002 - as above
         """Return the bytes."""
         return as_bytes(item), None
+
+
+@register
+@dataclass(frozen=True)
+class Files(_AsItIs):
+    """A record is the path of a file."""
+
+    name: ClassVar[str] = "files"
+    told: ClassVar[str] = "the path itself"
+    unit: ClassVar[str] = "file"
+    holds: ClassVar[tuple[type, ...]] = (str,)
