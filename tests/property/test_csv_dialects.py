@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
+from workers.records.formats.format import FormatError
 from workers.records.formats.registry import find
 
 PIECES = st.sampled_from(["a", "bc", "ä", "€", ";", ",", "\t", "|", '"', "'", '""', "''", "\n", "\r\n", "\r", "x y", "\u0a0d", "\ufeff"])
 TEXTS = st.lists(PIECES, max_size=50).map("".join)
+NO_REPR = type("NoRepr", (), {"__repr__": lambda self: 1 / 0})()
 FIELDS = st.text(st.sampled_from("ab;,\t|\"'\n€ä "), max_size=5)
 
 
@@ -101,19 +104,23 @@ def test_a_line_that_is_not_of_the_encoding_is_named(folder, encoding):
     assert found.values == ["one", "three"]
     (error,) = found.bad
     assert error.line_index == 1
-    assert f"is not {encoding}" in str(error)
+    assert f" not {encoding}" in str(error)
+    assert (" byte 0x" in f" {error}") == (encoding != "utf-16"), "recoded bytes are not those of the file"
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"delimiter": ";;"}, "delimiter must be one ASCII character, not ';;'"),
+        ({"delimiter": ";;"}, "delimiter must be one ASCII character, or auto or tab, not ';;'"),
         ({"delimiter": ";", "quote": ";"}, "both ';'"),
-        ({"encoding": "utf-99"}, "unknown encoding: 'utf-99'"),
-        ({"encoding": "base64"}, "unknown encoding: 'base64'"),
-        ({"header": "a,b,a"}, "each name of a column once"),
+        ({"encoding": "utf-99"}, "unknown encoding of text: 'utf-99'"),
+        ({"encoding": "base64"}, "unknown encoding of text: 'base64'"),
+        ({"header": "a,b,a"}, "each of them once"),
+        ({"encoding": "idna"}, "unknown encoding of text: 'idna'"),
+        ({"encoding": "a\0b"}, "unknown encoding of text: "),
+        *(({option: value}, f"{option} must be ") for option in ("delimiter", "quote", "header", "errors", "encoding") for value in (["x", "x"], NO_REPR)),
     ],
 )
 def test_options_that_can_not_be_are_refused(options, said):
-    with pytest.raises(Exception, match=said.replace("(", "\\(")):
+    with pytest.raises(FormatError, match=re.escape(said)):
         find("csv", **options)

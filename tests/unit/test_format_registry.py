@@ -1,5 +1,6 @@
 """A format is found by its name or the ending of a file's name; those of other packages only when they are asked for."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ def test_the_name_of_a_file_tells_its_format():
     names = {"a.csv": "csv", "A.TSV.gz": "csv", "b.ndjson": "jsonl", "c": "lines", "d.txt": "lines", "x.csv/y": "lines"}
     assert {name: format_to_write(None, name).name for name in names} == names
     assert format_to_write(None, "a.tsv").delimiter == "\t"
+    assert registry.find("csv").of_file("A.TSV.gz").delimiter == "\t"
+    assert format_to_read(None, ["https://host/a.parquet.gz?token=a/b.c"]).name == "parquet"
+    assert format_to_write(None, "a.csv?b").name == "lines", "a file's name may have a question mark"
     assert format_to_read(None, ["a.csv"]).name == "lines", "text is read as lines unless a format is given"
 
 
@@ -60,13 +64,20 @@ def test_the_name_of_a_file_tells_its_format():
     [
         (lambda: format_to_read("jsnl", []), "there is no format 'jsnl'; did you mean 'jsonl'"),
         (lambda: format_to_write("blocks", "out"), "blocks is a format to read, not to write"),
-        (lambda: format_to_read("jsonl", [], header=False), "header is not an option of the format jsonl; it is one of csv"),
+        (lambda: format_to_read("jsonl", [], header=False), "header is not an option of the format jsonl, but of csv: give --format csv (format=)"),
         (lambda: format_to_read("csv", [], errors="ignore"), "errors must be 'strict' or 'replace', not 'ignore'"),
     ],
 )
 def test_mistakes_are_told(call, said):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
         call()
+
+
+def test_a_format_of_another_package_that_can_not_be_loaded_is_named(installed, monkeypatch):
+    broken = metadata.EntryPoint("gone", "no_such_module", "orchestrator.formats")
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [broken])
+    with pytest.raises(ConfigError, match=r"can't load the format gone \(no_such_module\).*uninstall"):
+        format_to_read("gone", [])
 
 
 def test_no_package_is_loaded_before_it_is_needed():

@@ -24,6 +24,7 @@ from orchestrator.pool.size.sizing import Sizing, sizing_of
 from orchestrator.record_formats import readable
 from orchestrator.settings import START_METHODS, StartMethod, parse_limit, parse_size
 from orchestrator.sinks.disk.output_file import is_standard_output
+from workers.errors.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,8 +182,8 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         "--output-format",
         metavar="NAME",
         help="lines: text and bytes as they are, anything else as JSON; jsonl: one JSON value per line, text too; csv: "
-        "dicts and lists as rows (default: by the output's suffix, .csv or .jsonl; else csv if the input is CSV, "
-        "otherwise lines)",
+        "dicts and lists as rows; parquet, arrow: dicts and tables as rows of a table (default: what the output's "
+        "suffix says, as .csv or .jsonl; else csv if the input is CSV, otherwise lines)",
     )
     add("--flat", action="store_true", help="the function returns an iterable of records instead of one record")
     add(
@@ -321,13 +322,13 @@ def _reading_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _storage_options(given: Sequence[str]) -> dict[str, str]:
     pairs = [each.partition("=") for each in given]
-    for name, mark, _ in pairs:
+    for each, (name, mark, _) in zip(given, pairs, strict=True):
         if not name or not mark:
-            raise ConfigError(f"--storage-option takes NAME=VALUE, not {name!r}")
+            raise ConfigError(f"--storage-option takes NAME=VALUE, not {describe(each)}")
     return {name: value for name, _, value in pairs}
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"--chunk must be auto or a whole number of at least 1, not {text!r}")
+        raise ConfigError(f"--chunk must be auto or a whole number of at least 1, not {describe(text)}")
     return int(text)

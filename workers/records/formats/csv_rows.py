@@ -170,7 +170,6 @@ class RowEnds:
         return 0
 
 
-
 def last_line_end(data: bytes, start: int, end: int) -> int:
     """Return the offset behind the last line end in data[start:end], or 0 if there is none.
 
@@ -192,4 +191,3 @@ def _next_line_end(data: bytes, start: int) -> int:
     if feed >= 0 and not 0 <= bare < feed:
         return feed + 1
     return len(data) if bare < 0 else min(bare + 2, len(data))
-

@@ -24,10 +24,12 @@ def normalized(name: str) -> str:
 
     Raises:
         LookupError: Python knows no such encoding of text.
+        ValueError: it can't be a name, or is not for reading.
     """
     codec = codecs.lookup(name)
     if not getattr(codec, "_is_text_encoding", True):
         raise LookupError(f"{name} is no encoding of text")
+    codecs.getincrementaldecoder(name)("replace").decode("\n".encode(name), final=True)  # "idna" and "undefined" can't
     return "utf-8" if codec.name in _UTF_8 else codec.name
 
 

@@ -114,8 +114,8 @@ class Format:
             raise FormatError(f"encoding must be a text, not {describe(self.encoding)}")
         try:
             object.__setattr__(self, "encoding", encodings.normalized(self.encoding))
-        except LookupError:
-            raise FormatError(f"unknown encoding: {self.encoding!r}") from None
+        except (LookupError, ValueError):
+            raise FormatError(f"unknown encoding of text: {describe(self.encoding)}") from None
         if self.errors not in _ERRORS:
             hint = did_you_mean(self.errors, _ERRORS)
             raise FormatError(f"errors must be 'strict' or 'replace', not {describe(self.errors)}{hint}")
@@ -235,6 +235,21 @@ class Format:
         In the coordinator.
         """
         return Composer()
+
+
+def column_names(option: str, given: Any) -> tuple[str, ...]:
+    """Return the names of columns that an option has, as a sequence or as "a,b".
+
+    Raises:
+        FormatError: they are no names, or one stands there twice.
+    """
+    try:
+        names = tuple(given.split(",") if isinstance(given, str) else given)
+    except TypeError:
+        names = ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise FormatError(f"{option} must be names of columns, each of them once, not {describe(given)}")
+    return names
 
 
 def as_bytes(item: Any) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from workers.errors.describe import describe
+from workers.errors.describe import describe, text_of, type_name
 from workers.errors.nearest import did_you_mean
 from workers.records import file_names
 
@@ -80,8 +80,7 @@ def of_name(path: str, *, others: bool = True) -> Format | None:
 
     `others`: whether those of other packages count.
     """
-    plain = file_names.without_compression(path).lower()
-    ending = plain[plain.rfind(".") :] if "." in plain.rpartition("/")[2] else ""
+    ending = file_names.ending_of(path)
 
     def search() -> Format | None:
         return next(
@@ -107,7 +106,7 @@ def _found(search: Callable[[], _T | None]) -> _T | None:
 
 def _has_it(option: str) -> str:
     having = [name for name, kind in known().items() if option in {each.name for each in fields(kind)}]
-    return f"; it is one of {', '.join(having)}" if having else ""
+    return f", but of {' and '.join(having)}: give --format {' or '.join(having)} (format=)" if having else ""
 
 
 @cache
@@ -127,7 +126,11 @@ def _load_others() -> bool:
         try:
             found = point.load()
         except Exception as error:
-            raise UnknownFormatError(f"can't load the format {point.name} ({point.value}): {error}") from error
+            said = " ".join(text_of(error).split()) or type_name(type(error))
+            raise UnknownFormatError(
+                f"can't load the format {point.name} ({point.value}) of an installed package: {said}; mend that "
+                "package or uninstall it"
+            ) from error
         if isinstance(found, type):
             register(found)
     return bool(points)

@@ -48,24 +48,35 @@ def decoded(
         return str(raw.data, encoding, errors), []
     except UnicodeDecodeError as error:
         first = error
-    data = bytes(raw.data)
+    data, recoded = bytes(raw.data), encoding != told
     if not skip:
-        raise _undecodable(raw, first, told, line_ends.number_in(data[: first.start]), first.start)
+        number = line_ends.number_in(data[: first.start])
+        raise _undecodable(raw, first, told, number, first.start, recoded=recoded)
     bad, offset, lines = [], 0, []
     for index, line in enumerate(line_ends.lines(data)):
         try:
             lines.append(line.decode(encoding))
         except UnicodeDecodeError as error:
-            bad.append(_undecodable(raw, error, told, index, offset + error.start))
+            bad.append(_undecodable(raw, error, told, index, offset + error.start, recoded=recoded))
             lines.append(line_ends.end.decode())
         offset += len(line)
     return "".join(lines), bad
 
 
-def _undecodable(raw: Raw, error: UnicodeDecodeError, told: str, line_index: int, index: int) -> SplitError:
-    name = "UTF-8" if told == "utf-8" else told
-    said = f"byte 0x{error.object[error.start]:02x} at offset {raw.start + index} is not {name} ({error.reason})"
-    return SplitError(f"{said}; --errors replace substitutes such bytes", line_index, index, undecodable=True)
+def _undecodable(
+    raw: Raw, error: UnicodeDecodeError, told: str, line_index: int, index: int, *, recoded: bool
+) -> SplitError:
+    if not recoded:
+        name = "UTF-8" if told == "utf-8" else told
+        said = f"byte 0x{error.object[error.start]:02x} at offset {raw.start + index} is not {name} ({error.reason})"
+    else:  # these bytes are not the file's
+        said = f"the line has bytes that are not {told}"
+    return SplitError(
+        f"{said}; give the file's --encoding (encoding=), or --errors replace (errors=) to substitute such bytes",
+        line_index,
+        index,
+        undecodable=True,
+    )
 
 
 def without_bad(records: Records, lines: list[str], bad: list[SplitError], *, blank_too: bool) -> Records:
@@ -92,7 +103,8 @@ def without_long(raw: Raw, line_ends: LineEnds, split: Callable[[Raw], Records],
         bad.append(_too_long(limit, line_ends.number_in(data), len(data)))
     if bad and not skip:
         raise bad[0]
-    kept = [index for index in range(len(spans)) if index not in set(long)] if long else range(len(spans))
+    gone = set(long)
+    kept = [index for index in range(len(spans)) if index not in gone] if long else range(len(spans))
     return Records(
         [records.values[index] for index in kept],
         records.parse,

@@ -27,6 +27,7 @@ from workers.records.blocks import (
     RecordFailure,
 )
 from workers.records.formats import registry
+from workers.records.formats.format import FormatError
 from workers.records.formats.output import FAILED, Output, ResultError
 from workers.records.ranges import Raw
 from workers.records.reading.positions import Located, UnreadableError, read
@@ -194,11 +195,12 @@ class _ChunkRun:
         path = self._chunk.origin.path
         try:
             return read(self._chunk, self._runner.record_format)
-        except UnreadableError as error:
+        except (UnreadableError, FormatError) as error:
             said, name = str(error), "OSError"
-        except (OSError, MemoryError) as error:
-            said = f"can't be read: {getattr(error, 'strerror', None) or 'there is not enough memory'}"
-            name = type(error).__name__
+        except MemoryError:
+            said, name = "can't be read: there is not enough memory", "MemoryError"
+        except OSError as error:
+            said, name = f"can't be read: {error.strerror or error}", type(error).__name__
         self._keep(RecordFailure(path, None, None, name, said, ""))
         self._unreadable = True
         return Raw(path, b"", getattr(self._chunk, "start", 0), None, self._chunk.origin.last_of_file)

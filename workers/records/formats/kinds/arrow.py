@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from workers.errors.describe import describe
+from workers.errors.nearest import did_you_mean
 from workers.records.blocks import Block, Head
 from workers.records.formats.composing import Composer, Names
-from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range
+from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range, column_names
 from workers.records.formats.kinds._table_output import TableComposer, TableEncoder
 from workers.records.formats.registry import register
 from workers.records.formats.tables import (
@@ -34,7 +36,6 @@ from workers.records.records import PlacedRecords
 if TYPE_CHECKING:
     from workers.records.blocks import ByteRange
     from workers.records.remote import RemoteFile
-
 
 
 class Group(NamedTuple):
@@ -74,12 +75,11 @@ class _Rows(Format):
     def __post_init__(self) -> None:
         """Check the options, and that pyarrow is there."""
         super().__post_init__()
-        if isinstance(self.columns, str):
-            object.__setattr__(self, "columns", tuple(self.columns.split(",")))
-        elif self.columns is not None:
-            object.__setattr__(self, "columns", tuple(self.columns))
+        if self.columns is not None:
+            object.__setattr__(self, "columns", column_names("columns", self.columns))
         if self.as_ not in AS:
-            raise FormatError(f"as must be one of {', '.join(AS)}, not {self.as_!r}")
+            hint = did_you_mean(self.as_, AS)
+            raise FormatError(f"as must be one of {', '.join(AS)}, not {describe(self.as_)}{hint}")
         try:
             arrow()
             if self.as_ in {"pandas", "polars"}:
@@ -162,17 +162,17 @@ class _Rows(Format):
         for number, group in enumerate(self.groups(reader)):
             start, end = max(chunk.start - at, 0), min(chunk.end - at, group.rows)
             if start < end:
-                table = self._kept(reader, number, key)
+                table = self._kept(path, reader, number, key)
                 found.append(table.slice(start, end - start))
             at += group.rows
         return found[0] if len(found) == 1 else pa.concat_tables(found)
 
-    def _kept(self, reader: Any, number: int, key: Any) -> Any:
+    def _kept(self, path: str, reader: Any, number: int, key: Any) -> Any:
         """Return a group, which may be the one that was read last."""
         cached = _last.get("group")
         if key[0] is not None and cached is not None and cached.key == (key, number):
             return cached.table
-        table = self.group(reader, number)
+        table = _whole(path, lambda: self.group(reader, number), self.name)
         _last["group"] = _Cached((key, number), table)
         return table
 
@@ -207,7 +207,7 @@ class Parquet(_Rows):
     def open(self, path: str, fd: Handle) -> Any:
         """Return a reader of the file."""
         pq = arrow("pyarrow.parquet")
-        return _opened(path, lambda: pq.ParquetFile(_source(fd)), self.name)
+        return _whole(path, lambda: pq.ParquetFile(_source(fd)), self.name)
 
     def groups(self, reader: Any) -> list[Group]:
         """Return the row groups."""
@@ -241,7 +241,7 @@ class ArrowFile(_Rows):
     def open(self, path: str, fd: Handle) -> Any:
         """Return a reader of the file."""
         ipc = arrow("pyarrow.ipc")
-        return _opened(path, lambda: _Batches(ipc, _source(fd)), self.name)
+        return _whole(path, lambda: _Batches(ipc, _source(fd)), self.name)
 
     def groups(self, reader: Any) -> list[Group]:
         """Return the record batches."""
@@ -319,12 +319,20 @@ class _Ranged(io.RawIOBase):
         return data
 
 
-def _opened(path: str, make: Callable[[], Any], name: str) -> Any:
+def _whole(path: str, read: Callable[[], Any], name: str) -> Any:
+    """Return what is read of a file.
+
+    Raises:
+        FormatError: it is damaged.
+        OSError: it can't be read.
+    """
     try:
-        return make()
+        return read()
     except (arrow().ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # pyarrow's own has no number
+            raise
         said = " ".join(str(error).split())
-        raise FormatError(f"{path} is not a whole file of {name}: {said}") from None
+        raise FormatError(f"{path} is not a whole {name} file: {said}") from None
 
 
 def _slices(groups: list[Group], block_bytes: int) -> Iterator[tuple[int, int]]:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from workers.errors.describe import describe
+from workers.records import file_names
 from workers.records.blocks import Head
 from workers.records.formats.columns import Columns, Rows
 from workers.records.formats.csv_rows import RowEnds
 from workers.records.formats.cutting import Cut, Pending
-from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range, as_bytes
+from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range, as_bytes, column_names
 from workers.records.formats.json_text import to_json
 from workers.records.formats.output import LineEncoder, ResultError
 from workers.records.formats.registry import register
@@ -53,25 +55,23 @@ class Csv(Format):
     suffixes: ClassVar[Mapping[str, Mapping[str, Any]]] = {".csv": {}, ".tsv": {"delimiter": "\t"}}
     writes: ClassVar[bool] = True
     line_ends: ClassVar[LineEnds] = LineEnds(b"\n", returns=True)
+    holds: ClassVar[tuple[type, ...]] = (dict, list, str, bytes)
 
     def __post_init__(self) -> None:
         """Check the options."""
         super().__post_init__()
-        if self.delimiter not in {None, "auto"}:
-            object.__setattr__(self, "delimiter", _character("delimiter", self.delimiter, {"\\t": "\t", "tab": "\t"}))
-        quote = None if self.quote in {None, "none", ""} else _character("quote", self.quote, {})
-        if quote is not None and quote == self.delimiter:
-            raise FormatError(f"the delimiter and the quotation mark are both {quote!r}")
+        delimiter = _character("delimiter", self.delimiter, {"auto": "auto", "tab": "\t", "\\t": "\t"})
+        quote = _character("quote", self.quote, {"none": None, "": None})
+        if quote is not None and quote == delimiter:
+            raise FormatError(f"the delimiter and the quotation mark are both {quote!r}; give another --quote (quote=)")
+        object.__setattr__(self, "delimiter", delimiter)
         object.__setattr__(self, "quote", quote)
         if not isinstance(self.header, bool):
-            names = tuple(self.header.split(",")) if isinstance(self.header, str) else tuple(self.header)
-            if not names or len(set(names)) < len(names):
-                raise FormatError(f"header must have each name of a column once, not {', '.join(map(str, names))!r}")
-            object.__setattr__(self, "header", names)
+            object.__setattr__(self, "header", column_names("header", self.header))
 
     def of_file(self, path: str) -> Csv:
         """Return the format with the delimiter that the name of a file tells, if none is given."""
-        tab = self.delimiter is None and path.lower().endswith(".tsv")
+        tab = self.delimiter is None and file_names.ending_of(path) == ".tsv"
         return replace(self, delimiter="\t") if tab else self
 
     # ---- cut ------------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class Csv(Format):
         before = len(data) - len(text)
         if self.delimiter == "auto" and not ended and len(data) < _HEAD_BYTES:
             return None
-        delimiter = _sniffed(text) if self.delimiter == "auto" else self.delimiter or ","
+        delimiter = _sniffed(text, self.quote) if self.delimiter == "auto" else self.delimiter or ","
         if self.header is not True:
             return Head(before, 0, self.header or None, (), delimiter)
         lines = _Lines(text)
@@ -209,11 +209,6 @@ class Csv(Format):
             return as_bytes(item) + b"\n", head()
         line = Rows(self._own_delimiter, quote).line(values)
         return line.encode("utf-8" if self.recodes else self.encoding, "surrogatepass"), found
-
-    @property
-    def holds(self) -> tuple[type, ...]:  # type: ignore[override]
-        """The types of records that a dead letter may have."""
-        return (dict, list, str, bytes)
 
     @property
     def _own_delimiter(self) -> str:
@@ -367,19 +362,23 @@ def _pieces(file: PlainFile, begin: int, block_bytes: int) -> Iterator[bytes]:
         begin += len(piece)
 
 
-def _character(option: str, value: Any, names: Mapping[str, str]) -> str:
-    found = names.get(value, value)
-    if not isinstance(found, str) or len(found) != 1 or not found.isascii() or found in "\r\n":
-        raise FormatError(f"{option} must be one ASCII character, not {value!r}")
-    return found
+def _character(option: str, value: Any, words: Mapping[str, str | None]) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in words:
+        return words[value]
+    if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in "\r\n":
+        others = " or ".join(filter(str.isalpha, words))
+        raise FormatError(f"{option} must be one ASCII character, or {others}, not {describe(value)}")
+    return value
 
 
-def _sniffed(data: bytes) -> str:
+def _sniffed(data: bytes, quote: str | None) -> str:
     """Return the delimiter of rows, a comma if there seems to be none."""
     text = data[:_HEAD_BYTES].decode("latin-1")
     whole = text[: text.rfind("\n") + 1] or text
     try:
-        return csv.Sniffer().sniff(whole, _CANDIDATES).delimiter
+        return csv.Sniffer().sniff(whole, _CANDIDATES.replace(quote or "", "")).delimiter
     except csv.Error:
         return ","
 
