@@ -163,6 +163,8 @@ class FileSource:
                 yield from self._cut_file(entry, index, self._format.of_file(entry.path))
             except (OrchestratorError, FormatError) as error:
                 yield self._unreadable(entry, index, str(error))
+            except OSError as error:  # of a server that fails for good
+                yield self._unreadable(entry, index, f"can't read {entry.path}: {error.strerror or error}")
 
     def _unreadable(self, entry: Input, file_index: int, why: str) -> Block:
         """Return a placeholder for the rest of a file that can't be read.

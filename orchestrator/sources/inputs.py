@@ -12,12 +12,14 @@ import errno
 import glob
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
+from workers.errors.describe import describe
 from workers.records import compression, file_names
 from workers.records.formats.format import PlainFile
 from workers.records.identity import FileChangedError, Identity, edges_of, identity_of
@@ -25,7 +27,7 @@ from workers.records.remote import RemoteError, RemoteIdentity, is_url, matches
 from workers.records.remote import identity_of as remote_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from workers.records.formats.format import Format
     from workers.records.ranges import Handle
@@ -57,7 +59,7 @@ def expand(inputs: Sequence[str], storage_options: Mapping[str, Any] | None = No
             twice.
     """
     found: list[Input] = []
-    options = tuple(sorted((storage_options or {}).items()))
+    options = options_of(storage_options)
     for name in inputs:
         if is_url(name):
             found.extend(_remote(name, options))
@@ -66,6 +68,18 @@ def expand(inputs: Sequence[str], storage_options: Mapping[str, Any] | None = No
     if sum(entry.path == STDIN for entry in found) > 1:
         raise ConfigError("standard input (-) can be given only once")
     return found
+
+
+def options_of(storage_options: Mapping[str, Any] | None) -> Options:
+    """Return the options of the file systems behind URLs, in a fixed order.
+
+    Raises:
+        ConfigError: they are no options by name.
+    """
+    given = {} if storage_options is None else storage_options
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"storage_options must be a dict of options by name, not {describe(given)}")
+    return tuple(sorted(given.items()))
 
 
 def _matches(name: str) -> list[str]:
@@ -92,7 +106,7 @@ def _remote(name: str, options: Options) -> list[Input]:
 
 def _look_at_url(url: str, options: Options) -> Input:
     file = remote_identity(url, options)
-    kind = file_names.compression_of(url.partition("?")[0])
+    kind = file_names.compression_of(url)
     try:
         compression.require(kind)
     except compression.CompressionError as error:

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from orchestrator import ConfigError, Stream
+
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
 
@@ -33,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self):
-        self.answer(200, b"", len(self.server.data))
+        self.answer(200 if self.path == "/in.txt" else 404, b"", len(self.server.data))
 
     def do_GET(self):
         data, asked = self.server.data, self.headers.get("Range")
@@ -41,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             start, end = map(int, re.findall(r"\d+", asked))
             self.server.ranges.append((start, end))
             data = data[start : end + 1]
-        fault = self.server.faults.pop(0) if self.server.faults else None
+        fault = 404 if self.path != "/in.txt" else self.server.faults.pop(0) if self.server.faults else None
         if isinstance(fault, int):
             self.answer(fault, b"", 0)
         else:
@@ -111,6 +113,38 @@ def test_what_is_not_there_is_one_line_before_anything_starts(http, tmp_path):
     assert done.returncode == 2
     assert done.stderr.count(b"\n") == 1
     assert b"nothing" in done.stderr
+
+
+def test_an_address_that_has_no_file_says_so(http, tmp_path):
+    url = http.url.replace("in.txt", "none.csv")
+    done = command(tmp_path, "f.py:up", url)
+    assert done.returncode == 2
+    assert done.stderr.decode() == f"orchestrator: can't read {url}: the server answered 404 Not Found\n"
+
+
+def test_an_address_that_can_not_be_written_to_says_so(http, tmp_path):
+    (tmp_path / "in").write_text("1\n")
+    done = command(tmp_path, "f.py:up", "in", "-o", http.url)
+    assert done.returncode == 2
+    assert b"can only be read" in done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["memory:/", "file:/"])
+def test_an_output_of_a_run_that_fails_leaves_nothing(tmp_path, scheme):
+    (tmp_path / "in").write_text("one\n")
+    done = command(tmp_path, "f.py:fail", "in", "-o", f"{scheme}{tmp_path}/out")
+    assert done.returncode == 1
+    assert b"stopped; nothing was written" in done.stderr
+    assert b"/cli/" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_a_file_system_may_hold_anything():
+    with pytest.raises(ConfigError, match=r"^can't read memory://none: No such file or directory$"):
+        Stream.read("memory://none", storage_options={"client_kwargs": {"a": []}})
+    for options in (["a"], {1: 2}, 5):
+        with pytest.raises(ConfigError, match="storage_options must be a dict"):
+            Stream.read("memory://none", storage_options=options)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import random
 import time
-from functools import cache
 from typing import Any, NamedTuple, cast
 
 TRIES = 5
@@ -20,6 +20,8 @@ FIRST_DELAY_S = 0.2
 """Before the second try; it doubles from try to try, and chance takes up to half of it away."""
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
 """What no further try will change."""
+_TRY_LATER = {408, 425, 429}
+"""Answers of HTTP that blame the request, but may change."""
 Options = tuple[tuple[str, Any], ...]
 
 
@@ -48,7 +50,7 @@ def file_system(url: str, options: Options = ()) -> tuple[Any, str]:
     except ImportError as error:
         more = "" if "fsspec" in str(error) else f" ({' '.join(str(error).split())})"
         raise RemoteError(f"{url} needs the extra: pip install 'orchestrator-pool[fsspec]'{more}") from None
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise RemoteError(f"can't use {url}: {' '.join(str(error).split())}") from None
 
 
@@ -77,7 +79,7 @@ class RemoteFile:
     def __init__(self, url: str, options: Options, size_bytes: int) -> None:
         self._url = url
         self.size_bytes = size_bytes
-        self._fs, self._path = _opened(url, options)
+        self._fs, self._path = file_system(url, options)
 
     def pread(self, size: int, offset: int) -> bytes:
         """Return bytes as `os.pread` does, all that there are.
@@ -100,11 +102,6 @@ class RemoteFile:
         return cast("bytes", tried(self._url, read))
 
 
-@cache
-def _opened(url: str, options: Options) -> tuple[Any, str]:
-    return file_system(url, options)
-
-
 def tried(url: str, call: Any) -> Any:
     """Return what a call gives, tried again with back-off if the server fails, throttles or cuts.
 
@@ -114,17 +111,37 @@ def tried(url: str, call: Any) -> Any:
     for number in range(1, TRIES + 1):
         try:
             return call()
-        except _FINAL as error:
-            raise OSError(getattr(error, "errno", None) or errno.EIO, _reason(error), url) from None
         except Exception as error:  # each file system has errors of its own
+            cause = _cause(url, error)
+            if _is_final(cause):
+                raise OSError(getattr(cause, "errno", None) or errno.EIO, _reason(cause), url) from None
             if number == TRIES:
-                raise OSError(errno.EIO, f"gave up after {TRIES} tries: {_reason(error)}", url) from None
+                raise OSError(errno.EIO, f"gave up after {TRIES} tries: {_reason(cause)}", url) from None
             time.sleep(FIRST_DELAY_S * 2 ** (number - 1) * random.uniform(0.5, 1))  # noqa: S311 - to spread tries
     raise AssertionError
 
 
+def _cause(url: str, error: BaseException) -> BaseException:
+    """Return what has failed: the file system of http calls any failure "not found" where it asks for the size."""
+    if url.startswith("http") and isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
+
+
+def _is_final(error: BaseException) -> bool:
+    """Tell whether no further try will change that."""
+    status = getattr(error, "status", None)
+    return isinstance(error, _FINAL) or (isinstance(status, int) and 400 <= status < 500 and status not in _TRY_LATER)
+
+
 def _reason(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    """Say why, in one line and without the URL."""
+    said = getattr(error, "strerror", None)
+    if isinstance(status := getattr(error, "status", None), int):
+        said = f"the server answered {status} {getattr(error, 'message', '')}"
+    elif said is None and isinstance(error, FileNotFoundError):
+        said = os.strerror(errno.ENOENT)  # its text is the path alone
+    return " ".join(str(said or error).split()) or type(error).__name__
 
 
 def identity_of(url: str, options: Options) -> RemoteIdentity:
@@ -134,7 +151,7 @@ def identity_of(url: str, options: Options) -> RemoteIdentity:
         RemoteError: it can't be used.
         OSError: it isn't there, or the server fails.
     """
-    fs, path = _opened(url, options)
+    fs, path = file_system(url, options)
     info = tried(url, lambda: fs.info(path))
     if info.get("type") == "directory":
         raise RemoteError(f"{url} is a folder; name the files in it, as in {url.rstrip('/')}/*")
@@ -146,6 +163,6 @@ def identity_of(url: str, options: Options) -> RemoteIdentity:
 
 def matches(pattern: str, options: Options) -> list[str]:
     """Return the URLs that a pattern stands for, in order."""
-    fs, path = _opened(pattern, options)
+    fs, path = file_system(pattern, options)
     found = tried(pattern, lambda: fs.glob(path, detail=True))
     return sorted(fs.unstrip_protocol(name) for name, info in found.items() if info.get("type") != "directory")

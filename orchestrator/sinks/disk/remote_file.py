@@ -64,7 +64,10 @@ class RemoteOutput:
         if self._file is not None and not self._final:
             with suppress(Exception):  # whatever the server makes of it, the output is not visible
                 self._file.discard()
-            self._file.closed = True  # or its finalizer would send the rest
+            try:
+                self._file.closed = True  # or its finalizer would send the rest
+            except AttributeError:  # a file of the system, or in memory: nothing is left to send
+                self._file.close()
             self._file = None
 
     discard = abort
@@ -98,4 +101,6 @@ class RemoteOutput:
             return call()
         except Exception as error:  # each file system has errors of its own
             said = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, NotImplementedError):
+                said = "files behind such URLs can only be read"
             raise OrchestratorError(f"can't write to {self.path}: {said}") from error
