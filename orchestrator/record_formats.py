@@ -48,12 +48,11 @@ def format_to_write(name: str | None, path: str) -> Format:
     Raises:
         ConfigError: there is no such format, or it can't be written.
     """
-    form = _named(path)
-    if name is None and (form is None or not form.writes):
-        name = "lines"
-    if name is not None and (form is None or form.name != name):
-        form = _find(name, {})
-    assert form is not None  # noqa: S101 - for the type checker
+    named = _named(path)
+    if name is None:
+        form = named if named is not None and named.writes else _find("lines", {})
+    else:
+        form = named if named is not None and named.name == name else _find(name, {})
     if not form.compresses and compression_of(path):
         raise ConfigError(f"can't write {path}: {form.name} compresses inside; leave out {path[path.rfind('.') :]}")
     if not form.writes:
@@ -61,13 +60,13 @@ def format_to_write(name: str | None, path: str) -> Format:
     return form
 
 
-def refuse_unresumable(form: Format | None, path: str, *, resumes: bool) -> None:
+def refuse_unresumable(form: Format, path: str) -> None:
     """Refuse a checkpoint of an output that can't be continued.
 
     Raises:
-        ConfigError: `resumes`, and it can't.
+        ConfigError: it can't.
     """
-    if resumes and form is not None and not form.resumes:
+    if not form.resumes:
         raise ConfigError(
             f"{path} can't be resumed, as {form.name} is written as a whole; run without a checkpoint, or "
             "write JSON lines"

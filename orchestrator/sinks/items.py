@@ -66,7 +66,7 @@ class ItemEncoder:
         Raises:
             ConfigError: it can't.
         """
-        refuse_unresumable(self._format, self._path, resumes=True)
+        refuse_unresumable(self._format, self._path)
 
     def snapshot(self) -> Any:
         """Return what is needed to continue."""

@@ -130,9 +130,10 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
 
         named = [paths] if isinstance(paths, str) or hasattr(paths, "__fspath__") else list(paths)
         names = [str(name) for name in named]
+        inputs = expand(names, storage_options)
         form = format_to_read(
             format,
-            names,
+            [entry.path for entry in inputs],
             encoding=encoding,
             errors=errors,
             delimiter=delimiter,
@@ -141,7 +142,6 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
             columns=columns,
             as_=as_,
         )
-        inputs = expand(names, storage_options)
         least = _BLOCK_BYTES if form.unit == "block" else max(SMALLEST_BYTES, form.least_block_bytes)
         size = block_bytes or block_bytes_for(inputs, _BLOCKS, _BLOCK_BYTES, least)
         most = parse_limit(max_record)
@@ -293,8 +293,9 @@ class Stream(Dividing, Uniting, Windowing, Picking, Gathering):
                 gets each item, None to discard, or anything with `write(items)` and `close()`.
             name: what reports and errors call it.
             format: of a file. "lines": text and bytes as they are, a line each, anything else as JSON; "jsonl": one
-                JSON value a line, text too; "csv": dicts and lists as rows, under the keys of the first dict. By
-                default what the name says (.jsonl, .csv), else "lines".
+                JSON value a line, text too; "csv": dicts and lists as rows, under the keys of the first dict;
+                "parquet", "arrow": dicts and tables as rows. By default what the name says (.jsonl, .csv …), else
+                "lines".
 
         Raises:
             ConfigError: it is none of these, or its folder isn't there.

@@ -176,10 +176,41 @@ def test_what_can_not_be_is_one_line_before_anything_starts(folder, arguments, s
     assert done.stderr.count("\n") == 1
 
 
+def test_outputs_in_a_folder_are_refused_with_a_checkpoint_too(folder):
+    (folder / "out").mkdir()
+    done = command(folder, "f.py:same", "in.parquet", "-o", "out/", "--checkpoint", "saved")
+    assert done.returncode == 2
+    assert "out/in.parquet can't be resumed" in done.stderr
+
+
+def test_the_files_of_a_pattern_tell_their_format(folder):
+    (folder / "all").mkdir()
+    (folder / "all/in.parquet").write_bytes((folder / "in.parquet").read_bytes())
+    assert command(folder, "f.py:same", "all/*", "-o", "o.jsonl").returncode == 0
+    assert Stream.read(str(folder / "all/*")).collect(engine="serial") == pq.read_table(folder / "in.parquet").to_pylist()
+
+
+def test_damaged_rows_are_told_as_that(folder):
+    pq.write_table(pa.table({"id": range(50_000)}), folder / "bad.parquet", use_dictionary=False)
+    data = bytearray((folder / "bad.parquet").read_bytes())
+    data[4:2000] = b"\xff" * 1996
+    (folder / "bad.parquet").write_bytes(data)
+    done = command(folder, "f.py:same", "bad.parquet", "in.parquet", "-o", "o.jsonl", "--on-error", "skip")
+    assert done.returncode == 1
+    assert "bad.parquet is not a whole parquet file" in done.stderr
+    assert "memory" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [{"columns": 5}, {"columns": [["id"]]}, {"columns": "id,id"}, {"as_": [1]}])
+def test_options_that_can_not_be_are_refused(folder, options):
+    with pytest.raises(ConfigError, match="must be"):
+        Stream.read(folder / "in.parquet", **options)
+
+
 def test_a_file_of_something_else_is_named(folder):
     done = command(folder, "f.py:same", "f.py", "--format", "parquet")
     assert done.returncode == 1
-    assert "f.py is not a whole file of parquet" in done.stderr
+    assert "f.py is not a whole parquet file" in done.stderr
 
 
 def test_a_checkpoint_of_a_flow_that_writes_parquet_is_refused(pool, tmp_path):

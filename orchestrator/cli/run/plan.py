@@ -20,7 +20,7 @@ from orchestrator.sinks.disk.output_file import output_file
 from orchestrator.sinks.files import FileSink, FolderSink, output_names, refuse_input
 from orchestrator.sources.block_sizes import SMALLEST_BYTES, block_bytes_for
 from orchestrator.sources.files import FileSource
-from orchestrator.sources.inputs import STDIN, Input, expand, mean_record_bytes
+from orchestrator.sources.inputs import STDIN, Input, expand, mean_record_bytes, options_of
 from workers.pickling import load
 from workers.records import compression, file_names
 from workers.records.blocks import Block, ByteRange
@@ -74,8 +74,8 @@ def make_plan(settings: RunSettings) -> RunPlan:
     Raises:
         ConfigError: anything that can be found wrong without running.
     """
-    record_format = format_to_read(settings.record_format, settings.inputs, **settings.reading)
     inputs = expand(settings.inputs, settings.storage_options)
+    record_format = format_to_read(settings.record_format, [entry.path for entry in inputs], **settings.reading)
     output, failing = settings.output, settings.failing
     to_folder = output != STDIN and (output.endswith("/") or os.path.isdir(output))
     letters = None if failing.retry_dead is None else LetterSource(failing.retry_dead, record_format)
@@ -87,7 +87,9 @@ def make_plan(settings: RunSettings) -> RunPlan:
         others = {"the output": output, "the job log": settings.joblog or STDIN}
         check_letters(failing.dead_letter, failing.retry_dead, others, resumes=settings.resuming.resume)
     output_format = _output_format(settings, record_format, to_folder=to_folder)
-    refuse_unresumable(output_format, output, resumes=settings.resuming.folder is not None)
+    if settings.resuming.folder is not None:
+        for path in output_names(output, names) if to_folder else [output]:
+            refuse_unresumable(output_format or format_to_write(None, path), path)
     kind = None if to_folder else file_names.compression_of(output)
     try:
         compression.require(kind)
@@ -150,9 +152,7 @@ def open_sink(plan: RunPlan) -> Sink:
     """
     if plan.to_folder:
         return FolderSink(plan.settings.output, plan.names, plan.runner.output_format)
-    sink = FileSink(
-        plan.settings.output, plan.runner.output_format, tuple(sorted(plan.settings.storage_options.items()))
-    )
+    sink = FileSink(plan.settings.output, plan.runner.output_format, options_of(plan.settings.storage_options))
     if plan.settings.resuming.folder is None:  # else what an earlier run has left is opened
         try:
             sink.open()
