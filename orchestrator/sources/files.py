@@ -23,6 +23,7 @@ from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sources.byte_stream import StdinPieces
 from orchestrator.sources.inputs import STDIN, Input, is_own, look_at, open_plain, open_stream
 from orchestrator.sources.open_files import KEPT_OPEN, KeptOpen, UpTo, read_full, why_not
+from workers.errors.describe import describe
 from workers.records import compression
 from workers.records.blocks import Block, ByteRange, Chunk, Origin, Paths
 from workers.records.formats import encodings
@@ -227,8 +228,8 @@ class FileSource:
             self._warned = True
             name = header.repeated[0]
             warnings.warn(
-                f"{_name_of(entry)}: the column {name!r} stands there more than once; "
-                f"repeated names are numbered, as in {name + '.1'!r}",
+                f"{_name_of(entry)}: the column {describe(name)} stands there more than once; "
+                f"repeated names are numbered, as in {describe(name + '.1')}",
                 stacklevel=_levels_to_caller(),
             )
         if header.names is not None:

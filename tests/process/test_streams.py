@@ -468,7 +468,7 @@ def test_a_branch_that_nobody_consumes():
         (lambda s: s.through(square), "Workflow"),
         (lambda s: Stream(5), "iterable"),
         (lambda s: Stream.read("/nonexistent"), "can't read"),
-        (lambda s: Stream.read("x", format="xml"), "format"),
+        (lambda s: Stream.read("-", format="xml"), "format"),
     ],
 )
 def test_mistakes_are_told_before_anything_starts(make, said):

@@ -101,6 +101,14 @@ def test_a_server_that_fails_for_good_is_named(http, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_server_that_fails_for_good_fails_its_file_alone(http, tmp_path):
+    http.faults = [500] * 1000
+    (tmp_path / "in").write_text("here\n")
+    done = command(tmp_path, "f.py:up", http.url, "in", "--on-error", "skip")
+    assert (done.returncode, done.stdout) == (1, b"HERE\n")
+    assert f"can't read {http.url}: gave up after 5 tries: the server answered 500".encode() in done.stderr
+
+
 def test_compressed_files_come_in_ranges_too(http, tmp_path):
     http.data = gzip.compress(DATA)
     done = command(tmp_path, "f.py:up", http.url)

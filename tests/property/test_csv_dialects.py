@@ -82,6 +82,8 @@ def test_a_delimiter_is_found_at_the_beginning_of_each_file(folder):
     for mark in ";\t|,":
         (folder / "in").write_text(f"a{mark}b\n" + f"1{mark}2.5\n" * 20)
         assert records(folder / "in", 30, find("csv", delimiter="auto")) == [{"a": "1", "b": "2.5"}] * 20
+    (folder / "in").write_text("a|b\n" * 20)
+    assert records(folder / "in", 30, find("csv", delimiter="auto", quote="|", header=False)) == [["a|b"]] * 20
     (folder / "in.tsv").write_text("a\tb\n1,0\t2\n")
     assert records(folder / "in.tsv", 30, find("csv").of_file("in.tsv")) == [{"a": "1,0", "b": "2"}]
 
@@ -90,6 +92,12 @@ def test_names_may_be_given_instead_of_a_header(folder):
     (folder / "in").write_text("1,2\n3,4,5\n")
     assert records(folder / "in", 3, find("csv", header="x,y")) == [{"x": "1", "y": "2"}, {"x": "3", "y": "4", None: ["5"]}]
     assert records(folder / "in", 3, find("csv", header=False)) == [["1", "2"], ["3", "4", "5"]]
+
+
+def test_a_first_row_that_is_a_record_is_line_one(folder):
+    (folder / "in.gz").write_bytes(gzip.compress(b"1,2\n3,4\n"))
+    first = next(FileSource(expand([str(folder / "in.gz")]), find("csv", header=False), 1000))
+    assert (first.first_line, first.start, first.head.names) == (1, 0, None)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "ascii", "cp1252"])

@@ -12,6 +12,7 @@ import pytest
 from orchestrator import ConfigError, Stream
 from orchestrator.record_formats import format_to_read, format_to_write
 from workers.records.formats import registry
+from workers.records.formats.composing import listed
 from workers.records.formats.kinds.lines import Lines
 from workers.records.line_ends import LineEnds
 
@@ -85,3 +86,9 @@ def test_no_package_is_loaded_before_it_is_needed():
     code = "import sys, orchestrator.cli.run.options as o; o.run_parser().format_help(); print({'pyarrow', 'pandas', 'polars', 'importlib.metadata'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_columns_are_listed_in_bounded_space_whatever_the_keys_are():
+    key = type("NoText", (), {"__str__": lambda self: 1 / 0, "__repr__": lambda self: 1 / 0})()
+    assert listed(["a b", 1, key]) == "a b, 1, <test_format_registry.NoText object>".replace("test_format_registry", __name__)
+    assert len(listed(map(str, range(10**5)))) <= 400

@@ -16,12 +16,12 @@ from orchestrator.sources.files import FileSource
 from orchestrator.sources.inputs import expand
 from workers.records.blocks import Block, Origin
 from workers.records.formats import registry
-from workers.records.formats.csv_rows import RowEnds
 from workers.records.formats.cutting import LineCutter, SizeCutter
 from workers.records.formats.json_text import parse_json
 from workers.records.formats.kinds.csv import CsvCutter
 from workers.records.formats.kinds.lines import Lines
 from workers.records.formats.registry import find
+from workers.records.formats.rows.ends import RowEnds
 from workers.records.line_ends import LineEnds
 from workers.records.ranges import read_block
 from workers.records.reading.positions import read

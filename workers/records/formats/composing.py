@@ -5,9 +5,22 @@ Runs in the coordinator.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from workers.errors.describe import cut, describe
+
 Names = tuple[str, ...]
+_LISTED = 400
+"""Characters that a message spends on the names of columns."""
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return the names of columns for a message, cut if they are many.
+
+    A key of a result may be any object.
+    """
+    return cut(", ".join(name if type(name) is str else describe(name) for name in names), _LISTED)
 
 
 class MisfitError(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-from workers.records.formats.composing import Composer, MisfitError, Names
+from workers.records.formats.composing import Composer, MisfitError, Names, listed
 from workers.records.formats.output import ResultError
 from workers.records.formats.tables import arrow, as_arrow, is_table
 
@@ -172,8 +172,8 @@ class TableComposer(Composer):
         more = [name for name in table.column_names if name not in schema.names]
         if more:
             raise MisfitError(
-                f"the {self._told} output has the columns {', '.join(schema.names)}, but results for {path} also have "
-                f"{', '.join(more)}; return the same keys for every record"
+                f"the {self._told} output has the columns {listed(schema.names)}, but results for {path} also have "
+                f"{listed(more)}; return the same keys for every record"
             )
         columns = []
         for field in schema:

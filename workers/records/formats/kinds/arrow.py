@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from workers.errors.describe import describe
 from workers.errors.nearest import did_you_mean
 from workers.records.blocks import Block, Head
-from workers.records.formats.composing import Composer, Names
+from workers.records.formats.composing import Composer, Names, listed
 from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range, column_names
 from workers.records.formats.kinds._table_output import TableComposer, TableEncoder
 from workers.records.formats.registry import register
@@ -115,7 +115,7 @@ class _Rows(Format):
         names = self.names(reader)
         missing = [name for name in self.columns or () if name not in names]
         if missing:
-            raise FormatError(f"{file.path} has no column {missing[0]!r}; it has {', '.join(names)}")
+            raise FormatError(f"{file.path} has no column {describe(missing[0])}; it has {listed(names)}")
         groups = self.groups(reader)
         slices = list(_slices(groups, block_bytes)) or [(0, 0)]
         rows = slices[-1][1] or 1

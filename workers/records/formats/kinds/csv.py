@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,13 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from workers.errors.describe import describe
 from workers.records import file_names
 from workers.records.blocks import Head
-from workers.records.formats.columns import Columns, Rows
-from workers.records.formats.csv_rows import RowEnds
 from workers.records.formats.cutting import Cut, Pending
 from workers.records.formats.format import Cuts, Format, FormatError, PlainFile, Range, as_bytes, column_names
-from workers.records.formats.json_text import to_json
-from workers.records.formats.output import LineEncoder, ResultError
 from workers.records.formats.registry import register
+from workers.records.formats.rows.columns import Columns, RowEncoder, Rows
+from workers.records.formats.rows.ends import RowEnds, row_spans_of
+from workers.records.formats.rows.reading import CountedLines, dict_rows, distinct, lift_field_limit
 from workers.records.line_ends import LineEnds
 from workers.records.ranges import BOM, read_at
 from workers.records.records import Records, Span
@@ -104,7 +102,7 @@ class Csv(Format):
 
         None: it may continue behind them, which are not the whole file.
         """
-        _lift_field_limit()
+        lift_field_limit()
         text = data.removeprefix(BOM) if self.encoding == "utf-8" or self.recodes else data
         before = len(data) - len(text)
         if self.delimiter == "auto" and not ended and len(data) < _HEAD_BYTES:
@@ -112,14 +110,14 @@ class Csv(Format):
         delimiter = _sniffed(text, self.quote) if self.delimiter == "auto" else self.delimiter or ","
         if self.header is not True:
             return Head(before, 0, self.header or None, (), delimiter)
-        lines = _Lines(text)
+        lines = CountedLines(text)
         names = next(filter(None, self._reader(lines, delimiter)), [])
         open_end = lines.exhausted or (lines.size_bytes == len(text) and not text.endswith(b"\n"))
         if open_end and not ended:
             return None
         names = [self._text_of(name) for name in names]
         repeated = tuple(name for name, n in Counter(names).items() if n > 1)
-        return Head(before + lines.size_bytes, lines.line_ends, _distinct(names), repeated, delimiter)
+        return Head(before + lines.size_bytes, lines.line_ends, distinct(names), repeated, delimiter)
 
     def row_ends(self, delimiter: str) -> RowEnds:
         """Return what finds the ends of rows."""
@@ -128,7 +126,7 @@ class Csv(Format):
     def _ranges(self, file: PlainFile, head: Head, block_bytes: int, most: int) -> Iterator[Range]:
         begin, size = head.size_bytes, file.size_bytes
         first = True
-        for start, end, too_long in _row_spans_of(file, self.row_ends(head.delimiter), begin, block_bytes, most):
+        for start, end, too_long in row_spans_of(file, self.row_ends(head.delimiter), begin, block_bytes, most):
             # The header counts as read with the first.
             yield Range(start, end, end - (0 if first else start), too_long=too_long)
             first = False
@@ -139,10 +137,10 @@ class Csv(Format):
 
     def records_of(self, text: str, head: Head | None) -> Records:
         """Read rows as csv.DictReader does, or as csv.reader if the columns have no names."""
-        _lift_field_limit()
+        lift_field_limit()
         head = head or Head(names=())
         reader = self._reader(io.StringIO(text, newline=""), head.delimiter)
-        rows: list[Any] = list(filter(None, reader)) if head.names is None else list(_dict_rows(reader, head.names))
+        rows: list[Any] = list(filter(None, reader)) if head.names is None else list(dict_rows(reader, head.names))
         find = partial(self._row_spans, head.delimiter)
 
         @cache
@@ -177,7 +175,7 @@ class Csv(Format):
 
     def _row_spans(self, delimiter: str, data: bytes) -> list[Span]:
         """Return where each row stands that is not blank."""
-        taken, found = _Lines(data), []
+        taken, found = CountedLines(data), []
         line, start = 0, 0
         for row in self._reader(taken, delimiter):
             if row:
@@ -216,9 +214,9 @@ class Csv(Format):
 
     # ---- writing --------------------------------------------------------------------------------------------------
 
-    def encoder(self) -> LineEncoder:
+    def encoder(self) -> RowEncoder:
         """Return what writes a row for a dict or a list."""
-        return _RowEncoder(self._own_delimiter)
+        return RowEncoder(self._own_delimiter)
 
     def composer(self, compression: str | None) -> Columns:
         """Return what writes the header row once, and checks that all blocks have its columns."""
@@ -286,82 +284,6 @@ class CsvCutter:
         return data[self.head.size_bytes :]
 
 
-class _RowEncoder(LineEncoder):
-    """Writes rows, with the first dict's keys as the columns of the block."""
-
-    def __init__(self, delimiter: str) -> None:
-        self.names = None
-        self._rows = Rows(delimiter)
-
-    def text(self, value: Any) -> str:
-        if isinstance(value, dict):
-            value = self._in_order(value)
-        elif value is None:
-            raise ResultError("None is not a CSV row")
-        elif isinstance(value, str):
-            return value
-        elif isinstance(value, (bytes, bytearray, memoryview)):
-            raise ResultError("iterating bytes would give single numbers")
-        elif not isinstance(value, (list, tuple)):
-            return to_json(value)
-        return self._rows.text(value)
-
-    def _in_order(self, row: dict[str, Any]) -> Iterable[Any]:
-        keys = tuple(row)
-        if self.names is None:
-            self.names = keys
-        if keys == self.names:
-            return row.values()
-        if set(keys) == set(self.names):
-            return [row[key] for key in self.names]
-        wanted, got = ", ".join(map(str, self.names)), ", ".join(map(str, keys))
-        raise ResultError(f"the CSV output has the columns {wanted}, this result has {got}")
-
-
-def _row_spans_of(
-    file: PlainFile, rows: RowEnds, begin: int, block_bytes: int, most: int
-) -> Iterator[tuple[int, int, bool]]:
-    """Cut a file from `begin` on between rows into spans, at least one.
-
-    A span is (start, end, whether it is one row that is too long).
-    """
-    size = file.size_bytes
-    at, start, row = begin, begin, begin  # the row that begins at `row` has not ended before `at`
-
-    def spans_to(end: int) -> list[tuple[int, int, bool]]:
-        if most and end - row > most:
-            return [(start, row, False)] * (start < row) + [(row, end, True)]
-        return []
-
-    for piece in _pieces(file, begin, block_bytes):
-        if rows.ended_before(piece):
-            if spans := spans_to(at):
-                yield from spans
-                start = at
-            row = at
-        if spans_to(at) and (first := rows.copy().first_in(piece)):
-            yield from spans_to(at + first)
-            start = row = at + first
-        if (ends := rows.last_in(piece)) and at + ends > row:
-            row = at + ends
-            if at + len(piece) < size:
-                yield start, row, False
-                start = row
-        at += len(piece)
-    if start < size or size == begin:
-        yield from spans_to(size) or [(start, size, False)]
-
-
-def _pieces(file: PlainFile, begin: int, block_bytes: int) -> Iterator[bytes]:
-    """Read a file from `begin` on, at most a block at a time."""
-    while begin < file.size_bytes:
-        piece = read_at(file.fd, begin, min(block_bytes, file.size_bytes - begin))
-        if not piece:
-            raise FormatError(f"{file.path} was truncated to {begin:,} bytes while it was read")
-        yield piece
-        begin += len(piece)
-
-
 def _character(option: str, value: Any, words: Mapping[str, str | None]) -> str | None:
     if value is None:
         return None
@@ -385,69 +307,3 @@ def _sniffed(data: bytes, quote: str | None) -> str:
 
 def _flat_text(value: Any) -> str:
     return "".join(value) if isinstance(value, list) else value or ""
-
-
-def _dict_rows(reader: Iterable[list[str]], names: tuple[str, ...]) -> Iterator[dict[str | None, Any]]:
-    """Yield a dict for each row.
-
-    Missing fields are None, surplus ones a list under None, and blank rows are left out.
-    """
-    width = len(names)
-    for row in reader:
-        if len(row) == width:
-            yield dict(zip(names, row, strict=True))
-        elif row:
-            found: dict[str | None, Any] = dict(zip(names, row, strict=False))
-            if len(row) > width:
-                found[None] = row[width:]
-            else:
-                found.update(dict.fromkeys(names[len(row) :]))
-            yield found
-
-
-def _distinct(names: list[str]) -> tuple[str, ...]:
-    """Number repeated names as pandas does: "a", "a.1", "a.2".
-
-    A name that the file has itself is passed over.
-    """
-    taken, counts, found = set(names), Counter[str](), []
-    for name in names:
-        new, number = name, counts[name]
-        while number:
-            counts[name] = number + 1
-            new = f"{name}.{number}"
-            number = number + 1 if new in taken else counts[new]
-        counts[new] += 1
-        found.append(new)
-    return tuple(found)
-
-
-class _Lines:
-    """Counts the lines of a file's bytes as the csv module takes them, one when a row needs it.
-
-    Each byte is one character: what tells rows and fields apart is ASCII.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._lines = io.StringIO(str(data, "latin-1"), newline="")
-        self.size_bytes = 0
-        self.line_ends = 0
-        self.exhausted = False
-        """Whether more was asked for than there is."""
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines, None)
-        if line is None:
-            self.exhausted = True
-            raise StopIteration
-        self.size_bytes += len(line)
-        self.line_ends += line.endswith(("\n", "\r"))
-        return line
-
-
-def _lift_field_limit() -> None:
-    """Allow fields of any length, where the csv module stops at 128 KiB."""
-    csv.field_size_limit(sys.maxsize)

@@ -1,7 +1,5 @@
 """Finds where CSV rows end, exactly as the csv module reads them.
 
-Pure: no file, no process.
-
 A quotation mark opens a quoted field only at the field's start; inside an unquoted field it is a character like any
 other. So counting marks is not enough: whether one counts depends on all that stands before it. One regular expression
 runs over all fields up to the first mark that is out of place. In these, a line end is a row's end if an even number of
@@ -13,6 +11,15 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from workers.records.formats.format import FormatError
+from workers.records.ranges import read_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workers.records.formats.format import PlainFile
 
 
 class _Marks:
@@ -191,3 +198,47 @@ def _next_line_end(data: bytes, start: int) -> int:
     if feed >= 0 and not 0 <= bare < feed:
         return feed + 1
     return len(data) if bare < 0 else min(bare + 2, len(data))
+
+
+def row_spans_of(
+    file: PlainFile, rows: RowEnds, begin: int, block_bytes: int, most: int
+) -> Iterator[tuple[int, int, bool]]:
+    """Cut a file from `begin` on between rows into spans, at least one.
+
+    A span is (start, end, whether it is one row that is too long).
+    """
+    size = file.size_bytes
+    at, start, row = begin, begin, begin  # the row that begins at `row` has not ended before `at`
+
+    def spans_to(end: int) -> list[tuple[int, int, bool]]:
+        if most and end - row > most:
+            return [(start, row, False)] * (start < row) + [(row, end, True)]
+        return []
+
+    for piece in _pieces(file, begin, block_bytes):
+        if rows.ended_before(piece):
+            if spans := spans_to(at):
+                yield from spans
+                start = at
+            row = at
+        if spans_to(at) and (first := rows.copy().first_in(piece)):
+            yield from spans_to(at + first)
+            start = row = at + first
+        if (ends := rows.last_in(piece)) and at + ends > row:
+            row = at + ends
+            if at + len(piece) < size:
+                yield start, row, False
+                start = row
+        at += len(piece)
+    if start < size or size == begin:
+        yield from spans_to(size) or [(start, size, False)]
+
+
+def _pieces(file: PlainFile, begin: int, block_bytes: int) -> Iterator[bytes]:
+    """Read a file from `begin` on, at most a block at a time."""
+    while begin < file.size_bytes:
+        piece = read_at(file.fd, begin, min(block_bytes, file.size_bytes - begin))
+        if not piece:
+            raise FormatError(f"{file.path} was truncated to {begin:,} bytes while it was read")
+        yield piece
+        begin += len(piece)

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from workers.records import compression
-from workers.records.formats.composing import Composer, MisfitError, Names
+from workers.records.formats.composing import Composer, MisfitError, Names, listed
+from workers.records.formats.json_text import to_json
+from workers.records.formats.output import LineEncoder, ResultError
 
 ROW_END = "\r\n"
 """What the csv module's writers are told, as they quote only what is in it: a field with either of them ends a row
@@ -49,6 +51,39 @@ class Rows:
         return self.text(values) + "\n"
 
 
+class RowEncoder(LineEncoder):
+    """Writes rows, with the first dict's keys as the columns of the block."""
+
+    def __init__(self, delimiter: str) -> None:
+        """Take what stands between fields."""
+        self.names = None
+        self._rows = Rows(delimiter)
+
+    def text(self, value: Any) -> str:
+        """Return the row of a value, without its line end."""
+        if isinstance(value, dict):
+            value = self._in_order(value)
+        elif value is None:
+            raise ResultError("None is not a CSV row")
+        elif isinstance(value, str):
+            return value
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            raise ResultError("iterating bytes would give single numbers")
+        elif not isinstance(value, (list, tuple)):
+            return to_json(value)
+        return self._rows.text(value)
+
+    def _in_order(self, row: dict[str, Any]) -> Iterable[Any]:
+        keys = tuple(row)
+        if self.names is None:
+            self.names = keys
+        if keys == self.names:
+            return row.values()
+        if set(keys) == set(self.names):
+            return [row[key] for key in self.names]
+        raise ResultError(f"the CSV output has the columns {listed(self.names)}, this result has {listed(keys)}")
+
+
 class Columns(Composer):
     """The columns of one output.
 
@@ -84,7 +119,7 @@ class Columns(Composer):
             return b"", payload
         if set(names) != set(self.fields):
             raise MisfitError(
-                f"the CSV output has the columns {_listed(self.fields)}, but results for {path} have {_listed(names)}; "
+                f"the CSV output has the columns {listed(self.fields)}, but results for {path} have {listed(names)}; "
                 "return the same keys for every record, or write JSON lines (--output-format jsonl)"
             )
         return b"", self._reordered(bytes(payload), names, self.fields)
@@ -119,7 +154,3 @@ class Columns(Composer):
 
 def _tuple(names: Any) -> Names | None:
     return None if names is None else tuple(names)
-
-
-def _listed(names: Names) -> str:
-    return ", ".join(map(str, names))
