@@ -74,8 +74,10 @@ def make_plan(settings: RunSettings) -> RunPlan:
     Raises:
         ConfigError: anything that can be found wrong without running.
     """
+    name, reading = settings.record_format, settings.reading
+    named = None if name is None else format_to_read(name, (), **reading)  # before a missing file is told
     inputs = expand(settings.inputs, settings.storage_options)
-    record_format = format_to_read(settings.record_format, [entry.path for entry in inputs], **settings.reading)
+    record_format = named or format_to_read(None, [entry.path for entry in inputs], **reading)
     output, failing = settings.output, settings.failing
     to_folder = output != STDIN and (output.endswith("/") or os.path.isdir(output))
     letters = None if failing.retry_dead is None else LetterSource(failing.retry_dead, record_format)
