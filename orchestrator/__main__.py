@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,10 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # while that was imported
         sys.stderr.write("orchestrator: interrupted\n")
         code = _INTERRUPTED
-    except _StoppedError as stop:
-        number = signal.Signals(stop.args[0])
-        sys.stderr.write(f"orchestrator: stopped by {number.name}\n")
-        code = 128 + number
     if argv is None:
         _handle(signal.SIG_DFL, _stop)
         if code == _INTERRUPTED:
@@ -45,13 +42,6 @@ def parallel() -> int:
     return main()
 
 
-class _StoppedError(BaseException):
-    """A signal came before there was a run, or after it.
-
-    A run has handlers of its own.
-    """
-
-
 def _handle(handler: Any, instead_of: Any) -> None:
     """Install a handler for the signals that end a command.
 
@@ -63,7 +53,15 @@ def _handle(handler: Any, instead_of: Any) -> None:
 
 
 def _stop(number: int, _frame: object) -> NoReturn:
-    raise _StoppedError(number)
+    """End the process, as a signal came before there was a run, or after it.
+
+    A run has handlers of its own. An exception would not be certain to end anything: the import system has callbacks in
+    which it would be told and ignored.
+    """
+    try:
+        os.write(2, f"orchestrator: stopped by {signal.Signals(number).name}\n".encode())
+    finally:  # also where the terminal is gone
+        os._exit(128 + number)
 
 
 def _leave(code: int) -> None:
@@ -73,7 +71,6 @@ def _leave(code: int) -> None:
     with SIGINT instead, though the exception was caught.
     """
     import atexit  # noqa: PLC0415 - only for this end
-    import os  # noqa: PLC0415
     from contextlib import suppress  # noqa: PLC0415
 
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no public name

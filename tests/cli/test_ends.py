@@ -101,12 +101,16 @@ ENDS = [
 ]
 
 
+WAITS = "import time\nopen('here', 'w').close()\nwhile True:\n"
+"""Of short waits: a signal that comes just before a system call blocks is handled when that has ended."""
+
+
 @pytest.mark.parametrize("ours", ["", "argparse"])
 @pytest.mark.parametrize("arguments", [("run", "slow:f", "in.txt"), ("job", "job.toml", "--check")], ids=lambda words: words[0])
 @pytest.mark.parametrize(("number", "code", "said"), ENDS)
 def test_while_modules_are_imported_it_is_one_line(folder, start, environment, arguments, ours, number, code, said):
     """In the middle of an `exec` of text, too, which has Python end by SIGINT though the exception was caught."""
-    waits = "import time; open('here', 'w').close(); time.sleep(600)\n"
+    waits = f"{WAITS}    time.sleep(0.01)\n"
     (folder / "slow.py").write_text(f"exec({waits!r})\n" if not ours else "")
     if ours:  # a module that our own code imports
         (folder / "shim").mkdir()
@@ -125,6 +129,31 @@ def test_while_modules_are_imported_it_is_one_line(folder, start, environment, a
         process.kill()
         process.wait()
     assert (process.returncode, out, err) == (code, b"", said)
+
+
+LOST = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{})
+except BaseException:
+    pass
+f = str.upper
+"""
+
+
+@pytest.mark.parametrize("name", ["slow", "argparse"])
+@pytest.mark.parametrize(("number", "code", "said"), ENDS)
+def test_a_signal_ends_it_though_a_module_catches_what_is_raised(folder, command, environment, name, number, code, said):
+    """As do callbacks of the import system itself, which ignore what is raised in them."""
+    if name == "argparse" and number == signal.SIGINT:
+        pytest.skip("Python's own handler is in force while our modules are imported")
+    (folder / "slow.py").write_text("f = str.upper\n")
+    (folder / "shim").mkdir()
+    environment["PYTHONPATH"] = f"{folder / 'shim'}{os.pathsep}{environment['PYTHONPATH']}"
+    (folder / ("shim" if name == "argparse" else ".") / f"{name}.py").write_text(LOST.format(number.name))
+    (folder / "in.txt").write_text("a\n")
+    done = command("run", "slow:f", "in.txt", "-o", "out", code=code)
+    assert (done.stderr, (folder / "out").exists()) == (said.decode(), False)
 
 
 def test_a_hangup_that_was_ignored_at_the_start_stays_ignored(folder, start):

@@ -114,6 +114,7 @@ def run_command(
     try:
         with Signals() as signals, Steering(sizing) as steering:
             run = make(signals, steering)
+            signals.raise_lost()  # while modules of the user's were imported
             if run is None:
                 return 0
             with closing(run), ReportFile(report, name, run.outputs) as file:

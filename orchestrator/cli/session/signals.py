@@ -42,6 +42,7 @@ class Signals:
         self.asked: signal.Signals | None = None
         """The signal that asked the run to stop gracefully."""
         self._ask: Callable[[], object] | None = None
+        self._raised: BaseException | None = None
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -62,6 +63,14 @@ class Signals:
         """Make the next signal raise, as the run can't be asked any more."""
         self._ask = None
 
+    def raise_lost(self) -> None:
+        """Raise again what a signal has raised, as it did not arrive.
+
+        A module that is imported may catch everything, and the import system has callbacks that ignore what is raised.
+        """
+        if self._raised is not None:
+            raise self._raised
+
     def end_at_once(self) -> None:
         """Make the next signal end the process, as the run is being cleaned up."""
         for number in self._old.keys() & _ENDING:
@@ -74,7 +83,8 @@ class Signals:
 
     def _arrived(self, number: int, _frame: object) -> None:
         if self._ask is None or self.asked is not None:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+            self._raised = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+            raise self._raised
         self.asked = signal.Signals(number)
         self._ask()
 
