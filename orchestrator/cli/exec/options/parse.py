@@ -190,6 +190,9 @@ def _output(given: dict[str, Any], *, gnu: bool) -> OutputSettings:
     path, mode = given.get("output", "-"), given.get("mode", "group")
     if mode != "group" and not is_standard_output(path):
         raise ConfigError("-u and --line-buffer write to standard output while commands run, so -o is not possible")
+    kept = next((key for key in ("results", "files") if mode != "group" and given.get(key)), None)
+    if kept:
+        raise ConfigError(f"--{kept} keeps what commands write, and -u and --line-buffer pass it on: use one of them")
     if not os.path.isdir(given.get("tmpdir", "/")):  # noqa: PTH112 - as the user wrote it
         raise ConfigError(f"--tmpdir {given['tmpdir']}: no such folder")
     return OutputSettings(

@@ -100,7 +100,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         _of("-v --verbose", "print each command line before its output"),
         _of("-t", "print each command line on stderr before it starts", key="traced"),
         _of("--results", "write what commands write to DIR/…/stdout and stderr, to files that a name with places in it "
-            "gives, or into a table FILE.csv, FILE.tsv or FILE.json, instead", "DIR"),
+            "gives (an argument may have ../ in it), or into a table FILE.csv, FILE.tsv or FILE.json, instead", "DIR"),
         _of("--files", "write the output of each command to a file in --tmpdir, and print its name"),
         _of("--tmpdir", "folder of temporary files (default: $TMPDIR or /tmp)", "DIR"),
     ),
