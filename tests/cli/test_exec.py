@@ -209,6 +209,12 @@ def test_no_argument_is_ever_run(command, folder):
         (["echo", "a", "--joblog", "/gone/log"], "can't write the job log /gone/log"),
         (["echo", "a", "--memfree", "999999T"], "give a smaller size"),
         (["echo", "a", "--bare"], "unknown option --bare"),
+        (["--tagstring", "{py:_", "echo", "a"], "is not an expression in Python"),
+        (["--wd", "{py:_", "echo", "a"], "is not an expression in Python"),
+        (["--results", "{py:_", "echo", "a"], "--results: {py:_ at character 1 is not an expression"),
+        (["--dry-run", "echo {py: exit()}", "a"], "failed for 'a': SystemExit"),
+        (["-u", "--files", "echo", "a"], "--files keeps what commands write"),
+        (["--line-buffer", "--results", "res", "echo", "a"], "--results keeps what commands write"),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(capfdbinary, arguments, said):
@@ -236,6 +242,23 @@ def test_dead_letters_hold_what_failed_and_are_run_again(folder, command):
     again = command("exec", "--retry-dead", "dead", "--quiet", "echo {1}")
     assert sorted(again.stdout.splitlines()) == [b"a b", b"\xff"]
     command("exec", "--retry-dead", "dead", "echo", ":::", "a", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["echo {py: exit()}"], "can't start the command: {py: exit()} failed for 'a': SystemExit"),
+        (["-t", "-v", "echo {py: 1/0}"], "can't start the command: {py: 1/0} failed for 'a': ZeroDivisionError"),
+        (["--tagstring", "{py: 1/0}", "echo {}"], "orchestrator: {py: 1/0} failed"),
+        (["-X", "echo {py: 1/0}"], "orchestrator: {py: 1/0} failed"),
+        (["--tmpdir", "/proc", "echo {}"], "can't write the output of a command to /proc: No such file"),
+        (["--line-buffer", "--tmpdir", "/proc", "echo {}"], "can't write the output of a command to /proc: No such file"),
+    ],
+)  # fmt: skip
+def test_what_fails_while_it_runs_is_said_in_lines_of_ours(command, arguments, said):
+    done = command("exec", "--quiet", *arguments, ":::", "a", code=1)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_result_folder_never_leads_out_of_its_place(folder, command):

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from workers.errors.describe import SHOWN, cut, describe, text_of, type_name
+
 BARE, SINGLE, DOUBLE, DIGITS, RAW = "bare", "single", "double", "digits", "raw"
 
 _FORMS = r"/\.|//|/|\."
@@ -191,8 +193,9 @@ def _evaluated(code: str, argument: str, arguments: tuple[str, ...], seq: int, s
     names = {"_": argument, "args": arguments, "seq": seq, "slot": slot, "os": os, "re": re}
     try:
         return str(eval(_compiled(code), names))  # noqa: S307 - the user's own expression; arguments are data to it
-    except Exception as error:
-        raise TemplateError(f"{{py: {code}}} failed for {argument!r}: {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:
+        why = f"{type_name(type(error))}: {cut(text_of(error), SHOWN)}"
+        raise TemplateError(f"{{py: {code}}} failed for {describe(argument)}: {why}") from None
 
 
 def formed(argument: str, form: str, text: str = "") -> str:
@@ -224,9 +227,9 @@ def _without(argument: str, form: str, text: str) -> str:
     pattern, size = re.compile(text), len(argument)
     ends = form[0] == "%"
     cuts = range(size + 1) if (form in {"%%", "#"}) else range(size, -1, -1)
-    for cut in cuts:
-        if pattern.fullmatch(argument, *((cut, size) if ends else (0, cut))):
-            return argument[:cut] if ends else argument[cut:]
+    for at in cuts:
+        if pattern.fullmatch(argument, *((at, size) if ends else (0, at))):
+            return argument[:at] if ends else argument[at:]
     return argument
 
 

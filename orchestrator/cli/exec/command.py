@@ -53,11 +53,11 @@ def _made(settings: ExecSettings, signals: Signals, steering: Steering) -> Comma
                     arguments = given.arguments if isinstance(given, Block) else given
                     show(template.render(arguments, seq + 1, None) + "\n")
             return None
+        places = replace(settings.command.places, names=names)
+        settings = replace(settings, command=replace(settings.command, places=places))
+        return CommandRun(settings, template, rows, done, signals, steering)
     except TemplateError as mistake:
         raise ConfigError(str(mistake)) from None
-    places = replace(settings.command.places, names=names)
-    settings = replace(settings, command=replace(settings.command, places=places))
-    return CommandRun(settings, template, rows, done, signals, steering)
 
 
 _Plan = tuple[Rows | Blocks, CommandTemplate, tuple[str, ...]]

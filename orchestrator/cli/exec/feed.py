@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from orchestrator.cli.exec.blocks.cutting import Block
+from orchestrator.graph.flow.segment import on_disk
 from workers.commands.runner import Command
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ class CommandFeed:
                 row.release()
 
     def _begin(self, seq: int, attempt: int, given: Row | Block) -> Command:
-        out, err = _nameless_file(self._folder), _nameless_file(self._folder)
+        out, err = nameless_file(self._folder), nameless_file(self._folder)
         block = given if isinstance(given, Block) else None
         arguments = given.arguments if isinstance(given, Block) else given
         command = Command(seq, attempt, arguments, out.fileno(), err.fileno(), None if block is None else block.input)
@@ -281,5 +282,11 @@ class CommandFeed:
         return command
 
 
-def _nameless_file(folder: str | None) -> IO[bytes]:
-    return tempfile.TemporaryFile(buffering=0, dir=folder)
+def nameless_file(folder: str | None) -> IO[bytes]:
+    """Return a new file that no name leads to.
+
+    Raises:
+        OrchestratorError: the folder takes none.
+    """
+    with on_disk("the output of a command", folder):
+        return tempfile.TemporaryFile(buffering=0, dir=folder)

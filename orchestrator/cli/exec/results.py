@@ -19,6 +19,8 @@ from typing import IO, TYPE_CHECKING
 from orchestrator.cli.logs.joblog import COLUMNS
 from orchestrator.cli.session.result_sink import Observer
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.graph.flow.segment import on_disk
+from workers.commands.placeholders import TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +35,13 @@ def open_results(name: str, places: Placeholders) -> Observer[Settled]:
     """Return what takes the results that `--results NAME` asks for.
 
     Raises:
-        ConfigError: it can't be written to.
+        ConfigError: it can't be written to, or a place in it is no expression.
     """
     ending = os.path.splitext(name)[1]  # noqa: PTH122
-    return ResultTable(name, ending, places.names) if ending in _TABLES else ResultFiles(name, places)
+    try:
+        return ResultTable(name, ending, places.names) if ending in _TABLES else ResultFiles(name, places)
+    except TemplateError as mistake:
+        raise ConfigError(f"--results: {mistake}") from None
 
 
 class ResultFiles(Observer["Settled"]):
@@ -138,10 +143,15 @@ class ResultTable(Observer["Settled"]):
 
 
 def kept(file: IO[bytes], folder: str | None) -> bytes:
-    """Copy what a command wrote into a file that stays, and return its name."""
-    fd, path = tempfile.mkstemp(".par", "par", folder)
-    os.close(fd)
-    _copy(file, path)
+    """Copy what a command wrote into a file that stays, and return its name.
+
+    Raises:
+        OrchestratorError: the disk is full.
+    """
+    with on_disk("the output of a command", folder):
+        fd, path = tempfile.mkstemp(".par", "par", folder)
+        os.close(fd)
+        _copy(file, path)
     return os.fsencode(path)
 
 

@@ -11,17 +11,16 @@ and only the output is put in order: so a failure is seen, and acted on, when it
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.cli.exec.arguments.rows import Rows
 from orchestrator.cli.exec.dead_letters import DeadCommands
 from orchestrator.cli.exec.ended_commands import EndedCommands
-from orchestrator.cli.exec.feed import CommandFeed, OverdueError, Pace
+from orchestrator.cli.exec.feed import CommandFeed, OverdueError, Pace, nameless_file
 from orchestrator.cli.exec.output import GroupedOutput, to_stderr
 from orchestrator.cli.exec.results import kept, open_results
-from orchestrator.cli.exec.stopping import Stopping, WriteGivenUpError
+from orchestrator.cli.exec.stopping import GivenUpStdout, Stopping
 from orchestrator.cli.exec.tally import CommandTally, gnu_exit_code, said
 from orchestrator.cli.flags.halt import HaltCount
 from orchestrator.cli.logs.attempts import AttemptLogs
@@ -38,10 +37,9 @@ from orchestrator.pool.internals import internals_of
 from orchestrator.settings import MapOptions
 from orchestrator.sinks.compressed import named_output
 from orchestrator.sinks.disk.output_file import mode_beside
-from orchestrator.sinks.disk.stdout import standard_output
 from orchestrator.sinks.given import GivenSink
 from workers.commands import runner
-from workers.commands.template import CommandTemplate
+from workers.commands.template import CommandTemplate, TemplateError
 
 if TYPE_CHECKING:
     from orchestrator.cli.exec.blocks.cutting import Blocks
@@ -85,6 +83,7 @@ class CommandRun:
         self._settings = settings
         self._sizing = settings.pace.sizing
         self._tag = _plain(settings, settings.output.tag)
+        self._workdir = _plain(settings, settings.pace.workdir)
         self._template = template
         self._rows = rows
         self._tally = CommandTally(keeps_times=settings.failures.timeout_share is not None)
@@ -144,6 +143,8 @@ class CommandRun:
         except OverdueError:
             self._pool.terminate()
             ended.give_up()
+        except TemplateError as error:  # of an expression in a tag, or in words that are filled
+            raise OrchestratorError(str(error)) from None
         self._stopping.end()
         self._pool.close()
         self._close_outputs(output)
@@ -223,7 +224,7 @@ class CommandRun:
         settings = self._settings
         timeout_s = settings.failures.timeout_s
         if settings.output.mode == "lines":
-            self._lock = tempfile.TemporaryFile(buffering=0, dir=settings.output.tmpdir)  # noqa: SIM115
+            self._lock = nameless_file(settings.output.tmpdir)
         command_runner = runner.CommandRunner(
             self._template,
             os.getpid(),
@@ -231,8 +232,8 @@ class CommandRun:
             mode=settings.output.mode,
             tag=self._tag,
             lock_fd=-1 if self._lock is None else self._lock.fileno(),
-            workdir=_plain(settings, settings.pace.workdir),
-            start_folder="" if settings.pace.workdir is None else os.path.realpath("."),
+            workdir=self._workdir,
+            start_folder="" if self._workdir is None else os.path.realpath("."),
             tmpdir=settings.output.tmpdir,
         )
         options = MapOptions(
@@ -300,7 +301,10 @@ class CommandRun:
     # ---- telling ----------------------------------------------------------------------------------------------------
 
     def _line_of(self, command: runner.Command) -> str:
-        return self._template.render(command.arguments, command.seq + 1, None)
+        try:
+            return self._template.render(command.arguments, command.seq + 1, None)
+        except TemplateError:  # the worker says so
+            return ""
 
     @staticmethod
     def why(error: OrchestratorError) -> str:
@@ -356,38 +360,9 @@ def _open_logs(settings: ExecSettings) -> AttemptLogs:
     return AttemptLogs(logs)
 
 
-class _Stdout:
-    """Standard output as a sink of bytes.
-
-    If it takes nothing more, a run that stops anyway doesn't fail.
-    """
-
-    in_place = True
-    is_final = False
-
-    def __init__(self, stopping: Stopping) -> None:
-        self._sink = standard_output()
-        self._stopping = stopping
-        self._is_given_up = False
-        self.close, self.abort = self._sink.close, self._sink.abort
-
-    def write(self, data: memoryview | bytes) -> None:
-        """Append the event, unless writing was given up."""
-        if self._is_given_up:
-            return
-        try:
-            try:
-                self._stopping.may_interrupt = True
-                self._sink.write(data)
-            finally:
-                self._stopping.may_interrupt = False
-        except WriteGivenUpError:
-            self._is_given_up = True
-
-
 def _open_sink(output: str, stopping: Stopping) -> ByteSink:
     if output == "-":
-        return _Stdout(stopping)
+        return GivenUpStdout(stopping)
     try:
         file = named_output(output)
         file.open()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.session.result_sink import Observer
 from orchestrator.pool.internals import internals_of
+from orchestrator.sinks.disk.stdout import standard_output
 from workers.commands.runner import END_SIGNAL, GRACE_S
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _ENDING_S = 2 * GRACE_S + 1.0
 """How long commands may take to end when told to, before their workers are killed."""
 
 
-class WriteGivenUpError(Exception):
+class _WriteGivenUpError(Exception):
     """The run is to stop, and its output takes nothing more."""
 
 
@@ -89,7 +90,7 @@ class Stopping(Observer["Settled"]):
         self._feed.overdue = now > self._until_s
         self._ask_workers()
         if self.may_interrupt and now > self._until_s - _ENDING_S + GRACE_S:
-            raise WriteGivenUpError
+            raise _WriteGivenUpError
 
     def _ask_workers(self) -> None:
         """Tell workers to end their commands.
@@ -100,3 +101,32 @@ class Stopping(Observer["Settled"]):
             with suppress(ProcessLookupError):
                 os.kill(pid, END_SIGNAL)
         internals_of(self.pool).engine.wake()
+
+
+class GivenUpStdout:
+    """Standard output as a sink of bytes.
+
+    If it takes nothing more, a run that stops anyway doesn't fail.
+    """
+
+    in_place = True
+    is_final = False
+
+    def __init__(self, stopping: Stopping) -> None:
+        self._sink = standard_output()
+        self._stopping = stopping
+        self._is_given_up = False
+        self.close, self.abort = self._sink.close, self._sink.abort
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append the data, unless writing was given up."""
+        if self._is_given_up:
+            return
+        try:
+            try:
+                self._stopping.may_interrupt = True
+                self._sink.write(data)
+            finally:
+                self._stopping.may_interrupt = False
+        except _WriteGivenUpError:
+            self._is_given_up = True
