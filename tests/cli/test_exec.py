@@ -1,5 +1,6 @@
 """The exec command, run for real: what comes out, how it stops, and what it leaves."""
 
+import csv
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from support.waiting import is_running, until
 
 from orchestrator.cli import run_command_line
+from orchestrator.cli.exec.options.parse import parse_exec
 from tests.cli.test_ends import DEADLINE_S, assert_ends, read_pids
 
 COLUMNS = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
@@ -266,3 +268,42 @@ def test_a_result_folder_never_leads_out_of_its_place(folder, command):
     command("exec", "--results", "res", "printf %s {}", ":::", *names)
     found = sorted(path.read_bytes() for path in (folder / "res" / "1").glob("*/stdout"))
     assert found == sorted(map(os.fsencode, names))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json"])
+def test_a_table_of_results_has_all_of_each_command(folder, command, ending):
+    line = "printf '%s\\n' {x}; echo e >&2; exit 3"
+    done = command("exec", "--quiet", "--header", ":", "--results", f"r.{ending}", line, ":::", "x", "a", 'b"c,\t\udcff', code=1)
+    assert done.stdout == b""
+    with (folder / f"r.{ending}").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        if ending == "json":
+            rows = [json.loads(each) for each in file]
+            rows = [{**row.pop("V"), **row} for row in rows]
+        else:
+            rows = list(csv.DictReader(file, delimiter="," if ending == "csv" else "\t"))
+    assert set(rows[0]) == {*COLUMNS.split("\t"), "x", "Stdout", "Stderr"}
+    found = sorted((row["x"], row["Stdout"], row["Stderr"], int(row["Exitval"])) for row in rows)
+    assert found == [("a", "a\n", "e\n", 3), ('b"c,\t\udcff', 'b"c,\t\udcff\n', "e\n", 3)]
+    times = [str(row[key]) for row in rows for key in ("Starttime", "JobRuntime")]
+    assert all(float(each) >= 0 and len(each.partition(".")[2]) <= 3 for each in times)
+
+
+@pytest.mark.parametrize("option", [(), ("--line-buffer",)], ids=str)
+def test_a_command_may_leave_the_rest_of_its_block(command, option):
+    done = command("exec", "--quiet", *option, "--pipe", "--block", "10M", "head -c 3", data=b"x" * 3_000_000)
+    assert done.stdout == b"xxx"
+
+
+def test_a_function_of_bash_runs_though_the_shell_is_another(command, environment):
+    environment.update({"SHELL": "/bin/sh", "BASH_FUNC_f%%": '() { echo "<$1>"; }'})
+    assert command("exec", "--quiet", "f", ":::", "a b").stdout == b"<a b>\n"
+
+
+def test_a_command_may_be_longer_than_an_argument_of_a_process(command):
+    done = command("exec", "--gnu", "printf %s {} | wc -c; :", *["x" * 100_000] * 3, ":::", "é'")
+    assert done.stdout == b"3\n"
+
+
+def test_no_more_workers_than_open_files_allow_under_0(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (80, 80))
+    assert parse_exec(["-j0", "true"]).pace.sizing.workers == 10

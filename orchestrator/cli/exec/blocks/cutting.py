@@ -369,10 +369,10 @@ def _opened(path: str) -> tuple[int, int, int]:
 
 
 def _header(fd: int, start: int, size: int, lines: int) -> bytes:
-    """Return the first lines of a file."""
+    """Return the first lines of a file, as far as they end: a last one that does not is data, as in a pipe."""
     data, end = os.pread(fd, min(size - start, 1 << 20), start) if lines else b"", 0
     for _ in range(lines):
-        end = data.find(b"\n", end) + 1 or len(data)
+        end = data.find(b"\n", end) + 1 or end
     return data[:end]
 
 
