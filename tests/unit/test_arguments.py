@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from orchestrator.cli.exec.arguments.lines import StreamedLines
+from orchestrator.cli.exec.arguments.lines import ListedLines, StreamedLines
 from orchestrator.cli.exec.arguments.records import Records
 from orchestrator.cli.exec.arguments.resume import check_same, commands_done
 from orchestrator.cli.exec.arguments.rows import CombinedRows, all_at_once
@@ -57,15 +57,17 @@ def test_null_and_mistakes(files):
 def test_lines_of_a_pipe_come_as_they_arrive():
     read, write = os.pipe()
     try:
-        found = CombinedRows([[Records(StreamedLines(read, b"\n"))]])
+        found = CombinedRows([[Records(StreamedLines(read, b"\n"))], [Records(ListedLines("ab"))]])
         assert found.total is None
         lines = iter(found)
         os.write(write, b"one\ntw")
-        assert next(lines) == ("one",)
+        assert next(lines) == ("one", "a")
+        assert found.ready()
+        assert next(lines) == ("one", "b")
         assert not found.ready()  # half a line is none
         os.write(write, b"o\n\xff\nlast")
         os.close(write)
-        assert list(lines) == [("two",), (os.fsdecode(b"\xff"),), ("last",)]
+        assert list(lines) == [(line, each) for line in ("two", os.fsdecode(b"\xff"), "last") for each in "ab"]
     finally:
         os.close(read)
     assert all_at_once(rows("::: ", "a")).total == 2
