@@ -3,6 +3,8 @@
 import fcntl
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,10 @@ from support.waiting import until
 
 from orchestrator.cli.exec.arguments.packing import LONGEST_LINE, PackedRows, Packing
 from orchestrator.cli.exec.arguments.rows import ListedRows
-from orchestrator.cli.exec.blocks.cutting import Cut, FileBlocks, PipedBlocks
+from orchestrator.cli.exec.blocks.cutting import Block, Cut, FileBlocks, PipedBlocks
+from orchestrator.cli.exec.blocks.dealing import DealtBlocks
 from orchestrator.cli.exec.blocks.ends import RecordEnds
+from workers.commands.inputs import Input
 from workers.commands.lines import PassedLines
 
 
@@ -94,3 +98,47 @@ def test_whole_lines_are_passed_on_alone_while_another_worker_writes(tmp_path):
     assert os.read(read, 100) == b"t\tre"
     os.close(read)
     os.close(write)
+
+
+class TornBlocks:
+    """Blocks of a file, behind which reading fails."""
+
+    total = None
+    width = 1
+
+    def __init__(self, path, many):
+        self.blocks = [Block(Input(str(path), 0, path.stat().st_size)) for _ in range(many)]
+
+    def ready(self):
+        return True
+
+    def when_ready(self, call):
+        pass
+
+    def close(self):
+        pass
+
+    def __iter__(self):
+        yield from self.blocks
+        raise OSError("torn")
+
+
+@pytest.mark.parametrize("many", [0, 1, 5])
+def test_what_can_not_be_read_fails_the_commands_that_blocks_are_dealt_to(tmp_path, many):
+    """What came before it is dealt, and each command sees the end of its input."""
+    (tmp_path / "in").write_bytes(b"line\n" * 1000)
+    dealt, told = DealtBlocks(TornBlocks(tmp_path / "in", many), 2), threading.Event()
+    dealt.when_ready(told.set)
+    pipes = iter(dealt)
+    got = b""
+    if many:
+        paths = [Path(next(pipes).input.path) for _ in range(2)]
+        with ThreadPoolExecutor(2) as readers:
+            got = b"".join(readers.map(Path.read_bytes, paths))
+        assert told.wait(30)
+        assert dealt.ready()
+    with pytest.raises(OSError, match="torn"):
+        next(pipes)
+    assert got == (tmp_path / "in").read_bytes() * many
+    for hand in dealt._hands:
+        hand.release()

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,29 +44,62 @@ class DealtBlocks:
         self._blocks = blocks
         self._unread = iter(blocks)
         self.total: int | None = max(1, workers)
-        self.ready, self.when_ready = blocks.ready, blocks.when_ready
         self._hands: list[_Hand] = []
-        self._begun = False
+        self._left: deque[Block] = deque()
+        """The pipes that no command has been given yet."""
+        self._is_dealing = False
+        self._error: Exception | None = None
+        """Why the thread has ended before the blocks."""
+        self._tell: Callable[[], object] = bool
+
+    def ready(self) -> bool:
+        """Tell whether the next pipe, or the end, is here: the end comes when all is dealt."""
+        if not self._hands:
+            return self._blocks.ready()
+        return bool(self._left) or not self._is_dealing
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Call `call` from the threads that read and deal."""
+        self._tell = call
+        self._blocks.when_ready(call)
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield the pipes, none if there is no block."""
+        """Yield the pipes, none if there is no block.
+
+        Raises:
+            Exception: a block could not be read; what came before it is dealt.
+        """
         first = next(self._unread, None)
         if first is None:
             return
         self._hands = [_Hand(Feeder()) for _ in range(self.total or 1)]
-        self.ready = lambda: True
-        pipes = [f"/proc/{os.getpid()}/fd/{hand.feeder.read_fd}" for hand in self._hands]
-        thread = threading.Thread(target=self._deal, args=(first,), name="orchestrator-dealer", daemon=True)
-        thread.start()
-        for path, hand in zip(pipes, list(self._hands), strict=True):
-            yield Block(Input(path, 0, 0, is_pipe=True), hand)
+        for hand in self._hands:
+            path = f"/proc/{os.getpid()}/fd/{hand.feeder.read_fd}"
+            self._left.append(Block(Input(path, 0, 0, is_pipe=True), hand))
+        self._is_dealing = True
+        threading.Thread(target=self._run, args=(first,), name="orchestrator-dealer", daemon=True).start()
+        while self._left:
+            yield self._left.popleft()
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Deal nothing more."""
         self._blocks.close()
 
-    def _deal(self, block: Block | None) -> None:
+    def _run(self, first: Block) -> None:
         """Run the thread."""
+        try:
+            self._deal(first)
+        except Exception as error:
+            self._error = error
+        finally:
+            for hand in self._hands:
+                hand.feeder.end()
+            self._is_dealing = False
+            self._tell()
+
+    def _deal(self, block: Block | None) -> None:
         poller = select.poll()
         hands = {hand.feeder.write_fd: hand for hand in self._hands}
         for fd in hands:
@@ -86,12 +119,14 @@ class DealtBlocks:
                     poller.unregister(fd)
                     del hands[fd]
                     hand.feeder.end()
-        for hand in hands.values():
-            hand.feeder.end()
 
     def _next(self) -> Block | None:
-        with suppress(Exception):  # of a pipe that can't be read: what came is dealt
-            return next(self._unread, None)
+        """Return the next block, None if there is none: what others have begun to take is still given to them."""
+        if self._error is None:
+            try:
+                return next(self._unread, None)
+            except Exception as error:
+                self._error = error
         return None
 
     @staticmethod
