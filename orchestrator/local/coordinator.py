@@ -317,7 +317,7 @@ class Coordinator:
         if self._sender.is_waited_for:
             with self._loop.lock:
                 self._sender.leave_line()
-        self._messages.pass_on()
+        self._messages.prints.pass_on()
 
     def _may_leave(self, ready: Callable[[], Any]) -> bool:
         self._break_if(self._supervisor.start_owed())
@@ -544,7 +544,7 @@ class Coordinator:
     @property
     def forwards_output(self) -> bool:
         """Whether somebody shows what user code prints."""
-        return self._messages.callback is not None
+        return self._messages.prints.callback is not None
 
     @property
     def output_callback(self) -> OutputCallback | None:
@@ -552,15 +552,15 @@ class Coordinator:
 
         None: the program's own streams do.
         """
-        return self._messages.callback
+        return self._messages.prints.callback
 
     def show_output_by(self, callback: OutputCallback | None) -> None:
         """Show what user code prints by a callback, in the thread that drives the loop."""
-        self._messages.show_by(callback)
+        self._messages.prints.show_by(callback)
 
     def say(self, text: str) -> None:
         """Show a line of our own where the workers' prints are."""
-        self._messages.say(text)
+        self._messages.prints.say(text)
 
     @property
     def farewells(self) -> list[Farewell]:

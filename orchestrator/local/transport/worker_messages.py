@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import pickle
 import struct
-import sys
-from collections import deque
 from contextlib import suppress
 
-from orchestrator.engine.protocol.engine import OutputCallback
 from orchestrator.engine.protocol.main_definitions import AnswersWorkers, Definitions
+from orchestrator.engine.protocol.prints import Prints
 from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.engine.protocol.status import Farewell
 from orchestrator.engine.recovery.item_errors import rebuild
 from orchestrator.errors import InternalError, OrchestratorError, WorkerStartError
 from orchestrator.local.transport.lane import Lane
-from orchestrator.machine.terminal import for_stream, visible
 from workers.transport import payload
 from workers.transport.wire import Frame, Kind
 
@@ -36,10 +33,8 @@ class WorkerMessages:
         """CPU time of the workers that have left."""
         self.peak_rss_bytes = 0
         """Sum of the peaks of the workers that have left; a page that several share is counted once."""
-        self.callback: OutputCallback | None = None
-        """Shows what is printed; None: the program's own streams do."""
+        self.prints = Prints()
         self._farewells: list[tuple[int, int, bool, bytes]] = []  # id, pid, whether it went well, pickled
-        self._printed: deque[tuple[int, str, str]] = deque()
         self._unfinished: dict[tuple[int, int, str], str] = {}
         """The unfinished lines that workers have printed, by pid, worker id and stream."""
 
@@ -78,7 +73,7 @@ class WorkerMessages:
         line = (lane.pid, lane.worker_id, stream)
         if ended:  # with all that was told about the line before
             self._unfinished.pop(line, None)
-            self._printed.append((lane.worker_id, stream, text))
+            self.prints.add(lane.worker_id, stream, text)
         else:
             self._unfinished[line] = self._unfinished.get(line, "") + text
 
@@ -89,14 +84,6 @@ class WorkerMessages:
         """
         return [_farewell(*each) for each in list(self._farewells)]
 
-    def show_by(self, callback: OutputCallback | None) -> None:
-        """Show prints by this callback from now on."""
-        self.callback = callback
-
-    def say(self, text: str) -> None:
-        """Show a line of our own where the workers' prints are."""
-        self._printed.append((-1, "stderr", f"orchestrator: {visible(text)}\n"))
-
     def end_lines(self) -> None:
         """Pass on all that is left, also unfinished lines of workers.
 
@@ -104,23 +91,9 @@ class WorkerMessages:
         """
         unfinished, self._unfinished = self._unfinished, {}
         for (_, worker_id, stream), text in unfinished.items():
-            self._printed.append((worker_id, stream, text + "\n"))
+            self.prints.add(worker_id, stream, text + "\n")
         with suppress(Exception):  # the pool is ended whatever becomes of its prints
-            self.pass_on()
-
-    def pass_on(self) -> None:
-        """Pass what was printed to the callback.
-
-        Called without the lock.
-        """
-        while self._printed:
-            worker_id, stream, text = self._printed.popleft()
-            if self.callback is not None:
-                self.callback(worker_id, stream, text)
-            else:
-                target = sys.stdout if stream == "stdout" else sys.stderr
-                if target is not None and not target.closed:
-                    target.write(for_stream(text, target))
+            self.prints.pass_on()
 
 
 def _farewell(worker: int, pid: int, went_well: bool, pickled: bytes) -> Farewell:
