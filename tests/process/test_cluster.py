@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -125,7 +127,18 @@ def test_nothing_is_left_on_the_nodes(dask_engine):
     with Pool(engine=dask_engine) as pool:
         pids.update(pool.map(pid_of_worker, range(50), chunk=1))
         assert any(map(psutil.pid_exists, pids))
+        nodes = {info.pid for info in pool.workers}
+        assert any(map(modules_kept_by, nodes))
     until(lambda: not any(map(psutil.pid_exists, pids)))
+    until(lambda: not any(map(modules_kept_by, nodes)))
+
+
+def modules_kept_by(pid):
+    found = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(each))
+    return [each for each in found if "orchestrator-code" in each]
 
 
 def pid_of_worker(_):

@@ -70,6 +70,22 @@ def test_workers_end_with_the_pool_and_the_executor_stays(processes):
     assert processes.submit(abs, -2).result() == 2
 
 
+def test_ctrl_c_ends_what_runs_and_the_executor_stays(processes):
+    with pytest.raises(KeyboardInterrupt), Pool(engine=processes) as pool:
+        pids = set(pool.map(own_pid, [0] * 20, chunk=1))
+        results = pool.map(own_pid, [0, 600, 600], chunk=1)
+        pids.add(next(results))
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+        next(results)
+    until(lambda: not any(map(psutil.pid_exists, pids)))
+    assert processes.submit(abs, -2).result() == 2
+
+
+def own_pid(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def test_a_process_of_the_executor_that_dies_is_told(processes):
     with Pool(engine=processes) as pool:
         assert list(pool.map(sleeps, [0.01] * 4, chunk=1)) == [0.01] * 4

@@ -37,6 +37,10 @@ INSIDE = {
     "close": "pool.submit(nap, 1); pool.close()",
     "with": "\n        with pool: list(pool.map(nap, [1, 1], chunk=1))",
     "run_on_all": "pool.run_on_all(nap, 1)",
+    "executor": (
+        "import concurrent.futures; pool = Pool(engine=concurrent.futures.ProcessPoolExecutor(2)); "
+        "pool.submit(nap, 1); list(pool.map(nap, [1, 1], chunk=1))"
+    ),
     "serial engine": 'Pool(engine="serial", initializer=lambda: (pool.submit(nap, 1), nap(1)))',
 }
 

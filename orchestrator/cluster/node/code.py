@@ -1,14 +1,14 @@
-"""Keeps the modules that a program has sent, where the workers of this node's pools import them from.
+"""Keeps the modules that a program has sent, where the workers of a node pool import them from.
 
 They are a zip file in memory, which workers reach through this process and which goes with it.
 
-Owner of the state: the process of the node, under `_lock`.
+Owner of the descriptor: the node pool, in the process of the node.
 """
 
 from __future__ import annotations
 
 import os
-import threading
+import weakref
 from typing import Any, NamedTuple
 
 from orchestrator.cluster.node.messages import content
@@ -23,30 +23,16 @@ class Code(NamedTuple):
     """A zip file, as `carried` gave it."""
 
 
-_lock = threading.Lock()
-_kept: dict[str, int] = {}
-"""Descriptors of the zip files, by digest."""
+class CodeFile:
+    """The zip file, as long as workers need it."""
 
-
-def path_of(code: Code | None) -> str | None:
-    """Return what is to be on the path of workers."""
-    if code is None:
-        return None
-    with _lock:
-        fd = _kept.get(code.digest)
-        if fd is None:
-            fd = os.memfd_create("orchestrator-code", os.MFD_CLOEXEC)
-            data, at = memoryview(content(code.archive)), 0
-            while at < data.nbytes:
-                at += os.pwrite(fd, data[at:], at)
-            _kept[code.digest] = fd
-        return f"/proc/{os.getpid()}/fd/{fd}"
-
-
-def _begin_anew() -> None:
-    global _lock  # noqa: PLW0603 - a forked child keeps its own
-    _lock = threading.Lock()
-    _kept.clear()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
+    def __init__(self, code: Code) -> None:
+        fd = os.memfd_create("orchestrator-code", os.MFD_CLOEXEC)
+        self.close = weakref.finalize(self, os.close, fd)
+        """Frees it. A second call does nothing."""
+        self.close.atexit = False
+        self.path = f"/proc/{os.getpid()}/fd/{fd}"
+        """What is to be on the path of workers."""
+        data, at = memoryview(content(code.archive)), 0
+        while at < data.nbytes:
+            at += os.pwrite(fd, data[at:], at)

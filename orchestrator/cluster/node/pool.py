@@ -16,6 +16,7 @@ from collections import deque
 from pickle import PickleBuffer
 from typing import NamedTuple
 
+from orchestrator.cluster.node.code import CodeFile
 from orchestrator.cluster.node.definitions import GivenDefinitions
 from orchestrator.cluster.node.messages import (
     OUT_OF_BAND_BYTES,
@@ -30,6 +31,7 @@ from orchestrator.cluster.node.messages import (
 )
 from orchestrator.engine.core.ledger import Chunk
 from orchestrator.engine.protocol.events import Broken, Finished, Lost, Refused, Returned, Split, StageEvents
+from orchestrator.engine.protocol.prints import Prints
 from orchestrator.engine.protocol.spilled import SpillFile
 from orchestrator.errors import ClosedError, OrchestratorError
 from orchestrator.local.coordinator import Coordinator
@@ -63,20 +65,24 @@ class _Held:
 class NodePool:
     """Worker processes of this node that belong to one pool of the program."""
 
-    def __init__(self, settings: Settings, slots: int, folder: str | None) -> None:
+    def __init__(self, settings: Settings, slots: int, code: CodeFile | None) -> None:
         """Start `slots` workers.
 
-        `folder` has the program's own modules, or is a zip file of them.
+        `code` has the program's own modules. It is closed with the pool.
         """
+        self._code = code
+        self.closing = threading.Event()
+        """Set when the workers are being ended."""
         self._definitions = GivenDefinitions()
         self._definitions.take_in(settings.definitions)
+        folder = None if code is None else code.path
         self._engine = Coordinator(_pool_settings(settings, slots, folder), self._definitions)
-        self._engine.show_output_by(lambda worker, stream, text: self._printed.append((worker, stream, text)))
+        self._prints = Prints()
+        self._engine.show_output_by(self._prints.add)
         self._lock = threading.Lock()
         self._calls: dict[tuple[int, int], _Open] = {}
         self._oldest = 0
         self._held: dict[Chunk, _Held] = {}
-        self._printed: deque[tuple[int, str, str]] = deque()
         self.used_s = time.monotonic()
         """When a chunk last came or went."""
 
@@ -153,9 +159,7 @@ class NodePool:
     def _opened(self, call: Call, oldest: int) -> _Open | None:
         """Return the call as the local engine knows it, and end those before the oldest that is open."""
         with self._lock:
-            self._oldest = max(self._oldest, oldest)
-            for key in [key for key in self._calls if key[0] < self._oldest]:
-                self._engine.close_call(self._calls.pop(key).number)
+            self._forget_before(oldest)
             if call.number < self._oldest:
                 return None
             key = call.number, call.version
@@ -174,7 +178,7 @@ class NodePool:
 
     def _outcome(self, held: _Held) -> Outcome:
         event, here = held.event, (HOST, os.getpid())
-        missing, printed = self._definitions.take_missing(), self._take_printed()
+        missing, printed = self._definitions.take_missing(), tuple(self._prints.taken())
         if isinstance(event, Lost):
             death = _death(event)
             return Outcome("lost", *here, event.worker, kept=held.kept, death=death, missing=missing, printed=printed)
@@ -207,15 +211,6 @@ class NodePool:
             printed,
         )
 
-    def _take_printed(self) -> tuple[tuple[int, str, str], ...]:
-        found = []
-        while self._printed:
-            try:
-                found.append(self._printed.popleft())
-            except IndexError:  # another thread took it
-                break
-        return tuple(found)
-
     # ---- its end ------------------------------------------------------------------------------------------------
 
     @property
@@ -226,10 +221,14 @@ class NodePool:
     def end_calls(self, oldest: int) -> None:
         """Stop what runs for calls before this one: nobody waits for it."""
         with self._lock:
-            self._oldest = max(self._oldest, oldest)
-            for key in [key for key in self._calls if key[0] < self._oldest]:
-                self._engine.close_call(self._calls.pop(key).number)
+            self._forget_before(oldest)
         self._engine.wake()
+
+    def _forget_before(self, oldest: int) -> None:
+        """Close all calls before this one. Called under the lock."""
+        self._oldest = max(self._oldest, oldest)
+        for key in [key for key in self._calls if key[0] < self._oldest]:
+            self._engine.close_call(self._calls.pop(key).number)
 
     def call_off(self, ident: int) -> bool:
         """End the worker that runs a chunk, and return whether there is one."""
@@ -241,12 +240,24 @@ class NodePool:
 
     def close(self, timeout_s: float) -> list[tuple[int, int, object, BaseException | None]]:
         """End the workers gracefully, and return what their finalizers gave: (worker, pid, result, error)."""
-        self._engine.stop(timeout_s)
+        self.closing.set()
+        try:
+            self._engine.stop(timeout_s)
+        finally:
+            self._free()
         return [(each.worker, each.pid, each.result, each.error) for each in self._engine.farewells]
 
     def terminate(self) -> None:
         """Kill the workers."""
-        self._engine.terminate()
+        self.closing.set()
+        try:
+            self._engine.terminate()
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        if self._code is not None:
+            self._code.close()
 
 
 def _buffer(block: Block) -> PickleBuffer:

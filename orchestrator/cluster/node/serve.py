@@ -16,13 +16,13 @@ import time
 from contextlib import suppress
 from multiprocessing.util import Finalize
 
-from orchestrator.cluster.node import code, lifeline
+from orchestrator.cluster.node import lifeline
+from orchestrator.cluster.node.code import CodeFile
 from orchestrator.cluster.node.messages import Call, Outcome, Versions, Work
 from orchestrator.cluster.node.pool import HOST, NodePool
 from orchestrator.errors import ClosedError, OrchestratorError
 
 IDLE_S = 60.0
-_LOOK_S = 5.0
 _CLOSING_S = 10.0
 _ENDED_KEPT = 64
 _CALLED_OFF_KEPT = 1024
@@ -80,14 +80,22 @@ def skew(versions: tuple[tuple[int, int], str]) -> OrchestratorError | None:
     )
 
 
-def end(token: bytes, timeout_s: float = _CLOSING_S) -> Farewells:
-    """End a pool's workers on this node, gracefully within `timeout_s`, and return what their finalizers gave."""
+def end(token: bytes, timeout_s: float | None = None) -> Farewells:
+    """End a pool's workers on this node, and return what their finalizers gave.
+
+    `timeout_s` is how long they may take to leave. None: those that run something are ended at once, as nobody waits
+    for its result.
+    """
     with _lock:
         pools = [_pools.pop(key) for key in [*_pools] if key[0] == token]
         _ended[token] = None
         while len(_ended) > _ENDED_KEPT:
             del _ended[next(iter(_ended))]
-    return [farewell for pool in pools for farewell in pool.close(timeout_s)]
+    found: Farewells = []
+    for pool in pools:
+        in_time_s = 0.0 if pool.busy else _CLOSING_S
+        found += pool.close(in_time_s if timeout_s is None else timeout_s)
+    return found
 
 
 def end_calls(token: bytes, oldest: int) -> None:
@@ -130,7 +138,7 @@ def _pool_of(call: Call, slots: int) -> NodePool | None:
         pool = _pools.get(key)
         if pool is None:
             _end_others(call.token)
-            pool = _pools[key] = NodePool(call.settings, slots, code.path_of(call.code))
+            pool = _pools[key] = NodePool(call.settings, slots, None if call.code is None else CodeFile(call.code))
             _end_with_process()
             line = lifeline.opened(call.settings.lifeline)
             watched = key, pool, line
@@ -162,14 +170,15 @@ def _watch(key: _Key, pool: NodePool, line: int | None) -> None:
         poll.register(line, select.POLLIN)
     try:
         while _pools.get(key) is pool:
-            if line is None:
-                time.sleep(_LOOK_S)
-            elif poll.poll(_LOOK_S * 1000):
+            left_s = IDLE_S if pool.busy else pool.used_s + IDLE_S - time.monotonic()
+            if left_s <= 0:
+                if _forget(key, pool):
+                    with suppress(Exception):
+                        pool.close(_CLOSING_S)
+            elif line is None:
+                pool.closing.wait(left_s)
+            elif poll.poll(left_s * 1000):
                 end(key[0])
-                return
-            if not pool.busy and time.monotonic() - pool.used_s > IDLE_S and _forget(key, pool):
-                with suppress(Exception):
-                    pool.close(_CLOSING_S)
     finally:
         if line is not None:
             os.close(line)
