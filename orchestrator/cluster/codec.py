@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from orchestrator.cluster.node.messages import Block, Outcome, carried, content
-from orchestrator.cluster.results import Received
 from orchestrator.engine.protocol.engine import Encoded
 from orchestrator.engine.protocol.functions import function_and_names
 from orchestrator.engine.protocol.in_process import Live
 from orchestrator.engine.protocol.main_definitions import offered
+from orchestrator.errors import OrchestratorError
 from workers.functions.runner import CallSpec
 from workers.pickling import by_value, memmap
 from workers.pickling.main_module import Definition
@@ -36,6 +38,36 @@ class SizedBody(Protocol):
 
     def discard(self) -> None:
         """Free it."""
+
+
+class Received:
+    """A `Body` that came as bytes."""
+
+    __slots__ = ("_buffers", "_error", "_pickle")
+
+    def __init__(self, body: Any, buffers: Sequence[Block], error: OrchestratorError | None) -> None:
+        self._pickle = body
+        self._buffers = buffers
+        self._error = error
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return len(self._pickle) + sum(each.size for each in self._buffers)
+
+    def decode(self) -> Any:
+        """Return the object.
+
+        Raises:
+            OrchestratorError: it must not be used.
+            Exception: it can't be unpickled here.
+        """
+        if self._error is not None:
+            raise self._error
+        return pickle.loads(self._pickle, buffers=[each.writable() for each in self._buffers])
+
+    def discard(self) -> None:
+        """Do nothing, as it is memory of this process."""
 
 
 class Codec(Protocol):

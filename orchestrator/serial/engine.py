@@ -15,30 +15,27 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any, ClassVar
 
 from orchestrator.engine.core.chunking import LOCAL, Limits
 from orchestrator.engine.core.ledger import Chunk
-from orchestrator.engine.protocol.engine import Capability, OutputCallback, Sendable, unable
-from orchestrator.engine.protocol.events import Broken, Finished, Refused, Returned, StageEvents
+from orchestrator.engine.protocol.consumer_driven import ConsumerDriven
+from orchestrator.engine.protocol.engine import Capability, Sendable, unable
+from orchestrator.engine.protocol.events import Finished, Refused, Returned, StageEvents
 from orchestrator.engine.protocol.in_process import Live, OpenCall
 from orchestrator.engine.protocol.status import (
     Farewell,
     PoolStatus,
-    Traffic,
     WorkerInfo,
     WorkerStatus,
     describe_chunk,
     rss_bytes,
 )
-from orchestrator.errors import ClosedError, OrchestratorError, WorkerStartError
+from orchestrator.errors import WorkerStartError
 from orchestrator.serial.chunks import Waiting
 from orchestrator.serial.surroundings import Surroundings
 from orchestrator.settings import PoolSettings
@@ -47,7 +44,7 @@ from workers.functions.calls import begin, runner_of
 from workers.functions.runner import CallSpec
 
 
-class SerialEngine:
+class SerialEngine(ConsumerDriven):
     """An `Engine` without workers, which calls itself worker 0."""
 
     name: ClassVar[str] = "serial"
@@ -58,19 +55,13 @@ class SerialEngine:
 
     def __init__(self, settings: PoolSettings) -> None:
         """Start the engine, and run the initializer."""
-        self._settings = settings
-        self._pid = os.getpid()
-        self.token = os.urandom(16)
+        super().__init__(settings)
         self._numbers = itertools.count(1)
         self._calls: dict[int, OpenCall] = {}
         self._waiting: deque[Waiting] = deque()
-        self._surroundings = Surroundings(settings.seed)
+        self._surroundings = Surroundings(settings.seed, self._prints)
         self._at_work: tuple[Waiting, float] | None = None
         self._driving: Counter[int] = Counter()  # threads that are in `drive`
-        self._sleepers: dict[SimpleQueue[None], int] = {}
-        self._broken: OrchestratorError | None = None
-        self.closed = False
-        self.farewells: list[Farewell] = []
         self._done_chunks = self._done_items = 0
         if settings.initializer is not None:
             self._initialize(settings.initializer)
@@ -163,9 +154,6 @@ class SerialEngine:
         self._waiting.append(Waiting(number, chunks[0], encoded.value))
         return True
 
-    def notice_rebound(self) -> None:
-        """Do nothing, as functions see `__main__` itself."""
-
     # ---- the loop ---------------------------------------------------------------------------------------------
 
     def drive(self, ready: Callable[[], Any], timeout: float | None = None) -> None:
@@ -174,24 +162,19 @@ class SerialEngine:
         Without any, wait for `timeout` seconds.
         """
         self.refuse_if_foreign()
-        ends = None if timeout is None else time.monotonic() + timeout
-        me, bell = threading.get_ident(), SimpleQueue[None]()
-        self._sleepers[bell] = me  # before `ready` is asked, so that no ring is missed
+        me = threading.get_ident()
         self._driving[me] += 1
         try:
-            while not (ready() or self.closed):
-                found = self._next(me)
-                if found is not None:
-                    self._run(found)
-                left = None if ends is None else ends - time.monotonic()
-                if left is not None and left <= 0:
-                    return
-                if found is None:
-                    with suppress(Empty):
-                        bell.get(timeout=left)
+            self._wait(ready, timeout, lambda: self._run_next(me))
         finally:
             self._driving[me] -= 1
-            del self._sleepers[bell]
+
+    def _run_next(self, me: int) -> bool:
+        """Run a chunk, and return False if there is none for this thread."""
+        found = self._next(me)
+        if found is not None:
+            self._run(found)
+        return found is not None
 
     def _next(self, me: int) -> Waiting | None:
         """Claim a chunk of this thread, else one whose thread is elsewhere."""
@@ -244,19 +227,6 @@ class SerialEngine:
         answer, flags = call.answer(done)
         return Finished(chunk, run_s, flags, Live(answer), 0, call.take_file())
 
-    def poll(self) -> None:
-        """Do nothing, as nothing arrives by itself."""
-
-    look = poll
-
-    def wake(self) -> None:
-        """Wake all threads that drive the loop."""
-        for bell in list(self._sleepers):
-            bell.put(None)
-
-    def take_over(self) -> None:
-        """Do nothing, as each consumer drives for itself."""
-
     @property
     def is_interrupted(self) -> bool:
         """Return False, as no change is ever half done."""
@@ -265,19 +235,6 @@ class SerialEngine:
     def refuse_if_interrupted(self, what: str) -> None:  # noqa: ARG002 - nothing stands in the way
         """Raise `ClosedError` in a forked child only."""
         self.refuse_if_foreign()
-
-    def refuse_if_foreign(self) -> None:
-        """Raise `ClosedError` in a forked child."""
-        if os.getpid() != self._pid:
-            raise ClosedError(f"this pool belongs to process {self._pid}; make a new one in this forked process")
-
-    def check_usable(self) -> None:
-        """Raise the error that prevents use of the engine, if there is one."""
-        self.refuse_if_foreign()
-        if self._broken is not None:
-            raise self._broken.with_traceback(None)
-        if self.closed:
-            raise ClosedError("the pool is closed; make a new one")
 
     # ---- workers, and looking ---------------------------------------------------------------------------------
 
@@ -292,14 +249,6 @@ class SerialEngine:
             ConfigError: always.
         """
         raise unable(self.name, "resize", "resizing")
-
-    def start_timer(self, every_s: float, act: Callable[[], None]) -> Any:
-        """Never called, as nothing resizes this engine."""
-        raise NotImplementedError
-
-    def cancel_timer(self, timer: Any) -> None:
-        """Never called, as nothing resizes this engine."""
-        raise NotImplementedError
 
     @property
     def has_workers(self) -> bool:
@@ -316,15 +265,6 @@ class SerialEngine:
         if self.closed:
             return ()
         return (WorkerInfo(0, self._pid, "ready", rss_bytes(self._pid), self._done_chunks, self._done_items),)
-
-    def worker_pids(self, *, ready: bool = False) -> list[int]:  # noqa: ARG002 - there is none
-        """Return nothing, as this process must not be killed as a worker."""
-        return []
-
-    @property
-    def buffer_bytes(self) -> int:
-        """The byte budget of the pool, which buffers between branches share."""
-        return self._settings.buffer_bytes
 
     @property
     def chunks_in_flight(self) -> int:
@@ -346,10 +286,6 @@ class SerialEngine:
         worker = WorkerStatus(0, self._pid, "ready", rss_bytes(self._pid), self.chunks_in_flight, runs, for_s)
         return PoolStatus(1, self.chunks_in_flight, 0, 0, () if self.closed else (worker,))
 
-    def traffic(self) -> dict[int, Traffic]:
-        """Return nothing, as there are no pipes."""
-        return {}
-
     @property
     def left_workers(self) -> tuple[float, int]:
         """Return the CPU seconds of what has run.
@@ -358,36 +294,7 @@ class SerialEngine:
         """
         return self._surroundings.cpu_s, 0
 
-    @property
-    def forwards_output(self) -> bool:
-        """Whether a callback shows what user code prints."""
-        return self._surroundings.callback is not None
-
-    @property
-    def output_callback(self) -> OutputCallback | None:
-        """The callback for what user code prints.
-
-        None: the program's own streams show it.
-        """
-        return self._surroundings.callback
-
-    def show_output_by(self, callback: OutputCallback | None) -> None:
-        """Pass what user code prints from the next chunk on to a callback, as it is printed."""
-        self._surroundings.show_by(callback)
-
-    def say(self, text: str) -> None:
-        """Show a line of our own."""
-        sys.stderr.write(f"orchestrator: {text}\n")
-
     # ---- the end ----------------------------------------------------------------------------------------------
-
-    def drop_shared(self, token: bytes) -> None:
-        """Do nothing, as no worker keeps the object."""
-
-    @property
-    def owner_pid(self) -> int:
-        """The process that made the engine."""
-        return self._pid
 
     def stop(self, timeout: float | None = None) -> None:
         """Accept nothing more, and call the finalizer as soon as no function runs, for `timeout` seconds."""
@@ -425,8 +332,7 @@ class SerialEngine:
         if self.closed:
             return False
         self.closed = True
-        for call in list(self._calls.values()):
-            call.events.append(Broken(ClosedError(f"the pool was {how} while this was still running")))
+        self._tell_of_end([call.events for call in list(self._calls.values())], how)
         self._calls.clear()
         self._waiting.clear()
         self.wake()

@@ -15,30 +15,26 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import Any
 
 from orchestrator.engine.protocol.engine import OutputCallback
+from orchestrator.engine.protocol.prints import Prints
 from workers.process import context, randomness
 
 
 class Surroundings:
     """What functions find around them: the context, the random numbers and the prints of worker 0."""
 
-    def __init__(self, seed: int | None) -> None:
+    def __init__(self, seed: int | None, prints: Prints) -> None:
         """Begin as a worker does.
 
-        `seed` is the pool's.
+        `seed` is the pool's; `prints` has the callback that shows what is printed, as it is printed.
         """
         self.running = threading.RLock()
         """Held while a function runs."""
         self.cpu_s = 0.0
         """CPU seconds of what has run."""
-        self.callback: OutputCallback | None = None
-        """Shows what is printed; None: the program's own streams do."""
+        self._prints = prints
         self._context = context.WorkerContext(0, 1)
         self._seed = seed
         self._random_state: Any = None
-
-    def show_by(self, callback: OutputCallback | None) -> None:
-        """Pass what is printed from the next function on to a callback, as it is printed."""
-        self.callback = callback
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -48,8 +44,8 @@ class Surroundings:
             stack.enter_context(context.entered(self._context))
             if self._seed is not None:
                 stack.enter_context(self._own_random_numbers(self._seed))
-            if self.callback is not None:
-                stack.enter_context(_prints_shown_by(self.callback))
+            if self._prints.callback is not None:
+                stack.enter_context(_prints_shown_by(self._prints.callback))
             try:
                 yield
             finally:
