@@ -59,6 +59,7 @@ class WorkerStatus:
 
     id: int
     pid: int
+    """0: not known, as it runs elsewhere."""
     state: str
     """"starting", "ready", "leaving" (it finishes what it has), "stopping"."""
     rss_bytes: int
@@ -76,7 +77,8 @@ class WorkerStatus:
         at = f"{self.runs}{more}, for" if self.runs else "nothing to do for"
         where = f" on {self.host}" if self.host else ""
         held = f", {self.rss_bytes / 2**20:,.0f} MiB" if self.rss_bytes else ""
-        who = f"worker {self.id}{where} (pid {self.pid}, {self.state}{held})"
+        pid = f"pid {self.pid}, " if self.pid else ""
+        who = f"worker {self.id}{where} ({pid}{self.state}{held})"
         return f"{who}: {at} {self.for_s:.1f} s"
 
 
