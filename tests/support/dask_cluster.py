@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,8 @@ from typing import Any
 import psutil
 
 DEADLINE_S = 60
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _QUIET = {"DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "false", "DASK_LOGGING__DISTRIBUTED": "error"}
 
 
@@ -55,17 +59,36 @@ class DaskCluster:
     def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
         environment = {**os.environ, **_QUIET}
-        child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=self._folder)
+        child = subprocess.Popen(
+            command,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one call of the system, which takes no lock
+        )
         self._children.append(child)
         return child
 
     def close(self) -> None:
         found = [each for child in self._children for each in _tree(child.pid)]
         for each in found:
-            each.kill()
+            if not _tracks_resources(each):  # it ends by itself, and unlinks the semaphores of the others
+                each.kill()
         for child in self._children:
             child.wait()
         psutil.wait_procs(found, timeout=DEADLINE_S)
+
+
+def _tracks_resources(process: psutil.Process) -> bool:
+    try:
+        return any("resource_tracker" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process with the tests, however they end. Runs in the child."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _tree(pid: int) -> list[psutil.Process]:
